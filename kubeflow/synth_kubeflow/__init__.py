@@ -1,0 +1,1 @@
+"""Kubeflow components and pipelines derived from the steps of synth_components.  Not written yet."""
