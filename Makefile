@@ -1,0 +1,68 @@
+# Two commands for a newcomer: `make demo` and `make test`.  POSIX make and sh; needs Python >= 3.11 and nothing else.
+.POSIX:
+
+VENV = .venv
+BIN = $(VENV)/bin
+PYTHON =
+CONSTRAINTS = constraints.txt
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
+PACKAGES = synth_components mlflow_flavor kubeflow/synth_kubeflow sagemaker/synth_sagemaker
+PYTEST_ARGS =
+
+help:
+	@echo 'make demo    train, sample and evaluate on real data; results in demo-output/'
+	@echo 'make test    run the tests'
+	@echo 'make slow    run the slow tests'
+	@echo 'make lint    check style and format'
+	@echo 'make types   check types'
+	@echo 'make ci      everything that CI runs'
+	@echo 'make clean   remove what these commands made'
+	@echo 'PYTHON=...   the interpreter for a new .venv (default: the first Python >= 3.11 found)'
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/python -m synth_components demo --output demo-output
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+slow: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m slow -o timeout=1800 $(PYTEST_ARGS)
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.stamp
+	$(BIN)/mypy --strict $(PACKAGES)
+
+ci:
+	.ci/run
+
+clean:
+	rm -rf $(VENV) demo-output synth-run build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@for candidate in $(PYTHON) python3.11 python3 python3.12 python3.13 python; do \
+		if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+			echo "making $(VENV) with $$candidate ..."; \
+			exec "$$candidate" -m venv $(VENV); \
+		fi; \
+	done; \
+	echo 'No Python >= 3.11 found: install one (with its venv module), or name one: make PYTHON=/path/to/python3.11' >&2; \
+	exit 2
+
+# A stamp is newer than what it was installed from, so a second call installs nothing.
+$(VENV)/demo.stamp: pyproject.toml $(CONSTRAINTS)
+	@$(MAKE) $(BIN)/python
+	@echo 'installing synth-components ...'
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml $(CONSTRAINTS)
+	@$(MAKE) $(BIN)/python
+	@echo 'installing synth-components with its tests and tools ...'
+	@$(INSTALL) --editable '.[dev,hdf5]'
+	@touch $(VENV)/demo.stamp $@
+
+.PHONY: help demo test slow lint types ci clean
