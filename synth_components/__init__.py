@@ -1,0 +1,1 @@
+"""Synthetic data: train a generator, sample from it, judge the result."""

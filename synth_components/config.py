@@ -1,0 +1,143 @@
+"""The pydantic base of generator recipes and step configs, and their string dialect (KFP, SageMaker)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from synth_components.errors import SynthError
+
+C = TypeVar("C", bound="Config")
+
+MIN_CATEGORY_COUNT = 10
+"""Fewest rows that must share a value before the value itself may stand in a schema or a model."""
+
+MinCategoryCount = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="Privacy knob: fewest training rows that must share a category, or an inflated number, before the "
+        "value itself is kept; rarer ones are redistributed over the kept values.",
+    ),
+]
+
+
+class ConfigError(SynthError):
+    """An option is unknown or its value breaks the option's rule.
+
+    Attributes:
+        option: Name of the option.
+    """
+
+    def __init__(self, message: str, *, option: str) -> None:
+        super().__init__(message)
+        self.option = option
+
+
+class Config(BaseModel):
+    """A frozen set of parameters, each declared once with its default, bounds and help text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="strings")
+
+    @classmethod
+    def parse(cls, options: Mapping[str, Any] | None = None) -> Self:
+        """Return the config that ``options`` describe; absent options take their default.
+
+        Raises:
+            ConfigError: for an unknown option or a value that breaks its rule.
+        """
+        try:
+            return cls.model_validate(dict(options or {}))
+        except ValidationError as error:
+            raise _first_error(cls, error) from None
+
+    def canonical(self) -> str:
+        """Return the canonical JSON text: sorted keys, every default written out.  Equal text means equal config."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+class Recipe(Config):
+    """The hyper-parameters of a generator.  Subclasses add fields and ``fit``; they hold no data."""
+
+
+class StepConfig(Config):
+    """The options of one step.  Every field takes exactly one value of type int, float, str, bool, list or dict."""
+
+
+def _first_error(cls: type[Config], error: ValidationError) -> ConfigError:
+    first = error.errors(include_input=False, include_url=False)[0]
+    option = ".".join(str(part) for part in first["loc"]) or cls.__name__
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(cls.model_fields) or "none"
+        return ConfigError(f"{cls.__name__} has no option '{option}'; its options are: {known}", option=option)
+    return ConfigError(f"option '{option}' of {cls.__name__}: {first['msg']}", option=option)
+
+
+def to_strings(config: Config) -> dict[str, str]:
+    """Return every option as the text that KFP and SageMaker carry.
+
+    Strings stand for themselves, booleans are ``true`` or ``false``, numbers are JSON numbers, lists and maps JSON.
+    """
+    dumped = config.model_dump(mode="json")
+    return {
+        name: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for name, value in dumped.items()
+    }
+
+
+def from_strings(cls: type[C], options: Mapping[str, str]) -> C:
+    """Return the config whose ``to_strings`` is ``options``; an absent or empty option takes its default.
+
+    Raises:
+        ConfigError: for an unknown option, or text that is not a value of the option's type.
+    """
+    values: dict[str, Any] = {}
+    for name, text in options.items():
+        field = cls.model_fields.get(name)
+        if field is None:
+            values[name] = text  # left to parse, which names the options that exist
+        elif text == "" and not _takes_text(field.annotation):
+            continue  # SageMaker sends "" for an unset hyper-parameter
+        elif _takes_text(field.annotation):
+            values[name] = text
+        else:
+            values[name] = _from_json(cls, name, text)
+    return cls.parse(values)
+
+
+def _from_json(cls: type[Config], name: str, text: str) -> object:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        raise ConfigError(f"option '{name}' of {cls.__name__}: the text is not valid JSON", option=name) from None
+    # KFP carries integers as float64, so 5 may arrive as 5.0
+    if isinstance(value, float) and value.is_integer() and not _takes_float(cls.model_fields[name].annotation):
+        return int(value)
+    return value
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:  # noqa: ANN401 - an annotation may be any object
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return tuple(member for part in get_args(annotation) for member in _members(part))
+    return (annotation,)
+
+
+def _takes_text(annotation: Any) -> bool:  # noqa: ANN401
+    return any(
+        member is str or (get_origin(member) is Literal and all(isinstance(choice, str) for choice in get_args(member)))
+        for member in _members(annotation)
+    )
+
+
+def _takes_float(annotation: Any) -> bool:  # noqa: ANN401
+    return any(member is float for member in _members(annotation))
+
+
+def json_schema(annotation: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return the JSON schema of a type, as the platforms' specifications need it."""
+    return TypeAdapter(annotation).json_schema()

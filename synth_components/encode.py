@@ -1,0 +1,328 @@
+"""Columns to numbers and back: functions of the schema alone, so encoding and decoding cost no privacy.
+
+Every modelled column becomes one float64 feature (two for integers beyond 2^53): numbers, datetimes and time spans as
+offsets in the column's resolution, categories as codes.  Null is NaN.  Text, images and keys are not encoded.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, assert_never
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from synth_components.errors import SchemaError
+from synth_components.protocols import Dataset, Encoder, Floats
+from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Numeric, Schema
+
+UNKNOWN = -1.0
+"""The code of a value outside the declared categories."""
+
+_NANOSECONDS = {
+    "D": 86_400 * 10**9,
+    "h": 3_600 * 10**9,
+    "min": 60 * 10**9,
+    "s": 10**9,
+    "ms": 10**6,
+    "us": 10**3,
+    "ns": 1,
+}
+_EXACT = 2**53
+_LOW_BITS = 32
+
+
+@dataclass(frozen=True)
+class NumericEncoder:
+    """A number as its offset from ``low`` in units of ``10**-places``; as itself where ``places`` is ``None``.
+
+    Decoding rounds to the resolution and clips to the bounds.
+    """
+
+    column: Numeric
+    name: str
+
+    @property
+    def width(self) -> int:
+        """Two where the range of an integer column exceeds 2^53, else one."""
+        return 2 if self._is_wide else 1
+
+    @cached_property
+    def _is_wide(self) -> bool:
+        column = self.column
+        if column.places != 0 or not self._is_integral:
+            return False
+        low, high = column.low, column.high
+        return max(abs(low or 0), abs(high or 0), (high or 0) - (low or 0)) >= _EXACT
+
+    @cached_property
+    def _is_integral(self) -> bool:
+        return np.dtype("int64") == _numpy_dtype(self.column.dtype) or _numpy_dtype(self.column.dtype).kind in "iumO"
+
+    def encode(self, values: pd.Series[Any]) -> Floats:
+        """Return (n, width) features."""
+        column = self.column
+        present = values.notna().to_numpy()
+        features = np.full((len(values), self.width), np.nan)
+        if column.dtype.startswith("timedelta"):
+            held: NDArray[Any] = values[present].to_numpy().astype(np.int64).astype(np.float64)
+        elif self._is_wide:
+            held = values[present].to_numpy(dtype=object)
+        else:
+            held = values[present].to_numpy(dtype=np.float64)
+        if self._is_wide:
+            offsets = [int(v) - int(column.low or 0) for v in held]
+            features[present, 0] = [v >> _LOW_BITS for v in offsets]
+            features[present, 1] = [v & (2**_LOW_BITS - 1) for v in offsets]
+        elif column.places is None:
+            features[present, 0] = held
+        else:
+            features[present, 0] = np.rint(held * 10.0**column.places) - self._origin
+        return features
+
+    @cached_property
+    def _origin(self) -> float:
+        return float(np.rint(float(self.column.low or 0) * 10.0 ** (self.column.places or 0)))
+
+    def decode(self, features: Floats) -> pd.Series[Any]:
+        """Return (n,) values: rounded to the resolution, clipped to the bounds."""
+        column = self.column
+        present = ~np.isnan(features[:, 0])
+        if self._is_wide:
+            origin = int(column.low or 0)
+            held: NDArray[Any] = np.array(
+                [(int(high) << _LOW_BITS) + int(low) + origin for high, low in features[present]], dtype=object
+            )
+            if column.low is not None:
+                held = np.maximum(held, int(column.low))
+            if column.high is not None:
+                held = np.minimum(held, int(column.high))
+        elif column.places is None:
+            held = features[present, 0]
+        else:
+            held = np.round((np.rint(features[present, 0]) + self._origin) / 10.0**column.places, column.places)
+        if not self._is_wide and (column.low is not None or column.high is not None):
+            held = np.clip(held, column.low, column.high)
+        return self._restore(held, present)
+
+    def _restore(self, held: NDArray[Any], present: NDArray[np.bool_]) -> pd.Series[Any]:
+        dtype = self.column.dtype
+        if dtype == "decimal":
+            quantum = Decimal(1).scaleb(-(self.column.places or 0))
+            held = np.array([Decimal(repr(float(v))).quantize(quantum) for v in held], dtype=object)
+        elif dtype.startswith("timedelta"):
+            held = np.rint(held).astype(np.int64).astype(_numpy_dtype(dtype))
+        elif self._is_integral and not self._is_wide:
+            held = np.rint(held).astype(np.int64)
+        return _scatter(held, present, dtype, self.name, nullable=self.column.nullable)
+
+
+@dataclass(frozen=True)
+class CategoryEncoder:
+    """A category as its position in the schema; -1 for a value outside it.  Booleans are false 0, true 1."""
+
+    column: Categorical | Boolean
+    name: str
+
+    @property
+    def width(self) -> int:
+        """One."""
+        return 1
+
+    @cached_property
+    def _categories(self) -> pd.Index[Any]:
+        return pd.Index(
+            [False, True] if isinstance(self.column, Boolean) else list(self.column.categories),
+            dtype=None if isinstance(self.column, Boolean) else _category_dtype(self.column),
+        )
+
+    def encode(self, values: pd.Series[Any]) -> Floats:
+        """Return (n, 1) codes."""
+        codes = self._categories.get_indexer(pd.Index(values.astype(object)))
+        return np.where(values.isna().to_numpy(), np.nan, codes.astype(np.float64))[:, None]
+
+    def decode(self, features: Floats) -> pd.Series[Any]:
+        """Return (n,) values.
+
+        Raises:
+            SchemaError: for a code that is no category.
+        """
+        present = ~np.isnan(features[:, 0])
+        codes = np.rint(features[present, 0]).astype(np.int64)
+        if len(codes) and not (codes.min() >= 0 and codes.max() < len(self._categories)):
+            raise SchemaError(f"a code of column '{self.name}' is outside its categories", column=self.name)
+        if self.column.dtype == "category":
+            assert isinstance(self.column, Categorical)  # noqa: S101 - narrows the type: booleans are never categories
+            whole = np.full(len(present), -1, dtype=np.int64)
+            whole[present] = codes
+            made = pd.Categorical.from_codes(whole, categories=self._categories, ordered=self.column.ordered)
+            return pd.Series(made, name=self.name)
+        held = np.asarray(self._categories.to_numpy()[codes])
+        return _scatter(held, present, self.column.dtype, self.name, nullable=self.column.nullable)
+
+
+@dataclass(frozen=True)
+class DatetimeEncoder:
+    """A time as its offset from ``low`` (the epoch if unbounded) in steps of the column's resolution.
+
+    Zoned values are offsets in UTC, so that no local time is lost or doubled.
+    """
+
+    column: Datetime
+    name: str
+
+    @property
+    def width(self) -> int:
+        """One: 2^53 microseconds are 285 years; nanosecond columns must span less than 104 days."""
+        return 1
+
+    @cached_property
+    def _step(self) -> int:
+        return _NANOSECONDS[self.column.resolution]
+
+    @cached_property
+    def _origin(self) -> int:
+        return 0 if self.column.low is None else _nanoseconds(pd.Timestamp(self.column.low), self.column.zone)
+
+    def encode(self, values: pd.Series[Any]) -> Floats:
+        """Return (n, 1) offsets."""
+        present = values.notna().to_numpy()
+        features = np.full((len(values), 1), np.nan)
+        stamps = pd.to_datetime(values[present], utc=self.column.zone is not None)
+        if self.column.zone is not None:
+            stamps = stamps.dt.tz_convert(None)
+        nanoseconds = stamps.to_numpy().astype("datetime64[ns]").astype(np.int64)
+        features[present, 0] = (nanoseconds - self._origin) / self._step
+        return features
+
+    def decode(self, features: Floats) -> pd.Series[Any]:
+        """Return (n,) times: rounded to the resolution, clipped to the bounds."""
+        present = ~np.isnan(features[:, 0])
+        nanoseconds = np.rint(features[present, 0]).astype(np.int64) * self._step + self._origin
+        if self.column.low is not None:
+            nanoseconds = np.maximum(nanoseconds, self._origin)
+        if self.column.high is not None:
+            nanoseconds = np.minimum(nanoseconds, _nanoseconds(pd.Timestamp(self.column.high), self.column.zone))
+        whole = np.full(len(present), np.iinfo(np.int64).min)  # NaT
+        whole[present] = nanoseconds
+        stamps = pd.Series(whole.astype("datetime64[ns]"), name=self.name)
+        if self.column.dtype == "date":
+            dates: list[datetime.date | None] = [None if s is pd.NaT else s.date() for s in stamps]
+            return pd.Series(dates, name=self.name, dtype=object)
+        if self.column.zone is not None:
+            return cast_to(stamps.dt.tz_localize("UTC"), self.column.dtype)
+        return cast_to(stamps, self.column.dtype)
+
+
+@dataclass(frozen=True)
+class Features:
+    """Encoded rows.
+
+    Attributes:
+        values: (n, w) float64; NaN is null.
+        columns: Slice of the features by column name.
+        schema: The schema that was encoded.
+    """
+
+    values: Floats
+    columns: Mapping[str, slice]
+    schema: Schema
+
+
+def encoder(column: AnyColumn, name: str) -> Encoder:
+    """Return the encoder of a column.
+
+    Raises:
+        SchemaError: for text, images and keys, which are generated anew and never encoded.
+    """
+    match column:
+        case Numeric():
+            return NumericEncoder(column, name)
+        case Categorical() | Boolean():
+            return CategoryEncoder(column, name)
+        case Datetime():
+            return DatetimeEncoder(column, name)
+        case _ if type(column).__name__ in {"Text", "Image", "Key"}:
+            raise SchemaError(f"column '{name}' is text, an image or a key: it has no encoding", column=name)
+        case _:
+            assert_never(column)  # type: ignore[arg-type]  # the guard above covers the rest
+
+
+def encoders(columns: Mapping[str, AnyColumn]) -> dict[str, Encoder]:
+    """Return the encoder of each column, in order."""
+    return {name: encoder(column, name) for name, column in columns.items()}
+
+
+def encode(data: Dataset) -> Features:
+    """Return the root table as features."""
+    return encode_table(data.table, data.schema)
+
+
+def encode_table(table: pd.DataFrame, schema: Schema) -> Features:
+    """Return one table, or a batch of it, with the columns of the schema's root table, as features."""
+    parts = {name: made.encode(table[name]) for name, made in encoders(schema.columns).items()}
+    values = np.hstack(list(parts.values())) if parts else np.empty((len(table), 0))
+    return Features(values, slices(schema), schema)
+
+
+def slices(schema: Schema) -> dict[str, slice]:
+    """Return where each column of the root table lies among the features."""
+    places: dict[str, slice] = {}
+    start = 0
+    for name, made in encoders(schema.columns).items():
+        places[name] = slice(start, start + made.width)
+        start += made.width
+    return places
+
+
+def decode(features: Features) -> Dataset:
+    """Return the dataset of one table that ``features`` describe, with the schema's dtypes and column order."""
+    made = encoders(features.schema.columns)
+    columns = {name: one.decode(features.values[:, features.columns[name]]) for name, one in made.items()}
+    table = pd.DataFrame(columns, columns=list(made), index=pd.RangeIndex(len(features.values)))
+    return Dataset({features.schema.root: table}, features.schema)
+
+
+def _numpy_dtype(dtype: str) -> np.dtype[Any]:
+    if dtype == "decimal":
+        return np.dtype("float64")
+    parsed: Any = pd.api.types.pandas_dtype(dtype)
+    made: np.dtype[Any] = np.dtype(getattr(parsed, "numpy_dtype", parsed))
+    return made
+
+
+def _category_dtype(column: Categorical) -> Any:  # noqa: ANN401
+    return np.array(column.categories).dtype if len({type(c) for c in column.categories}) == 1 else object
+
+
+def _scatter(
+    held: NDArray[Any], present: NDArray[np.bool_], dtype: str, name: str, *, nullable: bool
+) -> pd.Series[Any]:
+    """Return a series with ``held`` where ``present`` and null elsewhere."""
+    kind = "object" if dtype in {"decimal", "date"} else dtype
+    if present.all():
+        return cast_to(pd.Series(held, name=name), kind)
+    if not nullable:
+        raise SchemaError(f"column '{name}' was drawn with nulls and is not nullable", column=name)
+    whole = pd.Series([None] * len(present), dtype=object, name=name)
+    whole[present] = held
+    if kind != "object" and _numpy_dtype(kind).kind == "f":
+        whole = cast_to(whole, "float64")
+    return cast_to(whole, kind)
+
+
+def cast_to(values: pd.Series[Any], dtype: Any) -> pd.Series[Any]:  # noqa: ANN401 - the stubs know dtypes as literals only
+    """Return the values with a dtype that is known at run time only."""
+    cast: pd.Series[Any] = values.astype(dtype)
+    return cast
+
+
+def _nanoseconds(stamp: pd.Timestamp, zone: str | None) -> int:
+    if zone is not None:
+        stamp = (stamp.tz_localize(zone) if stamp.tzinfo is None else stamp).tz_convert("UTC").tz_localize(None)
+    return int(stamp.as_unit("ns").value)

@@ -1,0 +1,77 @@
+"""The errors a caller can handle.  A message names table, column, rule and remedy, and never a cell value."""
+
+from __future__ import annotations
+
+
+class SynthError(Exception):
+    """Bad input or an impossible request; the message says what to do next.  Exit status 2 on the command line."""
+
+
+class SchemaError(SynthError):
+    """A table does not fit its schema, or a schema contradicts itself.
+
+    Attributes:
+        column: Name of the offending column, ``None`` if the error is not about one column.
+        table: Name of the offending table, ``None`` if there is only one.
+    """
+
+    def __init__(self, message: str, *, column: str | None = None, table: str | None = None) -> None:
+        super().__init__(message)
+        self.column = column
+        self.table = table
+
+
+class UnsupportedError(SynthError):
+    """A valid request that this generator, sampler or platform cannot serve."""
+
+
+class BudgetExceededError(SynthError):
+    """A read of private rows would spend more than the ledger has left; nothing was read.
+
+    Attributes:
+        requested: Epsilon that the total would reach (``inf`` for a read without differential privacy).
+        available: Epsilon that the budget allows in total.
+    """
+
+    def __init__(self, message: str, *, requested: float, available: float) -> None:
+        super().__init__(message)
+        self.requested = requested
+        self.available = available
+
+
+class ConstraintError(SynthError):
+    """A rule cannot be met, or was broken.
+
+    Attributes:
+        constraint: Name of the rule.
+        acceptance: Share of drawn rows that obeyed it, in [0, 1]; ``None`` if it was not sampled.
+    """
+
+    def __init__(self, message: str, *, constraint: str, acceptance: float | None = None) -> None:
+        super().__init__(message)
+        self.constraint = constraint
+        self.acceptance = acceptance
+
+
+class ConditionError(SynthError):
+    """A condition names an unknown column, a value outside the schema, or an event that the model gives no mass."""
+
+    def __init__(self, message: str, *, columns: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.columns = columns
+
+
+class ArtifactError(SynthError):
+    """A saved model or dataset is damaged, incomplete, too new, or not ours."""
+
+
+class DataError(SynthError):
+    """A file cannot be read or written as asked: format, encoding, duplicate or empty column names."""
+
+
+class ThresholdError(SynthError):
+    """A report missed a threshold that was asked for.  Exit status 3 on the command line."""
+
+
+class StoppedError(SynthError):
+    """Work ended early because ``run.should_stop()`` said so; nothing half-written is left behind."""

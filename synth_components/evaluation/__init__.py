@@ -1,0 +1,1 @@
+"""Judge synthetic data: fidelity, utility, privacy, each beside its floor."""

@@ -1,0 +1,169 @@
+"""The distribution of one encoded column: atoms, a piecewise-uniform part, and a share of nulls.
+
+It is what a model may keep of a column: no value stands in it that fewer than ``min_count`` rows share, since atoms
+need that support and every edge of the piecewise part is a mean over at least that many rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy import random
+from numpy.typing import NDArray
+
+from synth_components.errors import UnsupportedError
+from synth_components.protocols import Floats
+from synth_components.schema import AnyColumn, Boolean, Categorical
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """Pieces in ascending order, each uniform on [low, high] (an atom where they are equal), and the null share.
+
+    Attributes:
+        low: (p,) lower ends, in encoded units.
+        high: (p,) upper ends.
+        mass: (p,) probabilities; together with ``null`` they sum to 1.
+        null: Probability of null.
+    """
+
+    low: Floats
+    high: Floats
+    mass: Floats
+    null: float
+
+    @classmethod
+    def of(cls, values: Floats, column: AnyColumn, *, name: str, knots: int, min_count: int) -> Self:
+        """Return the marginal of encoded values (n,), NaN for null.
+
+        Values that fewer than ``min_count`` rows share enter the piecewise part; rare categories, and a piecewise part
+        of fewer than ``min_count`` rows, are redistributed over what is kept.
+
+        Args:
+            knots: Most pieces of the piecewise part, and most atoms of a number.
+            name: The column's name, for the error.
+
+        Raises:
+            UnsupportedError: if nothing has enough support.
+        """
+        present = values[~np.isnan(values)]
+        null = 1.0 - len(present) / len(values) if len(values) else float(column.nullable)
+        distinct, counts = np.unique(present, return_counts=True)
+        if isinstance(column, Categorical | Boolean):
+            kept = (counts >= min_count) & (distinct >= 0)
+            atoms, atom_counts, rest = distinct[kept], counts[kept], present[:0]
+        else:
+            # Beyond ``knots`` atoms, the ones with the least support join the piecewise part.
+            enough = max(min_count, int(np.sort(counts)[::-1][knots]) + 1 if len(counts) > knots else 0)
+            kept = counts >= enough
+            atoms, atom_counts = distinct[kept], counts[kept]
+            rest = np.repeat(distinct[~kept], counts[~kept])
+        if len(rest) < min_count:
+            rest = rest[:0]
+        if len(atoms) == 0 and len(rest) == 0:
+            if null > 0 or len(values) == 0:
+                return cls(np.empty(0), np.empty(0), np.empty(0), 1.0)
+            raise UnsupportedError(
+                f"column '{name}' has no value that {min_count} rows share, and too few rows to average; "
+                "give more rows, or lower min_category_count knowing that it is a privacy knob"
+            )
+        edges, masses = _pieces(rest, knots=knots, min_count=min_count)
+        low, high, mass = _interleave(edges, masses, atoms, atom_counts.astype(np.float64))
+        return cls(low, high, mass / mass.sum() * (1.0 - null), null)
+
+    @cached_property
+    def _cumulative(self) -> Floats:
+        return np.concatenate([[0.0], np.cumsum(self.mass)])
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether every piece is an atom."""
+        return bool(np.all(self.low == self.high))
+
+    def quantile(self, uniforms: Floats) -> Floats:
+        """Return the values (n,) at probabilities (n,) in [0, 1); probabilities of the last ``null`` share give NaN."""
+        cumulative = self._cumulative
+        if len(self.mass) == 0:
+            return np.full(len(uniforms), np.nan)
+        piece = np.clip(np.searchsorted(cumulative, uniforms, side="right") - 1, 0, len(self.mass) - 1)
+        within = np.clip((uniforms - cumulative[piece]) / np.maximum(self.mass[piece], 1e-300), 0.0, 1.0)
+        values = self.low[piece] + within * (self.high[piece] - self.low[piece])
+        return np.where(uniforms >= 1.0 - self.null, np.nan, values) if self.null > 0 else values
+
+    def piece_of(self, values: Floats) -> NDArray[np.int64]:
+        """Return the piece (n,) that holds each value, the nearest if none does; -1 for NaN."""
+        middle = (self.low + self.high) / 2
+        # Pieces do not overlap, so the right one is the first whose upper end reaches the value; an atom at the shared
+        # end of two pieces comes between them and wins by exact equality.
+        piece = np.clip(np.searchsorted(self.high, values, side="left"), 0, max(len(self.mass) - 1, 0))
+        after = np.minimum(piece + 1, max(len(self.mass) - 1, 0))
+        if len(self.mass):
+            is_atom_after = (self.low[after] == self.high[after]) & (self.low[after] == values)
+            piece = np.where(is_atom_after, after, piece)
+            before = np.maximum(piece - 1, 0)
+            in_gap = values < self.low[piece]
+            nearer = np.abs(values - middle[before]) < np.abs(values - middle[piece])
+            piece = np.where(in_gap & nearer, before, piece)
+        return np.where(np.isnan(values), -1, piece)
+
+    def uniform(self, values: Floats, *, rng: random.Generator) -> Floats:
+        """Return probabilities (n,) whose ``quantile`` gives the values back, drawn within atoms.
+
+        The randomised distribution transform: uniform on [0, 1) if the values follow this marginal.
+        Source: Rueschendorf 2009, "On the distributional transform", Definition 1.2.
+        """
+        spread = rng.random(len(values))
+        if len(self.mass) == 0:
+            return spread
+        piece = self.piece_of(values)
+        held = np.maximum(piece, 0)
+        width = self.high[held] - self.low[held]
+        with np.errstate(invalid="ignore"):
+            within = np.where(
+                width > 0, np.clip((values - self.low[held]) / np.where(width > 0, width, 1), 0, 1), spread
+            )
+        inside = self._cumulative[held] + within * self.mass[held]
+        return np.where(piece < 0, 1.0 - self.null * (1.0 - spread), np.minimum(inside, np.nextafter(1.0, 0.0)))
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays from which ``from_arrays`` makes an equal marginal."""
+        return {"low": self.low, "high": self.high, "mass": self.mass, "null": np.array([self.null])}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Return the marginal that ``to_arrays`` wrote."""
+        return cls(arrays["low"], arrays["high"], arrays["mass"], float(arrays["null"][0]))
+
+
+def _pieces(rest: Floats, *, knots: int, min_count: int) -> tuple[Floats, Floats]:
+    """Return edges (k + 1,) and counts (k,) of groups of at least ``min_count`` sorted values; edges are means."""
+    if len(rest) == 0:
+        return np.empty(0), np.empty(0)
+    groups = max(1, min(knots, len(rest) // min_count))
+    starts = np.linspace(0, len(rest), groups + 1).astype(np.int64)
+    counts = np.diff(starts).astype(np.float64)
+    means = np.add.reduceat(rest, starts[:-1]) / counts
+    if groups == 1:
+        # One group: a uniform of the group's mean and standard deviation.
+        reach = float(rest.std()) * np.sqrt(3.0)
+        return np.array([means[0] - reach, means[0] + reach]), counts
+    middles = (means[:-1] + means[1:]) / 2
+    return np.concatenate([[2 * means[0] - middles[0]], middles, [2 * means[-1] - middles[-1]]]), counts
+
+
+def _interleave(edges: Floats, counts: Floats, atoms: Floats, atom_counts: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return pieces in ascending order, splitting at each atom the group that holds it, in proportion to length."""
+    if len(edges) == 0:
+        return atoms, atoms, atom_counts
+    inner = atoms[(atoms > edges[0]) & (atoms < edges[-1])]
+    cuts = np.unique(np.concatenate([edges, inner]))
+    low, high = cuts[:-1], cuts[1:]
+    group = np.clip(np.searchsorted(edges, (low + high) / 2, side="right") - 1, 0, len(counts) - 1)
+    mass = counts[group] * (high - low) / np.maximum(edges[group + 1] - edges[group], 1e-300)
+    lows, highs = np.concatenate([low, atoms]), np.concatenate([high, atoms])
+    order = np.lexsort((highs, lows))  # an atom at the lower end of a piece comes before the piece
+    return lows[order], highs[order], np.concatenate([mass, atom_counts])[order]

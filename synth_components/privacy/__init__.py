@@ -1,0 +1,1 @@
+"""Differential privacy: the ledger that every read of raw rows is charged to."""

@@ -1,0 +1,167 @@
+"""The privacy ledger: append-only, charged before rows are read, composed in Renyi differential privacy.
+
+Unit and neighbours: one privacy unit of the schema (a row unless declared otherwise), added or removed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synth_components.errors import ArtifactError, BudgetExceededError
+from synth_components.protocols import Budget
+
+ORDERS: NDArray[np.float64] = np.array(
+    [1.01, 1.02, 1.05, *np.arange(1.1, 3.0, 0.1), *np.arange(3.0, 12.0, 0.5), *range(12, 64), 80, 96, 128, 192, 256,
+     512, 1024, 4096, math.inf],
+    dtype=np.float64,
+)  # fmt: skip
+"""The fixed grid on which every curve is evaluated at once.  Infinity makes pure-epsilon mechanisms compose exactly."""
+
+Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def not_private(orders: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the curve of a read without differential privacy: infinite at every order."""
+    return np.full_like(orders, math.inf)
+
+
+def epsilon_of(rdp: NDArray[np.float64], delta: float) -> float:
+    """Return the smallest epsilon that ``rdp`` (nats, on ``ORDERS``) gives at ``delta``.
+
+    Source: Canonne, Kamath & Steinke 2020 (arXiv:2004.00010), Proposition 12.
+    """
+    if not np.any(rdp > 0):
+        return 0.0
+    pure = float(rdp[-1])
+    if delta <= 0:
+        return pure
+    orders, curve = ORDERS[:-1], rdp[:-1]
+    bounds = curve + np.log1p(-1 / orders) - (math.log(delta) + np.log(orders)) / (orders - 1)
+    return max(0.0, min(pure, float(np.min(bounds))))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One charge: what was read, its curve on ``ORDERS`` (nats), and its own delta.
+
+    ``covered`` is false for a non-private evaluation after the fact: it is told, and lies outside the model's epsilon.
+    """
+
+    label: str
+    rdp: tuple[float, ...]
+    delta: float = 0.0
+    covered: bool = True
+
+
+@dataclass
+class Ledger:
+    """An append-only account of every read of raw rows, against an optional budget.
+
+    Without a budget nothing is refused, and ``epsilon`` tells what was spent.
+    """
+
+    budget: Budget | None = None
+    _entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The charges so far, oldest first."""
+        return tuple(self._entries)
+
+    def spend(self, label: str, rdp: Curve, *, delta: float = 0.0) -> None:
+        """Charge a curve, orders (a,) to nats (a,), *before* reading rows.
+
+        Raises:
+            BudgetExceededError: if the total would exceed the budget; the ledger is then unchanged.
+        """
+        curve = np.asarray(rdp(ORDERS), dtype=np.float64)
+        if curve.shape != ORDERS.shape or np.isnan(curve).any() or (curve < 0).any() or not 0 <= delta < 1:
+            raise ValueError(f"the curve of '{label}' must give one value >= 0 per order, and delta lie in [0, 1)")
+        entry = Entry(label, tuple(curve.tolist()), delta)
+        if self.budget is not None:
+            requested = _epsilon([*self._entries, entry], self.budget.delta)
+            # One part in 1e9 of slack: a budget split in floating point must not refuse its own last share.
+            if requested > self.budget.epsilon * (1 + 1e-9):
+                raise BudgetExceededError(
+                    f"'{label}' would bring epsilon to {requested:.4g} at delta {self.budget.delta:g}, and the budget "
+                    f"is {self.budget.epsilon:.4g}; nothing was read. Raise epsilon, or use a generator that offers "
+                    "differential privacy (`synth generators` lists them)",
+                    requested=requested,
+                    available=self.budget.epsilon,
+                )
+        self._entries.append(entry)
+
+    def note_uncovered(self, label: str) -> None:
+        """Write down a read for evaluation without differential privacy; the model's epsilon does not cover it."""
+        self._entries.append(Entry(label, tuple(not_private(ORDERS).tolist()), covered=False))
+
+    def epsilon(self, delta: float) -> float:
+        """Return the loss so far at ``delta``: 0 if nothing was read, ``inf`` once anything non-private was fitted."""
+        return _epsilon(self._entries, delta)
+
+    def remaining(self) -> Budget | None:
+        """Return what is left of the budget, ``None`` if there is no limit."""
+        if self.budget is None:
+            return None
+        spent_delta = sum(entry.delta for entry in self._entries if entry.covered)
+        return Budget(
+            max(0.0, self.budget.epsilon - self.epsilon(self.budget.delta)), max(0.0, self.budget.delta - spent_delta)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON value from which ``from_json`` makes an equal ledger."""
+        return {
+            "budget": None if self.budget is None else {"epsilon": self.budget.epsilon, "delta": self.budget.delta},
+            "orders": [_number(order) for order in ORDERS],
+            "entries": [
+                {"label": e.label, "rdp": [_number(v) for v in e.rdp], "delta": e.delta, "covered": e.covered}
+                for e in self._entries
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """Return the ledger that ``to_json`` wrote.
+
+        Raises:
+            ArtifactError: if it was written on another grid of orders, or is damaged.
+        """
+        try:
+            if [float(order) for order in value["orders"]] != ORDERS.tolist():
+                raise ArtifactError("the privacy ledger is on another grid of orders; use the version that wrote it")
+            budget = value["budget"]
+            return cls(
+                None if budget is None else Budget(float(budget["epsilon"]), float(budget["delta"])),
+                [
+                    Entry(str(e["label"]), tuple(float(v) for v in e["rdp"]), float(e["delta"]), bool(e["covered"]))
+                    for e in value["entries"]
+                ],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"the privacy ledger is damaged ({type(error).__name__}); restore the file") from None
+
+
+def _epsilon(entries: Sequence[Entry], delta: float) -> float:
+    covered = [entry for entry in entries if entry.covered]
+    if not covered:
+        return 0.0
+    left = delta - sum(entry.delta for entry in covered)
+    if left < 0:
+        return math.inf
+    return epsilon_of(np.sum([entry.rdp for entry in covered], axis=0), left)
+
+
+def _number(value: float) -> float | str:
+    return value if math.isfinite(value) else "inf"
+
+
+def dumps(ledger: Ledger) -> str:
+    """Return the ledger as canonical JSON text."""
+    return json.dumps(ledger.to_json(), sort_keys=True, separators=(",", ":"))
