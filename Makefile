@@ -5,7 +5,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 PYTHON =
 CONSTRAINTS = constraints.txt
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
+INSTALL = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint $(CONSTRAINTS)
 PACKAGES = synth_components mlflow_flavor kubeflow/synth_kubeflow sagemaker/synth_sagemaker
 PYTEST_ARGS =
 
