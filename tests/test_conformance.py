@@ -1,10 +1,11 @@
 """Every generator passes every check, and every check catches the generator that is broken for it."""
 
 import pytest
+from broken import BROKEN, CORRECT, CORRECT_PRIVATE
 from cases import CASES
 
 from synth_components import generators
-from synth_components.testing import yield_checks
+from synth_components.testing import CHECKS, Case, CheckError, check_loads_in_fresh_process, yield_checks
 
 
 def test_every_generator_has_a_case():
@@ -14,3 +15,39 @@ def test_every_generator_has_a_case():
 @pytest.mark.parametrize("check", [bound for case in CASES for bound in yield_checks(case)], ids=str)
 def test_conforms(check):
     check()
+
+
+@pytest.mark.parametrize("check", [b for case in (CORRECT, CORRECT_PRIVATE) for b in yield_checks(case)], ids=str)
+def test_the_correct_small_generators_pass(check):
+    check()
+
+
+def test_every_check_has_a_generator_that_is_broken_for_it():
+    assert {name for name, _ in BROKEN} == {check.__name__ for check in CHECKS}
+
+
+def fails(bound):
+    try:
+        bound()
+    except CheckError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(("name", "case"), BROKEN, ids=[str(case) for _, case in BROKEN])
+def test_a_broken_generator_fails_its_check_and_no_other(name, case):
+    # A fresh process takes a second, so only the generator that is broken for it is loaded in one.
+    bounds = [b for b in yield_checks(case) if b.check is not check_loads_in_fresh_process or b.check.__name__ == name]
+    assert [bound.check.__name__ for bound in bounds if fails(bound)] == [name]
+
+
+def test_a_skipped_check_that_passes_fails():
+    case = Case("stratified", CORRECT.recipe, skip={"check_is_documented": "not yet"})
+    bound = next(bound for bound in yield_checks(case) if bound.check.__name__ == "check_is_documented")
+    with pytest.raises(CheckError, match="remove the exception"):
+        bound()
+
+
+def test_a_skip_of_a_check_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="check_nothing"):
+        next(yield_checks(Case("stratified", CORRECT.recipe, skip={"check_nothing": "a slip"})))
