@@ -1,0 +1,125 @@
+"""The main job on real data that a dependency ships, for a first look."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from pydantic import Field
+
+from synth_components.config import StepConfig
+from synth_components.evaluation.options import EvaluateConfig
+from synth_components.generators import DEFAULT
+from synth_components.steps.port import OutDirectory
+from synth_components.steps.record import write_json
+from synth_components.steps.report_file import read_report
+from synth_components.steps.run import RunConfig, run
+from synth_components.steps.sample import SampleConfig
+from synth_components.steps.split import SplitConfig
+from synth_components.steps.train import TrainConfig
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from synth_components.evaluation.report import Report
+
+_LOG = logging.getLogger(__name__)
+
+TARGET = "diagnosis"
+
+ABOUT = (
+    "Breast Cancer Wisconsin (Diagnostic): 569 tumours, 30 measurements of cell nuclei each, and the diagnosis, "
+    "benign or malignant (Street, Wolberg & Mangasarian 1993; shipped with scikit-learn)."
+)
+
+
+class DemoConfig(StepConfig):
+    """What the demonstration trains and draws."""
+
+    generator: str = Field(DEFAULT, description="Name of the generator; `synth generators` lists them.")
+    num_rows: int = Field(
+        427, ge=10, lt=2**53, description="Synthetic rows to draw; by default as many as it learns from."
+    )
+    seed: int = Field(0, ge=0, lt=2**53, description="Seed of split, fit and sample.")
+
+
+def demo(config: DemoConfig, *, output: OutDirectory) -> None:
+    """Show the whole way on a small table of health care, in under a minute.
+
+    It leaves a model, synthetic rows and a report, and says what to look at next.
+
+    Args:
+        output: Where everything goes.
+    """
+    from rich.console import Console
+
+    from synth_components.io.dataset import write_table
+
+    _LOG.info("%s", ABOUT)
+    output.mkdir(parents=True, exist_ok=True)
+    data = output / "real.csv"
+    write_table(breast_cancer(), data)
+    run(_way(config), data=data, output=output)
+    write_json(output / "malignant.json", {TARGET: "malignant"})
+    console = Console()
+    console.print(score_table(read_report(output / "report.json")))
+    console.print(_next(output), markup=False, highlight=False, soft_wrap=True)
+
+
+def breast_cancer() -> pd.DataFrame:
+    """Return the table, with readable column names and the diagnosis in words."""
+    from sklearn.datasets import load_breast_cancer
+
+    bunch = load_breast_cancer(as_frame=True)
+    table = pd.DataFrame(bunch.data).rename(columns=lambda name: str(name).replace(" ", "_"))
+    return table.assign(**{TARGET: [str(bunch.target_names[code]) for code in bunch.target]})
+
+
+def score_table(report: Report) -> Table:
+    """Return the scores of the whole table and of its tasks, each beside its floor and ideal, to print."""
+    from rich.table import Table
+
+    table = Table(
+        title=f"Overall score {report.quality:.3f}", caption="floor: the same score of real rows", min_width=60
+    )
+    table.add_column("score")
+    for name in ("value", "95 % interval", "floor", "ideal"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for score in report.scores:
+        if not score.subject:
+            low, high = score.interval
+            table.add_row(
+                score.name, f"{score.value:.3f}", f"{low:.3f} to {high:.3f}", f"{score.floor:.3f}", f"{score.ideal:g}"
+            )
+    return table
+
+
+def _way(config: DemoConfig) -> RunConfig:
+    return RunConfig(
+        split=SplitConfig(share=0.25, seed=config.seed, stratify=TARGET),
+        train=TrainConfig(generator=config.generator, seed=config.seed),
+        sample=SampleConfig(num_rows=config.num_rows, seed=config.seed),
+        evaluate=EvaluateConfig(target=TARGET, seed=config.seed),
+    )
+
+
+def _next(output: Path) -> str:
+    synth = "synth" if shutil.which("synth") else "python -m synth_components"
+    return f"""
+Look at:
+  {output / "report.html"}        the report; open it in a browser
+  {output / "synthetic.parquet"}  the synthetic rows
+  {output / "model"}/             the model: JSON and arrays, no real row
+
+Then try:
+  # only malignant tumours
+  {synth} sample --model {output / "model"} --conditions {output / "malignant.json"} \\
+      --synthetic {output / "malignant.csv"} --num-rows 100
+  # as many malignant as benign tumours to train on
+  {synth} augment --data {output / "train.parquet"} --model {output / "model"} \\
+      --augmented {output / "balanced.csv"} --mode balance --columns {TARGET}
+  # your own table
+  {synth} run --data your.csv --output synth-run"""

@@ -1,0 +1,169 @@
+"""The steps that judge synthetic rows, one per group of scores, and their composition."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synth_components.errors import ThresholdError
+from synth_components.evaluation.options import (
+    EvaluateConfig,
+    FidelityConfig,
+    JudgeConfig,
+    PrivacyConfig,
+    UtilityConfig,
+)
+from synth_components.progress import stage
+from synth_components.steps.port import InDataset, InSchema, OptionalInModel, OptionalOutPage, OutReport, Place
+from synth_components.steps.record import write_json, write_text
+from synth_components.steps.schema_file import read_schema
+
+if TYPE_CHECKING:
+    from synth_components.schema import Schema
+
+_LOG = logging.getLogger(__name__)
+
+
+def evaluate(
+    config: EvaluateConfig,
+    *,
+    train: InDataset,
+    holdout: InDataset,
+    synthetic: InDataset,
+    schema: InSchema = None,
+    model: OptionalInModel = None,
+    report: OutReport,
+    page: OptionalOutPage = None,
+) -> None:
+    r"""Judge synthetic rows: fidelity, utility, privacy smoke tests, validity, and one overall score.
+
+        synth evaluate --train train.csv --holdout holdout.csv --synthetic synthetic.csv \
+            --target outcome --report report.json --page report.html
+
+    Every score stands beside its floor: the same score of an independent real sample.
+
+    Args:
+        train: The real rows that the model was trained on.
+        holdout: Real rows that it has not seen.
+        synthetic: The rows to judge.
+        schema: What the columns hold; without it the model's schema, or else one profiled from the real rows.
+        model: The model, for its schema and rules.
+        report: Where the report goes.
+        page: Where the report goes as a page to look at.
+
+    Raises:
+        ThresholdError: if the overall score is below `min_quality`; the report is written all the same.
+    """
+    _judge(config, train, holdout, synthetic, _schema(schema, model), report, page)
+
+
+def evaluate_fidelity(
+    config: FidelityConfig,
+    *,
+    train: InDataset,
+    holdout: InDataset,
+    synthetic: InDataset,
+    schema: InSchema = None,
+    report: OutReport,
+    page: OptionalOutPage = None,
+) -> None:
+    """Judge how alike real and synthetic rows are: marginals, pairs, detection.
+
+    Args:
+        train: The real rows that the model was trained on.
+        holdout: Real rows that it has not seen.
+        synthetic: The rows to judge.
+        schema: What the columns hold; without it one is profiled from the real rows.
+        report: Where the report goes.
+        page: Where the report goes as a page to look at.
+    """
+    _judge(config, train, holdout, synthetic, _schema(schema), report, page)
+
+
+def evaluate_tstr(
+    config: UtilityConfig,
+    *,
+    train: InDataset,
+    holdout: InDataset,
+    synthetic: InDataset,
+    schema: InSchema = None,
+    report: OutReport,
+    page: OptionalOutPage = None,
+) -> None:
+    """Judge how well learners trained on synthetic rows predict real ones (TSTR), against training on real rows.
+
+    Args:
+        train: The real rows that the model was trained on.
+        holdout: Real rows that it has not seen.
+        synthetic: The rows to judge.
+        schema: What the columns hold; without it one is profiled from the real rows.
+        report: Where the report goes.
+        page: Where the report goes as a page to look at.
+    """
+    _judge(config, train, holdout, synthetic, _schema(schema), report, page)
+
+
+def evaluate_privacy(
+    config: PrivacyConfig,
+    *,
+    train: InDataset,
+    holdout: InDataset,
+    synthetic: InDataset,
+    schema: InSchema = None,
+    report: OutReport,
+    page: OptionalOutPage = None,
+) -> None:
+    """Run smoke tests of memorisation: copies, near copies and distances, against the holdout's own.
+
+    Args:
+        train: The real rows that the model was trained on.
+        holdout: Real rows that it has not seen.
+        synthetic: The rows to judge.
+        schema: What the columns hold; without it one is profiled from the real rows.
+        report: Where the report goes.
+        page: Where the report goes as a page to look at.
+    """
+    _judge(config, train, holdout, synthetic, _schema(schema), report, page)
+
+
+def _judge(
+    config: JudgeConfig,
+    train: Place,
+    holdout: Place,
+    synthetic: Place,
+    schema: Schema | None,
+    report: Path,
+    page: Path | None,
+) -> None:
+    from synth_components.evaluation import evaluate as judge
+    from synth_components.io.dataset import read_table
+
+    with stage("evaluate") as progress:
+        found = judge(
+            read_table(train),
+            read_table(holdout),
+            read_table(synthetic),
+            schema=schema,
+            config=config,
+            report=progress,
+        )
+    write_json(report, found.to_json())
+    if page is not None:
+        write_text(page, found.to_html())
+    _LOG.info("the overall score is %.3f", found.quality)
+    if found.quality < config.min_quality:
+        raise ThresholdError(
+            f"the overall score is {found.quality:.4g}, and min_quality asks for {config.min_quality:g}; "
+            "the report's recommendations say what to change"
+        )
+
+
+def _schema(schema: Path | None, model: Path | None = None) -> Schema | None:
+    if schema is not None:
+        return read_schema(schema)
+    if model is None:
+        return None
+    from synth_components.model import Model
+
+    return Model.load(model).schema

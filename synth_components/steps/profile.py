@@ -1,0 +1,35 @@
+"""The step from rows to a schema."""
+
+from __future__ import annotations
+
+import logging
+
+from synth_components.profile import ProfileConfig
+from synth_components.profile import profile as profile_tables
+from synth_components.steps.port import InDataset, OptionalOutStatistics, OutSchema
+from synth_components.steps.record import write_json
+
+_LOG = logging.getLogger(__name__)
+
+
+def profile(
+    config: ProfileConfig, *, data: InDataset, schema: OutSchema, statistics: OptionalOutStatistics = None
+) -> None:
+    """Read a schema off the rows: types, bounds, categories, nulls, keys, direct identifiers.
+
+    Look through the schema, mend it where you know better, and give it to `train`.
+
+    Args:
+        data: The real table.
+        schema: Where the schema goes.
+        statistics: Where missing patterns, associations and other findings go.
+    """
+    from synth_components.io.dataset import read_table
+
+    found = profile_tables(read_table(data), config=config)
+    for warning in found.warnings:
+        _LOG.warning("%s", warning)
+    write_json(schema, found.schema.to_json())
+    if statistics is not None:
+        write_json(statistics, found.to_json())
+    _LOG.info("profiled %d columns", len(found.schema.columns))

@@ -1,0 +1,163 @@
+"""The step that goes the whole way: split, train, sample, evaluate, and if asked gate and augment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from synth_components.augment import AugmentConfig
+from synth_components.config import StepConfig
+from synth_components.evaluation.options import EvaluateConfig
+from synth_components.progress import stage, stamp
+from synth_components.steps.augment import augment
+from synth_components.steps.evaluate import evaluate
+from synth_components.steps.gate import GateConfig, gate
+from synth_components.steps.port import InConditions, InConstraints, InDataset, InSchema, OutDirectory, Place, Step
+from synth_components.steps.record import digest, perform, write_json
+from synth_components.steps.sample import SampleConfig, sample
+from synth_components.steps.split import SplitConfig, split
+from synth_components.steps.train import TrainConfig, train
+
+_LOG = logging.getLogger(__name__)
+
+
+class RunConfig(StepConfig):
+    """The options of every stage, by stage."""
+
+    split: SplitConfig = Field(SplitConfig(), description="Options of `synth split`.")
+    train: TrainConfig = Field(TrainConfig(), description="Options of `synth train`.")
+    sample: SampleConfig = Field(SampleConfig(), description="Options of `synth sample`.")
+    evaluate: EvaluateConfig = Field(EvaluateConfig(), description="Options of `synth evaluate`.")
+    gate: GateConfig = Field(GateConfig(), description="Options of `synth gate`; without a threshold all passes.")
+    augment: tuple[AugmentConfig, ...] = Field(
+        (), description="Options of `synth augment`, one map for each augmented table; empty for none."
+    )
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, value: object) -> object:
+        return (value,) if isinstance(value, Mapping | AugmentConfig) else value
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the way, with its files."""
+
+    name: str
+    step: Step
+    config: StepConfig
+    inputs: Mapping[str, Place | None]
+    outputs: Mapping[str, Path] = field(default_factory=dict)
+
+    def fingerprint(self) -> str:
+        """Return the digest of all that the outputs depend on: step, version, options, contents of the inputs."""
+        inputs = {name: digest(place) for name, place in self.inputs.items() if place is not None}
+        basis = [self.step.__name__, version("synth-components"), self.config.canonical(), inputs]
+        return hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()
+
+    def results(self) -> dict[str, str | None]:
+        """Return the digests of the outputs."""
+        return {name: digest(place) for name, place in self.outputs.items()}
+
+
+def run(
+    config: RunConfig,
+    *,
+    data: InDataset,
+    schema: InSchema = None,
+    constraints: InConstraints = None,
+    conditions: InConditions = None,
+    output: OutDirectory,
+) -> None:
+    """Go the whole way: split, train, sample, evaluate, then gate and augment if asked.
+
+        synth run run.yaml
+        synth run --data patients.csv --output synth-run
+
+    The file holds the paths and, by stage, the options; paths are relative to the working directory:
+
+        {"data": "patients.csv", "output": "synth-run", "train": {"generator": "tabular.trees"}}
+
+    Run again, it skips every stage whose inputs and options did not change.
+
+    Args:
+        data: The real table.
+        schema: What the columns hold; without it a schema is profiled from the training rows.
+        constraints: Rules that every synthetic row must obey.
+        conditions: What the synthetic rows must satisfy.
+        output: Where everything goes.
+
+    Raises:
+        ThresholdError: if the report misses a threshold of `gate` or of `evaluate`.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    stages = _stages(config, data, schema, constraints, conditions, output)
+    state, told = output / "stages.json", output / "run.json"
+    done: dict[str, Any] = json.loads(state.read_text(encoding="utf-8")) if state.exists() else {}
+    record: dict[str, Any] = {"step": "run", "started": stamp(), "config": config.model_dump(mode="json"), "stages": []}
+    clock = time.monotonic()
+    try:
+        with stage("run") as report:
+            for number, part in enumerate(stages, start=1):
+                record["stages"].append(_advance(part, done, state))
+                report(number, len(stages))
+    finally:
+        write_json(told, {**record, "seconds": round(time.monotonic() - clock, 3)})
+
+
+def _advance(part: Stage, done: dict[str, Any], state: Path) -> dict[str, Any]:
+    """Carry out one stage, unless it is done, and write down that it is."""
+    fingerprint = part.fingerprint()
+    before = done.get(part.name)
+    # What lies on s3:// has no digest, so nothing says that it did not change.
+    known = all(digest(place) is not None for place in part.inputs.values() if place is not None)
+    if known and before == {"fingerprint": fingerprint, "outputs": part.results()}:
+        _LOG.info("%s: done before, skipped", part.name)
+        return {"step": part.name, "skipped": True}
+    done.pop(part.name, None)
+    told = perform(part.step, part.config, {**part.inputs, **part.outputs}, beside=False)
+    done[part.name] = {"fingerprint": fingerprint, "outputs": part.results()}
+    write_json(state, done)
+    return {**told, "step": part.name, "skipped": False}
+
+
+def _stages(
+    config: RunConfig,
+    data: Place,
+    schema: Path | None,
+    constraints: Path | None,
+    conditions: Path | None,
+    output: Path,
+) -> list[Stage]:
+    train_rows, holdout, synthetic = (output / f"{name}.parquet" for name in ("train", "holdout", "synthetic"))
+    model, report, page = output / "model", output / "report.json", output / "report.html"
+    tables = {"train": train_rows, "holdout": holdout}
+    asks = {"data": train_rows, "schema": schema, "constraints": constraints}
+    stages = [
+        Stage("split", split, config.split, {"data": data, "schema": schema}, tables),
+        Stage("train", train, config.train, asks, {"model": model}),
+        Stage("sample", sample, config.sample, {"model": model, "conditions": conditions}, {"synthetic": synthetic}),
+        Stage(
+            "evaluate",
+            evaluate,
+            config.evaluate,
+            {**tables, "synthetic": synthetic, "model": model},
+            {"report": report, "page": page},
+        ),
+    ]
+    if config.gate != GateConfig():
+        stages.append(Stage("gate", gate, config.gate, {"report": report}))
+    for number, options in enumerate(config.augment, start=1):
+        name = "augmented" if len(config.augment) == 1 else f"augmented-{number}"
+        inputs = {"data": train_rows, "model": model}
+        stages.append(Stage(name, augment, options, inputs, {"augmented": output / f"{name}.parquet"}))
+    return stages
