@@ -204,7 +204,7 @@ def _terminated_cleanly() -> Iterator[None]:
 
 
 def _value(words: Sequence[str], flag: str) -> str | None:
-    for word, following in zip(words, [*words[1:], None], strict=True):
+    for word, following in zip(words, [*words[1:], None], strict=False):
         if word == flag:
             return following
         if word.startswith(f"{flag}="):

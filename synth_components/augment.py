@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,10 @@ from pydantic import Field, model_validator
 
 from synth_components.config import StepConfig
 from synth_components.errors import SchemaError
-from synth_components.model import Model
 from synth_components.schema import AnyColumn, Boolean, Categorical, Numeric, Value
+
+if TYPE_CHECKING:
+    from synth_components.model import Model
 
 ORIGINAL = "original"
 SYNTHETIC = "synthetic"

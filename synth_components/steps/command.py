@@ -28,6 +28,9 @@ EXAMPLES: Mapping[str, str] = {
 """A file name to show for each kind of port."""
 
 
+KINDS_OF_TEXT: Mapping[str, str] = {"INTEGER": "an integer", "NUMBER": "a number", "true|false": "true or false"}
+"""What text must be, in words, by the name that the help gives it."""
+
 EMPTY: tuple[object, ...] = ("", (), {})
 
 
@@ -289,7 +292,7 @@ def _config(cls: type[StepConfig], texts: Mapping[str, str], file: str | None) -
 def _rule(error: ConfigError, cls: type[Config]) -> str:
     rule = str(error).removeprefix(f"option '{error.option}' of {cls.__name__}: ").removeprefix("Value error, ")
     if rule == "the text is not valid JSON":
-        return f"this takes {metavar(cls, error.option)}, and the text is not valid JSON"
+        return f"must be {KINDS_OF_TEXT.get(metavar(cls, error.option), 'JSON')}"
     return rule
 
 

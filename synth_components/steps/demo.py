@@ -15,7 +15,7 @@ from synth_components.evaluation.options import EvaluateConfig
 from synth_components.generators import DEFAULT
 from synth_components.steps.port import OutDirectory
 from synth_components.steps.record import write_json
-from synth_components.steps.report_file import read_report
+from synth_components.steps.report_file import quality_of, read_report
 from synth_components.steps.run import RunConfig, run
 from synth_components.steps.sample import SampleConfig
 from synth_components.steps.split import SplitConfig
@@ -65,7 +65,9 @@ def demo(config: DemoConfig, *, output: OutDirectory) -> None:
     run(_way(config), data=data, output=output)
     write_json(output / "malignant.json", {TARGET: "malignant"})
     console = Console()
-    console.print(score_table(read_report(output / "report.json")))
+    found = read_report(output / "report.json")
+    console.print(score_table(found))
+    console.print(card_table(found))
     console.print(_next(output), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -79,21 +81,32 @@ def breast_cancer() -> pd.DataFrame:
 
 
 def score_table(report: Report) -> Table:
-    """Return the scores of the whole table and of its tasks, each beside its floor and ideal, to print."""
+    """Return the scores of the whole table, each beside its floor and ideal, to print."""
     from rich.table import Table
 
-    table = Table(
-        title=f"Overall score {report.quality:.3f}", caption="floor: the same score of real rows", min_width=60
-    )
+    table = Table(title="Scores", caption="floor: the same score of real rows that nobody trained on")
     table.add_column("score")
     for name in ("value", "95 % interval", "floor", "ideal"):
         table.add_column(name, justify="right", no_wrap=True)
     for score in report.scores:
         if not score.subject:
             low, high = score.interval
-            table.add_row(
-                score.name, f"{score.value:.3f}", f"{low:.3f} to {high:.3f}", f"{score.floor:.3f}", f"{score.ideal:g}"
-            )
+            cells = (f"{score.value:.3f}", f"{low:.3f} to {high:.3f}", f"{score.floor:.3f}", f"{score.ideal:g}")
+            table.add_row(score.name, *cells)
+    return table
+
+
+def card_table(report: Report) -> Table:
+    """Return the acceptance card and the overall score, to print."""
+    from rich.table import Table
+
+    table = Table(title="Acceptance card", caption=f"overall score {quality_of(report):.3f}")
+    for name in ("check", "value", "threshold", ""):
+        table.add_column(name, justify="left" if name in {"check", ""} else "right")
+    for verdict in report.card:
+        value = "not scored" if verdict.value is None else f"{verdict.value:.3f}"
+        sign = "[green]pass[/]" if verdict.passed else "[red]miss[/]"
+        table.add_row(verdict.name, value, f"{verdict.relation} {verdict.threshold:.3f}", sign)
     return table
 
 

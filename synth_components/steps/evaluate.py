@@ -137,24 +137,25 @@ def _judge(
     page: Path | None,
 ) -> None:
     from synth_components.evaluation import evaluate as judge
-    from synth_components.io.dataset import read_table
+    from synth_components.io.dataset import read_dataset
 
     with stage("evaluate") as progress:
-        found = judge(
-            read_table(train),
-            read_table(holdout),
-            read_table(synthetic),
-            schema=schema,
-            config=config,
-            report=progress,
-        )
+        progress(0, 1)
+        real = read_dataset(train, schema=schema)
+        unseen, drawn = (read_dataset(place, schema=real.schema) for place in (holdout, synthetic))
+        found = judge(real, unseen, drawn, config=config)
+        progress(1, 1)
     write_json(report, found.to_json())
     if page is not None:
         write_text(page, found.to_html())
-    _LOG.info("the overall score is %.3f", found.quality)
-    if found.quality < config.min_quality:
+    for verdict in found.card:
+        value = "not scored" if verdict.value is None else f"{verdict.value:.3f}"
+        sign = "pass" if verdict.passed else "MISS"
+        _LOG.info("%s  %s: %s, %s %.3f", sign, verdict.name, value, verdict.relation, verdict.threshold)
+    _LOG.info("overall score: %s", "not scored" if found.overall.value is None else f"{found.overall.value:.3f}")
+    if not found.passed:
         raise ThresholdError(
-            f"the overall score is {found.quality:.4g}, and min_quality asks for {config.min_quality:g}; "
+            f"the overall score is {found.overall.value or 0:.4g}, and min_quality asks for {config.min_quality:g}; "
             "the report's recommendations say what to change"
         )
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from synth_components.config import StepConfig
-from synth_components.errors import DataError, ThresholdError
+from synth_components.errors import ThresholdError
 from synth_components.steps.port import InReport
-from synth_components.steps.report_file import read_report
+from synth_components.steps.report_file import quality_of, read_report, values_of
 
 if TYPE_CHECKING:
     from synth_components.evaluation.report import Report
@@ -57,24 +56,14 @@ def shortfalls(report: Report, config: GateConfig) -> list[str]:
         DataError: if the report has no score of a name that the thresholds use.
     """
     missed = []
-    if report.quality < config.min_quality:
-        missed.append(f"quality is {report.quality:.4g}, at least {config.min_quality:g} is asked for")
+    if config.min_quality > 0 and (quality := quality_of(report)) < config.min_quality:
+        missed.append(f"the overall score is {quality:.4g}, at least {config.min_quality:g} is asked for")
     for name, least in config.min_scores.items():
-        value = min(_values(report, name))
+        value = min(values_of(report, name))
         if value < least:
             missed.append(f"{name} is {value:.4g}, at least {least:g} is asked for")
     for name, most in config.max_scores.items():
-        value = max(_values(report, name))
+        value = max(values_of(report, name))
         if value > most:
             missed.append(f"{name} is {value:.4g}, at most {most:g} is allowed")
     return missed
-
-
-def _values(report: Report, name: str) -> list[float]:
-    values = [score.value for score in report.scores if score.name == name]
-    if not values:
-        names = sorted({score.name for score in report.scores})
-        near = get_close_matches(name, names, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(names)}"
-        raise DataError(f"the report has no score '{name}'; {hint}")
-    return values

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synth_components.errors import ArtifactError
+from synth_components.errors import ArtifactError, DataError
 
 if TYPE_CHECKING:
     from synth_components.evaluation.report import Report
@@ -32,3 +33,29 @@ def read_report(path: Path) -> Report:
         raise ArtifactError(
             f"'{file}' is not a report ({type(error).__name__}); give the report.json that `synth evaluate` wrote"
         ) from None
+
+
+def quality_of(report: Report) -> float:
+    """Return the overall score of a report.
+
+    Raises:
+        DataError: if nothing in it could be scored.
+    """
+    if report.overall.value is None:
+        raise DataError("the report has no overall score, because nothing could be scored; see what it left out")
+    return report.overall.value
+
+
+def values_of(report: Report, name: str) -> list[float]:
+    """Return the values of all scores of a name: one of the whole table, or one for each column, pair or task.
+
+    Raises:
+        DataError: if there is none, with the nearest name.
+    """
+    values = [score.value for score in report.scores if score.name == name]
+    if not values:
+        names = sorted({score.name for score in report.scores})
+        near = get_close_matches(name, names, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(names)}"
+        raise DataError(f"the report has no score '{name}'; {hint}")
+    return values

@@ -14,7 +14,7 @@ from synth_components.config import StepConfig
 from synth_components.errors import DataError
 from synth_components.steps.port import InModels, InReports, OptionalOutModel, OutReport
 from synth_components.steps.record import partial
-from synth_components.steps.report_file import read_report, report_path
+from synth_components.steps.report_file import quality_of, read_report, report_path, values_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,8 +62,8 @@ def select(
 def _value(path: Path, name: str) -> float:
     report = read_report(path)
     if name == QUALITY:
-        return report.quality
-    values = [score.value for score in report.scores if score.name == name]
+        return quality_of(report)
+    values = values_of(report, name)
     if len(values) != 1:
         raise DataError(f"report '{path}' has {len(values)} scores '{name}'; compare one that a report has once")
     return values[0]
