@@ -82,6 +82,11 @@ class NumericEncoder:
         elif column.places is None:
             features[present, 0] = held
         else:
+            if self._is_integral and None in (column.low, column.high) and np.any(np.abs(held) >= _EXACT):
+                raise SchemaError(
+                    f"column '{self.name}' has integers beyond 2^53; declare its bounds, so that they are kept exactly",
+                    column=self.name,
+                )
             features[present, 0] = np.rint(held * 10.0**column.places) - self._origin
         return features
 
@@ -309,6 +314,10 @@ def _scatter(
         return cast_to(pd.Series(held, name=name), kind)
     if not nullable:
         raise SchemaError(f"column '{name}' was drawn with nulls and is not nullable", column=name)
+    if held.dtype.kind == "m":  # through objects a span would pass nanoseconds, which overflow
+        spans = np.full(len(present), np.timedelta64("NaT"), dtype=held.dtype)
+        spans[present] = held
+        return cast_to(pd.Series(spans, name=name), kind)
     whole = pd.Series([None] * len(present), dtype=object, name=name)
     whole[present] = held
     if kind != "object" and _numpy_dtype(kind).kind == "f":

@@ -34,9 +34,7 @@ def toy_table(seed: int = 0, rows: int = 400) -> Dataset:
             "income": np.where(hidden, np.nan, np.minimum(income, 500_000.0)),
             "skill": np.clip(skill, -6.0, 6.0),
             "education": np.array(["none", "school", "college", "doctorate"], dtype=object)[level],
-            "city": pd.Categorical.from_codes(
-                np.where(rng.random(rows) < 0.1, -1, city).astype("int8"), categories=cities
-            ),
+            "city": pd.Categorical(pd.Series(cities[city]).mask(rng.random(rows) < 0.1), categories=cities),
             "employed": employed,
             "smoker": pd.array(rng.random(rows) < 0.3, dtype="boolean"),
             "visits": pd.array(visits, dtype="Int64"),
