@@ -1,0 +1,54 @@
+"""The options of an evaluation, each declared once; the steps and the command line derive from them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, StepConfig
+
+
+class JudgeConfig(StepConfig):
+    """What every group of scores needs."""
+
+    seed: int = Field(0, ge=0, lt=2**53, description="Seed of subsamples, folds, learners and bootstrap.")
+    replicates: int = Field(100, ge=10, le=2_000, description="Bootstrap replicates behind each 95 % interval.")
+    min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
+    min_quality: float = Field(0.0, ge=0, le=1, description="Smallest overall score that passes; 0 never fails.")
+
+
+class FidelityConfig(JudgeConfig):
+    """How alike real and synthetic rows are."""
+
+    bins: int = Field(10, ge=2, le=100, description="Shared bins of a number in pairs; edges are real quantiles.")
+    max_categories: int = Field(20, ge=2, le=250, description="Categories told apart in pairs; the rest are one.")
+    max_rows: int = Field(100_000, ge=100, description="Rows of each table that marginals and pairs look at.")
+    detector_rows: int = Field(16_000, ge=50, description="Rows of each side that a detector learns from.")
+    detector_folds: int = Field(3, ge=2, le=20, description="Folds of the detectors' cross-validation.")
+    manifold_rows: int = Field(3_000, ge=50, description="Rows of each table behind alpha-precision and beta-recall.")
+
+
+class UtilityConfig(JudgeConfig):
+    """How well a model trained on synthetic rows predicts real ones."""
+
+    target: str = Field("", description="Column to predict; empty scores no single task.")
+    task: Literal["auto", "classification", "regression"] = Field(
+        "auto", description="Kind of the task; auto reads it off the column."
+    )
+    tasks: dict[str, str] = Field({}, description="More tasks: name to target column, for example {'default': 'y'}.")
+    utility_rows: int = Field(50_000, ge=50, description="Rows of each table that a task's learners are given.")
+    global_utility: bool = Field(True, description="Whether to predict every column from the others in turn.")
+    global_rows: int = Field(4_000, ge=50, description="Rows of each table in global utility.")
+    global_columns: int = Field(30, ge=1, le=1_000, description="Most columns predicted in global utility.")
+
+
+class PrivacyConfig(JudgeConfig):
+    """Smoke tests of memorisation; passing them proves no privacy."""
+
+    proximity_rows: int = Field(4_000, ge=50, description="Rows whose nearest real neighbours are searched.")
+    proximity_references: int = Field(16_000, ge=50, description="Real rows of each side that are searched through.")
+
+
+class EvaluateConfig(FidelityConfig, UtilityConfig, PrivacyConfig):
+    """All groups of scores together."""

@@ -1,0 +1,199 @@
+"""Smoke tests of memorisation: copies, distance to the closest record (DCR) and nearest-neighbour ratio (NNDR).
+
+They catch a generator that hands out its training rows, and prove nothing else: sets that pass them can be open to
+membership inference (Yao, Krco, Ganev & de Montjoye 2025, "The DCR Delusion", arXiv:2505.01524).  An attack is another
+metric of the group ``privacy``.
+
+Source: DCR share as in TabSyn's evaluation (L1 on numbers over their range, and on one-hot categories).
+Differs: numbers are scaled by their 5 % to 95 % range; train and holdout are searched at equal size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy import random
+from numpy.typing import NDArray
+
+from synth_components.evaluation.columns import Coded, coded, design
+from synth_components.evaluation.floor import resamples, score, upper_bound
+from synth_components.evaluation.options import PrivacyConfig
+from synth_components.protocols import Context, Dataset, Evidence, Floats, Score
+
+_CHUNK = 128
+_INDICATORS = 60
+_NEAR = 0.01  # the share of holdout rows nearest to train; what lies within their distance is a near copy
+_LEAST = 10
+
+
+def copies(
+    train: Dataset,
+    holdout: Dataset,
+    synthetic: Dataset,
+    *,
+    context: Context,
+    rng: random.Generator,
+    config: PrivacyConfig = PrivacyConfig(),  # noqa: B008 - frozen
+) -> Evidence:
+    """Score the share of synthetic rows that equal a training row, over all rows.
+
+    The floor is the holdout's own share; ``privacy.copies.bound`` its upper 95 % Clopper-Pearson bound, which is what
+    copies are judged against.
+    """
+    view = coded(train, holdout, synthetic)
+    if not view.names or not (len(view.holdout) and len(view.synthetic)):
+        return _left_out("privacy.copies", "it needs a column and a row of each table")
+    known, held, drawn = (_digests(side) for side in (view.train, view.holdout, view.synthetic))
+    return Evidence(_rates("privacy.copies", np.isin(drawn, known), np.isin(held, known)))
+
+
+def proximity(
+    train: Dataset,
+    holdout: Dataset,
+    synthetic: Dataset,
+    *,
+    context: Context,
+    rng: random.Generator,
+    config: PrivacyConfig = PrivacyConfig(),  # noqa: B008 - frozen
+) -> Evidence:
+    """Score how much closer synthetic rows lie to train than to a holdout that no generator saw.
+
+    ``privacy.dcr.share`` is the share of synthetic rows closer to train (ties count half; 0.5 if nothing was
+    memorised), with train and holdout searched at equal size.  Its floor is the share of one half of the holdout
+    against train and the other half.  Near copies are rows within the distance that 1 % of holdout rows have to train.
+    """
+    whole = coded(train, holdout, synthetic)
+    if not whole.names or min(len(whole.train), len(whole.holdout), len(whole.synthetic)) < _LEAST:
+        return _left_out("privacy.dcr", f"it needs a column and {_LEAST} rows of each table")
+    size = min(config.proximity_references, len(whole.train), len(whole.holdout))
+    view = whole.capped(train=size, holdout=size, synthetic=config.proximity_rows, rng=rng)
+    real, held, drawn = (_Located.of(view, side) for side in (view.train, view.holdout, view.synthetic))
+    to_train, to_holdout = _nearest(drawn, real), _nearest(drawn, held)
+    order = rng.permutation(size)
+    half = max(1, size // 2)
+    queries = held.take(order[: min(half, config.proximity_rows)])
+    fellow = _nearest(queries, real)
+    fair = (
+        _nearest(queries, real.take(rng.permutation(size)[:half]))[:, 0],
+        _nearest(queries, held.take(order[half:]))[:, 0],
+    )
+    closer = _closer(to_train[:, 0], to_holdout[:, 0])
+    share_draws = np.array([np.average(closer, weights=w) for w in resamples(len(closer), config.replicates, rng)])
+    near = float(np.quantile(fellow[:, 0], _NEAR))
+    ratios, fellow_ratios = _ratio(to_train), _ratio(fellow)
+    scores = (
+        score(
+            "privacy.dcr.share", float(closer.mean()), draws=share_draws, floor=float(_closer(*fair).mean()), ideal=0.5
+        ),
+        *_rates("privacy.near_copies", to_train[:, 0] <= near, fellow[:, 0] <= near),
+        _middle("privacy.dcr.median", to_train[:, 0], fellow[:, 0], config, rng, high=np.inf),
+        _middle("privacy.nndr", ratios, fellow_ratios, config, rng, high=1.0),
+    )
+    return Evidence(scores, curves={"privacy.dcr": _histogram(to_train[:, 0], to_holdout[:, 0], fellow[:, 0])})
+
+
+@dataclass(frozen=True)
+class _Located:
+    """Rows as numbers (n, a), whose differences add up, and indicators (n, b) of which two differ per mismatch."""
+
+    numbers: NDArray[np.float32]
+    indicators: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, view: Coded, values: Floats) -> _Located:
+        is_number = [place for place, name in enumerate(view.names) if not view.is_category(name)]
+        is_category = [place for place, name in enumerate(view.names) if view.is_category(name)]
+        made = [design(_part(view, places), values[:, places], max_categories=_INDICATORS) if places
+                else np.empty((len(values), 0)) for places in (is_number, is_category)]  # fmt: skip
+        return cls(made[0].astype(np.float32), made[1].astype(np.float32))
+
+    def take(self, rows: NDArray[np.int64]) -> _Located:
+        return _Located(self.numbers[rows], self.indicators[rows])
+
+
+def _part(view: Coded, places: list[int]) -> Coded:
+    names = [view.names[place] for place in places]
+    sides = (side[:, places] for side in (view.train, view.holdout, view.synthetic))
+    return Coded({name: view.kinds[name] for name in names}, *sides, view.labels, ())
+
+
+def _nearest(queries: _Located, references: _Located) -> Floats:
+    """Return the L1 distance (n, 2) to the closest and the second closest reference."""
+    found = np.empty((len(queries.numbers), 2))
+    second = min(1, len(references.numbers) - 1)
+    ones = references.indicators.sum(axis=1)
+    columns = np.ascontiguousarray(references.numbers.T)
+    for start in range(0, len(found), _CHUNK):
+        numbers = queries.numbers[start : start + _CHUNK]
+        indicators = queries.indicators[start : start + _CHUNK]
+        # For 0/1 vectors, |a - b| summed is |a| + |b| - 2 a.b
+        distance = ones[None, :] + indicators.sum(axis=1)[:, None]
+        distance -= 2 * (indicators @ references.indicators.T)
+        gap = np.empty_like(distance)
+        for column, held in enumerate(columns):
+            np.subtract(numbers[:, column, None], held[None, :], out=gap)
+            np.abs(gap, out=gap)
+            distance += gap
+        closest = np.partition(distance, [0, second], axis=1)[:, [0, second]]
+        found[start : start + _CHUNK] = np.maximum(closest, 0.0)
+    # Sums of 32-bit differences differ in their last digits; a distance is told to 1e-5.
+    rounded: Floats = np.round(found, 5)
+    return rounded
+
+
+def _digests(values: Floats) -> NDArray[np.uint64]:
+    """Return one 64-bit digest per row; 1e5 rows collide with probability about 1e10 / 2 / 2^64 = 3e-10."""
+    held = np.where(np.isnan(values), np.finfo(np.float64).max, values) + 0.0
+    made = pd.util.hash_pandas_object(pd.DataFrame(held), index=False).to_numpy()
+    return np.asarray(made, dtype=np.uint64)
+
+
+def _rates(name: str, drawn: NDArray[np.bool_], held: NDArray[np.bool_]) -> tuple[Score, ...]:
+    rate = float(drawn.mean())
+    deviation = float(np.sqrt(rate * (1 - rate) / len(drawn)))
+    floor = float(held.mean())
+    bound = upper_bound(int(held.sum()), len(held))
+    return (
+        score(name, rate, deviation=deviation, floor=floor, ideal=0.0),
+        score(f"{name}.bound", bound, floor=floor, ideal=floor),
+    )
+
+
+def _closer(to_train: Floats, to_holdout: Floats) -> Floats:
+    made: Floats = np.where(to_train < to_holdout, 1.0, np.where(to_train == to_holdout, 0.5, 0.0))
+    return made
+
+
+def _ratio(distances: Floats) -> Floats:
+    made: Floats = np.where(distances[:, 1] > 0, distances[:, 0] / np.maximum(distances[:, 1], 1e-12), 1.0)
+    return made
+
+
+def _middle(
+    name: str, drawn: Floats, held: Floats, config: PrivacyConfig, rng: random.Generator, *, high: float
+) -> Score:
+    """Return the median, beside the holdout's; ideal is what the holdout shows."""
+    draws = np.array([np.median(rng.choice(drawn, size=len(drawn))) for _ in range(config.replicates)])
+    floor = float(np.median(held))
+    return score(name, float(np.median(drawn)), draws=draws, floor=floor, ideal=floor, high=high)
+
+
+def _histogram(drawn: Floats, apart: Floats, held: Floats, bins: int = 30) -> pd.DataFrame:
+    top = float(np.quantile(np.concatenate([drawn, held]), 0.99)) or 1.0
+    cuts = np.linspace(0, top, bins + 1)
+    shares = [np.histogram(np.minimum(side, top), cuts)[0] / len(side) for side in (drawn, apart, held)]
+    return pd.DataFrame(
+        {
+            "low": cuts[:-1].round(4),
+            "high": cuts[1:].round(4),
+            "synthetic_to_train": shares[0].round(4),
+            "synthetic_to_holdout": shares[1].round(4),
+            "holdout_to_train": shares[2].round(4),
+        }
+    )
+
+
+def _left_out(name: str, reason: str) -> Evidence:
+    return Evidence(tables={"left_out": pd.DataFrame([{"score": name, "subject": "", "reason": reason}])})

@@ -1,0 +1,157 @@
+"""What to change, read off the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from synth_components.evaluation.card import DCR_SHARE, TASK, by_name, task_ratio
+from synth_components.protocols import Score
+
+_MOST = 4  # of one kind
+_TIMES = 2.0  # an error this many times its floor is worth a sentence
+_SMALL = 0.02  # an error below this is not
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A finding and the change that follows from it.
+
+    Attributes:
+        subject: The columns, task or rule concerned.
+        finding: The number that says so.
+        change: What to do.
+        weight: How much it matters, for the order; larger first.
+    """
+
+    subject: tuple[str, ...]
+    finding: str
+    change: str
+    weight: float
+
+
+def recommendations(
+    scores: Sequence[Score], tables: Mapping[str, pd.DataFrame], tasks: Sequence[str]
+) -> tuple[Recommendation, ...]:
+    """Return what the scores suggest, the weightiest first."""
+    made = [
+        *_privacy(by_name(scores)),
+        *_validity(scores),
+        *_tasks(scores, tasks),
+        *_shapes(scores),
+        *_pairs(tables.get("fidelity.pairs", pd.DataFrame())),
+        *_missing(scores),
+        *_coverage(scores),
+        *_whole(by_name(scores)),
+    ]
+    return tuple(sorted(made, key=lambda one: -one.weight))
+
+
+def _shapes(scores: Sequence[Score]) -> list[Recommendation]:
+    made = []
+    for one in scores:
+        error, floor = 1 - one.value, max(1 - one.floor, 1e-4)
+        if one.name.startswith("fidelity.marginal.") and error > _SMALL and error > _TIMES * floor:
+            remedy = (
+                "keep more of its categories (lower min_category_count, a privacy knob)"
+                if one.name.endswith("tv")
+                else "give it more knots, or check the schema's bounds and places"
+            )
+            finding = f"the shape error of '{one.subject[0]}' is {error:.3f}, {error / floor:.1f} times its floor"
+            made.append(Recommendation(one.subject, finding, remedy, error))
+    return sorted(made, key=lambda one: -one.weight)[:_MOST]
+
+
+def _pairs(table: pd.DataFrame) -> list[Recommendation]:
+    made = []
+    for row in table.to_dict("records"):
+        error, floor = 1 - row["score"], max(1 - row["floor"], 1e-4)
+        if error > 2 * _SMALL and error > _TIMES * floor:
+            pair = (str(row["first"]), str(row["second"]))
+            finding = (
+                f"the pair '{pair[0]}' and '{pair[1]}' is {error:.3f} off, {error / floor:.1f} times its floor; its "
+                f"association is {row['synthetic']:.2f} instead of {row['real']:.2f}"
+            )
+            change = "let the generator see the two together: more rows or epochs, a smaller min_leaf, or place them next to each other"
+            made.append(Recommendation(pair, finding, change, error))
+    return sorted(made, key=lambda one: -one.weight)[:_MOST]
+
+
+def _missing(scores: Sequence[Score]) -> list[Recommendation]:
+    made = []
+    for one in scores:
+        if one.name.startswith("fidelity.missing") and 1 - one.value > max(_SMALL, _TIMES * (1 - one.floor)):
+            what = f"the null share of '{one.subject[0]}'" if one.subject else "which columns are missing together"
+            finding = f"{what} is off by {1 - one.value:.3f}"
+            change = "use a generator that learns nulls jointly (tabular.trees does), or check that null is not a value"
+            made.append(Recommendation(one.subject, finding, change, 1 - one.value))
+    return made[:_MOST]
+
+
+def _coverage(scores: Sequence[Score]) -> list[Recommendation]:
+    made = []
+    for one in scores:
+        if one.name == "fidelity.coverage" and one.floor - one.value > 0.1:
+            finding = (
+                f"'{one.subject[0]}' reaches {one.value:.0%} of the common real values; a real sample {one.floor:.0%}"
+            )
+            change = "draw more rows, lower min_category_count, or condition on the values that are missing"
+            made.append(Recommendation(one.subject, finding, change, one.floor - one.value))
+    return made[:_MOST]
+
+
+def _tasks(scores: Sequence[Score], tasks: Sequence[str]) -> list[Recommendation]:
+    made = []
+    for task in tasks:
+        ratio = task_ratio(scores, task)
+        if ratio is not None and ratio.value < TASK:
+            finding = f"models of '{task}' trained on synthetic rows reach {ratio.value:.2f} of the real score"
+            change = (
+                "fit more closely around the target: order it after its predictors, or raise the generator's capacity"
+            )
+            made.append(Recommendation((task,), finding, change, 1 + TASK - ratio.value))
+    return made
+
+
+def _validity(scores: Sequence[Score]) -> list[Recommendation]:
+    made = []
+    for one in scores:
+        if one.name == "validity.rule" and one.value < 1:
+            finding = f"rule '{one.subject[0]}' is broken by {1 - one.value:.2%} of the rows"
+            made.append(
+                Recommendation(one.subject, finding, "pass it as a constraint, so that sampling enforces it", 2.0)
+            )
+        elif one.name == "validity.column" and one.value < 1 and one.value < one.floor:
+            finding = f"{1 - one.value:.2%} of '{one.subject[0]}' break the schema"
+            change = "sample through a Model, which decodes by the schema, or widen the schema"
+            made.append(Recommendation(one.subject, finding, change, 1.5))
+    return made[: 2 * _MOST]
+
+
+def _privacy(whole: Mapping[str, Score]) -> list[Recommendation]:
+    made = []
+    for name, what in (("privacy.copies", "copy"), ("privacy.near_copies", "nearly copy")):
+        if name in whole and whole[name].value > whole[f"{name}.bound"].value:
+            finding = (
+                f"{whole[name].value:.2%} of the rows {what} a training row; the upper bound of a real holdout is "
+                f"{whole[f'{name}.bound'].value:.2%}"
+            )
+            change = "raise min_leaf, jitter and min_category_count, or train with differential privacy (epsilon)"
+            made.append(Recommendation((), finding, change, 3.0))
+    share = whole.get("privacy.dcr.share")
+    if share is not None and share.value > DCR_SHARE:
+        finding = f"{share.value:.1%} of the rows lie closer to train than to the holdout; 50 % is chance"
+        change = "raise min_leaf and jitter, train on more rows, or with differential privacy (epsilon)"
+        made.append(Recommendation((), finding, change, 2.5))
+    return made
+
+
+def _whole(whole: Mapping[str, Score]) -> list[Recommendation]:
+    against = whole.get("fidelity.detection.boosted.holdout")
+    if against is None or against.value >= 0.8 * against.floor:
+        return []
+    finding = f"a boosted detector tells real from synthetic: C2ST {against.value:.2f}, floor {against.floor:.2f}"
+    change = "mend the worst columns and pairs above first; derived columns and rules that rows break give most away"
+    return [Recommendation((), finding, change, 0.5)]

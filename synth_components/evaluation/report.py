@@ -1,0 +1,242 @@
+"""The report: scores, curves, tables, card and advice, as JSON, Markdown and one HTML page."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+
+from synth_components.errors import ArtifactError
+from synth_components.evaluation.card import Verdict
+from synth_components.evaluation.quality import Quality
+from synth_components.evaluation.recommendation import Recommendation
+from synth_components.protocols import Score
+
+FORMAT = 1
+"""Version of the JSON that ``to_json`` writes; ``report.schema.json`` documents it."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an evaluation found.  It holds aggregates: no row, and no category of fewer rows than asked.
+
+    Attributes:
+        scores: Every score, with floor and interval.
+        curves: What is drawn: ``marginal/<column>``, ``detection.roc``, ``privacy.dcr``.
+        tables: What is printed; ``left_out`` names the scores that could not be made, and why.
+        card: The acceptance card.
+        overall: The overall score.
+        recommendations: What to change, the weightiest first.
+        notes: How to read the report.
+        versions: Versions of the software.
+        privacy: What this evaluation itself cost; printed first.
+        rows: Number of rows of train, holdout and synthetic.
+        tasks: Names of the tasks.
+        config: The options.
+    """
+
+    scores: tuple[Score, ...]
+    curves: Mapping[str, pd.DataFrame]
+    tables: Mapping[str, pd.DataFrame]
+    card: tuple[Verdict, ...]
+    overall: Quality
+    recommendations: tuple[Recommendation, ...]
+    notes: tuple[str, ...]
+    versions: Mapping[str, str]
+    privacy: tuple[str, ...]
+    rows: Mapping[str, int]
+    tasks: tuple[str, ...]
+    config: Mapping[str, Any]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the overall score reaches ``min_quality``."""
+        return self.overall.passed
+
+    def value(self, name: str, *subject: str) -> float:
+        """Return the value of one score.
+
+        Raises:
+            KeyError: if there is no such score.
+        """
+        for one in self.scores:
+            if one.name == name and one.subject == subject:
+                return one.value
+        raise KeyError(f"the report has no score '{name}' of {subject or 'the whole table'}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON value, free of NaN, from which ``from_json`` makes an equal report."""
+        return {
+            "format": FORMAT,
+            "privacy": list(self.privacy),
+            "overall": {**asdict(self.overall), "parts": dict(self.overall.parts)},
+            "card": [asdict(verdict) for verdict in self.card],
+            "recommendations": [{**asdict(one), "subject": list(one.subject)} for one in self.recommendations],
+            "scores": [_score_to_json(one) for one in self.scores],
+            "tables": {name: _frame_to_json(frame) for name, frame in self.tables.items()},
+            "curves": {name: _frame_to_json(frame) for name, frame in self.curves.items()},
+            "notes": list(self.notes),
+            "rows": dict(self.rows),
+            "tasks": list(self.tasks),
+            "config": dict(self.config),
+            "versions": dict(self.versions),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Return the report that ``to_json`` wrote.
+
+        Raises:
+            ArtifactError: if it is damaged, or of a newer format.
+        """
+        if int(value.get("format", 0)) > FORMAT:
+            raise ArtifactError(f"the report has format {value['format']}; this version reads up to {FORMAT}")
+        try:
+            return cls(
+                scores=tuple(_score_from_json(one) for one in value["scores"]),
+                curves={name: pd.DataFrame(columns) for name, columns in value["curves"].items()},
+                tables={name: pd.DataFrame(columns) for name, columns in value["tables"].items()},
+                card=tuple(Verdict(**verdict) for verdict in value["card"]),
+                overall=Quality(**value["overall"]),
+                recommendations=tuple(
+                    Recommendation(**{**one, "subject": tuple(one["subject"])}) for one in value["recommendations"]
+                ),
+                notes=tuple(value["notes"]),
+                versions=dict(value["versions"]),
+                privacy=tuple(value["privacy"]),
+                rows=dict(value["rows"]),
+                tasks=tuple(value["tasks"]),
+                config=dict(value["config"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"the report is damaged ({type(error).__name__}); make it again") from None
+
+    def to_markdown(self) -> str:
+        """Return the report as Markdown: privacy first, then verdicts, advice and scores."""
+        overall = "not scored" if self.overall.value is None else f"{self.overall.value:.3f}"
+        lines = [
+            "# Report on synthetic data",
+            "",
+            *(f"> {line}" for line in self.privacy),
+            "",
+            f"**Overall {overall}** ({'passed' if self.passed else 'missed'}, threshold {self.overall.threshold:g}; "
+            + ", ".join(f"{group} {part:.3f}" for group, part in self.overall.parts.items())
+            + ")",
+            "",
+            f"{self.rows['train']:,} train, {self.rows['holdout']:,} holdout, {self.rows['synthetic']:,} synthetic rows",
+            "",
+            "## Acceptance card",
+            "",
+            *_markdown_table(
+                ["check", "value", "threshold", "verdict"],
+                [
+                    [v.name, _number(v.value), f"{v.relation} {_number(v.threshold)}", "pass" if v.passed else "MISS"]
+                    for v in self.card
+                ],
+            ),
+            "",
+            "## Recommendations",
+            "",
+            *(
+                [f"- {one.finding[:1].upper()}{one.finding[1:]}: {one.change}." for one in self.recommendations]
+                or ["None."]
+            ),
+            "",
+            "## Scores",
+            "",
+            *_markdown_table(
+                ["score", "subject", "value", "95 % interval", "floor", "ideal"],
+                [
+                    [
+                        s.name,
+                        " / ".join(s.subject),
+                        _number(s.value),
+                        f"{_number(s.interval[0])} to {_number(s.interval[1])}",
+                        _number(s.floor),
+                        _number(s.ideal),
+                    ]
+                    for s in self.scores
+                ],
+            ),
+            "",
+            *(f"{note}\n" for note in (self.overall.formula, *self.notes)),
+        ]
+        if "left_out" in self.tables:
+            rows = self.tables["left_out"].to_dict("records")
+            lines += ["## Left out", "", *(f"- {r['score']} {r['subject']}: {r['reason']}" for r in rows), ""]
+        return "\n".join(lines)
+
+    def to_html(self) -> str:
+        """Return the report as one self-contained page."""
+        from synth_components.evaluation.page import page
+
+        return page(self)
+
+    def save(self, directory: str | Path) -> None:
+        """Write ``report.json``, ``report.md`` and ``report.html``, each whole or not at all."""
+        folder = Path(directory)
+        texts = {
+            "report.json": json.dumps(self.to_json(), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+            + "\n",
+            "report.md": self.to_markdown(),
+            "report.html": self.to_html(),
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    file.write(text)
+                Path(temporary).chmod(0o644)
+                Path(temporary).replace(folder / name)
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+
+
+def _score_to_json(one: Score) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "subject": list(one.subject),
+        "value": one.value,
+        "interval": [None if math.isinf(end) else end for end in one.interval],
+        "deviation": one.deviation,
+        "floor": one.floor,
+        "ideal": one.ideal,
+    }
+
+
+def _score_from_json(value: Mapping[str, Any]) -> Score:
+    low, high = value["interval"]
+    ends = (-math.inf if low is None else float(low), math.inf if high is None else float(high))
+    return Score(
+        value["name"], value["value"], ends, value["deviation"], value["floor"], value["ideal"], tuple(value["subject"])
+    )
+
+
+def _frame_to_json(frame: pd.DataFrame) -> dict[str, list[Any]]:
+    return {str(name): [_plain(value) for value in frame[name].tolist()] for name in frame.columns}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any cell
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "not scored"
+    return f"{value:.4f}" if abs(value) < 1_000 else f"{value:,.0f}"
+
+
+def _markdown_table(head: list[str], rows: list[list[str]]) -> list[str]:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    return [line(head), "|" + " --- |" * len(head), *(line(row) for row in rows)]
