@@ -1,0 +1,369 @@
+"""What a column holds, and the type, bounds and resolution that a schema gives it."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import Any, Literal, TypeAlias, assert_never
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from synth_components.encode import cast_to
+from synth_components.errors import SchemaError
+from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Numeric, Resolution, Value
+
+Kind: TypeAlias = Literal[
+    "integer", "float", "boolean", "text", "datetime", "timedelta", "date", "decimal", "category", "bytes", "empty"
+]
+_KINDS: dict[type, Kind] = {
+    bool: "boolean",
+    np.bool_: "boolean",
+    str: "text",
+    np.str_: "text",
+    Decimal: "decimal",
+    datetime.date: "date",
+    bytes: "bytes",
+}
+_EXACT = 2**53
+_STEPS: tuple[tuple[Resolution, int], ...] = (
+    ("D", 86_400 * 10**9),
+    ("h", 3_600 * 10**9),
+    ("min", 60 * 10**9),
+    ("s", 10**9),
+    ("ms", 10**6),
+    ("us", 10**3),
+    ("ns", 1),
+)
+_REACH = 2
+"""How far a bound lies beyond the supported quantile, in distances to the quantile of twice the support."""
+
+
+def refused(name: str, what: str, remedy: str) -> SchemaError:
+    """Return the error of a column that cannot be used."""
+    return SchemaError(f"column '{name}' {what}; {remedy}", column=name)
+
+
+def kind_of(values: pd.Series[Any]) -> Kind:
+    """Return what the non-null values are; the dtype decides, and the values' own types where it is ``object``.
+
+    Raises:
+        SchemaError: for mixed types, and for types that no column of a schema can hold.
+    """
+    name, dtype = str(values.name), values.dtype
+    if pd.api.types.is_object_dtype(dtype):
+        return _kind_of_objects(values, name)
+    text = str(dtype)
+    if isinstance(dtype, pd.CategoricalDtype):
+        return "category"
+    if isinstance(dtype, pd.PeriodDtype | pd.IntervalDtype | pd.SparseDtype):
+        raise refused(name, f"has dtype {text.split('[')[0]}", "cast it to a number, a datetime or text")
+    if isinstance(dtype, pd.StringDtype) or text in {"string[pyarrow]", "large_string[pyarrow]"}:
+        return "text"
+    if text.startswith(("datetime64", "timestamp")):
+        return "datetime"
+    if text.startswith(("timedelta64", "duration")):
+        return "timedelta"
+    kind = getattr(dtype, "kind", "")
+    if kind == "b":
+        return "boolean"
+    if kind in "iu":
+        return "integer"
+    if kind == "f":
+        return "float"
+    raise refused(name, f"has dtype {text.split('<')[0]}", "cast it to a number, a datetime or text")
+
+
+def _kind_of_objects(values: pd.Series[Any], name: str) -> Kind:
+    present = values[values.notna()]
+    types = set(map(type, present))
+    if not types:
+        return "empty"
+    kinds: set[str] = set()
+    for held in types:
+        if held in _KINDS:
+            kinds.add(_KINDS[held])
+        elif issubclass(held, int | np.integer):
+            kinds.add("integer")
+        elif issubclass(held, float | np.floating):
+            kinds.add("float")
+        elif issubclass(held, datetime.datetime | np.datetime64):
+            raise refused(
+                name,
+                "holds datetime objects, perhaps of several zones",
+                f"use pd.to_datetime(table['{name}'], utc=True), or cast it to text",
+            )
+        elif issubclass(held, datetime.timedelta | np.timedelta64):
+            raise refused(name, "holds timedelta objects", f"use pd.to_timedelta(table['{name}'])")
+        else:
+            raise refused(
+                name, f"holds values of type {held.__name__}", "flatten them to one number, date or text per row"
+            )
+    if len(kinds) > 1:
+        raise refused(
+            name,
+            f"holds values of {len(kinds)} types ({', '.join(sorted(kinds))})",
+            f"cast it to one type, such as table['{name}'].astype('string')",
+        )
+    return kinds.pop()  # type: ignore[return-value]  # the names above are kinds
+
+
+def numeric(values: pd.Series[Any], kind: Kind, *, min_count: int) -> Numeric:
+    """Return the numeric column of integers, floats, decimals or time spans.
+
+    Raises:
+        SchemaError: for infinities, and for numbers that do not fit 64 bits or 53 significant bits.
+    """
+    name, dtype = str(values.name), str(values.dtype)
+    nullable = bool(values.isna().any())
+    present = values[values.notna()]
+    if kind == "decimal":
+        return _decimal(present, name, nullable=nullable, min_count=min_count)
+    if kind == "timedelta" and not dtype.startswith("timedelta64"):
+        raise refused(name, f"has dtype {dtype}", "cast it to timedelta64[us]")
+    if kind in {"integer", "timedelta"}:
+        return _integral(present, dtype, name, nullable=nullable, min_count=min_count)
+    numbers = np.sort(present.to_numpy(dtype=np.float64))
+    if not np.isfinite(numbers).all():
+        raise refused(name, f"holds {int((~np.isfinite(numbers)).sum())} infinite values", "replace them, or null them")
+    single = np.float32 if "32" in dtype or dtype == "float[pyarrow]" else np.float64
+    places = None if dtype == "object" else _places(numbers, single)
+    low, high = bounds(numbers, places=places, min_count=min_count)
+    return Numeric(dtype=dtype, nullable=nullable, low=low, high=high, places=places)
+
+
+def _integral(present: pd.Series[Any], dtype: str, name: str, *, nullable: bool, min_count: int) -> Numeric:
+    if dtype == "object":
+        if any(not -(2**63) <= value < 2**64 for value in present):
+            raise refused(name, "holds integers beyond 64 bits", f"cast it to text: table['{name}'].astype('string')")
+        numbers: NDArray[Any] = np.array(sorted(int(value) for value in present), dtype=object)
+    elif dtype.startswith("timedelta64"):
+        numbers = np.sort(present.to_numpy().astype(np.int64))
+    else:
+        numbers = np.sort(present.to_numpy(dtype=np.uint64 if dtype.lower().startswith("uint") else np.int64))
+    places = 0
+    if numbers.dtype != object and len(numbers) and _is_exact(numbers):
+        places = _trailing(numbers)
+    low, high = bounds(numbers, places=places, min_count=min_count)
+    parsed: Any = pd.api.types.pandas_dtype(dtype)
+    numpy_dtype = np.dtype(getattr(parsed, "numpy_dtype", parsed))
+    if numpy_dtype.kind in "iu":
+        limits = np.iinfo(numpy_dtype)
+    else:
+        limits = np.iinfo(np.uint64 if len(numbers) and int(numbers[-1]) >= 2**63 else np.int64)
+    if low is None and len(numbers) and max(abs(int(numbers[0])), abs(int(numbers[-1]))) >= _EXACT:
+        low, high = int(limits.min), int(limits.max)  # the encoder splits numbers beyond 2^53 only where bounds say so
+    if low is not None and high is not None:
+        low, high = max(int(low), int(limits.min)), min(int(high), int(limits.max))
+    return Numeric(dtype=dtype, nullable=nullable, low=low, high=high, places=places)
+
+
+def _decimal(present: pd.Series[Any], name: str, *, nullable: bool, min_count: int) -> Numeric:
+    numbers = np.array(sorted(present), dtype=object)
+    if any(not value.is_finite() for value in numbers):
+        raise refused(name, "holds infinite decimals", "replace them, or null them")
+    places = max((max(0, -int(value.as_tuple().exponent)) for value in numbers), default=0)
+    if places > 18 or any(abs(value).scaleb(places) >= _EXACT for value in numbers):
+        raise refused(name, "holds decimals of more than 15 digits", "round them, or cast the column to text")
+    low, high = bounds(numbers, places=places, min_count=min_count)
+    return Numeric(
+        dtype="decimal",
+        nullable=nullable,
+        low=None if low is None else float(low),
+        high=None if high is None else float(high),
+        places=places,
+    )
+
+
+def _is_exact(numbers: NDArray[Any]) -> bool:
+    """Return whether every integer is a float64."""
+    largest = max(abs(int(numbers[0])), abs(int(numbers[-1])))
+    if largest < _EXACT:
+        return True
+    return largest < 2**62 and bool((numbers.astype(np.float64).astype(np.int64) == numbers).all())
+
+
+def _trailing(numbers: NDArray[Any]) -> int:
+    """Return minus the number of trailing zeros that all integers share; 0 for a single value."""
+    if numbers[0] == numbers[-1]:
+        return 0
+    places = 0
+    while places > -15 and bool((numbers % numbers.dtype.type(10 ** (1 - places)) == 0).all()):
+        places -= 1
+    return places
+
+
+def _places(numbers: NDArray[np.float64], single: type[np.floating[Any]]) -> int | None:
+    """Return the decimal places (at most 9) that give every number back exactly, ``None`` if none do."""
+    if len(numbers) == 0:
+        return None
+    largest = max(abs(numbers[0]), abs(numbers[-1]))
+    some = numbers[:: max(1, len(numbers) // 1000)]
+    for places in range(10):
+        if largest * 10.0**places >= _EXACT:
+            return None
+        if all(bool((np.round(part, places).astype(single) == part).all()) for part in (some, numbers)):
+            return _trailing(numbers.astype(np.int64)) if places == 0 else places
+    return None
+
+
+def bounds(
+    numbers: NDArray[Any], *, places: int | None, min_count: int
+) -> tuple[int | float | None, int | float | None]:
+    """Return the bounds that a schema may show of sorted numbers (n,).
+
+    The smallest value itself if ``min_count`` rows share it.  Else the ``min_count``-th smallest, moved outward by
+    twice its distance to the ``2 * min_count``-th, rounded outward to two digits of the range, and further while
+    fewer than ``min_count`` rows hold the result.  Zero, the natural bound of counts and amounts, is not passed by values of one
+    sign.  With fewer than ``2 * min_count`` rows nothing is supported, and there are no bounds.
+    """
+    n = len(numbers)
+    if n and _count(numbers, numbers[0]) >= min_count and _count(numbers, numbers[-1]) >= min_count:
+        return _plain(numbers[0], places), _plain(numbers[-1], places)
+    if n < 2 * min_count:
+        return None, None
+    middle = (n - 1) // 2
+    near, nearer = min(min_count - 1, middle), min(2 * min_count - 1, middle)
+    first, last = _exactly(numbers[near]), _exactly(numbers[n - 1 - near])
+    low = first - _REACH * (_exactly(numbers[nearer]) - first)
+    high = last + _REACH * (last - _exactly(numbers[n - 1 - nearer]))
+    span = max(high - low, Decimal(10) ** -(places if places is not None else 9), abs(first).scaleb(-12))
+    step = Decimal(10) ** (span.adjusted() - 1)
+    if places is not None:
+        step = max(step, Decimal(10) ** -places)
+    low_bound = (
+        _plain(numbers[0], places)
+        if _count(numbers, numbers[0]) >= min_count
+        else _outward(numbers, low, -step, first, places=places, min_count=min_count)
+    )
+    high_bound = (
+        _plain(numbers[-1], places)
+        if _count(numbers, numbers[-1]) >= min_count
+        else _outward(numbers, high, step, last, places=places, min_count=min_count)
+    )
+    return low_bound, high_bound
+
+
+def _outward(
+    numbers: NDArray[Any], bound: Decimal, step: Decimal, inner: Decimal, *, places: int | None, min_count: int
+) -> int | float:
+    rounding = ROUND_CEILING if step > 0 else ROUND_FLOOR
+    made = (bound / abs(step)).to_integral_value(rounding=rounding) * step.copy_abs()
+    while True:
+        if (step < 0 and made <= 0 <= inner) or (step > 0 and inner <= 0 <= made):
+            return _plain(Decimal(0), places)
+        plain = _plain(made, places)
+        if not 0 < _count(numbers, plain) < min_count:
+            return plain
+        made += step
+
+
+def _count(numbers: NDArray[Any], value: Any) -> int:  # noqa: ANN401 - int, float or Decimal
+    if numbers.dtype == object and len(numbers) and isinstance(numbers[0], Decimal):
+        value = _exactly(value)
+    elif numbers.dtype.kind == "u" and value < 0:
+        return 0
+    return int(np.searchsorted(numbers, value, side="right") - np.searchsorted(numbers, value, side="left"))
+
+
+def _exactly(value: Any) -> Decimal:  # noqa: ANN401
+    if isinstance(value, Decimal):
+        return value
+    return Decimal(int(value)) if isinstance(value, int | np.integer) else Decimal(repr(float(value)))
+
+
+def _plain(value: Any, places: int | None) -> int | float:  # noqa: ANN401
+    if isinstance(value, float | np.floating):
+        return float(value)
+    return int(value) if places is not None and places <= 0 else float(value)
+
+
+def moments(values: pd.Series[Any], kind: Kind, *, min_count: int) -> Datetime:
+    """Return the datetime column of times or dates.
+
+    Raises:
+        SchemaError: for times outside 1677-2262, and nanoseconds that span more than 104 days: no float64 holds them.
+    """
+    name = str(values.name)
+    dtype = "date" if kind == "date" else str(values.dtype)
+    if not (dtype == "date" or dtype.startswith("datetime64")):
+        raise refused(name, f"has dtype {dtype}", "cast it to datetime64[us], or datetime64[us, UTC] for zoned times")
+    nullable = bool(values.isna().any())
+    present = values[values.notna()]
+    if kind == "date":
+        days = np.array([value.toordinal() - 719_163 for value in present], dtype=np.int64)
+        seconds = days * 86_400
+    else:
+        stamps = present.dt.tz_convert(None) if present.dt.tz is not None else present
+        whole = stamps.to_numpy()
+        seconds = whole.astype("datetime64[s]").astype(np.int64)
+    if len(seconds) and not (seconds.min() > -(2**63) // 10**9 and seconds.max() < 2**63 // 10**9 - 1):
+        raise refused(name, "holds times outside the years 1678 to 2261", "null such sentinels, or cast it to text")
+    moments = np.sort(seconds * 10**9 if kind == "date" else whole.astype("datetime64[ns]").astype(np.int64))
+    if len(moments) == 0:
+        return Datetime(dtype=dtype, nullable=nullable, resolution="D" if kind == "date" else "us")
+    zone = None if kind == "date" or present.dt.tz is None else present.dt.tz
+    resolution, step = next((r, s) for r, s in _STEPS if (moments % s == 0).all())
+    if resolution == "ns" and int(moments[-1]) - int(moments[0]) >= _EXACT:
+        raise refused(name, "holds nanoseconds over more than 104 days", f"round it: table['{name}'].dt.floor('us')")
+    low, high = bounds(moments // step, places=0, min_count=min_count)
+    limit = (2**63 - 1) // step
+
+    def shown(bound: int | float | None) -> str | None:
+        if bound is None:
+            return None
+        stamp = pd.Timestamp(max(-limit, min(limit, int(bound))) * step, unit="ns")
+        return stamp.isoformat() if zone is None else stamp.tz_localize("UTC").tz_convert(zone).isoformat()
+
+    return Datetime(dtype=dtype, nullable=nullable, low=shown(low), high=shown(high), resolution=resolution)
+
+
+def categorical(values: pd.Series[Any], *, min_count: int) -> tuple[Categorical, float]:
+    """Return the categorical column, and the share of non-null rows whose values have too little support to be listed.
+
+    A declared category that too few rows hold is dropped, too: it may be somebody's in other rows.
+
+    Raises:
+        SchemaError: for categories that are not text, numbers or booleans.
+    """
+    name, dtype = str(values.name), str(values.dtype)
+    counts = cast_to(values[values.notna()], object).value_counts()
+    supported = counts[counts >= min_count]
+    rare = 1.0 - float(supported.sum()) / float(max(counts.sum(), 1))
+    ordered = False
+    listed: list[Any]
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        ordered = bool(values.dtype.ordered)
+        kept = set(supported.index)
+        listed = [c for c in values.dtype.categories.tolist() if c in kept]
+        if any(not isinstance(c, str | int | float | bool) for c in values.dtype.categories.tolist()):
+            raise refused(name, "has categories that are not text, numbers or booleans", "cast them to text")
+        if len({type(c) for c in values.dtype.categories.tolist()}) > 1:
+            raise refused(name, "has categories of several types", "cast them to text")
+    else:
+        listed = sorted(supported.index.tolist())
+    categories: tuple[Value, ...] = tuple(listed)
+    nullable = bool(values.isna().any())
+    return Categorical(dtype=dtype, nullable=nullable, categories=categories, ordered=ordered), rare
+
+
+def ordinary(values: pd.Series[Any], kind: Kind, *, min_count: int) -> tuple[AnyColumn, float]:
+    """Return the column that a generator may learn, and the share of rows with unsupported values.
+
+    Raises:
+        SchemaError: for bytes and whatever its type refuses.
+    """
+    match kind:
+        case "integer" | "float" | "decimal" | "timedelta":
+            return numeric(values, kind, min_count=min_count), 0.0
+        case "boolean":
+            return Boolean(dtype=str(values.dtype), nullable=bool(values.isna().any())), 0.0
+        case "datetime" | "date":
+            return moments(values, kind, min_count=min_count), 0.0
+        case "text" | "category" | "empty":
+            return categorical(values, min_count=min_count)
+        case "bytes":
+            raise refused(str(values.name), "holds bytes", "keep them in files, and their paths in the column")
+        case _:
+            assert_never(kind)

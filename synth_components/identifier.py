@@ -1,0 +1,207 @@
+"""Columns that identify a person directly, found by patterns over a share of the values and by the column's name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from synth_components.encode import cast_to
+from synth_components.schema import TextKind
+
+MOST = 0.8
+"""Share of the distinct values that must match a pattern."""
+
+SOME = 0.5
+"""The share that is enough where the column's name agrees."""
+
+_EXAMINED = 2_000
+"""Most distinct values examined, evenly spaced over those in order of appearance."""
+
+_HINTS: dict[TextKind, re.Pattern[str]] = {
+    "email": re.compile(r"e?[-_ ]?mail"),
+    "phone": re.compile(r"phone|mobile|telefon|\btel\b|\bfax\b"),
+    "iban": re.compile(r"iban|bank account"),
+    "card": re.compile(r"card|\bpan\b|credit"),
+    "ssn": re.compile(r"\bssn\b|social security|national id|\bnin\b|\bsin\b"),
+    "ip": re.compile(r"\bip\b|ip addr|\bhost\b"),
+    "url": re.compile(r"\burl\b|website|\blink\b|homepage"),
+    "uuid": re.compile(r"uuid|guid"),
+    "address": re.compile(r"address|street|\baddr\b"),
+    "postcode": re.compile(r"zip|post ?code|postal"),
+    "name": re.compile(
+        r"^name$|(first|last|full|middle|given|family|sur|maiden|person|patient|customer|client|employee|contact|user)"
+        r" ?name|^(patient|employee|person|contact)$"
+    ),
+    "identifier": re.compile(
+        r"(^|\b)(id|ids|identifier|key|uid|account|number|nr|no|ref|reference|mrn|passport|licen[cs]e)$"
+    ),
+}
+
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[A-Za-z]{2,}")
+_PHONE = re.compile(r"(?=(?:\D*\d){7,15}\D*$)\+?[\d(][\d ()./-]{5,20}\d(?: ?(?:x|ext\.?) ?\d{1,6})?")
+_IBAN = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}")
+_CARD = re.compile(r"\d{13,19}")
+_SSN = re.compile(r"\d{3}-\d{2}-\d{4}")
+_IP = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)|(?=.*:.*:)[0-9A-Fa-f:]{3,39}")
+_URL = re.compile(r"(?:https?|ftp)://\S+|www\.\S+\.\S+")
+_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_ADDRESS = re.compile(r"\d+[A-Za-z]?,? .*[A-Za-z]{3,}.*|.*[A-Za-z]{3,}.* \d+[A-Za-z]?(?:,.*)?", re.DOTALL)
+_ADDRESS_WORD = re.compile(
+    r"\b(?:street|st|road|rd|avenue|ave|lane|ln|drive|dr|boulevard|blvd|way|court|ct|place|square|suite|apt|strasse|"
+    r"straße|str|weg|allee|platz|rue|calle|via|p\.?o\.? box)\b",
+    re.IGNORECASE,
+)
+_POSTCODE = re.compile(
+    r"\d{5}(?:-\d{4})?|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|[A-Z]\d[A-Z] ?\d[A-Z]\d|\d{4} ?[A-Z]{2}|\d{4,6}"
+)
+_NAME = re.compile(r"(?:(?:Mr|Mrs|Ms|Miss|Dr|Prof)\.? )?[^\W\d_][\w'\u2019.-]*,?(?: [^\W\d_][\w'\u2019.-]*,?){0,4}")
+
+
+def words(name: str) -> str:
+    """Return a column name as lower-case words: ``customerID`` and ``customer_id`` are ``customer id``."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[_\-.]+", " ", name)
+    return re.sub(r"\s+", " ", spaced).strip().lower()
+
+
+def hints_at(name: str, kind: TextKind) -> bool:
+    """Return whether the column's name suggests this kind of identifier."""
+    return _HINTS[kind].search(words(name)) is not None
+
+
+def is_iban(text: str) -> bool:
+    """Return whether the text is an IBAN with a right checksum (ISO 7064, mod 97-10)."""
+    compact = text.replace(" ", "")
+    if not _IBAN.fullmatch(compact):
+        return False
+    return int("".join(str(int(letter, 36)) for letter in compact[4:] + compact[:4])) % 97 == 1
+
+
+def is_card(text: str) -> bool:
+    """Return whether the text is a card number: 13 to 19 digits whose last is right (Luhn, ISO/IEC 7812-1)."""
+    compact = re.sub(r"[ -]", "", text)
+    if not _CARD.fullmatch(compact):
+        return False
+    doubled = [int(digit) * (2 if position % 2 else 1) for position, digit in enumerate(reversed(compact))]
+    return sum(digit - 9 if digit > 9 else digit for digit in doubled) % 10 == 0
+
+
+def _is_phone(text: str) -> bool:
+    return _PHONE.fullmatch(text) is not None and ("+" in text or any(mark in text for mark in " ()-./"))
+
+
+def _is_address(text: str) -> bool:
+    return _ADDRESS.fullmatch(text) is not None and _ADDRESS_WORD.search(text) is not None
+
+
+def _is_dated(text: str) -> bool:
+    return re.fullmatch(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}.*", text) is not None
+
+
+@cache
+def _known_names() -> frozenset[str]:
+    from faker.providers.person.en_US import Provider
+
+    return frozenset(name.lower() for name in (*Provider.first_names, *Provider.last_names))
+
+
+def _is_known_name(text: str) -> bool:
+    parts = re.findall(r"[^\W\d_]+", text.lower())
+    return _NAME.fullmatch(text) is not None and any(part in _known_names() for part in parts)
+
+
+_PATTERNS: tuple[tuple[TextKind, Callable[[str], bool]], ...] = (
+    ("email", lambda text: _EMAIL.fullmatch(text) is not None),
+    ("uuid", lambda text: _UUID.fullmatch(text) is not None),
+    ("url", lambda text: _URL.fullmatch(text) is not None),
+    ("ip", lambda text: _IP.fullmatch(text) is not None),
+    ("iban", is_iban),
+    ("ssn", lambda text: _SSN.fullmatch(text) is not None),
+    ("card", is_card),
+    ("phone", lambda text: _is_phone(text) and not _is_dated(text)),
+    ("address", _is_address),
+)
+"""Tried in this order: a card number or a social-security number also looks like a phone number."""
+
+
+def identifier_kind(values: pd.Series[Any], *, supported: float) -> TextKind | None:
+    """Return what direct identifier a text column holds, ``None`` if none.
+
+    Args:
+        supported: Share of rows whose value enough rows share; a well-supported postcode or name of a thing is no
+            identifier.
+    """
+    name = str(values.name)
+    distinct = _some_distinct(values)
+    if not distinct:
+        return None
+
+    def share(matches: Callable[[str], bool]) -> float:
+        return float(np.mean([matches(text) for text in distinct]))
+
+    for kind, matches in _PATTERNS:
+        if share(matches) >= (SOME if hints_at(name, kind) else MOST):
+            return kind
+    known = share(_is_known_name)
+    if hints_at(name, "name") and (known >= SOME / 2 or (supported < SOME and share(_is_worded_name) >= MOST)):
+        return "name"
+    if known >= MOST and share(_has_two_words) >= MOST:
+        return "name"
+    if hints_at(name, "ssn") and share(lambda text: re.fullmatch(r"\d{9}", text) is not None) >= MOST:
+        return "ssn"
+    if hints_at(name, "phone") and share(lambda text: re.fullmatch(r"\+?\d{7,15}", text) is not None) >= MOST:
+        return "phone"
+    if supported < SOME:
+        if hints_at(name, "address") and share(_has_two_words) >= SOME:
+            return "address"
+        if hints_at(name, "postcode") and share(lambda text: _POSTCODE.fullmatch(text) is not None) >= MOST:
+            return "postcode"
+    return None
+
+
+def number_kind(values: pd.Series[Any]) -> TextKind | None:
+    """Return what direct identifier a column of integers holds: cards by checksum, others if the name says so too."""
+    name = str(values.name)
+    distinct = _some_distinct(values)
+    if not distinct:
+        return None
+
+    def share(matches: Callable[[str], bool]) -> float:
+        return float(np.mean([matches(text) for text in distinct]))
+
+    # One number in ten passes the checksum by chance, so that few numbers prove nothing.
+    if share(is_card) >= MOST and (hints_at(name, "card") or len(distinct) >= 10):
+        return "card"
+    if hints_at(name, "ssn") and share(lambda text: len(text) in {8, 9}) >= MOST:
+        return "ssn"
+    if hints_at(name, "phone") and share(lambda text: 7 <= len(text) <= 15) >= MOST:
+        return "phone"
+    return None
+
+
+def _is_worded_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
+
+
+def _has_two_words(text: str) -> bool:
+    return len(text.split()) >= 2
+
+
+def _some_distinct(values: pd.Series[Any]) -> list[str]:
+    distinct = cast_to(values[values.notna()], object).drop_duplicates()
+    step = max(1, len(distinct) // _EXAMINED)
+    return [str(value).strip() for value in distinct.iloc[::step].iloc[:_EXAMINED]]
+
+
+def key_prefix(values: pd.Series[Any]) -> str | None:
+    """Return the text before the number that all values share (perhaps none), ``None`` if they are not numbered."""
+    texts = [str(value) for value in values]
+    parts = [re.fullmatch(r"(\D*)(\d+)", text) for text in texts]
+    prefixes = {part[1] for part in parts if part is not None}
+    if len(prefixes) != 1 or any(part is None for part in parts):
+        return None
+    return prefixes.pop()
