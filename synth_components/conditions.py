@@ -1,0 +1,454 @@
+"""Conditions: what a person asks, as ``Given``, checked before any work; and resampling for who cannot condition.
+
+Resampling draws candidates without the conditions and keeps those that meet them.  Categories, booleans, nulls,
+intervals and sets of categories must match.  A fixed number or time seldom matches to the last digit: candidates are
+then chosen by a Gaussian kernel weight of how near they are, and the fixed value is set in them.  The other columns
+therefore follow their distribution near the value; the value itself holds exactly.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy import random
+from numpy.typing import NDArray
+
+from synth_components.encode import encoder
+from synth_components.errors import ConditionError
+from synth_components.protocols import Allowed, Floats, Given, Interval
+from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Image, Key, Numeric, Schema, Text, Value
+
+MAX_POOL = 262_144
+"""Candidates drawn without the conditions before they count as without support."""
+
+MIN_POOL = 4_096
+_NEIGHBOURS = 32
+
+Mask = NDArray[np.bool_]
+
+
+def parse(conditions: Mapping[str, object] | pd.DataFrame, schema: Schema, n: int) -> Given:
+    """Return the checked conditions.
+
+    Args:
+        conditions: Either column to a value, a list or set of values, a pair ``(low, high)`` or an ``Interval``, for
+            every row, where ``None`` is null; or a table with one request row per output row, where null is free.
+        n: Rows asked for.
+
+    Raises:
+        ConditionError: for an unknown column, a value that the schema does not have, or a wrong number of rows.
+    """
+    if isinstance(conditions, pd.DataFrame):
+        return _from_table(conditions, schema, n)
+    allowed: dict[str, Allowed] = {}
+    for name, wanted in conditions.items():
+        allowed[name] = _allowed(wanted, name, _column(name, schema))
+    return Given(None, allowed)
+
+
+def _column(name: object, schema: Schema) -> AnyColumn:
+    column = schema.columns.get(name) if isinstance(name, str) else None
+    if column is None:
+        raise ConditionError(
+            f"conditions name a column '{name}' that the model does not have; its columns are {list(schema.columns)}",
+            columns=(str(name),),
+        )
+    if isinstance(column, Text | Image | Key):
+        raise ConditionError(
+            f"column '{name}' is {type(column).__name__.lower()}: it is generated anew and cannot be conditioned on",
+            columns=(str(name),),
+        )
+    return column
+
+
+def _refuse(name: str, what: str) -> ConditionError:
+    return ConditionError(f"the condition on column '{name}' {what}", columns=(name,))
+
+
+def _from_table(requests: pd.DataFrame, schema: Schema, n: int) -> Given:
+    names = [str(name) for name in requests.columns]
+    if len(set(names)) != len(names):
+        raise ConditionError("the conditions have two columns of the same name", columns=tuple(names))
+    columns = {name: _column(name, schema) for name in requests.columns}
+    if len(requests) != n:
+        raise ConditionError(
+            f"the conditions have {len(requests)} request rows and n is {n}; give one request row per output row",
+            columns=tuple(names),
+        )
+    made: dict[str, pd.Series[Any]] = {}
+    for name, column in columns.items():
+        values = requests[name].reset_index(drop=True)
+        free = values.isna().to_numpy()
+        held = [_value(v, name, column) for v in values[~free].tolist()]
+        whole = np.full(n, None, dtype=object)
+        whole[~free] = np.fromiter(held, dtype=object, count=len(held))
+        made[name] = _typed(pd.Series(whole, name=name), column)
+    return Given(pd.DataFrame(made, index=pd.RangeIndex(n)), {})
+
+
+def _typed(values: pd.Series[Any], column: AnyColumn) -> pd.Series[Any]:
+    """Return checked values with nulls as encoders take them."""
+    if isinstance(column, Datetime):
+        stamps = pd.to_datetime(values, utc=column.zone is not None)
+        return stamps if column.zone is None else stamps.dt.tz_convert(column.zone)
+    if isinstance(column, Numeric) and column.dtype.startswith("timedelta"):
+        spans = np.array([np.iinfo(np.int64).min if v is None else int(v) for v in values], dtype=np.int64)  # NaT
+        return pd.Series(spans.view(column.dtype.replace("timedelta64", "m8")), name=values.name)
+    if isinstance(column, Numeric) and column.places is None:
+        return values.astype("float64")
+    return values
+
+
+def _allowed(wanted: object, name: str, column: AnyColumn) -> Allowed:
+    if isinstance(wanted, tuple) and len(wanted) == 2:
+        wanted = Interval(*wanted)
+    if isinstance(wanted, Interval):
+        return _interval(wanted, name, column)
+    if isinstance(wanted, list | set | frozenset | tuple | np.ndarray | pd.Series | pd.Index):
+        members: list[object] = list(wanted)
+        if not members:
+            raise _refuse(name, "allows no value; list at least one")
+    else:
+        members = [wanted]
+    values: set[Value | None] = set()
+    for member in members:
+        if _is_null(member):
+            if not column.nullable:
+                raise _refuse(name, "asks for null, and the column is not nullable")
+            values.add(None)
+        else:
+            values.add(_value(member, name, column))
+    return frozenset(values)
+
+
+def _is_null(value: Any) -> bool:  # noqa: ANN401
+    return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
+
+
+def _interval(wanted: Interval, name: str, column: AnyColumn) -> Interval:
+    if not isinstance(column, Numeric | Datetime):
+        raise _refuse(name, "is an interval, and the column is no number or time; give a list of values")
+    low = None if _is_null(wanted.low) else _bound(wanted.low, name, column)
+    high = None if _is_null(wanted.high) else _bound(wanted.high, name, column)
+    lowest, highest = _number(column.low, column), _number(column.high, column)
+    if low is not None and high is not None and _number(low, column) > _number(high, column):
+        raise _refuse(name, "is an interval with low > high; swap its ends")
+    if (low is not None and highest is not None and _number(low, column) > highest) or (
+        high is not None and lowest is not None and _number(high, column) < lowest
+    ):
+        raise _refuse(name, "is an interval outside the schema's bounds; move it, or widen the schema")
+    return Interval(low, high)
+
+
+def _bound(value: object, name: str, column: Numeric | Datetime) -> float | int | str:
+    made = _time(value, name, column) if isinstance(column, Datetime) else _plain_number(value, name, column)
+    return made.isoformat() if isinstance(made, pd.Timestamp) else made
+
+
+def _number(bound: float | str | None, column: Numeric | Datetime) -> Any:  # noqa: ANN401
+    """Return a bound as something that compares: a number, or a time in the column's zone."""
+    if bound is None or isinstance(column, Numeric):
+        return bound
+    stamp = pd.Timestamp(bound)
+    return stamp.tz_localize(column.zone) if column.zone is not None and stamp.tzinfo is None else stamp
+
+
+def _value(value: Any, name: str, column: AnyColumn) -> Value:  # noqa: ANN401
+    """Return a fixed value as JSON carries it: times as ISO text, time spans in the column's unit."""
+    bare = value.item() if isinstance(value, np.generic) and not isinstance(value, np.datetime64) else value
+    match column:
+        case Numeric():
+            number = _plain_number(value, name, column)
+            if (column.low is not None and number < column.low) or (column.high is not None and number > column.high):
+                raise _refuse(name, "fixes a number outside the schema's bounds; change it, or widen the schema")
+            if column.places is not None and not column.dtype.startswith("timedelta"):
+                scaled = decimal.Decimal(repr(number)).scaleb(column.places)
+                if abs(scaled - scaled.to_integral_value()) > decimal.Decimal("1e-6"):
+                    raise _refuse(name, f"fixes a number with more than {column.places} decimal places")
+            return number
+        case Categorical():
+            if not any(bare == category and type(bare) is type(category) for category in column.categories):
+                alike = [c for c in column.categories if c == bare and not isinstance(c, bool) | isinstance(bare, bool)]
+                if not alike:
+                    raise _refuse(name, "fixes a value that is none of the column's categories")
+                return alike[0]
+            kept: Value = bare
+            return kept
+        case Boolean():
+            if bare not in (True, False):
+                raise _refuse(name, "fixes a value that is neither true nor false")
+            return bool(bare)
+        case Datetime():
+            stamp = _time(value, name, column)
+            lowest, highest = _number(column.low, column), _number(column.high, column)
+            if (lowest is not None and stamp < lowest) or (highest is not None and stamp > highest):
+                raise _refuse(name, "fixes a time outside the schema's bounds; change it, or widen the schema")
+            step = encoder(column, name).encode(pd.Series([stamp]))[0, 0]
+            if abs(step - np.rint(step)) > 1e-6:
+                raise _refuse(name, f"fixes a time that is no multiple of the column's resolution, {column.resolution}")
+            return stamp.isoformat()
+        case _:
+            raise _refuse(name, "is on a column that is generated anew")
+
+
+def _plain_number(value: Any, name: str, column: Numeric) -> float | int:  # noqa: ANN401
+    if column.dtype.startswith("timedelta") and isinstance(value, datetime.timedelta | np.timedelta64):
+        unit = np.datetime_data(np.dtype(column.dtype))[0]
+        return int(pd.Timedelta(value) // pd.Timedelta(1, unit=unit))  # type: ignore[arg-type]  # known at run time
+    bare = value.item() if isinstance(value, np.generic) else value
+    if isinstance(bare, decimal.Decimal):
+        bare = float(bare)
+    if isinstance(bare, bool) or not isinstance(bare, int | float) or not np.isfinite(bare):
+        raise _refuse(name, "needs a finite number")
+    if isinstance(bare, float) and bare.is_integer() and column.places == 0:
+        return int(bare)
+    return bare
+
+
+def _time(value: Any, name: str, column: Datetime) -> pd.Timestamp:  # noqa: ANN401
+    if not isinstance(value, str | datetime.date | np.datetime64):
+        raise _refuse(name, "needs a time or its ISO 8601 text")
+    try:
+        stamp: Any = pd.Timestamp(value)
+    except ValueError:
+        raise _refuse(name, "needs a time or its ISO 8601 text") from None
+    if stamp is pd.NaT:
+        raise _refuse(name, "needs a time or its ISO 8601 text")
+    if column.zone is not None:
+        stamp = stamp.tz_localize(column.zone) if stamp.tzinfo is None else stamp.tz_convert(column.zone)
+    elif stamp.tzinfo is not None:
+        raise _refuse(name, "has a time zone, and the column has none")
+    made: pd.Timestamp = stamp
+    return made
+
+
+def at(given: Given, positions: NDArray[np.int64]) -> Given:
+    """Return the conditions of some output positions, in order; a position may come several times."""
+    return given if given.rows is None else replace(given, rows=given.rows.iloc[positions].reset_index(drop=True))
+
+
+def meets(table: pd.DataFrame, given: Given, schema: Schema) -> Mask:
+    """Return which rows meet the conditions, shape (n,); ``given.rows`` has one request per row of ``table``."""
+    good = np.ones(len(table), dtype=bool)
+    for name, allowed in given.allowed.items():
+        good &= _is_allowed(table[name], allowed, schema.columns[name])
+    if given.rows is not None:
+        for name in given.rows.columns:
+            made = encoder(schema.columns[name], name)
+            requests = given.rows[name]
+            free = requests.isna().to_numpy()
+            good &= free | np.all(made.encode(table[name]) == made.encode(requests), axis=1)
+    return good
+
+
+def _is_allowed(values: pd.Series[Any], allowed: Allowed, column: AnyColumn) -> Mask:
+    missing = values.isna().to_numpy()
+    if isinstance(allowed, Interval):
+        assert isinstance(column, Numeric | Datetime)  # noqa: S101 - parse refuses other intervals
+        comparable: pd.Series[Any] = values
+        if column.dtype.startswith("timedelta"):
+            comparable = values.astype("int64")
+        elif column.dtype == "date":
+            comparable = pd.to_datetime(values)
+        inside = ~missing
+        held = comparable[~missing]
+        if allowed.low is not None:
+            inside[~missing] &= np.asarray(held >= _number(allowed.low, column), dtype=bool)
+        if allowed.high is not None:
+            inside[~missing] &= np.asarray(held <= _number(allowed.high, column), dtype=bool)
+        return inside
+    members = [member for member in allowed if member is not None]
+    made = encoder(column, str(values.name))
+    wanted = made.encode(_typed(pd.Series(members, dtype=object, name=values.name), column))
+    codes = made.encode(values)
+    matching = np.zeros(len(values), dtype=bool)
+    if made.width == 1:
+        matching = np.isin(codes[:, 0], wanted[:, 0])
+    else:
+        for member in wanted:
+            matching |= np.all(codes == member, axis=1)
+    return matching | missing if None in allowed else matching & ~missing
+
+
+def resample(
+    draw: Callable[[int], pd.DataFrame], given: Given, n: int, *, schema: Schema, rng: random.Generator
+) -> pd.DataFrame:
+    """Return ``n`` rows that meet the conditions, chosen among candidates that ``draw(k)`` makes without them.
+
+    Where fewer candidates match than rows are asked for, candidates are used more than once.
+
+    Raises:
+        ConditionError: if none of ``MAX_POOL`` candidates can serve a request.
+    """
+    if n == 0:
+        return draw(0)
+    hard = {name: wanted for name, wanted in given.allowed.items() if not _is_soft(wanted, schema.columns[name])}
+    drawn = min(MAX_POOL, max(MIN_POOL, 4 * n))
+    pool = _filtered(draw(drawn), hard, schema)
+    requests = _requests(given, hard, pool, n, schema=schema, rng=rng)
+    near = [name for name in requests if isinstance(schema.columns[name], Numeric | Datetime)]
+    groups = _groups(requests, near, n)
+    enough = _NEIGHBOURS if near else 1
+    while True:
+        found = [_matching(pool, requests, group[0], near, schema) for group in groups]
+        short = any(len(f) < max(len(group), enough) for f, group in zip(found, groups, strict=True))
+        if not short or drawn >= MAX_POOL:
+            break
+        more = min(drawn, MAX_POOL - drawn)
+        extra = _filtered(draw(more), hard, schema)
+        pool = pd.concat([pool, extra], ignore_index=True) if len(pool) else extra
+        drawn += more
+    unserved = sum(len(group) for f, group in zip(found, groups, strict=True) if len(f) == 0)
+    if unserved:
+        raise ConditionError(
+            f"{unserved} of {n} requested rows have no support: none of {drawn} candidates matches the conditions on "
+            f"columns {list(given.columns)}; widen them, or use a generator that conditions by itself",
+            columns=given.columns,
+        )
+    codes = {name: encoder(schema.columns[name], name).encode(pool[name]) for name in near}
+    chosen = np.empty(n, dtype=np.int64)
+    for f, group in zip(found, groups, strict=True):
+        fixed = [name for name in near if np.isfinite(requests[name][group[0], 0])]
+        targets = np.column_stack([_scalar(requests[name][group]) for name in fixed]) if fixed else None
+        held = np.column_stack([_scalar(codes[name][f]) for name in fixed]) if fixed else None
+        chosen[group] = f[_chosen(targets, held, len(f), len(group), rng)]
+    table = pool.iloc[chosen].reset_index(drop=True)
+    for name in near:
+        features, fixed_rows = codes[name][chosen], np.isfinite(requests[name][:, 0])
+        features[fixed_rows] = requests[name][fixed_rows]
+        table[name] = encoder(schema.columns[name], name).decode(features)
+    return table
+
+
+def _is_soft(wanted: Allowed, column: AnyColumn) -> bool:
+    """Return whether an allowed set lists numbers or times, which candidates seldom hit."""
+    return isinstance(column, Numeric | Datetime) and not isinstance(wanted, Interval) and wanted != {None}
+
+
+def _filtered(table: pd.DataFrame, hard: Mapping[str, Allowed], schema: Schema) -> pd.DataFrame:
+    return table[meets(table, Given(None, hard), schema)].reset_index(drop=True)
+
+
+def _requests(
+    given: Given,
+    hard: Mapping[str, Allowed],
+    pool: pd.DataFrame,
+    n: int,
+    *,
+    schema: Schema,
+    rng: random.Generator,
+) -> dict[str, Floats]:
+    """Return the code (n, w) that each row must have by column; NaN is free, infinity is null.
+
+    A set of numbers becomes one number a row, drawn by the candidates' density there.
+    """
+    made: dict[str, Floats] = {}
+    if given.rows is not None:
+        for name in given.rows.columns:
+            made[name] = encoder(schema.columns[name], name).encode(given.rows[name])
+    for name, wanted in given.allowed.items():
+        if name in hard or isinstance(wanted, Interval):
+            continue
+        column = schema.columns[name]
+        coder = encoder(column, name)
+        members = sorted(str(v) if isinstance(v, str) else v for v in wanted if v is not None)
+        codes = coder.encode(_typed(pd.Series(members, dtype=object, name=name), column))
+        held = _scalar(coder.encode(pool[name]))
+        share = _density(held[~np.isnan(held)], _scalar(codes))
+        null = float(np.isnan(held).mean()) * len(held) if None in wanted and len(held) else float(None in wanted)
+        weights = np.append(share, null) + 1e-9 * np.append(np.ones(len(members)), float(None in wanted))
+        member = rng.choice(len(weights), size=n, p=weights / weights.sum())
+        made[name] = np.vstack([codes, np.full((1, codes.shape[1]), np.inf)])[member]
+    return made
+
+
+def _density(held: Floats, members: Floats) -> Floats:
+    """Return how many candidates (m,) equal each member (k,), or the kernel density there if hardly any does."""
+    if len(held) == 0:
+        return np.ones(len(members))
+    ordered = np.sort(held)
+    equal = np.searchsorted(ordered, members, side="right") - np.searchsorted(ordered, members, side="left")
+    width = float(held.std()) * len(held) ** -0.2 or 1.0  # Scott's rule
+    if equal.sum() >= _NEIGHBOURS:
+        return equal.astype(np.float64)
+    upper = np.searchsorted(ordered, members + width, side="right")
+    return (upper - np.searchsorted(ordered, members - width, side="left")).astype(np.float64)
+
+
+def _scalar(codes: Floats) -> Floats:
+    """Return one number per row, (n, w) to (n,); for distances only, as two features may exceed its precision."""
+    return codes[:, 0] if codes.shape[1] == 1 else codes[:, 0] * 2.0**32 + codes[:, 1]
+
+
+def _groups(requests: Mapping[str, Floats], near: list[str], n: int) -> list[NDArray[np.int64]]:
+    """Return the rows that ask for the same categories, and for null, a number or nothing in the same columns."""
+    parts = [
+        np.where(np.isfinite(codes[:, 0]), 0.0, codes[:, 0]) if name in near else codes[:, 0]
+        for name, codes in requests.items()
+    ]
+    if not parts:
+        return [np.arange(n, dtype=np.int64)]
+    asked = np.nan_to_num(np.column_stack(parts), nan=-2.0, posinf=-3.0)
+    _, group = np.unique(asked, axis=0, return_inverse=True)
+    order = np.argsort(group.ravel(), kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(group.ravel()[order])) + 1)
+
+
+def _matching(
+    pool: pd.DataFrame, requests: Mapping[str, Floats], row: int, near: list[str], schema: Schema
+) -> NDArray[np.int64]:
+    """Return the candidates that can serve a request: equal categories, null where null is asked."""
+    good = np.ones(len(pool), dtype=bool)
+    for name, codes in requests.items():
+        wanted = codes[row, 0]
+        if np.isnan(wanted):
+            continue
+        missing = pool[name].isna().to_numpy(dtype=bool)
+        if name in near:
+            good &= missing if np.isinf(wanted) else ~missing
+        else:
+            good &= encoder(schema.columns[name], name).encode(pool[name])[:, 0] == wanted
+    return np.flatnonzero(good)
+
+
+def _chosen(targets: Floats | None, held: Floats | None, m: int, n: int, rng: random.Generator) -> NDArray[np.int64]:
+    """Return for each of ``n`` requests one of ``m`` candidates: near ones by kernel weight, each once if they suffice.
+
+    Args:
+        targets: (n, d) numbers asked for; ``None`` if any candidate serves.
+        held: (m, d) numbers of the candidates.
+    """
+    if targets is None or held is None:
+        return np.resize(rng.permutation(m), n)
+    from scipy.spatial import cKDTree
+
+    scale = held.std(axis=0)
+    scale[scale == 0] = 1.0
+    bandwidth = m ** (-1.0 / (4 + held.shape[1]))  # Scott's rule, in standard deviations
+    tree = cKDTree(held / scale)
+    distinct, which, counts = np.unique(targets, axis=0, return_inverse=True, return_counts=True)
+    which = which.ravel()
+    members = np.split(np.argsort(which, kind="stable"), np.cumsum(counts)[:-1])  # requests by distinct target
+    chosen = np.empty(n, dtype=np.int64)
+    few = counts <= _NEIGHBOURS // 4
+    batches: list[tuple[NDArray[np.int64], int]] = [(np.flatnonzero(few), _NEIGHBOURS)]
+    batches += [(np.array([g]), 4 * int(counts[g])) for g in np.flatnonzero(~few)]
+    for asked, wanted in batches:
+        if len(asked) == 0:
+            continue
+        found: tuple[Any, Any] = tree.query(distinct[asked] / scale, k=min(wanted, m))
+        gaps, nearest = (np.reshape(part, (len(asked), -1)) for part in found)
+        excess = gaps**2 - gaps[:, :1] ** 2  # relative to the nearest, so that far requests are served too
+        keys = -0.5 * excess / bandwidth**2 + rng.gumbel(size=gaps.shape)  # Gumbel top-k: weights without replacement
+        matches = gaps == 0
+        keys[matches & (matches.sum(axis=1) >= counts[asked])[:, None]] += 1e9
+        ranked = np.take_along_axis(nearest, np.argsort(-keys, axis=1), axis=1)
+        for candidates, target in zip(ranked, asked, strict=True):
+            chosen[members[target]] = np.resize(candidates, int(counts[target]))
+    return chosen

@@ -1,0 +1,254 @@
+"""A model on disk: JSON and safetensors, each file's SHA-256 in the manifest; loading checks all of it.
+
+``manifest.json`` (written last), ``schema.json``, ``ledger.json``, and the sampler's own files in ``sampler/``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from pydantic import Field
+
+from synth_components.config import Config, ConfigError
+from synth_components.errors import ArtifactError, SynthError, UnsupportedError
+from synth_components.generators import names, sampler_type
+from synth_components.privacy.ledger import Ledger
+from synth_components.protocols import Sampler
+from synth_components.schema import Schema
+
+FORMAT = "synth_components.model"
+FORMAT_VERSION = 1
+"""Raised when an older library could no longer read what we write."""
+
+MANIFEST = "manifest.json"
+SUFFIXES = (".json", ".safetensors")
+
+
+class Statement(Config):
+    """What privacy a model promises.
+
+    A loss that is not bounded has no epsilon.
+    """
+
+    epsilon: float | None = Field(None, ge=0, description="Privacy loss; null if it is not bounded.")
+    delta: float = Field(0.0, ge=0, lt=1, description="Probability with which epsilon may be exceeded.")
+    unit: str = Field("a row of the table", description="Whom the promise protects.")
+    neighbours: str = Field("add or remove one unit", description="Which data sets the promise compares.")
+    theorem: str = Field("none", description="Why it holds; none without a promise.")
+    profile_epsilon: float = Field(0.0, ge=0, description="The part of epsilon that profiling the table spent.")
+
+
+class Manifest(Config):
+    """What a model is and where it comes from; without clock, path or host, so that equal fits give equal files."""
+
+    generator: str = Field(description="Name of the generator.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Its options, every default written out.")
+    library_version: str = Field(description="Version of synth-components that fitted the model.")
+    seed: int | None = Field(None, description="Seed of the fit; null under differential privacy.")
+    rows: int | None = Field(None, description="Training rows of the root table; null under differential privacy.")
+    data_digest: str | None = Field(None, description="SHA-256 of the training rows; null under differential privacy.")
+    privacy: Statement = Field(default_factory=Statement, description="The promise.")
+    holds_rows: bool = Field(default=False, description="Whether the sampler keeps training rows.")
+
+
+class _File(Manifest):
+    """The manifest as it stands on disk."""
+
+    format: Literal["synth_components.model"] = "synth_components.model"
+    format_version: int = FORMAT_VERSION
+    files: dict[str, str] = Field(description="SHA-256 by path within the folder.")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The parts of a saved model."""
+
+    sampler: Sampler
+    schema: Schema
+    ledger: Ledger
+    manifest: Manifest
+
+
+def save(artifact: Artifact, path: str | Path, *, overwrite: bool = False) -> None:
+    """Write a model folder, whole or not at all.  An empty folder, or a model that stands there, is replaced.
+
+    Args:
+        overwrite: Also replace a folder that holds something else.
+
+    Raises:
+        ArtifactError: if ``path`` holds something that is no model, or the sampler writes files of another kind.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise ArtifactError(f"{path} is a file; name a folder for the model")
+    if path.is_dir() and any(path.iterdir()) and not overwrite and not _is_model(path):
+        raise ArtifactError(f"folder {path} holds something that is no model; name another, or say overwrite")
+    with _staging(path) as staging:
+        (staging / "sampler").mkdir()
+        artifact.sampler.save(staging / "sampler")
+        _write(staging / "schema.json", artifact.schema.canonical())
+        _write(staging / "ledger.json", _canonical(artifact.ledger.to_json()))
+        files = {name: _sha256(staging / name) for name in sorted(_files(staging))}
+        if wrong := [name for name in files if not name.endswith(SUFFIXES)]:
+            raise ArtifactError(f"the sampler wrote {wrong}; a model holds only {' and '.join(SUFFIXES)} files")
+        value = _File(**artifact.manifest.model_dump(), files=files).model_dump(mode="json")
+        _write(staging / MANIFEST, json.dumps({**value, "digest": _digest(value)}, indent=1, sort_keys=True) + "\n")
+        _publish(staging, path)
+
+
+@contextmanager
+def _staging(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``path``, or within it where nothing beside it can be written; remove it after."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    inside = path.is_dir() and (path.is_mount() or not os.access(path.parent, os.W_OK))
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path if inside else path.parent))
+    try:
+        staging.chmod(0o755)
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _publish(staging: Path, path: Path) -> None:
+    """Move a finished folder to its place."""
+    if staging.parent == path:  # a mounted folder cannot be replaced: its content is, the manifest last
+        for old in path.iterdir():
+            if old != staging:
+                shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+        for new in sorted(staging.iterdir(), key=lambda entry: entry.name == MANIFEST):
+            new.replace(path / new.name)
+        return
+    if not path.exists():
+        staging.replace(path)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    path.replace(old / "old")
+    try:
+        staging.replace(path)
+    except OSError:
+        (old / "old").replace(path)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def load(path: str | Path, *, trust: tuple[str, ...] = ()) -> Artifact:
+    """Return the model of a folder, after checking every byte of it.
+
+    Args:
+        trust: Module paths of generators that may be imported although nobody installed them as generators.
+
+    Raises:
+        ArtifactError: if the folder is no model, damaged, incomplete, too new, or names an unknown generator.
+    """
+    path = Path(path)
+    manifest = _manifest(path)
+    _check_files(path, manifest.files)
+    if manifest.generator not in names() and manifest.generator not in trust:
+        raise ArtifactError(
+            f"the model in {path} is of generator '{manifest.generator}', which is not installed here; install its "
+            "package, or name it in `trust` if you know where it comes from"
+        )
+    plain = Manifest(**{name: getattr(manifest, name) for name in Manifest.model_fields})
+    try:
+        schema = Schema.from_json(json.loads((path / "schema.json").read_text(encoding="utf-8")))
+        ledger = Ledger.from_json(json.loads((path / "ledger.json").read_text(encoding="utf-8")))
+        kind = sampler_type(manifest.generator, trust=trust)
+        return Artifact(kind.load(path / "sampler"), schema, ledger, plain)
+    except (ArtifactError, UnsupportedError):
+        raise
+    except (SynthError, OSError, KeyError, ValueError, TypeError) as error:
+        raise ArtifactError(
+            f"the model in {path} cannot be read by this version ({type(error).__name__}); it was written by version "
+            f"{manifest.library_version}"
+        ) from error
+
+
+def _manifest(path: Path) -> _File:
+    """Return the checked manifest."""
+    if not path.is_dir():
+        raise ArtifactError(f"there is no model folder at {path}")
+    if not (path / MANIFEST).exists():
+        raise ArtifactError(f"folder {path} is not a model: it has no {MANIFEST}")
+    if (path / MANIFEST).is_symlink():
+        raise ArtifactError(f"{MANIFEST} in {path} is a link; a model holds plain files only")
+    try:
+        value = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except ValueError:
+        raise ArtifactError(f"{MANIFEST} in {path} is damaged: it is not JSON; restore the model") from None
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise ArtifactError(f"folder {path} is not a model: its {MANIFEST} is of another kind")
+    version = value.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise ArtifactError(
+            f"the model in {path} has format {version}, newer than {FORMAT_VERSION}; update synth-components"
+        )
+    digest = value.pop("digest", None)
+    if digest != _digest(value):
+        raise ArtifactError(f"{MANIFEST} in {path} was changed after it was written; restore the model")
+    try:
+        return _File.parse(value)
+    except ConfigError as error:
+        raise ArtifactError(f"{MANIFEST} in {path} is damaged ({error})") from None
+
+
+def _check_files(path: Path, listed: Mapping[str, str]) -> None:
+    """Raise unless the folder holds exactly the listed files, plain and unchanged."""
+    for name in listed:
+        pure = PurePosixPath(name)
+        if pure.is_absolute() or ".." in pure.parts or "\\" in name or pure.as_posix() != name:
+            raise ArtifactError(f"{MANIFEST} in {path} names a file outside the folder; do not trust this model")
+        if not name.endswith(SUFFIXES):
+            raise ArtifactError(f"{MANIFEST} in {path} names a file that is neither {' nor '.join(SUFFIXES)}")
+    found = set(_files(path)) - {MANIFEST}
+    if missing := sorted(set(listed) - found):
+        raise ArtifactError(f"the model in {path} is incomplete: {missing} is missing; copy the whole folder")
+    if extra := sorted(found - set(listed)):
+        raise ArtifactError(f"the model in {path} has files that do not belong to it: {extra}; remove them")
+    for name, digest in listed.items():
+        if _sha256(path / name) != digest:
+            raise ArtifactError(f"'{name}' of the model in {path} is damaged: its SHA-256 differs; restore the model")
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Yield the path of each file within a folder, refusing links."""
+    for entry in sorted(folder.rglob("*")):
+        name = entry.relative_to(folder).as_posix()
+        if entry.is_symlink():
+            raise ArtifactError(f"'{name}' of the model in {folder} is a link; a model holds plain files only")
+        if not entry.is_dir():
+            yield name
+
+
+def _is_model(path: Path) -> bool:
+    try:
+        value = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(value, dict) and value.get("format") == FORMAT
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_canonical(dict(value)).encode()).hexdigest()
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_bytes(text.encode("utf-8"))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,528 @@
+"""What ``fit`` and ``load`` return: a sampler with its schema, rules, ledger and manifest."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy import random
+
+from synth_components import conditions as conditioning
+from synth_components.config import Recipe
+from synth_components.constraints import Constraint, Learnable, check, constraint_from_json
+from synth_components.digest import digest
+from synth_components.enforcement import Mask, Positions, enforce, is_by_construction, learned, refuse_contradictions
+from synth_components.errors import ConditionError, ConstraintError, SchemaError, SynthError, UnsupportedError
+from synth_components.generators import DEFAULT, GROUP, make
+from synth_components.io import artifact
+from synth_components.io.artifact import Artifact, Manifest, Statement
+from synth_components.privacy.ledger import Ledger, not_private
+from synth_components.protocols import BLOCK_ROWS, Budget, Dataset, Given, Run, Sampler
+from synth_components.schema import TABLE, AnyColumn, Image, Key, Schema, Text, same_dtype, violations
+
+DEFAULT_ROWS = 1_000
+DEFAULT_DELTA = 1e-6
+PROFILE_SHARE = 0.1
+"""Share of epsilon and delta that profiling may spend where no schema is given."""
+
+_THEOREM = (
+    "sum of Renyi curves over the ledger's entries, converted by Canonne, Kamath & Steinke 2020 (arXiv:2004.00010), "
+    "Proposition 12"
+)
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """The promise of a model.
+
+    Attributes:
+        epsilon: Privacy loss; ``inf`` without differential privacy.
+        delta: Probability with which it may be exceeded.
+        unit: Whom the promise protects.
+        neighbours: Which data sets it compares.
+        theorem: Why it holds, ``none`` without a promise.
+    """
+
+    epsilon: float
+    delta: float
+    unit: str
+    neighbours: str
+    theorem: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fitted generator that draws rows with the dtypes and column order of the training table.
+
+    Attributes:
+        sampler: What the generator learned.
+        schema: Columns and rules of the rows.
+        ledger: Every read of the training rows.
+        manifest: Where the model comes from.
+    """
+
+    sampler: Sampler
+    schema: Schema
+    ledger: Ledger
+    manifest: Manifest
+
+    @property
+    def privacy(self) -> Privacy:
+        """The promise of the model."""
+        stated = self.manifest.privacy
+        epsilon = math.inf if stated.epsilon is None else stated.epsilon
+        return Privacy(epsilon, stated.delta, stated.unit, stated.neighbours, stated.theorem)
+
+    def __repr__(self) -> str:
+        """Return the model in one line."""
+        columns = len(self.schema.columns)
+        return f"Model(generator='{self.manifest.generator}', columns={columns}, epsilon={self.privacy.epsilon:g})"
+
+    def sample(
+        self,
+        n: int | None = None,
+        *,
+        seed: int | None = None,
+        conditions: Mapping[str, object] | pd.DataFrame | None = None,
+    ) -> Any:  # noqa: ANN401 - a DataFrame for one table, a dict of them for several
+        """Return exactly ``n`` rows that obey schema, rules and conditions: a table, or tables by name.
+
+        Args:
+            n: Rows of the root table; by default one per request row, or 1000.
+            seed: Equal seeds give equal rows; ``None`` gives fresh rows at each call.
+            conditions: Column to a value, a list or set of values, a pair ``(low, high)`` or an ``Interval``, with
+                ``None`` for null; or a table with one request row per output row, null being free.
+
+        Raises:
+            ConditionError: if the conditions do not fit the schema, or the model gives them no mass.
+            ConstraintError: if a rule cannot be met.
+        """
+        if n is None:
+            n = len(conditions) if isinstance(conditions, pd.DataFrame) else DEFAULT_ROWS
+        given = None if conditions is None else conditioning.parse(conditions, self.schema, n)
+        drawn = list(self.blocks(n, seed=_seed(seed), given=given))
+        tables = {name: _stacked([block.tables[name] for block in drawn]) for name in self.schema.tables}
+        return tables[self.schema.root] if len(tables) == 1 else tables
+
+    def blocks(
+        self, n: int, *, seed: int, given: Given | None = None, shard_index: int = 0, num_shards: int = 1
+    ) -> Iterator[Dataset]:
+        """Yield the blocks of a shard of ``n`` rows, in order; the rows do not depend on ``num_shards``.
+
+        Args:
+            given: Checked conditions (``conditions.parse``) for all ``n`` rows.
+
+        Raises:
+            UnsupportedError: if a rule compares rows of different shards.
+        """
+        if n < 0 or not 0 <= shard_index < num_shards:
+            raise SynthError(f"n ({n}) must be >= 0 and shard_index ({shard_index}) lie in [0, num_shards)")
+        _seed(seed)
+        if given is not None and given.rows is not None and len(given.rows) != n:
+            raise ConditionError(
+                f"the conditions have {len(given.rows)} request rows and n is {n}", columns=given.columns
+            )
+        if len(self.schema.tables) > 1 and n > BLOCK_ROWS:
+            raise UnsupportedError(f"several linked tables are drawn up to {BLOCK_ROWS} entities at a time")
+        refuse_contradictions(self.schema, n=n)
+        rules = tuple(rule for rule in self.schema.constraints if not is_by_construction(rule, self.schema))
+        if num_shards > 1 and any(rule.spans_rows for rule in rules):
+            raise UnsupportedError("a rule compares rows of different shards; draw with one shard, or drop the rule")
+        return self._blocks(n, seed, given, rules, range(*_shard(n, shard_index, num_shards)))
+
+    def _blocks(
+        self, n: int, seed: int, given: Given | None, rules: tuple[Constraint, ...], numbers: range
+    ) -> Iterator[Dataset]:
+        spanning = list(dict.fromkeys(name for rule in rules if rule.spans_rows for name in rule.columns))
+        before: pd.DataFrame | None = None
+        for number in numbers:
+            first = number * BLOCK_ROWS
+            size = min(n - first, BLOCK_ROWS)
+            rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
+            where = np.arange(first, first + size)
+            block = self._block(
+                size, first, rng, None if given is None else conditioning.at(given, where), rules, before
+            )
+            if spanning:
+                seen = block.table[spanning]
+                before = seen if before is None else pd.concat([before, seen], ignore_index=True)
+            yield block
+
+    def _block(
+        self,
+        n: int,
+        first: int,
+        rng: random.Generator,
+        given: Given | None,
+        rules: tuple[Constraint, ...],
+        before: pd.DataFrame | None,
+    ) -> Dataset:
+        if len(self.schema.tables) > 1:
+            return replace(self.sampler.sample(n, rng=rng, given=given), schema=self.schema)
+        anew = {name for name, column in self.schema.columns.items() if isinstance(column, Text | Image | Key)}
+        # Columns made anew join the candidates only if a rule reads them.
+        early = any(name in anew for rule in rules for name in rule.columns)
+
+        def draw(positions: Positions) -> pd.DataFrame:
+            asked = None if given is None else conditioning.at(given, positions)
+            table = self._candidates(len(positions), rng, asked)
+            return self._completed(table, first, n, rng, positions) if early else table
+
+        def accepts(table: pd.DataFrame, positions: Positions) -> Mask:
+            return (
+                np.ones(len(table), dtype=bool)
+                if given is None
+                else conditioning.meets(table, conditioning.at(given, positions), self.schema)
+            )
+
+        fixed = None if given is None and not early else accepts
+        table = enforce(draw, rules, n, rng=rng, schema=self.schema, accepts=fixed, before=before)
+        if not early:
+            acceptance = table.attrs
+            table = self._completed(table, first, n, rng, np.arange(n))
+            table.attrs = acceptance
+        if not rules:
+            table.attrs = {}
+        return Dataset({self.schema.root: table}, self.schema)
+
+    def _candidates(self, n: int, rng: random.Generator, given: Given | None) -> pd.DataFrame:
+        if given is None or not given.columns:
+            return self.sampler.sample(n, rng=rng).table
+        try:
+            return self.sampler.sample(n, rng=rng, given=given).table
+        except UnsupportedError:
+            return conditioning.resample(
+                lambda k: self.sampler.sample(k, rng=rng).table, given, n, schema=self.sampler.schema, rng=rng
+            )
+
+    def _completed(
+        self, table: pd.DataFrame, first: int, n: int, rng: random.Generator, positions: Positions
+    ) -> pd.DataFrame:
+        """Return the table with its text, keys and images made anew, in the schema's column order."""
+        columns: dict[str, pd.Series[Any]] = {}
+        for name, column in self.schema.columns.items():
+            match column:
+                case Image():
+                    raise UnsupportedError(f"column '{name}' is an image, and this generator draws none")
+                case Key():
+                    from synth_components.surrogate import surrogate
+
+                    minted = surrogate(column, name=name, n=n, rng=rng, first=first)
+                    columns[name] = minted.iloc[positions].reset_index(drop=True)
+                case Text():
+                    from synth_components.surrogate import surrogate
+
+                    columns[name] = surrogate(column, name=name, n=len(table), rng=rng, first=first)
+                case _:
+                    columns[name] = table[name]
+        return pd.DataFrame(columns, columns=list(columns), index=pd.RangeIndex(len(table)))
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the model into a folder, whole or not at all: JSON and safetensors, never pickle.
+
+        Raises:
+            ArtifactError: if ``path`` holds something that is no model.
+        """
+        artifact.save(Artifact(self.sampler, self.schema, self.ledger, self.manifest), path, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path, *, trust: tuple[str, ...] = ()) -> Self:
+        """Return the model that ``save`` wrote, after checking every byte of it.
+
+        Args:
+            trust: Module paths of generators that may be imported although nobody installed them as generators.
+
+        Raises:
+            ArtifactError: if the folder is no model, damaged, incomplete, too new, or names an unknown generator.
+        """
+        loaded = artifact.load(path, trust=trust)
+        return cls(loaded.sampler, loaded.schema, loaded.ledger, loaded.manifest)
+
+
+def fit(
+    table: pd.DataFrame | Dataset | Mapping[str, pd.DataFrame],
+    *,
+    generator: str | Recipe = DEFAULT,
+    seed: int | None = None,
+    epsilon: float | None = None,
+    delta: float | None = None,
+    schema: Schema | Mapping[str, Any] | None = None,
+    constraints: Sequence[Constraint | Mapping[str, Any]] = (),
+    options: Mapping[str, object] | None = None,
+    run: Run | None = None,
+    trust: tuple[str, ...] = (),
+) -> Model:
+    """Return a model of a table, or of linked tables by name; the caller's frames are not changed.
+
+    Args:
+        table: Training rows.  A ``Dataset`` brings its schema.
+        generator: A generator's name (``synth.generators()`` lists them) or a recipe.
+        seed: Equal seeds give equal models; ``None`` draws a fresh one, which the manifest records.  Not with epsilon:
+            a known seed voids differential privacy.
+        epsilon: Privacy budget; ``None`` for no differential privacy.
+        delta: Probability with which epsilon may be exceeded; 1e-6 unless given.
+        schema: Columns, as declared by a person.  Without one they are read off the rows, under a budget with 10 % of
+            it.  Rows outside a declared column are an error; outside a profiled one they are clipped.
+        constraints: Rules that every sampled row must obey, as objects or JSON values; added to those of the schema.
+        options: Options of a generator that is given by name.
+        run: Device, progress, early end.
+        trust: Module paths of generators that may be imported although nobody installed them as generators.
+
+    Raises:
+        SchemaError: if the table does not fit its schema.
+        BudgetExceededError: if the generator would spend more than epsilon; no row was read.
+        ConstraintError: if the rules contradict each other or no training row obeys one.
+    """
+    if epsilon is not None and seed is not None:
+        raise SynthError("a seed and epsilon exclude each other: whoever knows the seed can undo the noise; drop one")
+    if delta is not None and epsilon is None:
+        raise SynthError("delta means nothing without epsilon; give both, or neither")
+    if epsilon is not None and not (0 < epsilon < math.inf and 0 <= (delta or 0.0) < 1):
+        raise SynthError("epsilon must be a finite number above 0, and delta lie in [0, 1)")
+    if isinstance(generator, Recipe) and options:
+        raise SynthError("a recipe already holds its options; give either a recipe, or a name with options")
+    recipe: Any = generator if isinstance(generator, Recipe) else make(generator, dict(options or {}), trust=trust)
+    name = generator if isinstance(generator, str) else _name_of(generator)
+    rules = tuple(constraint_from_json(rule) if isinstance(rule, Mapping) else rule for rule in constraints)
+    budget = None if epsilon is None else Budget(epsilon, DEFAULT_DELTA if delta is None else delta)
+    ledger = Ledger(budget)
+    chosen = _seed(seed)
+
+    tables: Any = {TABLE: table} if isinstance(table, pd.DataFrame) else table
+    _require_names(tables)
+    profile_epsilon = 0.0
+    if schema is None and isinstance(tables, Dataset):
+        declared = tables.schema
+    elif schema is None:
+        declared = _profiled(tables, ledger)
+        profile_epsilon = 0.0 if budget is None else ledger.epsilon(budget.delta)
+    else:
+        declared = schema if isinstance(schema, Schema) else Schema.from_json(schema)
+        _require_public(declared, budget)
+    if isinstance(table, Dataset):
+        _require_public(declared, budget)
+    data = _dataset(tables, declared.with_constraints(rules))
+    data = _ruled(data, ledger)
+    _require_fit(data, strict=budget is None)
+
+    modelled = _modelled(data)
+    rng = np.random.default_rng(chosen if budget is None else None)
+    sampler = recipe.fit(modelled, rng=rng, ledger=ledger, run=Run() if run is None else run)
+    manifest = Manifest(
+        generator=name,
+        options=recipe.model_dump(mode="json"),
+        library_version=importlib.metadata.version("synth-components"),
+        seed=None if budget else chosen,
+        # The exact number of rows and their digest would tell whether one person is among them.
+        rows=None if budget else data.num_rows(data.schema.root),
+        data_digest=None if budget else digest({t: data.batches(t) for t in data.schema.tables}),
+        privacy=_statement(ledger, data.schema, profile_epsilon),
+        holds_rows=bool(getattr(sampler, "holds_rows", False)),
+    )
+    return Model(sampler, data.schema, ledger, manifest)
+
+
+def _name_of(recipe: Recipe) -> str:
+    """Return the name under which a recipe's generator is found again: ours, an entry point's, or its module."""
+    module = type(recipe).__module__
+    for point in importlib.metadata.entry_points(group=GROUP):
+        if point.module == module:
+            return point.name
+    return module.removeprefix("synth_components.generators.")
+
+
+def _require_names(tables: Dataset | Mapping[str, pd.DataFrame]) -> None:
+    """Raise unless every table has distinct, non-empty text names and at least one column and one row."""
+    if isinstance(tables, Dataset):
+        if any(tables.num_rows(name) == 0 for name in tables.schema.tables):
+            raise SchemaError("a table has no rows; give at least one")
+        return
+    if not tables:
+        raise SchemaError("there is no table to learn from")
+    for name, table in tables.items():
+        columns = list(table.columns)
+        if not all(isinstance(column, str) for column in columns):
+            raise SchemaError(f"table '{name}' has column names that are not text; rename them", table=name)
+        if any(not column.strip() for column in columns):
+            raise SchemaError(f"table '{name}' has a column without a name; rename it", table=name)
+        if not table.columns.is_unique:
+            twice = str(table.columns[table.columns.duplicated()][0])
+            raise SchemaError(f"table '{name}' has two columns named '{twice}'; rename one", column=twice, table=name)
+        if not columns or not len(table):
+            raise SchemaError(
+                f"table '{name}' has {len(columns)} columns and {len(table)} rows; give at least one each"
+            )
+
+
+def _profiled(tables: Mapping[str, pd.DataFrame], ledger: Ledger) -> Schema:
+    """Return the schema read off the rows, under a budget with ``PROFILE_SHARE`` of it."""
+    from synth_components.profile import profile
+
+    single: Any = tables[TABLE] if list(tables) == [TABLE] else tables
+    if ledger.budget is None:
+        return profile(single, ledger=ledger).schema
+    share = Ledger(Budget(PROFILE_SHARE * ledger.budget.epsilon, PROFILE_SHARE * ledger.budget.delta))
+    found = profile(single, ledger=share).schema
+    for entry in share.entries:
+        ledger.spend(entry.label, lambda _, curve=entry.rdp: np.array(curve), delta=entry.delta)  # type: ignore[misc]  # a bound default
+    return found
+
+
+def _require_public(schema: Schema, budget: Budget | None) -> None:
+    """Raise if a budget is to protect rows from which the schema was read without one."""
+    if budget is None or schema.is_public:
+        return
+    column = next(n for columns in schema.tables.values() for n, c in columns.items() if not c.public)
+    raise SchemaError(
+        f"column '{column}' of the schema was read off the rows, which epsilon does not cover; declare its values and "
+        "mark it public, or give no schema",
+        column=column,
+    )
+
+
+def _dataset(tables: Dataset | Mapping[str, pd.DataFrame], schema: Schema) -> Dataset:
+    """Return tables and schema together; a schema takes the column order of its tables."""
+    if isinstance(tables, Dataset):
+        return replace(tables, schema=schema)
+    if list(tables) == [TABLE] and len(schema.tables) == 1:
+        tables = {schema.root: tables[TABLE]}
+    if set(tables) != set(schema.tables):
+        raise SchemaError(f"the tables are {sorted(tables)}, and the schema declares {sorted(schema.tables)}")
+    ordered: dict[str, dict[str, AnyColumn]] = {}
+    for name, columns in schema.tables.items():
+        missing = [c for c in columns if c not in tables[name].columns]
+        extra = [c for c in tables[name].columns if c not in columns]
+        if missing or extra:
+            raise SchemaError(
+                f"table '{name}' does not have the columns of its schema: missing {missing}, unexpected {extra}",
+                column=(missing + extra)[0],
+                table=name,
+            )
+        ordered[name] = {column: columns[column] for column in tables[name].columns}
+    return Dataset(dict(tables), replace(schema, tables=ordered))
+
+
+def _ruled(data: Dataset, ledger: Ledger) -> Dataset:
+    """Return the data with its rules complete: checked against each other, and learned where they are to be."""
+    schema = data.schema
+    if not schema.constraints:
+        return data
+    if len(schema.tables) > 1:
+        raise UnsupportedError("rules are enforced on a single table; several linked tables take none yet")
+    refuse_contradictions(schema)
+    if ledger.budget is not None:
+        unlearned = [r.name for r in schema.constraints if isinstance(r, Learnable) and not r.is_learned]
+        if unlearned:
+            raise UnsupportedError(
+                f"constraint '{unlearned[0]}' would read the rows; under a budget declare its mapping"
+            )
+        return data
+    ledger.spend("check and learn constraints", not_private)
+    columns = list(dict.fromkeys(name for rule in schema.constraints for name in rule.columns))
+    rows = pd.concat([batch[columns] for batch in data.batches(schema.root)], ignore_index=True)
+    rules = learned(schema.constraints, rows)
+    for rule, share in check(rows, rules).items():
+        if share == 0:
+            raise ConstraintError(
+                f"constraint '{rule}' is obeyed by none of {len(rows)} training rows; mend the rule or the rows",
+                constraint=rule,
+                acceptance=0.0,
+            )
+    schema = replace(schema, constraints=rules)
+    refuse_contradictions(schema)
+    return replace(data, schema=schema)
+
+
+def _require_fit(data: Dataset, *, strict: bool) -> None:
+    """Raise unless the rows fit the schema: types always; nulls and declared values unless a budget forbids to look."""
+    for table, columns in data.schema.tables.items():
+        for batch in data.batches(table):
+            for name, column in columns.items():
+                values = batch[name]
+                if not same_dtype(values, column.dtype):
+                    raise SchemaError(
+                        f"column '{name}' of table '{table}' has dtype {values.dtype}, not {column.dtype}; cast it, or "
+                        "change the schema",
+                        column=name,
+                        table=table,
+                    )
+                if strict and column.public:
+                    violations(values, column, table=table)
+                elif strict and not column.nullable and bool(values.isna().any()):
+                    raise SchemaError(
+                        f"column '{name}' of table '{table}' has {int(values.isna().sum())} missing values and is not "
+                        "nullable; fill them, or declare it nullable",
+                        column=name,
+                        table=table,
+                    )
+
+
+def _modelled(data: Dataset) -> Dataset:
+    """Return what the generator learns from: the rows without text, images and, in a single table, keys."""
+    schema = data.schema.modelled
+    if not schema.columns:
+        raise SchemaError("every column is a key, text or an image, which are made anew: there is nothing to learn")
+    if all(len(schema.tables[name]) == len(columns) for name, columns in data.schema.tables.items()):
+        return replace(data, schema=schema)
+    return Dataset({name: data.tables[name][list(columns)] for name, columns in schema.tables.items()}, schema)
+
+
+def _statement(ledger: Ledger, schema: Schema, profile_epsilon: float) -> Statement:
+    unit = schema.unit
+    who = (
+        f"a row of table '{schema.root}'"
+        if unit is None or not unit.columns
+        else f"all rows of table '{unit.table}' that share {list(unit.columns)}, at most {unit.max_rows}"
+    )
+    if ledger.budget is None:
+        return Statement(unit=who)
+    return Statement(
+        epsilon=ledger.epsilon(ledger.budget.delta),
+        delta=ledger.budget.delta,
+        unit=who,
+        theorem=_THEOREM,
+        profile_epsilon=profile_epsilon,
+    )
+
+
+def load(path: str | Path, *, trust: tuple[str, ...] = ()) -> Model:
+    """Return the model that ``Model.save`` wrote, after checking every byte of it.
+
+    Args:
+        trust: Module paths of generators that may be imported although nobody installed them as generators.
+
+    Raises:
+        ArtifactError: if the folder is no model, damaged, incomplete, too new, or names an unknown generator.
+    """
+    return Model.load(path, trust=trust)
+
+
+def _shard(n: int, index: int, shards: int) -> tuple[int, int]:
+    """Return the first block of a shard and the one after its last; without rows there is one empty block."""
+    blocks = max(1, math.ceil(n / BLOCK_ROWS))
+    return index * blocks // shards, (index + 1) * blocks // shards
+
+
+def _seed(seed: int | None) -> int:
+    if seed is None:
+        return secrets.randbelow(2**53)
+    if isinstance(seed, bool) or not 0 <= seed < 2**53:
+        raise SynthError("a seed is a whole number from 0 to 2^53 - 1")
+    return int(seed)
+
+
+def _stacked(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    if len(parts) == 1:
+        return parts[0]
+    acceptances = [part.attrs.get("acceptance") for part in parts]
+    whole = pd.concat(parts, ignore_index=True)
+    known = [a for a in acceptances if a]
+    whole.attrs = {"acceptance": {rule: float(np.mean([a[rule] for a in known])) for rule in known[0]}} if known else {}
+    return whole
