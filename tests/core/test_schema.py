@@ -1,0 +1,245 @@
+"""A schema survives JSON, refuses contradictions, and `check` names what breaks it without a cell value."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synth_components.constraints import Range
+from synth_components.errors import SchemaError
+from synth_components.schema import (
+    TABLE,
+    Boolean,
+    Categorical,
+    Datetime,
+    Image,
+    Key,
+    Link,
+    Numeric,
+    Schema,
+    Text,
+    Unit,
+    check,
+    same_dtype,
+)
+from synth_components.testing import toy_table
+
+NAMES = st.text(min_size=1, max_size=6)
+FLAGS = st.fixed_dictionaries({"nullable": st.booleans(), "public": st.booleans()})
+BOUNDS = st.none() | st.tuples(st.integers(-(2**62), 2**62), st.integers(0, 2**62)).map(lambda b: (b[0], b[0] + b[1]))
+
+
+def numeric(flags, bounds, places):
+    low, high = bounds or (None, None)
+    return Numeric(low=low, high=high, places=places, **flags)
+
+
+VALUES = st.one_of(NAMES, st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False))
+COLUMNS = st.one_of(
+    st.builds(numeric, FLAGS, BOUNDS, st.none() | st.integers(-18, 18)),
+    st.builds(
+        lambda flags, categories, ordered: Categorical(categories=tuple(categories), ordered=ordered, **flags),
+        FLAGS,
+        st.lists(VALUES, max_size=5, unique_by=lambda v: (type(v).__name__, v)),
+        st.booleans(),
+    ),
+    st.builds(lambda flags: Boolean(**flags), FLAGS),
+    st.builds(
+        lambda flags, resolution: Datetime(
+            dtype="datetime64[us, Europe/Berlin]", low="2024-01-01", resolution=resolution, **flags
+        ),
+        FLAGS,
+        st.sampled_from(["D", "h", "min", "s", "ms", "us", "ns"]),
+    ),
+    st.builds(lambda flags: Text(kind="email", **flags), FLAGS),
+    st.builds(lambda flags: Image(width=28, height=28, channels=1, **flags), FLAGS),
+    st.builds(lambda flags: Key(prefix="c-", **flags), FLAGS),
+)
+
+
+@settings(max_examples=50)
+@given(st.dictionaries(NAMES, COLUMNS, min_size=1, max_size=5))
+def test_a_schema_survives_json_text_with_column_order(columns):
+    schema = Schema({TABLE: columns})
+    back = Schema.from_json(json.loads(schema.canonical()))
+    assert back == schema
+    assert list(back.columns) == list(columns)
+    assert back.canonical() == schema.canonical()
+
+
+def relational():
+    return Schema(
+        {
+            "customers": {"id": Key(public=True), "age": Numeric(dtype="int64", public=True)},
+            "orders": {"id": Key(), "customer": Key(), "day": Datetime(), "note": Text()},
+        },
+        root="customers",
+        keys={"customers": ("id",), "orders": ("id",)},
+        links=(Link("orders", ("customer",), "customers", ("id",)),),
+        order={"orders": "day"},
+        unit=Unit("orders", ("customer",), 5),
+        constraints=(Range(column="age", low=18),),
+    )
+
+
+def test_keys_links_order_unit_and_constraints_survive_json():
+    assert Schema.from_json(json.loads(relational().canonical())) == relational()
+
+
+def test_a_column_declared_in_json_is_public_unless_it_says_otherwise():
+    made = Schema.from_json({"columns": {"a": {"type": "numeric"}, "b": {"type": "boolean", "public": False}}})
+    assert (made.columns["a"].public, made.columns["b"].public) == (True, False)
+    assert not made.is_public
+
+
+def test_a_schema_cannot_be_changed():
+    with pytest.raises(TypeError):
+        relational().tables["orders"]["note"] = Boolean()
+
+
+@pytest.mark.parametrize(
+    ("change", "column"),
+    [
+        ({"root": "nowhere"}, None),
+        ({"keys": {"customers": ("nothing",)}}, "nothing"),
+        ({"keys": {"nowhere": ("id",)}}, None),
+        ({"links": (Link("orders", ("nothing",), "customers", ("id",)),)}, "nothing"),
+        ({"links": (Link("orders", ("customer",), "customers", ("nothing",)),)}, "nothing"),
+        ({"order": {"orders": "nothing"}}, "nothing"),
+        ({"unit": Unit("orders", ("nothing",))}, "nothing"),
+        ({"constraints": (Range(column="nothing", low=1),)}, "nothing"),
+    ],
+)
+def test_a_schema_that_names_what_does_not_exist_is_refused(change, column):
+    with pytest.raises(SchemaError) as caught:
+        replace(relational(), **change)
+    assert caught.value.column == column
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Numeric(low=2, high=1),
+        lambda: Numeric(low=float("inf")),
+        lambda: Numeric(high=float("nan")),
+        lambda: Numeric(places=19),
+        lambda: Categorical(categories=("a", "a")),
+        lambda: Unit(TABLE, max_rows=0),
+    ],
+)
+def test_a_column_that_no_value_can_meet_is_refused(make):
+    with pytest.raises(SchemaError):
+        make()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"columns": {}, "tables": {}},
+        {"columns": {"a": {"type": "numeric"}}, "kolumns": 1},
+        {"columns": {"a": {"type": "number"}}},
+        {"columns": {"a": {}}},
+        {"columns": {"a": {"type": "numeric", "lowest": 1}}},
+        {"columns": {"a": {"type": "numeric", "low": 3, "high": 1}}},
+        {"columns": {"a": {"type": "boolean"}}, "links": [{"child": "a"}]},
+        {"columns": {"a": {"type": "boolean"}}, "unit": {"table": TABLE}},
+    ],
+)
+def test_json_that_is_no_schema_is_refused(value):
+    with pytest.raises(SchemaError):
+        Schema.from_json(value)
+
+
+def test_modelled_leaves_out_text_images_and_the_keys_of_a_single_table():
+    columns = {"id": Key(), "age": Numeric(), "note": Text(), "face": Image(), "ok": Boolean()}
+    schema = Schema({TABLE: columns}, keys={TABLE: ("id",)}, unit=Unit(TABLE, ("id",), 3))
+    modelled = schema.modelled
+    assert list(modelled.columns) == ["age", "ok"]
+    assert dict(modelled.keys) == {}
+
+
+def test_modelled_keeps_keys_and_links_between_tables():
+    modelled = relational().modelled
+    assert list(modelled.tables["orders"]) == ["id", "customer", "day"]
+    assert modelled.links == relational().links
+
+
+def test_with_constraints_adds_to_those_that_stand():
+    more = Range(column="age", high=120)
+    assert relational().with_constraints((more,)).constraints == (*relational().constraints, more)
+
+
+def test_the_toy_table_obeys_its_schema():
+    data = toy_table()
+    check(data.table, data.schema.columns)
+
+
+SECRET = "do-not-tell"
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "rule"),
+    [
+        (Numeric(low=0, high=1), pd.Series([0.5, 7.25, 8.5]), "2 rows outside its bounds"),
+        (Numeric(dtype="int64", high=2**60), pd.Series([2**60, 2**60 + 1]), "1 rows outside its bounds"),
+        (Numeric(), pd.Series([1.0, np.nan]), "1 missing"),
+        (Numeric(), pd.Series([1, 2]), "dtype int64"),
+        (Numeric(dtype="Int64", high=5, nullable=True), pd.Series([1, None, 6], dtype="Int64"), "1 rows"),
+        (
+            Numeric(dtype="timedelta64[s]", high=60, nullable=True),
+            pd.Series(np.array([60, 61, "NaT"], dtype="timedelta64[s]")),
+            "1 rows",
+        ),
+        (Categorical(categories=("a",)), pd.Series(["a", SECRET], dtype=object), "1 rows outside its declared"),
+        (Boolean(dtype="object"), pd.Series([True, SECRET], dtype=object), "neither true nor false"),
+        (
+            Datetime(high="2024-01-01"),
+            pd.Series(pd.to_datetime(["2024-01-02"])).astype("datetime64[ns]"),
+            "time bounds",
+        ),
+        (
+            Datetime(dtype="datetime64[ns, Asia/Tokyo]", low="2024-01-01"),
+            pd.Series(pd.to_datetime(["2023-12-31 14:59"], utc=True)).astype("datetime64[ns, Asia/Tokyo]"),
+            "time bounds",
+        ),
+    ],
+)
+def test_check_names_column_rule_and_rows_but_no_value(column, values, rule):
+    with pytest.raises(SchemaError) as caught:
+        check(pd.DataFrame({"x": values}), {"x": column})
+    assert caught.value.column == "x"
+    assert rule in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert "7.25" not in str(caught.value)
+
+
+def test_check_allows_bounds_themselves_in_the_columns_zone():
+    column = Datetime(dtype="datetime64[ns, Asia/Tokyo]", low="2024-01-01", high="2024-01-01")
+    midnight = pd.Series(pd.to_datetime(["2023-12-31 15:00"], utc=True)).astype(column.dtype)
+    check(pd.DataFrame({"x": midnight}), {"x": column})
+
+
+@pytest.mark.parametrize("columns", [["a"], ["b", "a"], ["a", "b", "c"]])
+def test_check_refuses_missing_unexpected_and_disordered_columns(columns):
+    table = pd.DataFrame({name: [1.0] for name in columns})
+    with pytest.raises(SchemaError, match="columns of its schema"):
+        check(table, {"a": Numeric(), "b": Numeric()})
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "same"),
+    [
+        (pd.Series(["a"], dtype=object), "str", True),
+        (pd.Series(["a"], dtype=object), "object", True),
+        (pd.Series(["a"], dtype="category"), "category", True),
+        (pd.Series([1]), "float64", False),
+        (pd.Series([1]), "object", False),
+    ],
+)
+def test_text_dtypes_of_pandas_2_and_3_count_as_one(values, dtype, same):
+    assert same_dtype(values, dtype) is same
