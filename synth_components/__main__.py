@@ -103,15 +103,12 @@ def generators(**_: object) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    words = list(sys.argv[1:] if args is None else args)
+    words = list(sys.argv[1:] if args is None else args) or ["--help"]
     as_json = _value(words, "--log-format") == "json"
     command = next((word for word in words if not word.startswith("-")), "")
     try:
         with _terminated_cleanly(), _logging(as_json=as_json, quiet="--quiet" in words):
             code = synth.main(args=words, prog_name="synth", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        return USER_ERROR
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted; nothing half-written was left", INTERRUPTED, command=command, as_json=as_json)
     except click.ClickException as error:

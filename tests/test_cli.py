@@ -64,9 +64,9 @@ def test_version_is_told(capsys):
         (["split", "--data", "nowhere.csv", "--train", "a.csv", "--holdout", "b.csv"], "nowhere.csv"),
         ([*SPLIT, "--stratify", "z"], "'z'"),
         (["train", "--generator", "tabular.nothing"], "tabular.nothing"),
-        (["train", "--data", "t.csv", "--model", "m", "--generator", "tabular.independent", "--generator.knot", "3"], "knots"),
+        (["train", "--generator", "tabular.independent", "--generator.knot", "3"], "--generator.knots"),
     ],
-)  # fmt: skip
+)
 def test_an_error_of_the_user_is_one_line_and_exit_status_2(folder, capsys, args, said):
     assert main(args) == 2
     shown = capsys.readouterr()

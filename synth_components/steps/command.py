@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
 
@@ -16,6 +16,11 @@ from synth_components.errors import DataError
 from synth_components.steps.port import KINDS, Place, Port, Step, config_of, details, ports, summary
 from synth_components.steps.record import perform
 from synth_components.steps.schema_file import read_map
+
+if TYPE_CHECKING:
+    _TextType = click.ParamType[str]
+else:
+    _TextType = click.ParamType  # not generic at run time before click 8.3
 
 EXAMPLES: Mapping[str, str] = {
     "dataset": "{port}.csv",
@@ -57,7 +62,7 @@ class DerivedOption(click.Option):
         self.origin = origin
 
 
-class FieldText(click.ParamType):
+class FieldText(_TextType):
     """Text that is a value of one field of a config."""
 
     def __init__(self, cls: type[Config], field: str) -> None:

@@ -78,7 +78,9 @@ def sample(config: SampleConfig, *, model: InModel, conditions: InConditions = N
         ):
             write(block.tables)
             drawn += block.num_rows(fitted.schema.root)
-            report(drawn, -(-num_rows // config.num_shards))
+            report(drawn, max(drawn, -(-num_rows // config.num_shards)))
+        if not drawn:  # fewer blocks than shards: a table without rows has its columns all the same
+            write({fitted.schema.root: fitted.sample(0, seed=0)})
     _LOG.info("sampled %d rows", drawn)
 
 

@@ -79,5 +79,5 @@ def train(
             options=config.generator_options,
             run=Run(device=config.device, report=report),
         )
-    fitted.save(model)
+    fitted.save(model, overwrite=True)
     _LOG.info("trained %s on %d rows", config.generator, rows.num_rows(rows.schema.root))
