@@ -1,0 +1,320 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synth_components.augment import AugmentConfig
+from synth_components.config import ConfigError
+from synth_components.errors import ArtifactError, ConditionError, DataError, SchemaError, ThresholdError
+from synth_components.evaluation.options import EvaluateConfig, FidelityConfig, PrivacyConfig, UtilityConfig
+from synth_components.io.dataset import read_table
+from synth_components.model import Model
+from synth_components.steps.evaluate import evaluate, evaluate_fidelity, evaluate_privacy, evaluate_tstr
+from synth_components.steps.gate import GateConfig, gate
+from synth_components.steps.merge import MergeConfig, merge
+from synth_components.steps.profile import profile
+from synth_components.steps.report import ReportConfig, report
+from synth_components.steps.report_file import read_report
+from synth_components.steps.run import RunConfig, run
+from synth_components.steps.sample import SampleConfig, sample
+from synth_components.steps.select import SelectConfig, select
+from synth_components.steps.split import SplitConfig, split
+from synth_components.steps.train import TrainConfig, train
+
+QUICK = {
+    "replicates": 10, "detector_rows": 60, "detector_folds": 2, "manifold_rows": 60, "global_utility": False
+}  # fmt: skip
+INDEPENDENT = TrainConfig(generator="tabular.independent")
+
+
+def people(rows=240, seed=0):
+    """A table with nulls, dates, categories and several rows a person."""
+    rng = np.random.default_rng(seed)
+    age = rng.integers(20, 80, rows)
+    return pd.DataFrame(
+        {
+            "person": np.arange(rows) // 3,
+            "age": age,
+            "income": np.where(rng.random(rows) < 0.2, np.nan, rng.normal(3e4, 5e3, rows).round(2)),
+            "city": rng.choice(["Rome", "Oslo", "Bonn"], rows),
+            "seen": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, rows), unit="D"),
+            "outcome": np.where(age + rng.normal(0, 10, rows) > 50, "ill", "well"),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a table, its parts, a model and a sample, made by the steps themselves."""
+    folder = tmp_path_factory.mktemp("steps")
+    people().to_csv(folder / "real.csv", index=False)
+    split(
+        SplitConfig(share=0.4, unit=("person",)),
+        data=folder / "real.csv", train=folder / "train.parquet", holdout=folder / "holdout.parquet",
+    )  # fmt: skip
+    train(INDEPENDENT, data=folder / "train.parquet", model=folder / "model")
+    sample(SampleConfig(num_rows=150), model=folder / "model", synthetic=folder / "synthetic.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judged(folder):
+    """The folder, with a report of all groups."""
+    evaluate(
+        EvaluateConfig(**QUICK, target="outcome"),
+        train=folder / "train.parquet", holdout=folder / "holdout.parquet", synthetic=folder / "synthetic.parquet",
+        model=folder / "model", report=folder / "report.json", page=folder / "report.html",
+    )  # fmt: skip
+    return folder
+
+
+def test_split_keeps_each_person_on_one_side(folder):
+    kept, held = read_table(folder / "train.parquet"), read_table(folder / "holdout.parquet")
+    assert not set(kept["person"]) & set(held["person"])
+    assert len(kept) + len(held) == 240
+    assert held["person"].nunique() == 32  # 0.4 of 80 people
+
+
+def test_split_takes_the_unit_from_the_schema(folder, tmp_path):
+    declared = {
+        "columns": {"person": {"type": "key"}},
+        "unit": {"table": "table", "columns": ["person"], "max_rows": 3},
+    }
+    (tmp_path / "schema.json").write_text(json.dumps(declared))
+    split(
+        SplitConfig(), data=folder / "real.csv", schema=tmp_path / "schema.json",
+        train=tmp_path / "a.csv", holdout=tmp_path / "b.csv",
+    )  # fmt: skip
+    assert not set(read_table(tmp_path / "a.csv")["person"]) & set(read_table(tmp_path / "b.csv")["person"])
+
+
+def test_profile_writes_a_schema_that_train_reads(folder, tmp_path):
+    from synth_components.profile import ProfileConfig
+
+    profile(ProfileConfig(), data=folder / "train.parquet", schema=tmp_path / "s.json", statistics=tmp_path / "p.json")
+    train(INDEPENDENT, data=folder / "train.parquet", schema=tmp_path / "s.json", model=tmp_path / "model")
+    assert list(Model.load(tmp_path / "model").schema.columns) == list(people())
+    assert json.loads((tmp_path / "p.json").read_text())
+
+
+def test_train_again_replaces_the_model(folder, tmp_path):
+    for _ in range(2):
+        train(INDEPENDENT, data=folder / "train.parquet", model=tmp_path / "model")
+    assert Model.load(tmp_path / "model").manifest.generator == "tabular.independent"
+
+
+def test_train_refuses_generator_options_before_it_reads_the_data(tmp_path):
+    config = TrainConfig(generator="tabular.independent", generator_options={"knot": 3})
+    with pytest.raises(ConfigError, match="knots"):
+        train(config, data=tmp_path / "absent.csv", model=tmp_path / "model")
+
+
+def test_train_refuses_a_known_seed_under_differential_privacy(tmp_path):
+    with pytest.raises(ConfigError, match="seed"):
+        train(TrainConfig(privacy="dp", seed=5), data=tmp_path / "absent.csv", model=tmp_path / "model")
+
+
+def test_four_shards_joined_are_the_rows_of_one(folder, tmp_path):
+    rows = 40_000  # three blocks, so that one of four shards is empty
+    sample(SampleConfig(num_rows=rows, seed=7), model=folder / "model", synthetic=tmp_path / "whole.parquet")
+    parts = tuple(tmp_path / f"part-{index}.parquet" for index in range(4))
+    for index, part in enumerate(parts):
+        config = SampleConfig(num_rows=rows, seed=7, shard_index=index, num_shards=4)
+        sample(config, model=folder / "model", synthetic=part)
+    merge(MergeConfig(), parts=parts, data=tmp_path / "merged.parquet")
+    assert min(len(read_table(part)) for part in parts) == 0
+    pd.testing.assert_frame_equal(read_table(tmp_path / "merged.parquet"), read_table(tmp_path / "whole.parquet"))
+
+
+def test_same_seed_gives_the_same_bytes_and_another_seed_others(folder, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        sample(SampleConfig(num_rows=50, seed=seed), model=folder / "model", synthetic=tmp_path / f"{name}.csv")
+    first, again, other = ((tmp_path / f"{name}.csv").read_bytes() for name in "abc")
+    assert first == again
+    assert first != other
+
+
+def test_sample_keeps_the_columns_asked_for(folder, tmp_path):
+    sample(SampleConfig(num_rows=5, columns=("city", "age")), model=folder / "model", synthetic=tmp_path / "s.csv")
+    assert list(read_table(tmp_path / "s.csv")) == ["city", "age"]
+
+
+def test_sample_refuses_an_unknown_column_and_writes_nothing(folder, tmp_path):
+    with pytest.raises(SchemaError, match="'town'"):
+        sample(SampleConfig(columns=("town",)), model=folder / "model", synthetic=tmp_path / "s.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sample_obeys_a_map_of_conditions(folder, tmp_path):
+    asked = tmp_path / "asked.yaml"
+    asked.write_text("city: [Rome, Oslo]\noutcome: ill\nage: {low: 60}\n")
+    sample(SampleConfig(num_rows=40), model=folder / "model", conditions=asked, synthetic=tmp_path / "s.parquet")
+    rows = read_table(tmp_path / "s.parquet")
+    assert len(rows) == 40
+    assert set(rows["city"]) <= {"Rome", "Oslo"}
+    assert set(rows["outcome"]) == {"ill"}
+    assert rows["age"].min() >= 60
+
+
+def test_sample_gives_one_row_per_request_row(folder, tmp_path):
+    requests = pd.DataFrame({"city": ["Rome", None, "Bonn"]})
+    requests.to_csv(tmp_path / "asked.csv", index=False)
+    sample(SampleConfig(), model=folder / "model", conditions=tmp_path / "asked.csv", synthetic=tmp_path / "s.csv")
+    rows = read_table(tmp_path / "s.csv")
+    assert len(rows) == 3
+    assert rows["city"].tolist()[::2] == ["Rome", "Bonn"]
+
+
+def test_a_condition_of_the_wrong_form_names_its_column(folder, tmp_path):
+    (tmp_path / "asked.json").write_text('{"age": {"from": 3}}')
+    with pytest.raises(ConditionError, match="'age'"):
+        sample(SampleConfig(), model=folder / "model", conditions=tmp_path / "asked.json", synthetic=tmp_path / "s.csv")
+
+
+@pytest.mark.parametrize("options", [{"shard_index": 2, "num_shards": 2}, {"num_shards": 2, "seed": -1}])
+def test_shards_that_do_not_fit_together_are_refused(options):
+    with pytest.raises(ConfigError):
+        SampleConfig.parse(options)
+
+
+def test_merge_refuses_parts_with_other_columns(tmp_path):
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    (tmp_path / "b.csv").write_text("y\n1\n")
+    with pytest.raises(SchemaError, match="part 2"):
+        merge(MergeConfig(), parts=(tmp_path / "a.csv", tmp_path / "b.csv"), data=tmp_path / "c.csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "b.csv"]
+
+
+@pytest.mark.parametrize(
+    ("step", "config", "group"),
+    [
+        (evaluate_fidelity, FidelityConfig(**{k: v for k, v in QUICK.items() if k != "global_utility"}), "fidelity"),
+        (evaluate_tstr, UtilityConfig(replicates=10, global_utility=False, target="outcome"), "utility"),
+        (evaluate_privacy, PrivacyConfig(replicates=10), "privacy"),
+    ],
+)
+def test_each_evaluation_scores_its_group(folder, tmp_path, step, config, group):
+    step(
+        config,
+        train=folder / "train.parquet", holdout=folder / "holdout.parquet", synthetic=folder / "synthetic.parquet",
+        report=tmp_path / "report.json",
+    )  # fmt: skip
+    found = {score.name.partition(".")[0] for score in read_report(tmp_path / "report.json").scores}
+    assert found - {"validity"} == {group}
+
+
+def test_evaluate_writes_the_report_even_if_it_misses_its_threshold(folder, tmp_path):
+    config = PrivacyConfig(replicates=10, min_quality=1.0)
+    with pytest.raises(ThresholdError, match="min_quality"):
+        evaluate_privacy(
+            config,
+            train=folder / "train.parquet", holdout=folder / "holdout.parquet", synthetic=folder / "train.parquet",
+            report=tmp_path / "report.json",
+        )  # fmt: skip
+    assert read_report(tmp_path / "report.json").overall.value < 1
+
+
+def test_evaluate_writes_a_report_and_a_page(judged):
+    assert read_report(judged / "report.json").overall.value > 0
+    assert (judged / "report.html").read_text(encoding="utf-8").lstrip().lower().startswith("<!doctype html>")
+
+
+def test_report_draws_the_page_again_and_markdown(judged, tmp_path):
+    report(ReportConfig(), report=judged / "report.json", page=tmp_path / "p.html", text=tmp_path / "p.md")
+    assert (tmp_path / "p.html").read_bytes() == (judged / "report.html").read_bytes()
+    assert (tmp_path / "p.md").read_text(encoding="utf-8").startswith("#")
+
+
+def test_what_is_no_report_is_refused(tmp_path):
+    (tmp_path / "r.json").write_text('{"scores": 3}')
+    with pytest.raises(ArtifactError, match=r"r\.json"):
+        gate(GateConfig(), report=tmp_path / "r.json")
+
+
+def test_gate_passes_what_it_reaches_and_names_all_that_it_misses(judged):
+    gate(GateConfig(min_quality=0.01, min_scores={"fidelity.shape": 0.01}), report=judged / "report.json")
+    hard = GateConfig(min_quality=1.0, min_scores={"fidelity.shape": 1.1}, max_scores={"privacy.dcr.share": 0.0})
+    with pytest.raises(ThresholdError, match=r"3 of its thresholds.*overall.*fidelity\.shape.*privacy\.dcr\.share"):
+        gate(hard, report=judged / "report.json")
+
+
+def test_gate_refuses_a_score_that_the_report_lacks(judged):
+    with pytest.raises(DataError, match=r"did you mean 'fidelity\.shape'"):
+        gate(GateConfig(min_scores={"fidelity.shpe": 0.5}), report=judged / "report.json")
+
+
+def test_select_keeps_the_best_report_and_its_model(judged, tmp_path):
+    better = json.loads((judged / "report.json").read_text())
+    better["overall"]["value"] = 1.0
+    (tmp_path / "better.json").write_text(json.dumps(better))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "manifest.json").write_text("{}")
+    select(
+        SelectConfig(),
+        reports=(judged / "report.json", tmp_path / "better.json"), models=(judged / "model", tmp_path / "other"),
+        report=tmp_path / "best.json", model=tmp_path / "best",
+    )  # fmt: skip
+    assert read_report(tmp_path / "best.json").overall.value == 1.0
+    assert [path.name for path in (tmp_path / "best").iterdir()] == ["manifest.json"]
+
+
+def test_select_refuses_models_that_do_not_match_the_reports(judged, tmp_path):
+    with pytest.raises(DataError, match="2 reports and 1 models"):
+        select(
+            SelectConfig(),
+            reports=(judged / "report.json",) * 2, models=(judged / "model",), report=tmp_path / "best.json",
+        )  # fmt: skip
+
+
+def test_run_goes_the_whole_way_then_skips_what_did_not_change(folder, tmp_path, caplog):
+    config = RunConfig(
+        train=INDEPENDENT,
+        sample=SampleConfig(num_rows=60),
+        evaluate=EvaluateConfig(**QUICK, target="outcome"),
+        gate=GateConfig(min_quality=0.01),
+        augment=(AugmentConfig(mode="balance", columns=("outcome",)),),
+    )
+    output = tmp_path / "out"
+
+    def skipped(config):
+        run(config, data=folder / "real.csv", output=output)
+        return {s["step"]: s["skipped"] for s in json.loads((output / "run.json").read_text())["stages"]}
+
+    first, again = skipped(config), skipped(config)
+    resampled = skipped(config.model_copy(update={"sample": SampleConfig(num_rows=70)}))
+    (output / "augmented.parquet").unlink()
+    repaired = skipped(config.model_copy(update={"sample": SampleConfig(num_rows=70)}))
+
+    stages = ["split", "train", "sample", "evaluate", "gate", "augmented"]
+    assert first == dict.fromkeys(stages, False)
+    assert again == dict.fromkeys(stages, True)
+    assert [stage for stage in stages if not resampled[stage]] == ["sample", "evaluate", "gate"]
+    assert [stage for stage in stages if not repaired[stage]] == ["augmented"]
+    counts = read_table(output / "augmented.parquet")["outcome"].value_counts()
+    assert counts.nunique() == 1
+    assert not list(output.glob(".*"))
+
+
+def test_run_stops_at_a_missed_gate_and_keeps_the_report(folder, tmp_path):
+    config = RunConfig(
+        train=INDEPENDENT,
+        sample=SampleConfig(num_rows=60),
+        evaluate=EvaluateConfig(**QUICK),
+        gate=GateConfig(min_quality=1.0),
+        augment=(AugmentConfig(),),
+    )
+    with pytest.raises(ThresholdError, match="overall"):
+        run(config, data=folder / "real.csv", output=tmp_path)
+    assert (tmp_path / "report.html").exists()
+    assert not (tmp_path / "augmented.parquet").exists()
+
+
+def test_run_takes_one_augmentation_without_a_list():
+    config = RunConfig.parse({"augment": {"mode": "multiply", "factor": 3}})
+    assert config.augment == (AugmentConfig(mode="multiply", factor=3),)
+
+
+def test_an_error_in_the_options_of_a_stage_names_the_entry():
+    with pytest.raises(ConfigError, match=r"'train\.epsilon'"):
+        RunConfig.parse({"train": {"epsilon": -1}})
