@@ -69,24 +69,30 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
+_TOUR = """Train a generator on a real table, sample synthetic rows, judge them, augment with them.
+
+\b
+    synth demo --output demo-output
+
+\b
+    synth split --data patients.csv --train train.csv --holdout holdout.csv
+    synth train --data train.csv --model model
+    synth sample --model model --synthetic synthetic.csv --num-rows 1000
+    synth evaluate --train train.csv --holdout holdout.csv \\
+        --synthetic synthetic.csv --report report.json --page report.html
+"""
+
+
 @click.command(
     cls=Commands,
+    help=_TOUR,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="`synth COMMAND --help` explains a command.  FILE, where a command takes it, is a YAML or JSON map of the "
     "command's options and paths; the command line wins.",
 )
 @click.version_option(version("synth-components"), prog_name="synth")
 def synth() -> None:
-    r"""Train a generator on a real table, sample synthetic rows, judge them, augment with them.
-
-    \b
-    synth demo --output demo-output
-    synth split --data patients.csv --train train.csv --holdout holdout.csv
-    synth train --data train.csv --model model
-    synth sample --model model --synthetic synthetic.csv --num-rows 1000
-    synth evaluate --train train.csv --holdout holdout.csv --synthetic synthetic.csv \
-        --report report.json --page report.html
-    """
+    """Train a generator on a real table, sample synthetic rows, judge them, augment with them."""
 
 
 @click.command(params=common_options())
@@ -153,11 +159,19 @@ def _trace(words: Sequence[str]) -> None:
         click.echo(traceback.format_exc(), err=True)
 
 
+class _Echo(logging.Handler):
+    """Write records to whatever standard error is at that moment: a progress bar stands in for it while it moves."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        click.echo(self.format(record), err=True)
+
+
 @contextmanager
 def _logging(*, as_json: bool, quiet: bool) -> Iterator[None]:
     """Send our log and every stage's progress to standard error, for the length of the block."""
     log = logging.getLogger("synth_components")
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Echo()
     handler.setFormatter(JsonFormatter() if as_json else logging.Formatter("%(message)s"))
     level, propagate = log.level, log.propagate
     log.addHandler(handler)

@@ -7,13 +7,13 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
-from synth_components import generators
+from synth_components.generators import GROUP
 
 
 def summary_of(name: str) -> str:
     """Return the first line of the docstring of a generator's module; empty if it has none."""
-    installed = {point.name: point.module for point in entry_points(group=generators.GROUP)}
-    spec = find_spec(installed.get(name, f"{generators.__name__}.{name}"))
+    installed = {point.name: point.module for point in entry_points(group=GROUP)}
+    spec = find_spec(installed.get(name, f"synth_components.generators.{name}"))
     if spec is None or spec.origin is None:
         return ""
     doc = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8")))

@@ -15,7 +15,7 @@ from synth_components.config import Config, ConfigError, StepConfig, from_string
 from synth_components.errors import DataError
 from synth_components.steps.port import KINDS, Place, Port, Step, config_of, details, ports, summary
 from synth_components.steps.record import perform
-from synth_components.steps.schema_file import read_map
+from synth_components.steps.map_file import read_map
 
 if TYPE_CHECKING:
     _TextType = click.ParamType[str]
@@ -344,10 +344,10 @@ def _help(step: Step, name: str) -> str:
         for port_name, port in needed.items()
     )
     paragraphs = [f"{summary(step)}", *details(step).split("\n\n")]
-    if not any(paragraph.startswith("    ") or paragraph.lstrip().startswith("synth ") for paragraph in paragraphs):
+    if not any(paragraph.startswith("    ") for paragraph in paragraphs):
         paragraphs.append(f"    synth {name} {shown}")
     # click keeps the line breaks of a paragraph that starts with \b
-    return "\n\n".join(f"\b\n{p}" if p.lstrip().startswith("synth ") else p for p in paragraphs if p.strip())
+    return "\n\n".join(f"\b\n{p}" if p.startswith("    ") else p for p in paragraphs if p.strip())
 
 
 _FILE = click.Argument(["file"], required=False, metavar="FILE", type=str)

@@ -18,7 +18,7 @@ from synth_components.protocols import Given, Interval
 from synth_components.schema import Schema
 from synth_components.steps.port import InConditions, InModel, OutDataset, Place
 from synth_components.steps.record import settled
-from synth_components.steps.schema_file import read_map
+from synth_components.steps.map_file import read_map
 
 _LOG = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Files that a person writes: schemas and options, as JSON or YAML."""
+"""Maps that a person writes as JSON or YAML: schemas, conditions, options."""
 
 from __future__ import annotations
 
