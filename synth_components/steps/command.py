@@ -13,9 +13,9 @@ import click
 
 from synth_components.config import Config, ConfigError, StepConfig, from_strings
 from synth_components.errors import DataError
+from synth_components.steps.map_file import read_map
 from synth_components.steps.port import KINDS, Place, Port, Step, config_of, details, ports, summary
 from synth_components.steps.record import perform
-from synth_components.steps.map_file import read_map
 
 if TYPE_CHECKING:
     _TextType = click.ParamType[str]

@@ -15,9 +15,9 @@ from synth_components.evaluation.options import (
     UtilityConfig,
 )
 from synth_components.progress import stage
+from synth_components.steps.map_file import read_schema
 from synth_components.steps.port import InDataset, InSchema, OptionalInModel, OptionalOutPage, OutReport, Place
 from synth_components.steps.record import write_json, write_text
-from synth_components.steps.map_file import read_schema
 
 if TYPE_CHECKING:
     from synth_components.schema import Schema

@@ -16,9 +16,9 @@ from synth_components.errors import ConditionError, SchemaError, UnsupportedErro
 from synth_components.progress import stage
 from synth_components.protocols import Given, Interval
 from synth_components.schema import Schema
+from synth_components.steps.map_file import read_map
 from synth_components.steps.port import InConditions, InModel, OutDataset, Place
 from synth_components.steps.record import settled
-from synth_components.steps.map_file import read_map
 
 _LOG = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from synth_components.config import StepConfig
 from synth_components.split import split as split_table
-from synth_components.steps.port import InDataset, InSchema, OutDataset
 from synth_components.steps.map_file import read_schema
+from synth_components.steps.port import InDataset, InSchema, OutDataset
 
 _LOG = logging.getLogger(__name__)
 

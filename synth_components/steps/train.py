@@ -12,9 +12,9 @@ from synth_components.generators import DEFAULT
 from synth_components.generators import make as make_generator
 from synth_components.progress import stage
 from synth_components.protocols import Run
+from synth_components.steps.map_file import read_schema
 from synth_components.steps.port import InConstraints, InDataset, InSchema, OutModel
 from synth_components.steps.record import settled
-from synth_components.steps.map_file import read_schema
 
 _LOG = logging.getLogger(__name__)
 
