@@ -77,7 +77,8 @@ def _top_codes(values: pd.Series[Any]) -> NDArray[np.int64]:
 
 
 def _ranks(values: Floats) -> Floats:
-    return pd.Series(values).rank().to_numpy(dtype=np.float64)
+    ranks: Floats = pd.Series(values).rank().to_numpy(dtype=np.float64)
+    return ranks
 
 
 def correlation(first: Floats, second: Floats) -> tuple[float, int]:

@@ -215,8 +215,8 @@ def bounds(
 
     The smallest value itself if ``min_count`` rows share it.  Else the ``min_count``-th smallest, moved outward by
     twice its distance to the ``2 * min_count``-th, rounded outward to two digits of the range, and further while
-    fewer than ``min_count`` rows hold the result.  Zero, the natural bound of counts and amounts, is not passed by values of one
-    sign.  With fewer than ``2 * min_count`` rows nothing is supported, and there are no bounds.
+    fewer than ``min_count`` rows hold the result.  Zero, the natural bound of counts and amounts, is not passed by
+    values of one sign.  With fewer than ``2 * min_count`` rows nothing is supported, and there are no bounds.
     """
     n = len(numbers)
     if n and _count(numbers, numbers[0]) >= min_count and _count(numbers, numbers[-1]) >= min_count:

@@ -1,0 +1,231 @@
+"""DataFrames as arrow tables and back, with their dtypes; parquet files of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from synth_components.column_type import kind_of
+from synth_components.encode import cast_to
+from synth_components.errors import DataError, SchemaError
+from synth_components.io.location import Location
+
+_METADATA = b"synth_components"
+_NESTED = ("list", "struct", "map", "union", "large_list", "fixed_size_list")
+
+
+def require_names(names: list[Any], *, place: str) -> None:
+    """Return if the column names are distinct, non-empty text.
+
+    Raises:
+        DataError: naming the position or the name, and what to do.
+    """
+    for position, name in enumerate(names, start=1):
+        if not isinstance(name, str):
+            raise DataError(
+                f"column {position} of '{place}' has a name of type {type(name).__name__}; names are text: "
+                "table.columns = table.columns.astype(str)"
+            )
+        if not name.strip():
+            raise DataError(f"column {position} of '{place}' has no name; name it, or delete it")
+    repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if repeated:
+        raise DataError(f"'{place}' has several columns named '{repeated[0]}'; rename all but one")
+
+
+def to_arrow(table: pd.DataFrame, *, place: str) -> Any:  # noqa: ANN401 - pyarrow has no stubs
+    """Return an arrow table with the dtypes in its metadata; the index is left out.
+
+    Raises:
+        DataError: for names or values that would not come back as they are.
+    """
+    import pyarrow as pa
+
+    require_names(list(table.columns), place=place)
+    arrays = []
+    for name in table.columns:
+        values = table[name]
+        try:
+            kind = kind_of(values)
+        except SchemaError as error:
+            raise DataError(str(error)) from None
+        try:
+            if kind == "empty" and values.dtype == object:
+                arrays.append(pa.nulls(len(values), pa.string()))
+            elif kind == "decimal":
+                arrays.append(_decimals(values))
+            else:
+                arrays.append(pa.Array.from_pandas(values))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+            raise DataError(
+                f"column '{name}' holds values that have no arrow type ({values.dtype}, {kind}); cast it to text or "
+                "to one numeric type"
+            ) from None
+    made = pa.table(arrays, names=list(table.columns))
+    dtypes = {name: str(table[name].dtype) for name in table.columns}
+    return made.replace_schema_metadata({_METADATA: json.dumps({"dtypes": dtypes}).encode()})
+
+
+def _decimals(values: pd.Series[Any]) -> Any:  # noqa: ANN401
+    import pyarrow as pa
+
+    scale = max((max(0, -int(value.as_tuple().exponent)) for value in values.dropna()), default=0)
+    return pa.array(values.where(values.notna(), None), type=pa.decimal128(38, scale), from_pandas=True)
+
+
+def from_arrow(table: Any, *, place: str) -> pd.DataFrame:  # noqa: ANN401
+    """Return a DataFrame; integers with nulls are ``Int64``, whoever wrote them.
+
+    Raises:
+        DataError: for nested columns.
+    """
+    import pyarrow as pa
+
+    require_names(list(table.column_names), place=place)
+    metadata = table.schema.metadata or {}
+    try:
+        dtypes: Mapping[str, str] = json.loads(metadata[_METADATA])["dtypes"] if _METADATA in metadata else {}
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"'{place}' has damaged metadata; write it again") from None
+    if not dtypes and b"pandas" in metadata:
+        dtypes = _pandas_dtypes(metadata[b"pandas"])
+    columns: dict[str, Any] = {}
+    for field in table.schema:
+        if any(str(field.type).startswith(nested) for nested in _NESTED):
+            raise DataError(
+                f"column '{field.name}' of '{place}' is nested ({field.type.id and str(field.type).split('<')[0]}); "
+                "flatten it to one value per row"
+            )
+        column = table.column(field.name)
+        wanted = dtypes.get(field.name)
+        if wanted == "object" and pa.types.is_null(field.type):
+            columns[field.name] = pd.Series([None] * len(column), dtype=object)
+        elif wanted == "object" and not pa.types.is_string(field.type) and not pa.types.is_large_string(field.type):
+            columns[field.name] = pd.Series(column.to_pylist(), dtype=object)
+        elif wanted is None or wanted in {"object", "str"}:
+            columns[field.name] = _plain(column)
+        else:
+            columns[field.name] = _typed(column, wanted)
+    return pd.DataFrame(columns, columns=list(table.column_names), index=pd.RangeIndex(table.num_rows))
+
+
+def _pandas_dtypes(metadata: bytes) -> dict[str, str]:
+    """Return the extension dtypes that pandas wrote down; numpy's own follow from the arrow types."""
+    try:
+        columns = json.loads(metadata)["columns"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    extension = {"Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64", "Float32", "Float64"}
+    found = {str(entry.get("name")): str(entry.get("numpy_type")) for entry in columns}
+    return {
+        name: dtype
+        for name, dtype in found.items()
+        if dtype in extension or dtype in {"boolean", "string"} or dtype.endswith("[pyarrow]")
+    }
+
+
+def _plain(column: Any) -> pd.Series[Any]:  # noqa: ANN401
+    import pyarrow as pa
+
+    if pa.types.is_integer(column.type) and column.null_count:
+        unsigned = pa.types.is_unsigned_integer(column.type)
+        dtype = f"{'UInt' if unsigned else 'Int'}{column.type.bit_width}"
+        return _typed(column, dtype)
+    made: pd.Series[Any] = column.to_pandas()
+    return made
+
+
+def _typed(column: Any, dtype: str) -> pd.Series[Any]:  # noqa: ANN401
+    import pyarrow as pa
+
+    if dtype.endswith("[pyarrow]"):
+        return pd.Series(pd.arrays.ArrowExtensionArray(column))
+    extension: Any = pd.api.types.pandas_dtype("object" if dtype == "category" else dtype)
+    if hasattr(extension, "__from_arrow__") and dtype != "category":
+        return pd.Series(extension.__from_arrow__(column))
+    made: pd.Series[Any] = column.to_pandas()
+    if str(made.dtype) == dtype or pa.types.is_dictionary(column.type):
+        return made
+    return cast_to(made, dtype)
+
+
+def read_parquet(place: Location) -> pd.DataFrame:
+    """Return the table of a parquet file."""
+    return from_arrow(_opened(place).read(), place=place.text)
+
+
+def parquet_num_rows(place: Location) -> int:
+    """Return the number of rows from the file's metadata."""
+    return int(_opened(place).metadata.num_rows)
+
+
+def parquet_num_bytes(place: Location) -> int:
+    """Return the uncompressed size from the file's metadata."""
+    metadata = _opened(place).metadata
+    return sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+
+
+def parquet_batches(place: Location, *, rows: int) -> Iterator[pd.DataFrame]:
+    """Yield parts of at most ``rows`` rows."""
+    import pyarrow as pa
+
+    for batch in _opened(place).iter_batches(batch_size=rows):
+        yield from_arrow(pa.Table.from_batches([batch]), place=place.text)
+
+
+def _opened(place: Location) -> Any:  # noqa: ANN401
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        return parquet.ParquetFile(place.path, filesystem=place.filesystem)
+    except pa.ArrowInvalid:
+        raise DataError(f"'{place.text}' is not a whole parquet file; write it again") from None
+    except OSError as error:
+        raise place.refuse(error) from None
+
+
+@contextmanager
+def parquet_writer(path: Path, *, place: str) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Yield a function that appends a frame; all frames have the columns and dtypes of the first."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    writer: Any = None
+
+    def write(frame: pd.DataFrame) -> None:
+        nonlocal writer
+        table = to_arrow(frame, place=place)
+        if writer is None:
+            writer = parquet.ParquetWriter(path, table.schema, compression="zstd")
+        elif not table.schema.equals(writer.schema, check_metadata=False):
+            table = _like(table, writer.schema, place)
+        writer.write_table(table)
+
+    try:
+        yield write
+        if writer is None:
+            writer = parquet.ParquetWriter(path, pa.schema([]))
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _like(table: Any, schema: Any, place: str) -> Any:  # noqa: ANN401
+    import pyarrow as pa
+
+    if table.column_names != schema.names:
+        raise DataError(f"a later part of '{place}' has other columns than the first; give all parts the same columns")
+    for name in schema.names:
+        try:
+            table.column(name).cast(schema.field(name).type)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            raise DataError(
+                f"column '{name}' of a later part of '{place}' has another type than in the first; cast it"
+            ) from None
+    return table.cast(schema)

@@ -1,0 +1,416 @@
+"""Tables in and out: CSV, Parquet, JSON, JSON Lines and HDF5; a file, a directory of parts, local or ``s3://``.
+
+A dataset directory holds ``schema.json`` and one ``<table>.parquet`` per table.  A single table that is larger than
+``max_bytes`` stays on disk, and is read in batches; several tables are read whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast, get_args
+
+import pandas as pd
+
+from synth_components.encode import cast_to
+from synth_components.errors import DataError, SchemaError
+from synth_components.io.arrow import (
+    parquet_batches,
+    parquet_num_bytes,
+    parquet_num_rows,
+    parquet_writer,
+    read_parquet,
+)
+from synth_components.io.csv import Csv, csv_writer
+from synth_components.io.hdf5 import hdf5_writer, read_hdf5
+from synth_components.io.json_lines import count_lines, json_lines_batches, json_writer, read_json, read_json_lines
+from synth_components.io.location import Location, locate, writing
+from synth_components.profile import ProfileConfig, profile
+from synth_components.protocols import Dataset, PrivacyLedger
+from synth_components.schema import TABLE, AnyColumn, Categorical, Key, Schema, Text, same_dtype
+
+Format: TypeAlias = Literal["csv", "parquet", "json", "jsonl", "hdf5"]
+SCHEMA_FILE = "schema.json"
+MAX_BYTES = 2**30
+"""A table that needs more than this in memory stays on disk."""
+
+_SUFFIXES: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".data": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+}
+_GROWTH = {"csv": 4, "json": 8, "jsonl": 8, "hdf5": 3, "parquet": 3}
+"""Bytes in memory per byte on disk (uncompressed, for parquet): text becomes Python objects."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a table: where, in which format, and whether it is compressed by gzip."""
+
+    place: Location
+    format: Format
+    gzipped: bool
+
+
+def format_of(name: str, format: str = "auto") -> tuple[Format, bool]:
+    """Return the format of a file by name, unless given, and whether it is compressed by gzip.
+
+    Raises:
+        DataError: for an unknown format or ending.
+    """
+    lower = name.lower()
+    gzipped = lower.endswith(".gz")
+    bare = lower.removesuffix(".gz")
+    found = _SUFFIXES.get("." + bare.rsplit(".", 1)[-1] if "." in bare else "") if format == "auto" else format
+    if found not in get_args(Format):
+        known = ", ".join(get_args(Format))
+        raise DataError(f"'{name}' has no known format; name one of {known}, or use an ending such as .csv or .parquet")
+    if gzipped and found in {"parquet", "hdf5"}:
+        raise DataError(f"'{name}': {found} is compressed by itself; drop .gz")
+    return cast("Format", found), gzipped
+
+
+def read_table(
+    path: str | Path,
+    *,
+    format: str = "auto",
+    columns: Mapping[str, AnyColumn] | None = None,
+) -> pd.DataFrame:
+    """Return the table of a file, or of a directory of parts in order of their names.
+
+    Args:
+        path: A local path or ``s3://bucket/key``.
+        format: ``csv``, ``parquet``, ``json``, ``jsonl`` or ``hdf5``; ``auto`` goes by the ending.
+        columns: The schema's columns, whose dtypes the table then has.
+
+    Raises:
+        DataError: for what cannot be read as a table, saying why and what to do.
+    """
+    return _joined([_read(part, columns) for part in _parts(locate(path), format)], str(path))
+
+
+def _parts(place: Location, format: str) -> list[Part]:
+    """Return the files of a table with their formats."""
+    if not place.exists:
+        raise DataError(f"'{place.text}' does not exist; check the path")
+    if not place.is_directory:
+        return [Part(place, *format_of(place.name, format))]
+    parts = []
+    for child in place.children():
+        try:
+            parts.append(Part(child, *format_of(child.name, format)))
+        except DataError:
+            continue  # a README beside the parts
+    if not parts:
+        raise DataError(f"directory '{place.text}' has no file of a known format; name the format")
+    formats = {part.format for part in parts}
+    if len(formats) > 1:
+        raise DataError(f"directory '{place.text}' mixes {', '.join(sorted(formats))}; keep one format per directory")
+    return parts
+
+
+def _read(part: Part, columns: Mapping[str, AnyColumn] | None) -> pd.DataFrame:
+    place, gzipped = part.place, part.gzipped
+    match part.format:
+        case "csv":
+            table = Csv.examine(place, gzipped=gzipped, text=_text_columns(columns)).read()
+        case "parquet":
+            table = read_parquet(place)
+        case "json":
+            table = read_json(place, gzipped=gzipped)
+        case "jsonl":
+            table = read_json_lines(place, gzipped=gzipped)
+        case "hdf5":
+            table = read_hdf5(place)
+    return table if columns is None else conform(table, columns, place=place.text)
+
+
+def _text_columns(columns: Mapping[str, AnyColumn] | None) -> Collection[str]:
+    """Return the columns that a CSV file must not turn into numbers."""
+    return {
+        name
+        for name, column in (columns or {}).items()
+        if (
+            isinstance(column, Text | Key)
+            or (isinstance(column, Categorical) and all(isinstance(c, str) for c in column.categories))
+        )
+        and not column.dtype.lower().startswith(("int", "uint", "float"))
+    }
+
+
+def _joined(parts: list[pd.DataFrame], place: str) -> pd.DataFrame:
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    for number, part in enumerate(parts[1:], start=2):
+        if list(part.columns) != list(first.columns):
+            raise DataError(f"part {number} of '{place}' has other columns than part 1; give all parts the same")
+    columns: dict[str, Any] = {}
+    for name in first.columns:
+        held = [part[name] for part in parts if len(part) and not part[name].isna().all()] or [first[name]]
+        dtypes = {str(values.dtype) for values in held}
+        if len(dtypes) > 1 and not _widens(dtypes):
+            raise DataError(
+                f"column '{name}' of '{place}' is {' and '.join(sorted(dtypes))} in different parts; give it one dtype"
+            )
+        pieces = [part[name] for part in parts]
+        target = held[0].dtype if len(dtypes) == 1 else ("Int64" if dtypes == {"int64", "Int64"} else "boolean")
+        columns[name] = pd.concat([cast_to(piece, _null_safe(target, piece)) for piece in pieces], ignore_index=True)
+    return pd.DataFrame(columns, columns=list(first.columns))
+
+
+def _widens(dtypes: set[str]) -> bool:
+    return dtypes in ({"int64", "Int64"}, {"bool", "boolean"})
+
+
+def _null_safe(dtype: Any, values: pd.Series[Any]) -> Any:  # noqa: ANN401 - dtypes known at run time only
+    """Return the dtype with room for the nulls of a part."""
+    if not values.isna().any():
+        return dtype
+    return {"int64": "Int64", "bool": "boolean"}.get(str(dtype), dtype)
+
+
+def conform(table: pd.DataFrame, columns: Mapping[str, AnyColumn], *, place: str) -> pd.DataFrame:
+    """Return the schema's columns of a table, in its order and dtypes.
+
+    Raises:
+        DataError: naming the column that is missing, or that cannot have its dtype.
+    """
+    made: dict[str, Any] = {}
+    for name, column in columns.items():
+        if name not in table.columns:
+            raise DataError(f"'{place}' has no column '{name}', which the schema declares; check names and schema")
+        made[name] = _cast(table[name], column, name, place)
+    return pd.DataFrame(made, columns=list(columns), index=table.index)
+
+
+def _cast(values: pd.Series[Any], column: AnyColumn, name: str, place: str) -> pd.Series[Any]:
+    if same_dtype(values, column.dtype) and column.dtype not in {"date", "decimal"}:
+        return values
+    try:
+        if column.dtype in {"date", "decimal"}:
+            return _objects(values, column.dtype)
+        if column.dtype == "category" and isinstance(column, Categorical):
+            dtype = pd.CategoricalDtype(list(column.categories), ordered=column.ordered)
+            return _categories(values, dtype)
+        if column.dtype in {"object", "str"}:
+            return cast_to(cast_to(values, "string"), object) if values.dtype != object else values
+        if values.dtype == object and column.dtype.startswith("bool"):
+            values = cast_to(values, "boolean")
+        cast_values = cast_to(values, column.dtype)
+    except (ValueError, TypeError, OverflowError, SchemaError):
+        raise DataError(
+            f"column '{name}' of '{place}' has dtype {values.dtype} and cannot become {column.dtype}, as the schema "
+            "declares; mend the rows, or change the schema"
+        ) from None
+    return cast_values
+
+
+def _categories(values: pd.Series[Any], dtype: pd.CategoricalDtype) -> pd.Series[Any]:
+    made = cast_to(values, dtype)
+    if int(made.isna().sum()) > int(values.isna().sum()):
+        raise ValueError("some rows are outside the categories")
+    return made
+
+
+def _objects(values: pd.Series[Any], dtype: str) -> pd.Series[Any]:
+    import datetime
+    from decimal import Decimal
+
+    def make(value: Any) -> Any:  # noqa: ANN401
+        if dtype == "decimal":
+            return value if isinstance(value, Decimal) else Decimal(str(value))
+        if isinstance(value, datetime.datetime):
+            return value.date()
+        return value if isinstance(value, datetime.date) else datetime.date.fromisoformat(str(value))
+
+    try:
+        return pd.Series(
+            [None if null else make(v) for v, null in zip(values, values.isna(), strict=True)],
+            dtype=object,
+            index=values.index,
+            name=values.name,
+        )
+    except ArithmeticError:
+        raise ValueError from None
+
+
+def write_table(table: pd.DataFrame, path: str | Path, *, format: str = "auto") -> None:
+    """Write a table to a file, whole or not at all; the index is left out.
+
+    Raises:
+        DataError: naming the column whose values would not come back as they are.
+    """
+    with table_writer(path, format=format) as write:
+        write(table)
+
+
+@contextmanager
+def table_writer(path: str | Path, *, format: str = "auto") -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Yield a function that appends frames to a file with constant memory; the file appears on success only.
+
+    All frames have the columns and dtypes of the first.
+    """
+    place = locate(path)
+    part = Part(place, *format_of(place.name, format))
+    try:
+        with writing(place) as path_of_part, _writer(part, path_of_part) as write:
+            yield write
+    except SchemaError as error:
+        raise DataError(f"'{place.text}' was not written: {error}") from None
+
+
+def _writer(part: Part, path: Path) -> Any:  # noqa: ANN401 - one of four context managers
+    place, gzipped = part.place.text, part.gzipped
+    match part.format:
+        case "csv":
+            return csv_writer(path, place=place, gzipped=gzipped)
+        case "parquet":
+            return parquet_writer(path, place=place)
+        case "json" | "jsonl":
+            return json_writer(path, place=place, gzipped=gzipped, lines=part.format == "jsonl")
+        case "hdf5":
+            return hdf5_writer(path, place=place)
+
+
+@dataclass(frozen=True)
+class LazyDataset(Dataset):
+    """A dataset of one table whose rows stay on disk; ``tables`` holds its first rows only.
+
+    Attributes:
+        parts: The files.
+    """
+
+    parts: tuple[Part, ...] = ()
+
+    def batches(self, table: str = TABLE, rows: int = 131_072) -> Iterator[pd.DataFrame]:
+        """Yield consecutive parts of at most ``rows`` rows, with the schema's columns and dtypes."""
+        columns = self.schema.tables[table]
+        for part in self.parts:
+            for frame in _frames(part, columns, rows):
+                made = conform(frame, columns, place=part.place.text)
+                for start in range(0, len(made), rows):
+                    yield made.iloc[start : start + rows].reset_index(drop=True)
+
+    def num_rows(self, table: str = TABLE) -> int:
+        """Return the number of rows: from metadata, or by one pass over text files."""
+        del table
+        return sum(_num_rows(part) for part in self.parts)
+
+
+def _frames(part: Part, columns: Mapping[str, AnyColumn] | None, rows: int) -> Iterator[pd.DataFrame]:
+    place, gzipped = part.place, part.gzipped
+    match part.format:
+        case "parquet":
+            yield from parquet_batches(place, rows=rows)
+        case "csv":
+            yield from Csv.examine(place, gzipped=gzipped, text=_text_columns(columns)).batches()
+        case "jsonl":
+            yield from json_lines_batches(place, gzipped=gzipped, rows=rows)
+        case "json" | "hdf5":
+            yield _read(part, None)
+
+
+def _num_rows(part: Part) -> int:
+    place, gzipped = part.place, part.gzipped
+    match part.format:
+        case "parquet":
+            return parquet_num_rows(place)
+        case "csv":
+            return Csv.examine(place, gzipped=gzipped).rows
+        case "jsonl":
+            return count_lines(place, gzipped=gzipped)
+        case "json" | "hdf5":
+            return len(_read(part, None))
+
+
+def read_dataset(
+    path: str | Path,
+    *,
+    schema: Schema | None = None,
+    max_bytes: int = MAX_BYTES,
+    ledger: PrivacyLedger | None = None,
+) -> Dataset:
+    """Return the dataset of a file, a directory of parts, or a dataset directory.
+
+    Without a schema, neither given nor in the directory, one is profiled (on the first rows, if the table stays on
+    disk) and charged to ``ledger``.
+
+    Args:
+        max_bytes: A single table that needs more memory than this stays on disk: the dataset reads it in batches.
+
+    Raises:
+        DataError: for what cannot be read as a table.
+        SchemaError: for a schema that cannot be read.
+    """
+    place = locate(path)
+    if place.is_directory and place.child(SCHEMA_FILE).exists:
+        schema = _read_schema(place.child(SCHEMA_FILE)) if schema is None else schema
+        places = {name: place.child(f"{name}.parquet") for name in schema.tables}
+        if len(places) > 1:
+            tables = {name: read_table(_path(at), columns=schema.tables[name]) for name, at in places.items()}
+            return Dataset(tables, schema)
+        place = next(iter(places.values()))
+    parts = _parts(place, "auto")
+    if sum(_num_bytes(part) for part in parts) > max_bytes:
+        return _lazy(tuple(parts), schema, ledger)
+    columns = None if schema is None else schema.columns
+    table = _joined([_read(part, columns) for part in parts], place.text)
+    if schema is None:
+        schema = profile(table, config=ProfileConfig(describe=False), ledger=ledger).schema
+    return Dataset({schema.root: table}, schema)
+
+
+def _path(place: Location) -> str:
+    return place.path if place.is_local else place.text
+
+
+def _lazy(parts: tuple[Part, ...], schema: Schema | None, ledger: PrivacyLedger | None) -> LazyDataset:
+    columns = None if schema is None else schema.columns
+    head = next(_frames(parts[0], columns, 131_072))
+    if schema is None:
+        schema = profile(head, config=ProfileConfig(describe=False), ledger=ledger).schema
+    return LazyDataset({schema.root: conform(head, schema.columns, place=parts[0].place.text)}, schema, parts)
+
+
+def _num_bytes(part: Part) -> int:
+    """Return about how much memory the table of a file needs."""
+    if part.format == "parquet":
+        return parquet_num_bytes(part.place) * _GROWTH[part.format]
+    return part.place.num_bytes * _GROWTH[part.format] * (5 if part.gzipped else 1)
+
+
+def _read_schema(place: Location) -> Schema:
+    with place.filesystem.open_input_stream(place.path) as stream:
+        raw = bytes(stream.read())
+    try:
+        value = json.loads(raw.decode("utf-8"))
+    except ValueError:
+        raise SchemaError(f"'{place.text}' is not valid JSON; write the dataset again") from None
+    return Schema.from_json(value)
+
+
+def write_dataset(dataset: Dataset, directory: str | Path) -> None:
+    """Write ``<table>.parquet`` per table, streaming, and last ``schema.json``, which makes the directory a dataset."""
+    place = locate(directory)
+    for name in dataset.schema.tables:
+        with table_writer(_path(place.child(f"{name}.parquet"))) as write:
+            empty = True
+            for batch in dataset.batches(name):
+                write(batch)
+                empty = False
+            if empty:
+                write(dataset.tables[name])
+    with writing(place.child(SCHEMA_FILE)) as part:
+        part.write_text(dataset.schema.canonical(), encoding="utf-8")
