@@ -56,7 +56,7 @@ class Config(BaseModel):
             raise _first_error(cls, error) from None
 
     def canonical(self) -> str:
-        """Return the canonical JSON text: sorted keys, every default written out.  Equal text means equal config."""
+        """Return the canonical JSON text, every default written out: equal text means equal config."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -65,7 +65,7 @@ class Recipe(Config):
 
 
 class StepConfig(Config):
-    """The options of one step.  Every field takes exactly one value of type int, float, str, bool, list or dict."""
+    """The options of one step: each takes one value of type int, float, str, bool, list or dict."""
 
 
 def _first_error(cls: type[Config], error: ValidationError) -> ConfigError:

@@ -39,7 +39,7 @@ _LOW_BITS = 32
 
 @dataclass(frozen=True)
 class NumericEncoder:
-    """A number as its offset from ``low`` in units of ``10**-places``; as itself where ``places`` is ``None``.
+    """A number as its offset from ``low`` in units of ``10**-places``; as itself without ``places``.
 
     Decoding rounds to the resolution and clips to the bounds.
     """
@@ -286,7 +286,7 @@ def slices(schema: Schema) -> dict[str, slice]:
 
 
 def decode(features: Features) -> Dataset:
-    """Return the dataset of one table that ``features`` describe, with the schema's dtypes and column order."""
+    """Return the one-table dataset of ``features``, with the schema's dtypes and column order."""
     made = encoders(features.schema.columns)
     columns = {name: one.decode(features.values[:, features.columns[name]]) for name, one in made.items()}
     table = pd.DataFrame(columns, columns=list(made), index=pd.RangeIndex(len(features.values)))

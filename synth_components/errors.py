@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class SynthError(Exception):
-    """Bad input or an impossible request; the message says what to do next.  Exit status 2 on the command line."""
+    """Bad input or an impossible request; the message says what to do next.  Exit status 2."""
 
 
 class SchemaError(SynthError):
@@ -54,7 +54,7 @@ class ConstraintError(SynthError):
 
 
 class ConditionError(SynthError):
-    """A condition names an unknown column, a value outside the schema, or an event that the model gives no mass."""
+    """A condition on an unknown column, a value outside the schema, or an event without mass."""
 
     def __init__(self, message: str, *, columns: tuple[str, ...] = ()) -> None:
         super().__init__(message)

@@ -16,7 +16,7 @@ SWEEPS = 25
 
 
 def nearest_correlation(matrix: Floats, *, floor: float = 1e-4, max_rounds: int = 100) -> Floats:
-    """Return the correlation matrix (q, q) nearest to a symmetric one, with eigenvalues of about ``floor`` or more.
+    """Return the correlation matrix (q, q) nearest to a symmetric one, its eigenvalues above ``floor``.
 
     Source: Higham 2002, "Computing the nearest correlation matrix", Algorithm 3.3.
     Differs: eigenvalues are cut at ``floor``, not 0, so that a Cholesky factor exists; stops at a change below 1e-8.
@@ -38,7 +38,7 @@ def nearest_correlation(matrix: Floats, *, floor: float = 1e-4, max_rounds: int 
             break
     # The last projection is definite; its diagonal is 1 up to the tolerance, which scaling mends.
     scale = 1 / np.sqrt(np.diag(projected))
-    return (projected + projected.T) / 2 * scale[:, None] * scale
+    return np.asarray((projected + projected.T) / 2 * scale[:, None] * scale, dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,8 @@ def truncated_draw(low: Floats, high: Floats, mean: Floats, scale: Floats, *, rn
 
 def draw(correlation: Floats, n: int, *, rng: random.Generator) -> Floats:
     """Return normal draws (n, q)."""
-    return rng.standard_normal((n, len(correlation))) @ np.linalg.cholesky(correlation).T  # (n, q) @ (q, q)
+    factor = np.linalg.cholesky(correlation)
+    return np.asarray(rng.standard_normal((n, len(correlation))) @ factor.T, dtype=np.float64)  # (n, q) @ (q, q)
 
 
 def conditional_draw(correlation: Floats, region: Region, *, rng: random.Generator) -> Floats:
@@ -136,6 +137,9 @@ def conditional_draw(correlation: Floats, region: Region, *, rng: random.Generat
 def _condition(correlation: Floats, given: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[Floats, Floats]:
     """Return the weights (w, g) of the given latents in the mean of the wanted, and the covariance (w, w) left."""
     across = correlation[np.ix_(wanted, given)]
-    weights = np.linalg.solve(correlation[np.ix_(given, given)], across.T).T if len(given) else across
+    weights = across
+    if len(given):
+        weights = np.asarray(np.linalg.solve(correlation[np.ix_(given, given)], across.T).T, dtype=np.float64)
     covariance = correlation[np.ix_(wanted, wanted)] - weights @ across.T
-    return weights, (covariance + covariance.T) / 2 + 1e-12 * np.eye(len(wanted))
+    covariance = (covariance + covariance.T) / 2 + 1e-12 * np.eye(len(wanted))
+    return weights, covariance

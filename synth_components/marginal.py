@@ -22,7 +22,7 @@ from synth_components.schema import AnyColumn, Boolean, Categorical
 
 @dataclass(frozen=True)
 class Marginal:
-    """Pieces in ascending order, each uniform on [low, high] (an atom where they are equal), and the null share.
+    """Ascending pieces, each uniform on [low, high] or an atom where these are equal, and a null share.
 
     Attributes:
         low: (p,) lower ends, in encoded units.
@@ -85,7 +85,7 @@ class Marginal:
         return bool(np.all(self.low == self.high))
 
     def quantile(self, uniforms: Floats) -> Floats:
-        """Return the values (n,) at probabilities (n,) in [0, 1); probabilities of the last ``null`` share give NaN."""
+        """Return the values (n,) at probabilities (n,) in [0, 1); the last ``null`` share gives NaN."""
         cumulative = self._cumulative
         if len(self.mass) == 0:
             return np.full(len(uniforms), np.nan)

@@ -35,7 +35,7 @@ class Dataset:
         return self.tables[self.schema.root]
 
     def batches(self, table: str = TABLE, rows: int = 131_072) -> Iterator[DataFrame]:
-        """Yield consecutive parts of a table, each of at most ``rows`` rows.  A lazy dataset reads them from disk."""
+        """Yield consecutive parts of a table, each of at most ``rows`` rows."""
         whole = self.tables[table]
         for start in range(0, len(whole), rows):
             yield whole.iloc[start : start + rows]
@@ -65,7 +65,7 @@ class PrivacyLedger(Protocol):
         """Return what is left; ``None`` means no limit."""
 
     def spend(self, label: str, rdp: Callable[[Floats], Floats], *, delta: float = 0.0) -> None:
-        """Charge a Renyi-DP curve, orders (a,) to nats (a,), *before* reading rows, or raise BudgetExceededError."""
+        """Charge a Renyi-DP curve, orders (a,) to nats (a,), *before* reading rows, or raise."""
 
     def epsilon(self, delta: float) -> float:
         """Return the loss so far; 0 if nothing was read, ``inf`` once anything non-private ran."""
@@ -73,7 +73,7 @@ class PrivacyLedger(Protocol):
 
 @dataclass(frozen=True)
 class Interval:
-    """All values from ``low`` to ``high``, both inclusive; ``None`` leaves a side open.  Datetimes are ISO text."""
+    """All values from ``low`` to ``high``, inclusive; ``None`` is open, datetimes are ISO text."""
 
     low: float | int | str | None = None
     high: float | int | str | None = None

@@ -28,7 +28,7 @@ TextKind: TypeAlias = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """The values one column may hold.  A closed family: dispatch with ``match`` ending in ``assert_never``.
+    """The values one column may hold: a closed family, for ``match`` ending in ``assert_never``.
 
     Attributes:
         dtype: The pandas dtype that the column has in a table; ``date`` and ``decimal`` are object columns of those.
@@ -140,7 +140,7 @@ class Image(Column):
 
 @dataclass(frozen=True, kw_only=True)
 class Key(Column):
-    """An identifier of rows, minted from block and row, never learned.  Keys and links say what it identifies.
+    """An identifier, minted from block and row, never learned; keys and links say of what.
 
     Attributes:
         prefix: Text before the number where the dtype is textual.
@@ -254,7 +254,7 @@ class Schema:
 
     @property
     def modelled(self) -> Schema:
-        """The part that a generator learns: without text, images, and, in a single table, keys; no constraints."""
+        """The part that a generator learns: no text, images, constraints, nor keys of a single table."""
         drop: tuple[type[Column], ...] = (Text, Image, Key) if len(self.tables) == 1 else (Text, Image)
         tables = {
             table: {name: column for name, column in columns.items() if not isinstance(column, drop)}

@@ -97,7 +97,7 @@ def _draw(sampler: Sampler, n: int = 50, *, seed: int = 0, given: Given | None =
 
 
 def digest(data: Dataset) -> str:
-    """Return the SHA-256 of a dataset's rows in order, with names and dtypes: equal digests mean equal rows."""
+    """Return the SHA-256 of a dataset's rows in order, with names and dtypes."""
     state = hashlib.sha256()
     for name, table in data.tables.items():
         state.update(json.dumps([name, [[str(c), str(t)] for c, t in table.dtypes.items()], len(table)]).encode())
@@ -166,7 +166,7 @@ def check_fit_charges_the_ledger(case: Case) -> None:
 
 
 def check_fit_respects_the_budget(case: Case) -> None:
-    """Under a finite budget a private fit spends at most that; what cannot be afforded raises before reading."""
+    """A private fit spends at most the budget; what it cannot pay for raises before reading."""
 
     def on_read() -> None:
         raise CheckError("fit reads rows that the budget does not allow")
@@ -247,7 +247,7 @@ def check_sample_has_exactly_n_rows(case: Case) -> None:
 
 
 def check_sample_obeys_schema(case: Case) -> None:
-    """Sampled tables have the schema's columns in order, dtypes, ranges, resolution, categories, nulls and keys."""
+    """Sampled tables have the schema's columns, dtypes, ranges, resolution, categories, nulls, keys."""
     data = case.toy(0)
     drawn = _draw(_fit(case, data), 500)
     _require_schema(drawn, data.schema)
@@ -352,7 +352,7 @@ def check_loads_in_fresh_process(case: Case) -> None:
 
 
 def check_hard_tables(case: Case) -> None:
-    """Hard tables are fitted and sampled by the schema, or refused with a ``SynthError``: never another error."""
+    """Hard tables are fitted and sampled, or refused with a ``SynthError``: never another error."""
     for name, data in hard_tables():
         try:
             _require_schema(_draw(_fit(case, data), 5), data.schema)
@@ -408,7 +408,7 @@ def check_beats_uniform_noise(case: Case) -> None:
 
 
 def check_beats_independent_on_pairs(case: Case) -> None:
-    """Pairs of columns are closer to the training pairs, by a tenth at least, than those of independent columns."""
+    """Pairs of columns are closer to the training pairs, by a tenth, than independent columns are."""
     data = case.toy(0)
     baseline = independent.Independent(knots=50, min_category_count=1)
     ours = _pair_distance(data, _draw(_fit(case, data), 4_000))
@@ -437,7 +437,7 @@ def check_is_documented(case: Case) -> None:
 
 
 def check_stops_when_asked(case: Case) -> None:
-    """``fit`` asks ``run.should_stop`` while it works and ends with ``StoppedError``, leaving no file behind."""
+    """``fit`` asks ``run.should_stop`` and ends with ``StoppedError``, leaving no file behind."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             _fit(case, run=Run(checkpoint=Path(folder), should_stop=lambda: True))
@@ -486,7 +486,7 @@ def _obeys(drawn: pd.DataFrame, given: Given, schema: Schema) -> bool:
 
 
 def check_conditions_hold_or_are_refused(case: Case) -> None:
-    """Every row meets ``given``, or ``sample`` raises Unsupported- or ConditionError: never free rows in silence."""
+    """Every row meets ``given``, or ``sample`` raises: never free rows in silence."""
     data = case.toy(0)
     sampler = _fit(case, data)
     for given in conditions(data):

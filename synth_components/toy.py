@@ -66,7 +66,7 @@ def toy_table(seed: int = 0, rows: int = 400) -> Dataset:
 
 
 def hard_tables() -> Iterator[tuple[str, Dataset]]:
-    """Yield the tables that break naive generators, by name: a fit accepts them or raises a ``SynthError``."""
+    """Yield tables that break naive generators, by name: a fit accepts or refuses them."""
     toy = toy_table(rows=60)
     yield "empty", replace(toy, tables={TABLE: toy.table.iloc[:0]})
     yield "one row", replace(toy, tables={TABLE: toy.table.iloc[:1]})
@@ -100,7 +100,7 @@ CANARY = "canary-7f3ac19e"
 
 
 def canary_table(data: Dataset) -> tuple[Dataset, dict[str, Floats]]:
-    """Return the data with a category of one row and a column of unique numbers, and the numbers by column."""
+    """Return the data with a category of one row and columns of unique numbers, and the numbers."""
     table = data.table.copy()
     for name, column in data.schema.columns.items():
         if isinstance(column, Categorical) and all(isinstance(c, str) for c in column.categories):

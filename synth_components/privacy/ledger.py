@@ -99,11 +99,11 @@ class Ledger:
         self._entries.append(entry)
 
     def note_uncovered(self, label: str) -> None:
-        """Write down a read for evaluation without differential privacy; the model's epsilon does not cover it."""
+        """Write down a read for a non-private evaluation, which the model's epsilon does not cover."""
         self._entries.append(Entry(label, tuple(not_private(ORDERS).tolist()), covered=False))
 
     def epsilon(self, delta: float) -> float:
-        """Return the loss so far at ``delta``: 0 if nothing was read, ``inf`` once anything non-private was fitted."""
+        """Return the loss so far at ``delta``: 0 if nothing was read, ``inf`` once anything non-private was."""
         return _epsilon(self._entries, delta)
 
     def remaining(self) -> Budget | None:

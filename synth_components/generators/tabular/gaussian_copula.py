@@ -140,7 +140,7 @@ class GaussianCopula(Recipe):
 
 @dataclass(frozen=True, eq=False)
 class ColumnModel:
-    """One column: a marginal per feature over its known values, the null share, and the order of categories.
+    """One column: a marginal of known values per feature, the null share, the order of categories.
 
     Attributes:
         marginals: Over encoded values; over positions in ``order`` for categories and booleans.
@@ -205,7 +205,7 @@ class ColumnModel:
 
 @dataclass(frozen=True, eq=False)
 class GaussianCopulaSampler:
-    """Marginals and the correlation of their latents: one per feature, then one for nulls, column by column."""
+    """Marginals and the correlation of their latents: column by column, features, then null."""
 
     schema: Schema
     columns: Mapping[str, ColumnModel]
