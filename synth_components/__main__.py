@@ -53,6 +53,13 @@ class Commands(click.Group):
                 return added
         return None
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the named command; Ctrl-C ends it without the empty line that click would write."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

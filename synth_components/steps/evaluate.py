@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synth_components.errors import ThresholdError
+from synth_components.errors import DataError, ThresholdError
 from synth_components.evaluation.options import (
     EvaluateConfig,
     FidelityConfig,
@@ -15,6 +15,7 @@ from synth_components.evaluation.options import (
     UtilityConfig,
 )
 from synth_components.progress import stage
+from synth_components.protocols import Dataset
 from synth_components.steps.map_file import read_schema
 from synth_components.steps.port import InDataset, InSchema, OptionalInModel, OptionalOutPage, OutReport, Place
 from synth_components.steps.record import write_json, write_text
@@ -142,7 +143,7 @@ def _judge(
     with stage("evaluate") as progress:
         progress(0, 1)
         real = read_dataset(train, schema=schema)
-        unseen, drawn = (read_dataset(place, schema=real.schema) for place in (holdout, synthetic))
+        unseen, drawn = (_rows(place, real.schema) for place in (holdout, synthetic))
         found = judge(real, unseen, drawn, config=config)
         progress(1, 1)
     write_json(report, found.to_json())
@@ -158,6 +159,16 @@ def _judge(
             f"the overall score is {found.overall.value or 0:.4g}, and min_quality asks for {config.min_quality:g}; "
             "the report's recommendations say what to change"
         )
+
+
+def _rows(place: Place, schema: Schema) -> Dataset:
+    """Return rows in the schema's dtypes, or as they are if they do not fit: how many do not is a score of its own."""
+    from synth_components.io.dataset import read_dataset, read_table
+
+    try:
+        return read_dataset(place, schema=schema)
+    except DataError:
+        return Dataset({schema.root: read_table(place)}, schema)
 
 
 def _schema(schema: Path | None, model: Path | None = None) -> Schema | None:

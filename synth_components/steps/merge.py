@@ -7,7 +7,7 @@ import logging
 from pydantic import Field
 
 from synth_components.config import StepConfig
-from synth_components.errors import SchemaError
+from synth_components.errors import DataError
 from synth_components.progress import stage
 from synth_components.steps.port import InDatasets, OutDataset
 from synth_components.steps.sample import Format
@@ -39,7 +39,7 @@ def merge(config: MergeConfig, *, parts: InDatasets, data: OutDataset) -> None:
             table = read_table(part)
             columns = list(table.columns) if columns is None else columns
             if list(table.columns) != columns:
-                raise SchemaError(f"part {done} has other columns than part 1; merge shards of one model only")
+                raise DataError(f"part {done} has other columns than part 1; merge shards of one model only")
             write(table)
             rows += len(table)
             report(done, len(parts))

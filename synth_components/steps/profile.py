@@ -27,8 +27,8 @@ def profile(
     from synth_components.io.dataset import read_table
 
     found = profile_tables(read_table(data), config=config)
-    for warning in found.warnings:
-        _LOG.warning("%s", warning)
+    for finding in found.warnings:
+        _LOG.warning("%s", finding.message)
     write_json(schema, found.schema.to_json())
     if statistics is not None:
         write_json(statistics, found.to_json())

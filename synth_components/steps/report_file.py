@@ -29,6 +29,8 @@ def read_report(path: Path) -> Report:
     file = report_path(path)
     try:
         return Report.from_json(json.loads(file.read_text(encoding="utf-8")))
+    except ArtifactError as error:
+        raise ArtifactError(f"'{file}': {error}") from None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(
             f"'{file}' is not a report ({type(error).__name__}); give the report.json that `synth evaluate` wrote"

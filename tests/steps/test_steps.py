@@ -158,12 +158,13 @@ def test_sample_obeys_a_map_of_conditions(folder, tmp_path):
 
 
 def test_sample_gives_one_row_per_request_row(folder, tmp_path):
-    requests = pd.DataFrame({"city": ["Rome", None, "Bonn"]})
+    requests = pd.DataFrame({"city": ["Rome", None, "Bonn"], "outcome": "ill"})
     requests.to_csv(tmp_path / "asked.csv", index=False)
     sample(SampleConfig(), model=folder / "model", conditions=tmp_path / "asked.csv", synthetic=tmp_path / "s.csv")
     rows = read_table(tmp_path / "s.csv")
     assert len(rows) == 3
     assert rows["city"].tolist()[::2] == ["Rome", "Bonn"]
+    assert rows["outcome"].tolist() == ["ill"] * 3
 
 
 def test_a_condition_of_the_wrong_form_names_its_column(folder, tmp_path):
@@ -181,7 +182,7 @@ def test_shards_that_do_not_fit_together_are_refused(options):
 def test_merge_refuses_parts_with_other_columns(tmp_path):
     (tmp_path / "a.csv").write_text("x\n1\n")
     (tmp_path / "b.csv").write_text("y\n1\n")
-    with pytest.raises(SchemaError, match="part 2"):
+    with pytest.raises(DataError, match="part 2"):
         merge(MergeConfig(), parts=(tmp_path / "a.csv", tmp_path / "b.csv"), data=tmp_path / "c.csv")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "b.csv"]
 
