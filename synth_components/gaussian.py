@@ -82,7 +82,7 @@ def truncated_draw(low: Floats, high: Floats, mean: Floats, scale: Floats, *, rn
     share = ndtr(left) + rng.random(len(mean)) * (ndtr(right) - ndtr(left))
     drawn = np.where(flip, -1.0, 1.0) * ndtri(share)
     held = np.clip(np.where(np.isfinite(drawn), drawn, np.clip(0.0, lower, upper)), lower, upper)
-    return np.clip(mean + scale * held, low[rows, chosen], high[rows, chosen])
+    return np.asarray(np.clip(mean + scale * held, low[rows, chosen], high[rows, chosen]), dtype=np.float64)
 
 
 def draw(correlation: Floats, n: int, *, rng: random.Generator) -> Floats:
