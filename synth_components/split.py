@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy import random
+from numpy.typing import NDArray
 
 from synth_components.encode import cast_to
 from synth_components.errors import DataError, SchemaError
@@ -44,7 +47,7 @@ def split(
     )
 
 
-def _strata(values: pd.Series) -> np.ndarray[tuple[int], np.dtype[np.int64]]:  # type: ignore[type-arg]  # any dtype
+def _strata(values: pd.Series[Any]) -> NDArray[np.int64]:
     if values.dtype.kind in "iuf" and values.nunique() > 20:
         ranks = values.rank(method="first").to_numpy()
         return np.nan_to_num(ranks * 10 // (len(values) + 1), nan=-1.0).astype(np.int64)
@@ -52,9 +55,7 @@ def _strata(values: pd.Series) -> np.ndarray[tuple[int], np.dtype[np.int64]]:  #
     return codes.astype(np.int64)
 
 
-def _choose(
-    strata: np.ndarray[tuple[int], np.dtype[np.int64]], share: float, rng: random.Generator
-) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _choose(strata: NDArray[np.int64], share: float, rng: random.Generator) -> NDArray[np.bool_]:
     """Return which units (u,) are held out: the share of each stratum, by largest remainder, at least one in all."""
     labels, counts = np.unique(strata, return_counts=True)
     total = min(max(1, round(share * len(strata))), len(strata) - 1)

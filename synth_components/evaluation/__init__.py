@@ -114,8 +114,8 @@ def evaluate(
         rng = random.default_rng(random.SeedSequence(config.seed, spawn_key=(zlib.crc32(b"holdout"),)))
         train, holdout = split(frame, share=HOLDOUT_SHARE, rng=rng, unit=unit)
         notes.append(
-            f"The holdout was not unseen: no holdout was given, so {HOLDOUT_SHARE:.0%} of the real rows were set aside now, "
-            "after training. Floors stand, but copies, DCR and TSTR are judged too kindly; split before training instead."
+            f"The holdout was not unseen: no holdout was given, so {HOLDOUT_SHARE:.0%} of the real rows were set aside "
+            "now, after training. Floors stand, but copies, DCR and TSTR are judged too kindly; split before training."
         )
     sides = [_dataset(data, known) for data in (train, holdout, synthetic)]
     for name, data in zip(("train", "holdout", "synthetic"), sides, strict=True):
@@ -162,8 +162,8 @@ def _report(
     sizes = dict(zip(("train", "holdout", "synthetic"), (len(side.table) for side in sides), strict=True))
     uncovered = tuple(entry.label for entry in ledger.entries if not entry.covered)
     statement = (
-        "This evaluation reads real rows without differential privacy: it lies outside the epsilon of any model, and its "
-        "numbers, though aggregates, are not private.",
+        "This evaluation reads real rows without differential privacy: it lies outside the epsilon of any model, and "
+        "its numbers, though aggregates, are not private.",
         *(f"Read outside the model's epsilon: {label}." for label in uncovered),
         *(
             ("The privacy scores are smoke tests: they catch copied rows and prove no privacy.",)

@@ -251,4 +251,5 @@ def _scaled(column: Floats, reference: Floats) -> Floats:
     low, middle, high = np.quantile(present, [0.05, 0.5, 0.95])
     spread = high - low if high > low else max(float(present.std()), 1.0)
     # A column without spread among its middle rows must not put all distance into its tail.
-    return np.clip(np.nan_to_num((column - middle) / spread, nan=0.0), -10.0, 10.0)
+    made: Floats = np.clip(np.nan_to_num((column - middle) / spread, nan=0.0), -10.0, 10.0)
+    return made

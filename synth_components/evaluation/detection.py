@@ -1,7 +1,7 @@
 """Can a classifier tell real rows from synthetic ones?  The classifier two-sample test (C2ST).
 
 Source: Lopez-Paz & Oquab 2017, "Revisiting Classifier Two-Sample Tests"; score as in sdmetrics' LogisticDetection.
-Differs: scikit-learn's histogram boosting instead of XGBoost; a detector also faces the holdout, which no generator saw.
+Differs: scikit-learn's histogram boosting instead of XGBoost; a detector also faces the holdout, unseen in training.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _trial(
     folds = StratifiedKFold(config.detector_folds, shuffle=True, random_state=int(rng.integers(2**31)))
     for inside, outside in folds.split(features, labels):
         model = _learner(learner, view, seed=int(rng.integers(2**31)))
-        model.fit(features[inside], labels[inside])
+        model.fit(without_empty(features[inside]), labels[inside])
         scores[outside] = model.predict_proba(features[outside])[:, 1]
         made.append(2 - 2 * max(0.5, auc(scores[outside], labels[outside])))
     return _Trial(scores, labels, np.array(made))
@@ -109,6 +109,11 @@ def boosting_features(view: Coded, values: Floats, *, leave_out: str = "") -> Fl
         if view.is_category(view.names[place]):
             made[:, column] = np.minimum(made[:, column], _MOST_CATEGORIES)
     return made
+
+
+def without_empty(features: Floats) -> Floats:
+    """Return the rows with 0 in every column that holds nothing but null, which histogram boosting cannot bin."""
+    return np.where(np.isnan(features).all(axis=0), 0.0, features)
 
 
 def categorical_mask(view: Coded, *, leave_out: str = "") -> list[bool]:

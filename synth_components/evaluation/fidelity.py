@@ -318,6 +318,8 @@ def _span(low: float, high: float, *, is_time: bool) -> str:
         return f"{pd.Timestamp(int(low), unit='s'):%Y-%m-%d} to {pd.Timestamp(int(high), unit='s'):%Y-%m-%d}"
     if high - low == 1 and low % 1:
         return f"{(low + high) / 2:.6g}"
+    if low % 1 == 0.5 and high % 1 == 0.5:  # whole numbers: the edges lie between them
+        return f"{low + 0.5:.6g} to {high - 0.5:.6g}"
     return f"{low:.6g} to {high:.6g}"
 
 

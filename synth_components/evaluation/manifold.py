@@ -1,6 +1,7 @@
 """Are synthetic rows where real ones are (alpha-precision), and everywhere they are (beta-recall)?
 
-Source: Alaa, van Breugel, Saveliev & van der Schaar 2022 (arXiv:2102.08921), Section 3; the naive embedding of synthcity.
+Source: Alaa, van Breugel, Saveliev & van der Schaar 2022 (arXiv:2102.08921), Section 3, embedded as in
+synthcity's naive variant.
 Differs: numbers are scaled by their 5 % to 95 % range and clipped, so that no column rules by its unit; bounded samples
 of equal size.
 """

@@ -25,6 +25,7 @@ from synth_components.protocols import Context, Dataset, Evidence, Floats, Score
 _CHUNK = 128
 _INDICATORS = 60
 _NEAR = 0.01  # the share of holdout rows nearest to train; what lies within their distance is a near copy
+_NEAR_ROWS = 20  # at least so many holdout rows, since a distance told by fewer is noise
 _LEAST = 10
 
 
@@ -62,7 +63,8 @@ def proximity(
 
     ``privacy.dcr.share`` is the share of synthetic rows closer to train (ties count half; 0.5 if nothing was
     memorised), with train and holdout searched at equal size.  Its floor is the share of one half of the holdout
-    against train and the other half.  Near copies are rows within the distance that 1 % of holdout rows have to train.
+    against train and the other half.  Near copies are rows within the distance that the closest
+    1 % of holdout rows (at least 20) have to train.
     """
     whole = coded(train, holdout, synthetic)
     if not whole.names or min(len(whole.train), len(whole.holdout), len(whole.synthetic)) < _LEAST:
@@ -72,16 +74,14 @@ def proximity(
     real, held, drawn = (_Located.of(view, side) for side in (view.train, view.holdout, view.synthetic))
     to_train, to_holdout = _nearest(drawn, real), _nearest(drawn, held)
     order = rng.permutation(size)
+    fellow = _nearest(held.take(order[: config.proximity_rows]), real)
     half = max(1, size // 2)
     queries = held.take(order[: min(half, config.proximity_rows)])
-    fellow = _nearest(queries, real)
-    fair = (
-        _nearest(queries, real.take(rng.permutation(size)[:half]))[:, 0],
-        _nearest(queries, held.take(order[half:]))[:, 0],
-    )
+    fair_train, fair_holdout = real.take(rng.permutation(size)[:half]), held.take(order[half:])
+    fair = _nearest(queries, fair_train)[:, 0], _nearest(queries, fair_holdout)[:, 0]
     closer = _closer(to_train[:, 0], to_holdout[:, 0])
     share_draws = np.array([np.average(closer, weights=w) for w in resamples(len(closer), config.replicates, rng)])
-    near = float(np.quantile(fellow[:, 0], _NEAR))
+    near = float(np.quantile(fellow[:, 0], min(0.2, max(_NEAR, _NEAR_ROWS / len(fellow)))))
     ratios, fellow_ratios = _ratio(to_train), _ratio(fellow)
     scores = (
         score(
@@ -115,8 +115,8 @@ class _Located:
 
 def _part(view: Coded, places: list[int]) -> Coded:
     names = [view.names[place] for place in places]
-    sides = (side[:, places] for side in (view.train, view.holdout, view.synthetic))
-    return Coded({name: view.kinds[name] for name in names}, *sides, view.labels, ())
+    train, holdout, synthetic = (side[:, places] for side in (view.train, view.holdout, view.synthetic))
+    return Coded({name: view.kinds[name] for name in names}, train, holdout, synthetic, view.labels, ())
 
 
 def _nearest(queries: _Located, references: _Located) -> Floats:

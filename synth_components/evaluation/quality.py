@@ -12,6 +12,14 @@ from synth_components.protocols import Score
 
 WEIGHTS = {"fidelity": 0.4, "utility": 0.3, "privacy": 0.2, "validity": 0.1}
 
+_FIDELITY = (
+    "fidelity.shape",
+    "fidelity.pairs",
+    "fidelity.correlation",
+    "fidelity.alpha_precision",
+    "fidelity.beta_recall",
+)
+
 FORMULA = (
     "Weighted geometric mean of the parts that were scored: fidelity 0.4, utility 0.3, privacy 0.2, validity 0.1. "
     "Fidelity is the mean of shape, pairs, correlation, detection (the worse of boosted C2ST against train and against "
@@ -45,13 +53,7 @@ def quality(scores: Sequence[Score], tasks: Sequence[str], *, threshold: float) 
     """Return the overall score of what was scored."""
     whole = by_name(scores)
     parts: dict[str, float] = {}
-    fidelity = [
-        _relative(whole[name])
-        for name in (
-            "fidelity.shape", "fidelity.pairs", "fidelity.correlation", "fidelity.alpha_precision", "fidelity.beta_recall"
-        )
-        if name in whole
-    ]  # fmt: skip
+    fidelity = [_relative(whole[name]) for name in _FIDELITY if name in whole]
     detectors = [_relative(s) for name, s in whole.items() if name.startswith("fidelity.detection.boosted")]
     if detectors:
         fidelity.append(min(detectors))

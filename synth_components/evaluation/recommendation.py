@@ -74,7 +74,10 @@ def _pairs(table: pd.DataFrame) -> list[Recommendation]:
                 f"the pair '{pair[0]}' and '{pair[1]}' is {error:.3f} off, {error / floor:.1f} times its floor; its "
                 f"association is {row['synthetic']:.2f} instead of {row['real']:.2f}"
             )
-            change = "let the generator see the two together: more rows or epochs, a smaller min_leaf, or place them next to each other"
+            change = (
+                "let the generator see the two together: more rows, a smaller min_leaf, or place them next to each "
+                "other in the order"
+            )
             made.append(Recommendation(pair, finding, change, error))
     return sorted(made, key=lambda one: -one.weight)[:_MOST]
 

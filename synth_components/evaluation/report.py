@@ -130,7 +130,7 @@ class Report:
             + ", ".join(f"{group} {part:.3f}" for group, part in self.overall.parts.items())
             + ")",
             "",
-            f"{self.rows['train']:,} train, {self.rows['holdout']:,} holdout, {self.rows['synthetic']:,} synthetic rows",
+            ", ".join(f"{count:,} {side}" for side, count in self.rows.items()) + " rows",
             "",
             "## Acceptance card",
             "",

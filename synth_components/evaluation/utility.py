@@ -1,6 +1,7 @@
 """Does a model trained on synthetic rows predict real ones (TSTR), as well as one trained on real rows (TRTR)?
 
-Source: Esteban, Hyland & Raetsch 2017 (arXiv:1706.02633), Section 4; global utility after TabSyn's and TabPC's protocols.
+Source: Esteban, Hyland & Raetsch 2017 (arXiv:1706.02633), Section 4; global utility after
+TabPC's protocol.
 Differs: scikit-learn's histogram boosting and linear models at fixed settings instead of a tuned XGBoost grid.
 """
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from synth_components.errors import SchemaError
 from synth_components.evaluation.columns import Coded, coded, design
-from synth_components.evaluation.detection import boosting_features, categorical_mask
+from synth_components.evaluation.detection import boosting_features, categorical_mask, without_empty
 from synth_components.evaluation.floor import auc, resamples, score
 from synth_components.evaluation.options import UtilityConfig
 from synth_components.protocols import Context, Dataset, Evidence, Floats, Score
@@ -248,7 +249,7 @@ def _predict(
         features, judged = (design(view, side, max_categories=_INDICATORS, leave_out=target) for side in (rows, held))
     if task == "regression":
         model = _regressor(learner, view, target, seed=seed, max_iter=max_iter)
-        model.fit(features, goal)
+        model.fit(without_empty(features), goal)
         return _Prediction(np.asarray(model.predict(judged), dtype=np.float64), truth, task)
     labels, answers = (np.searchsorted(classes, side).astype(np.int64) for side in (goal, truth))
     made = np.zeros((len(held), len(classes)))
@@ -257,7 +258,7 @@ def _predict(
         made[:, seen[0]] = 1.0
     else:
         model = _classifier(learner, view, target, seed=seed, max_iter=max_iter)
-        model.fit(features, labels)
+        model.fit(without_empty(features), labels)
         made[:, model.classes_] = model.predict_proba(judged)
     return _Prediction(made, answers.astype(np.float64), task)
 

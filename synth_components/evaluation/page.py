@@ -1,0 +1,211 @@
+"""The report as one page: no script, no font, no image from elsewhere; light and dark, wide and narrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from synth_components.evaluation import svg
+
+if TYPE_CHECKING:
+    from synth_components.evaluation.report import Report
+
+_MOST_MARGINALS = 60
+_MOST_IN_MAPS = 24
+
+_LABELS = {
+    "accuracy": "accuracy",
+    "f1": "F1, mean over classes",
+    "auc": "AUC",
+    "r2": "R²",
+    "rmse": "RMSE (smaller is better)",
+}
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """One column's plot, its score, and how far its error is above the floor."""
+
+    name: str
+    score: str
+    floor: str
+    state: str
+    plot: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One measure of a task: real, synthetic and both together, with lengths in per cent."""
+
+    measure: str
+    learner: str
+    rows: tuple[tuple[str, str, str, float], ...]
+
+
+def page(report: Report) -> str:
+    """Return the HTML of a report."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("synth_components.evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    return environment.get_template("report.html").render(
+        report=report,
+        ring=svg.ring(report.overall.value, title="Overall score"),
+        marginals=list(_marginals(report)),
+        maps=_maps(report),
+        pairs=_records(report, "fidelity.pairs")[:8],
+        roc=_roc(report),
+        detectors=[s for s in report.scores if s.name.startswith("fidelity.detection")],
+        tasks=[(task, _bars(report, task)) for task in report.tasks],
+        globals=_records(report, "utility.global"),
+        distances=_distances(report),
+        left_out=_records(report, "left_out"),
+        tests={row["column"]: row for row in _records(report, "fidelity.marginal")},
+    )
+
+
+def number(value: float | None) -> str:
+    """Return a number as the page prints it."""
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return "\u2013"
+    if value in {0.0, 1.0}:
+        return f"{value:.0f}"
+    if 0 < abs(value) < 1e-4:
+        return f"{value:.0e}"
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def _records(report: Report, name: str) -> list[dict[str, Any]]:
+    frame = report.tables.get(name)
+    return [] if frame is None else [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+
+
+def _marginals(report: Report) -> Iterator[Marginal]:
+    scores = {s.subject[0]: s for s in report.scores if s.name.startswith("fidelity.marginal.")}
+    plots = {
+        name.removeprefix("marginal/"): frame for name, frame in report.curves.items() if name.startswith("marginal/")
+    }
+    order = sorted(plots, key=lambda name: scores[name].value - scores[name].floor if name in scores else 1.0)
+    for name in order[:_MOST_MARGINALS]:
+        one = scores.get(name)
+        error, floor = (0.0, 0.0) if one is None else (1 - one.value, 1 - one.floor)
+        state = (
+            "" if one is None else "good" if error <= max(1.5 * floor, 0.01) else "fair" if error <= 0.05 else "poor"
+        )
+        told, known = ("\u2013", "\u2013") if one is None else (f"{one.value:.3f}", f"{one.floor:.3f}")
+        yield Marginal(name, told, known, state, _plot(name, plots[name]))
+
+
+def _plot(name: str, frame: pd.DataFrame) -> str:
+    title = f"Distribution of {name}"
+    if "low" not in frame:
+        return svg.bars(
+            frame["label"].astype(str).tolist(), _floats(frame["real"]), _floats(frame["synthetic"]), title=title
+        )
+    held = frame[frame["low"].notna()]
+    made = ""
+    if len(held) > 1:
+        labels = held["label"].astype(str).tolist()
+        ends = labels[0].split(" to ")[0], labels[-1].split(" to ")[-1]
+        made = svg.density(
+            held["low"].tolist(),
+            held["high"].tolist(),
+            _floats(held["real"]),
+            _floats(held["synthetic"]),
+            title=title,
+            ends=ends,
+        )
+    rest = frame if len(held) <= 1 else frame[frame["low"].isna()]
+    if len(rest):
+        made += svg.bars(
+            rest["label"].astype(str).tolist(), _floats(rest["real"]), _floats(rest["synthetic"]), title=title
+        )
+    return made
+
+
+def _floats(values: Any) -> Any:  # noqa: ANN401 - pandas' dtypes are known at run time
+    return np.asarray(values, dtype=np.float64)
+
+
+def _maps(report: Report) -> list[tuple[str, str]]:
+    rows = _records(report, "fidelity.pairs")
+    if not rows:
+        return []
+    names: list[str] = []
+    for row in rows:  # worst first
+        names.extend(name for name in (str(row["first"]), str(row["second"])) if name not in names)
+    kept = names[:_MOST_IN_MAPS]
+    # The order of the table where it is known; a heat map in the order of badness would show no structure.
+    known = [name.removeprefix("marginal/") for name in report.curves if name.startswith("marginal/")]
+    kept = sorted(kept, key=lambda name: known.index(name) if name in known else len(known))
+    place = {name: i for i, name in enumerate(kept)}
+    made = []
+    for label, column, scale in (
+        ("Real", "real", 1.0),
+        ("Synthetic", "synthetic", 1.0),
+        ("Difference", "difference", 0.25),
+    ):
+        square = np.full((len(kept), len(kept)), np.nan)
+        for row in rows:
+            a, b = place.get(str(row["first"])), place.get(str(row["second"]))
+            if a is not None and b is not None:
+                square[a, b] = square[b, a] = float(row[column])
+        made.append((label, svg.heat_map(kept, square, title=f"{label} association of each pair", scale=scale)))
+    return made
+
+
+def _roc(report: Report) -> str:
+    frame = report.curves.get("detection.roc")
+    if frame is None:
+        return ""
+    wanted = (
+        ("boosted, against train", "synthetic", "boosted", "train"),
+        ("boosted, against holdout", "synthetic dashed", "boosted", "holdout"),
+        ("floor: holdout against train", "real", "boosted", "floor"),
+    )
+    curves = []
+    for label, kind, learner, against in wanted:
+        part = frame[(frame["learner"] == learner) & (frame["against"] == against)]
+        curves.append((label, kind, _floats(part["false_positive_rate"]), _floats(part["true_positive_rate"])))
+    return svg.roc(curves, title="ROC of the detector")
+
+
+def _bars(report: Report, task: str) -> list[Bar]:
+    held = {(s.name, s.subject[1]): s.value for s in report.scores if len(s.subject) == 2 and s.subject[0] == task}
+    made = []
+    for learner in ("boosted", "linear"):
+        for measure, label in _LABELS.items():
+            values = [
+                (text, kind, held[f"utility.{name}.{measure}", learner])
+                for text, kind, name in (
+                    ("real", "real", "trtr"),
+                    ("synthetic", "synthetic", "tstr"),
+                    ("both", "both", "augmented"),
+                )
+                if (f"utility.{name}.{measure}", learner) in held
+            ]
+            if values:
+                top = max(1.0, *(v for *_, v in values)) if measure != "rmse" else max(v for *_, v in values) or 1.0
+                rows = tuple((text, kind, number(v), round(100 * max(0.0, v) / top, 1)) for text, kind, v in values)
+                made.append(Bar(label, learner, rows))
+    return made
+
+
+def _distances(report: Report) -> str:
+    frame = report.curves.get("privacy.dcr")
+    if frame is None:
+        return ""
+    curves = [("real", _floats(frame["holdout_to_train"])), ("synthetic", _floats(frame["synthetic_to_train"]))]
+    return svg.lines(
+        frame["low"].tolist(), frame["high"].tolist(), curves, title="Distance to the closest training row"
+    )

@@ -1,0 +1,65 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from synth_components.errors import DataError, SchemaError
+from synth_components.split import split
+
+
+def table(n=100):
+    return pd.DataFrame(
+        {"row": range(n), "person": np.arange(n) // 4, "kind": ["a"] * (n - n // 10) + ["b"] * (n // 10)}
+    )
+
+
+def test_the_sides_are_disjoint_and_whole():
+    train, holdout = split(table(), share=0.2, rng=np.random.default_rng(0))
+    assert sorted([*train["row"], *holdout["row"]]) == list(range(100))
+    assert len(holdout) == 20
+
+
+def test_a_person_stands_on_one_side_only():
+    train, holdout = split(table(), share=0.2, rng=np.random.default_rng(0), unit=("person",))
+    assert not set(train["person"]) & set(holdout["person"])
+    assert holdout["person"].nunique() == 5
+
+
+def test_rows_without_a_person_form_one_unit():
+    rows = table().assign(person=[None] * 8 + list(range(92)))
+    train, holdout = split(rows, share=0.5, rng=np.random.default_rng(1), unit=("person",))
+    assert train["person"].isna().all() != holdout["person"].isna().any() or {
+        int(train["person"].isna().sum()),
+        int(holdout["person"].isna().sum()),
+    } == {0, 8}
+
+
+def test_strata_keep_their_shares():
+    _, holdout = split(table(), share=0.2, rng=np.random.default_rng(0), stratify="kind")
+    assert (holdout["kind"] == "b").sum() == 2
+
+
+def test_the_same_seed_gives_the_same_split_and_another_does_not():
+    first, again, other = (split(table(), share=0.3, rng=np.random.default_rng(s))[1] for s in (0, 0, 1))
+    assert first.equals(again)
+    assert not first.equals(other)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1])
+def test_a_share_that_empties_a_side_is_refused(share):
+    with pytest.raises(DataError, match="share"):
+        split(table(), share=share, rng=np.random.default_rng(0))
+
+
+def test_a_single_unit_cannot_be_split():
+    with pytest.raises(DataError, match="at least 2"):
+        split(table().assign(person=1), share=0.5, rng=np.random.default_rng(0), unit=("person",))
+
+
+def test_an_unknown_column_is_refused_by_name():
+    with pytest.raises(SchemaError, match="'nobody'"):
+        split(table(), share=0.5, rng=np.random.default_rng(0), unit=("nobody",))
+
+
+def test_two_rows_give_one_to_each_side():
+    train, holdout = split(table(2), share=0.01, rng=np.random.default_rng(0))
+    assert (len(train), len(holdout)) == (1, 1)
