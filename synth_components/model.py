@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import math
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,8 @@ from synth_components.io.artifact import Artifact, Manifest, Statement
 from synth_components.privacy.ledger import Ledger, not_private
 from synth_components.protocols import BLOCK_ROWS, Budget, Dataset, Given, Run, Sampler
 from synth_components.schema import TABLE, AnyColumn, Image, Key, Schema, Text, same_dtype, violations
+
+_LOG = logging.getLogger(__name__)
 
 DEFAULT_ROWS = 1_000
 DEFAULT_DELTA = 1e-6
@@ -295,20 +298,22 @@ def fit(
     ledger = Ledger(budget)
     chosen = _seed(seed)
 
-    tables: Any = {TABLE: table} if isinstance(table, pd.DataFrame) else table
+    tables = (
+        {TABLE: table} if isinstance(table, pd.DataFrame) else table.tables if isinstance(table, Dataset) else table
+    )
     _require_names(tables)
     profile_epsilon = 0.0
-    if schema is None and isinstance(tables, Dataset):
-        declared = tables.schema
-    elif schema is None:
+    if schema is None and isinstance(table, Dataset):
+        schema = table.schema
+    if schema is None:
         declared = _profiled(tables, ledger)
         profile_epsilon = 0.0 if budget is None else ledger.epsilon(budget.delta)
     else:
         declared = schema if isinstance(schema, Schema) else Schema.from_json(schema)
         _require_public(declared, budget)
-    if isinstance(table, Dataset):
-        _require_public(declared, budget)
     data = _dataset(tables, declared.with_constraints(rules))
+    if isinstance(table, Dataset):
+        data = replace(table, tables=data.tables, schema=data.schema)  # a lazy one keeps the place of its rows
     data = _ruled(data, ledger)
     _require_fit(data, strict=budget is None)
 
@@ -338,12 +343,8 @@ def _name_of(recipe: Recipe) -> str:
     return module.removeprefix("synth_components.generators.")
 
 
-def _require_names(tables: Dataset | Mapping[str, pd.DataFrame]) -> None:
+def _require_names(tables: Mapping[str, pd.DataFrame]) -> None:
     """Raise unless every table has distinct, non-empty text names and at least one column and one row."""
-    if isinstance(tables, Dataset):
-        if any(tables.num_rows(name) == 0 for name in tables.schema.tables):
-            raise SchemaError("a table has no rows; give at least one")
-        return
     if not tables:
         raise SchemaError("there is no table to learn from")
     for name, table in tables.items():
@@ -363,16 +364,21 @@ def _require_names(tables: Dataset | Mapping[str, pd.DataFrame]) -> None:
 
 def _profiled(tables: Mapping[str, pd.DataFrame], ledger: Ledger) -> Schema:
     """Return the schema read off the rows, under a budget with ``PROFILE_SHARE`` of it."""
-    from synth_components.profile import profile
+    from synth_components.profile import ProfileConfig, profile
 
     single: Any = tables[TABLE] if list(tables) == [TABLE] else tables
+    config = ProfileConfig(describe=False)
     if ledger.budget is None:
-        return profile(single, ledger=ledger).schema
+        found = profile(single, config=config, ledger=ledger)
+        for finding in found.warnings:
+            if finding.kind in {"identifier", "free_text"}:
+                _LOG.warning("%s", finding.message)
+        return found.schema
     share = Ledger(Budget(PROFILE_SHARE * ledger.budget.epsilon, PROFILE_SHARE * ledger.budget.delta))
-    found = profile(single, ledger=share).schema
+    private = profile(single, config=config, ledger=share).schema
     for entry in share.entries:
         ledger.spend(entry.label, lambda _, curve=entry.rdp: np.array(curve), delta=entry.delta)  # type: ignore[misc]  # a bound default
-    return found
+    return private
 
 
 def _require_public(schema: Schema, budget: Budget | None) -> None:
@@ -387,10 +393,8 @@ def _require_public(schema: Schema, budget: Budget | None) -> None:
     )
 
 
-def _dataset(tables: Dataset | Mapping[str, pd.DataFrame], schema: Schema) -> Dataset:
+def _dataset(tables: Mapping[str, pd.DataFrame], schema: Schema) -> Dataset:
     """Return tables and schema together; a schema takes the column order of its tables."""
-    if isinstance(tables, Dataset):
-        return replace(tables, schema=schema)
     if list(tables) == [TABLE] and len(schema.tables) == 1:
         tables = {schema.root: tables[TABLE]}
     if set(tables) != set(schema.tables):
@@ -469,9 +473,8 @@ def _modelled(data: Dataset) -> Dataset:
     schema = data.schema.modelled
     if not schema.columns:
         raise SchemaError("every column is a key, text or an image, which are made anew: there is nothing to learn")
-    if all(len(schema.tables[name]) == len(columns) for name, columns in data.schema.tables.items()):
-        return replace(data, schema=schema)
-    return Dataset({name: data.tables[name][list(columns)] for name, columns in schema.tables.items()}, schema)
+    tables = {name: data.tables[name][list(columns)] for name, columns in schema.tables.items()}
+    return replace(data, tables=tables, schema=schema)
 
 
 def _statement(ledger: Ledger, schema: Schema, profile_epsilon: float) -> Statement:

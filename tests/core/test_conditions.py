@@ -287,3 +287,16 @@ def test_resampling_a_far_value_uses_the_nearest_candidates():
 
 def test_resampling_no_rows_gives_none():
     assert len(resampled({"c": "pos"}, 0)) == 0
+
+
+def test_times_with_and_without_fractions_of_a_second_go_together():
+    schema = Schema.from_json({"columns": {"t": {"type": "datetime", "dtype": "datetime64[ns]", "resolution": "us"}}})
+    requests = pd.DataFrame({"t": pd.to_datetime(["2020-01-01", "2020-01-01T00:00:00.000001", None], format="ISO8601")})
+    given = conditioning.parse(requests, schema, 3)
+    assert given.rows["t"].astype("datetime64[ns]").equals(requests["t"].astype("datetime64[ns]"))
+
+
+def test_zoned_request_rows_across_the_change_of_summer_time_hold(model):
+    times = pd.date_range("2020-03-28 22:00", periods=8, freq="h", tz="Europe/Berlin")
+    drawn = model.sample(conditions=pd.DataFrame({"zoned": times}), seed=0)
+    assert (drawn["zoned"] == pd.Series(times)).all()
