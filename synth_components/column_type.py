@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from synth_components.encode import cast_to
 from synth_components.errors import SchemaError
 from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Numeric, Resolution, Value
 
@@ -328,22 +327,23 @@ def categorical(values: pd.Series[Any], *, min_count: int) -> tuple[Categorical,
         SchemaError: for categories that are not text, numbers or booleans.
     """
     name, dtype = str(values.name), str(values.dtype)
-    counts = cast_to(values[values.notna()], object).value_counts()
-    supported = counts[counts >= min_count]
-    rare = 1.0 - float(supported.sum()) / float(max(counts.sum(), 1))
     ordered = False
-    listed: list[Any]
     if isinstance(values.dtype, pd.CategoricalDtype):
         ordered = bool(values.dtype.ordered)
-        kept = set(supported.index)
-        listed = [c for c in values.dtype.categories.tolist() if c in kept]
         if any(not isinstance(c, str | int | float | bool) for c in values.dtype.categories.tolist()):
             raise refused(name, "has categories that are not text, numbers or booleans", "cast them to text")
         if len({type(c) for c in values.dtype.categories.tolist()}) > 1:
             raise refused(name, "has categories of several types", "cast them to text")
+    counts = values.value_counts()
+    supported = counts[counts >= min_count]
+    rare = 1.0 - float(supported.sum()) / float(max(counts.sum(), 1))
+    kept = supported.index.tolist()
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        known = set(kept)
+        kept = [category for category in values.dtype.categories.tolist() if category in known]
     else:
-        listed = sorted(supported.index.tolist())
-    categories: tuple[Value, ...] = tuple(listed)
+        kept = sorted(kept)
+    categories: tuple[Value, ...] = tuple(kept)
     nullable = bool(values.isna().any())
     return Categorical(dtype=dtype, nullable=nullable, categories=categories, ordered=ordered), rare
 

@@ -62,7 +62,8 @@ class NumericEncoder:
 
     @cached_property
     def _is_integral(self) -> bool:
-        return np.dtype("int64") == _numpy_dtype(self.column.dtype) or _numpy_dtype(self.column.dtype).kind in "iumO"
+        kind = _numpy_dtype(self.column.dtype).kind
+        return kind in "ium" or (kind == "O" and self.column.places is not None)
 
     def encode(self, values: pd.Series[Any]) -> Floats:
         """Return (n, width) features."""
@@ -70,7 +71,8 @@ class NumericEncoder:
         present = values.notna().to_numpy()
         features = np.full((len(values), self.width), np.nan)
         if column.dtype.startswith("timedelta"):
-            held: NDArray[Any] = values[present].to_numpy().astype(np.int64).astype(np.float64)
+            held: NDArray[Any] = values[present].to_numpy().astype(np.int64)
+            held = held.astype(object if self._is_wide else np.float64)
         elif self._is_wide:
             held = values[present].to_numpy(dtype=object)
         else:
@@ -121,7 +123,8 @@ class NumericEncoder:
             quantum = Decimal(1).scaleb(-(self.column.places or 0))
             held = np.array([Decimal(repr(float(v))).quantize(quantum) for v in held], dtype=object)
         elif dtype.startswith("timedelta"):
-            held = np.rint(held).astype(np.int64).astype(_numpy_dtype(dtype))
+            whole = held if self._is_wide else np.rint(held)
+            held = whole.astype(np.int64).astype(_numpy_dtype(dtype))
         elif self._is_integral and not self._is_wide:
             held = np.rint(held).astype(np.int64)
         return _scatter(held, present, dtype, self.name, nullable=self.column.nullable)
@@ -297,12 +300,17 @@ def _numpy_dtype(dtype: str) -> np.dtype[Any]:
     if dtype == "decimal":
         return np.dtype("float64")
     parsed: Any = pd.api.types.pandas_dtype(dtype)
+    if isinstance(parsed, pd.StringDtype):
+        return np.dtype(object)
     made: np.dtype[Any] = np.dtype(getattr(parsed, "numpy_dtype", parsed))
     return made
 
 
 def _category_dtype(column: Categorical) -> Any:  # noqa: ANN401
-    return np.array(column.categories).dtype if len({type(c) for c in column.categories}) == 1 else object
+    kinds = {type(category) for category in column.categories}
+    if kinds == {str}:
+        return None  # pandas 2 keeps text as objects, pandas 3 as str: what a table read by it has
+    return np.array(column.categories).dtype if len(kinds) == 1 else object
 
 
 def _scatter(
@@ -327,6 +335,13 @@ def _scatter(
 
 def cast_to(values: pd.Series[Any], dtype: Any) -> pd.Series[Any]:  # noqa: ANN401 - the stubs know dtypes as literals only
     """Return the values with a dtype that is known at run time only."""
+    if dtype == "string[pyarrow]":
+        # The name of two dtypes: pandas parses it as the other one, whose own name is "string".
+        import pyarrow as pa
+
+        dtype = pd.ArrowDtype(pa.string())
+    elif dtype == "str" and not isinstance(pd.api.types.pandas_dtype("str"), pd.StringDtype):
+        dtype = object  # a schema that pandas 3 profiled, read by pandas 2, whose "str" would spell nulls out
     cast: pd.Series[Any] = values.astype(dtype)
     return cast
 

@@ -57,6 +57,8 @@ def to_arrow(table: pd.DataFrame, *, place: str) -> Any:  # noqa: ANN401 - pyarr
         try:
             if kind == "empty" and values.dtype == object:
                 arrays.append(pa.nulls(len(values), pa.string()))
+            elif kind == "integer" and values.dtype == object:
+                arrays.append(_integers(values))
             elif kind == "decimal":
                 arrays.append(_decimals(values))
             else:
@@ -68,7 +70,22 @@ def to_arrow(table: pd.DataFrame, *, place: str) -> Any:  # noqa: ANN401 - pyarr
             ) from None
     made = pa.table(arrays, names=list(table.columns))
     dtypes = {name: str(table[name].dtype) for name in table.columns}
-    return made.replace_schema_metadata({_METADATA: json.dumps({"dtypes": dtypes}).encode()})
+    # Parquet keeps dictionaries of text only; other categories and their order are written down beside the dtypes.
+    categories = {
+        name: {"values": dtype.categories.tolist(), "ordered": bool(dtype.ordered)}
+        for name in table.columns
+        if isinstance(dtype := table[name].dtype, pd.CategoricalDtype)
+        and all(isinstance(category, int | float) for category in dtype.categories)
+    }
+    described = json.dumps({"dtypes": dtypes, "categories": categories})
+    return made.replace_schema_metadata({_METADATA: described.encode()})
+
+
+def _integers(values: pd.Series[Any]) -> Any:  # noqa: ANN401
+    import pyarrow as pa
+
+    beyond = any(value >= 2**63 for value in values.dropna())
+    return pa.array(values.where(values.notna(), None), type=pa.uint64() if beyond else pa.int64(), from_pandas=True)
 
 
 def _decimals(values: pd.Series[Any]) -> Any:  # noqa: ANN401
@@ -89,7 +106,9 @@ def from_arrow(table: Any, *, place: str) -> pd.DataFrame:  # noqa: ANN401
     require_names(list(table.column_names), place=place)
     metadata = table.schema.metadata or {}
     try:
-        dtypes: Mapping[str, str] = json.loads(metadata[_METADATA])["dtypes"] if _METADATA in metadata else {}
+        described = json.loads(metadata[_METADATA]) if _METADATA in metadata else {"dtypes": {}}
+        dtypes: Mapping[str, str] = described["dtypes"]
+        categories: Mapping[str, Any] = described.get("categories", {})
     except (ValueError, KeyError, TypeError):
         raise DataError(f"'{place}' has damaged metadata; write it again") from None
     if not dtypes and b"pandas" in metadata:
@@ -103,7 +122,13 @@ def from_arrow(table: Any, *, place: str) -> pd.DataFrame:  # noqa: ANN401
             )
         column = table.column(field.name)
         wanted = dtypes.get(field.name)
-        if wanted == "object" and pa.types.is_null(field.type):
+        if pa.types.is_dictionary(field.type):
+            columns[field.name] = _categorical(column, ordered=field.type.ordered)
+        elif field.name in categories:
+            declared = categories[field.name]
+            dtype = pd.CategoricalDtype(declared["values"], ordered=declared["ordered"])
+            columns[field.name] = pd.Series(pd.Categorical(column.to_pylist(), dtype=dtype))
+        elif wanted == "object" and pa.types.is_null(field.type):
             columns[field.name] = pd.Series([None] * len(column), dtype=object)
         elif wanted == "object" and not pa.types.is_string(field.type) and not pa.types.is_large_string(field.type):
             columns[field.name] = pd.Series(column.to_pylist(), dtype=object)
@@ -129,6 +154,18 @@ def _pandas_dtypes(metadata: bytes) -> dict[str, str]:
     }
 
 
+def _categorical(column: Any, *, ordered: bool) -> pd.Series[Any]:  # noqa: ANN401
+    """Return a categorical whose categories keep their type: arrow's own conversion makes integers floats."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    whole = column.unify_dictionaries().combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):
+        whole = whole.chunk(0) if whole.num_chunks else pa.array([], column.type)
+    codes = pc.fill_null(pc.cast(whole.indices, pa.int64()), -1).to_numpy(zero_copy_only=False)
+    return pd.Series(pd.Categorical.from_codes(codes, categories=whole.dictionary.to_pandas(), ordered=ordered))
+
+
 def _plain(column: Any) -> pd.Series[Any]:  # noqa: ANN401
     import pyarrow as pa
 
@@ -141,15 +178,13 @@ def _plain(column: Any) -> pd.Series[Any]:  # noqa: ANN401
 
 
 def _typed(column: Any, dtype: str) -> pd.Series[Any]:  # noqa: ANN401
-    import pyarrow as pa
-
     if dtype.endswith("[pyarrow]"):
         return pd.Series(pd.arrays.ArrowExtensionArray(column))
     extension: Any = pd.api.types.pandas_dtype("object" if dtype == "category" else dtype)
     if hasattr(extension, "__from_arrow__") and dtype != "category":
         return pd.Series(extension.__from_arrow__(column))
     made: pd.Series[Any] = column.to_pandas()
-    if str(made.dtype) == dtype or pa.types.is_dictionary(column.type):
+    if str(made.dtype) == dtype:
         return made
     return cast_to(made, dtype)
 

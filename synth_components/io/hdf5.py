@@ -211,6 +211,8 @@ def _restored(file: Any, at: int, entry: dict[str, Any]) -> pd.Series[Any]:  # n
         return cast_to(pd.Series(floats, name=name), dtype)
     if kind == "integer" and dtype == "object":
         raw = [int(value) for value in raw]
+    elif kind == "float":
+        raw = raw.tolist()
     elif kind == "boolean":
         raw = [bool(value) for value in raw]
     elif kind == "decimal":
