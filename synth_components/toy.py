@@ -33,7 +33,9 @@ def toy_table(seed: int = 0, rows: int = 400) -> Dataset:
             "age": age.astype("int64"),
             "income": np.where(hidden, np.nan, np.minimum(income, 500_000.0)),
             "skill": np.clip(skill, -6.0, 6.0),
-            "education": np.array(["none", "school", "college", "doctorate"], dtype=object)[level],
+            "education": pd.Series(
+                np.array(["none", "school", "college", "doctorate"], dtype=object)[level], dtype=object
+            ),
             "city": pd.Categorical(pd.Series(cities[city]).mask(rng.random(rows) < 0.1), categories=cities),
             "employed": employed,
             "smoker": pd.array(rng.random(rows) < 0.3, dtype="boolean"),

@@ -129,6 +129,13 @@ def test_a_category_is_itself(data, categories):
     assert returns(series(values, object), Categorical(categories=tuple(categories), nullable=True))
 
 
+@pytest.mark.parametrize("dtype", ["str", "string", "object"])
+@pytest.mark.parametrize("values", [["b", "a", "b"], ["b", None, "a"]])
+def test_text_of_any_dtype_is_itself_and_its_nulls_stay_null(dtype, values):
+    held = series(values, object if dtype == "str" and pd.__version__ < "3" else dtype)
+    assert returns(held, Categorical(dtype=dtype, categories=("a", "b"), nullable=True))
+
+
 @pytest.mark.parametrize("ordered", [True, False])
 @settings(max_examples=25)
 @given(data=st.data(), categories=st.lists(WORDS, min_size=1, max_size=10, unique=True))
