@@ -96,8 +96,8 @@ def _typed(values: pd.Series[Any], column: AnyColumn) -> pd.Series[Any]:
     """Return checked values with nulls as encoders take them."""
     if isinstance(column, Datetime):
         # One by one: texts with and without fractions of a second have no common format.
-        held = [pd.NaT if v is None else pd.Timestamp(v) for v in values]
-        stamps = pd.Series(pd.to_datetime(held, utc=column.zone is not None), name=values.name)
+        times: Any = [pd.NaT if v is None else pd.Timestamp(v) for v in values]
+        stamps = pd.Series(pd.to_datetime(times, utc=column.zone is not None), name=values.name)
         return stamps if column.zone is None else stamps.dt.tz_convert(column.zone)
     if isinstance(column, Numeric) and column.dtype.startswith("timedelta"):
         spans = np.array([np.iinfo(np.int64).min if v is None else int(v) for v in values], dtype=np.int64)  # NaT
