@@ -6,6 +6,7 @@ Differs: scikit-learn's histogram boosting instead of XGBoost; a detector also f
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -95,7 +96,7 @@ def _trial(
     folds = StratifiedKFold(config.detector_folds, shuffle=True, random_state=int(rng.integers(2**31)))
     for inside, outside in folds.split(features, labels):
         model = _learner(learner, view, seed=int(rng.integers(2**31)))
-        model.fit(without_empty(features[inside]), labels[inside])
+        fit(model, features[inside], labels[inside])
         scores[outside] = model.predict_proba(features[outside])[:, 1]
         made.append(2 - 2 * max(0.5, auc(scores[outside], labels[outside])))
     return _Trial(scores, labels, np.array(made))
@@ -111,9 +112,16 @@ def boosting_features(view: Coded, values: Floats, *, leave_out: str = "") -> Fl
     return made
 
 
-def without_empty(features: Floats) -> Floats:
-    """Return the rows with 0 in every column that holds nothing but null, which histogram boosting cannot bin."""
-    return np.where(np.isnan(features).all(axis=0), 0.0, features)
+def fit(model: Any, features: Floats, goal: NDArray[Any]) -> None:  # noqa: ANN401 - scikit-learn has no types
+    """Fit a learner.  Columns of nothing but null become 0 (histogram boosting cannot bin them).
+
+    A linear learner that stops before it has converged is a slightly weaker one, and says nothing about it.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(np.where(np.isnan(features).all(axis=0), 0.0, features), goal)
 
 
 def categorical_mask(view: Coded, *, leave_out: str = "") -> list[bool]:

@@ -58,8 +58,10 @@ def page(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters["number"] = number
+    environment.filters["short"] = short
     return environment.get_template("report.html").render(
         report=report,
+        advice=_advice(report),
         ring=svg.ring(report.overall.value, title="Overall score"),
         marginals=list(_marginals(report)),
         maps=_maps(report),
@@ -83,6 +85,19 @@ def number(value: float | None) -> str:
     if 0 < abs(value) < 1e-4:
         return f"{value:.0e}"
     return f"{value:.4f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def _advice(report: Report) -> list[tuple[str, list[str]]]:
+    """Return each change with the findings that ask for it, in order."""
+    grouped: dict[str, list[str]] = {}
+    for one in report.recommendations:
+        grouped.setdefault(one.change, []).append(one.finding)
+    return list(grouped.items())
+
+
+def short(value: float) -> str:
+    """Return a number with three significant digits."""
+    return f"{value:.3g}"
 
 
 def _records(report: Report, name: str) -> list[dict[str, Any]]:

@@ -156,5 +156,5 @@ def _whole(whole: Mapping[str, Score]) -> list[Recommendation]:
     if against is None or against.value >= 0.8 * against.floor:
         return []
     finding = f"a boosted detector tells real from synthetic: C2ST {against.value:.2f}, floor {against.floor:.2f}"
-    change = "mend the worst columns and pairs above first; derived columns and rules that rows break give most away"
+    change = "mend the worst columns and pairs first; derived columns and rules that rows break give most away"
     return [Recommendation((), finding, change, 0.5)]

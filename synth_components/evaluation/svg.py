@@ -123,7 +123,7 @@ def roc(curves: Sequence[tuple[str, str, Floats, Floats]], *, title: str) -> str
 
 def lines(low: Sequence[float], high: Sequence[float], curves: Sequence[tuple[str, Floats]], *, title: str) -> str:
     """Return histograms (CSS class, shares) as outlines over common bins, the axis from the first to the last edge."""
-    width, height, base = 640.0, 190.0, 168.0
+    width, height, base = 400.0, 170.0, 148.0
     first, span = float(low[0]), (float(high[-1]) - float(low[0])) or 1.0
     top = max(float(np.max(shares, initial=0)) for _, shares in curves) or 1.0
     parts = [_open(width, height, title, f"Distances from {first:g} to {float(high[-1]):g} and beyond", "plot")]

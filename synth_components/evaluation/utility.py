@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from synth_components.errors import SchemaError
 from synth_components.evaluation.columns import Coded, coded, design
-from synth_components.evaluation.detection import boosting_features, categorical_mask, without_empty
+from synth_components.evaluation.detection import boosting_features, categorical_mask, fit
 from synth_components.evaluation.floor import auc, resamples, score
 from synth_components.evaluation.options import UtilityConfig
 from synth_components.protocols import Context, Dataset, Evidence, Floats, Score
@@ -29,7 +29,7 @@ _FEW = 10  # a number with at most so many whole values is a class label
 _CLASSES = 25
 _INDICATORS = 40
 _GLOBAL_CLASSES = 8
-_SKILL = 0.02  # a column that real rows predict no better than this has no utility to lose
+_SKILL = 0.1  # a column that real rows predict no better than this is noise at bounded sizes
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ def _predict(
         features, judged = (design(view, side, max_categories=_INDICATORS, leave_out=target) for side in (rows, held))
     if task == "regression":
         model = _regressor(learner, view, target, seed=seed, max_iter=max_iter)
-        model.fit(without_empty(features), goal)
+        fit(model, features, goal)
         return _Prediction(np.asarray(model.predict(judged), dtype=np.float64), truth, task)
     labels, answers = (np.searchsorted(classes, side).astype(np.int64) for side in (goal, truth))
     made = np.zeros((len(held), len(classes)))
@@ -258,7 +258,7 @@ def _predict(
         made[:, seen[0]] = 1.0
     else:
         model = _classifier(learner, view, target, seed=seed, max_iter=max_iter)
-        model.fit(without_empty(features), labels)
+        fit(model, features, labels)
         made[:, model.classes_] = model.predict_proba(judged)
     return _Prediction(made, answers.astype(np.float64), task)
 

@@ -435,3 +435,8 @@ def test_rows_outside_the_schema_are_counted():
 
 def test_metrics_come_by_group():
     assert set(METRICS) == {"fidelity", "utility", "privacy", "validity"}
+
+
+def test_without_a_schema_the_training_rows_are_profiled():
+    made = evaluate(TRAIN, HOLDOUT, FRESH, config=PrivacyConfig(replicates=10))
+    assert made.value("privacy.copies") == 0.0
