@@ -1,0 +1,447 @@
+"""A profile tells what the rows are, and shows nothing that few of them hold."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from synth_components.association import associations, correlation, correlation_ratio, cramers_v
+from synth_components.column_type import bounds
+from synth_components.dependency import candidate_keys, codes_of, functional_dependencies, missing_patterns
+from synth_components.errors import BudgetExceededError
+from synth_components.identifier import is_card, is_iban
+from synth_components.privacy.ledger import Ledger
+from synth_components.profile import ProfileConfig, dumps, inflated, profile
+from synth_components.protocols import Budget
+from synth_components.schema import Boolean, Categorical, Datetime, Key, Link, Numeric, Schema, Text
+
+RNG = np.random.default_rng(0)
+SCHEMA_ONLY = ProfileConfig(describe=False)
+N = 200
+
+
+def column_of(values, name="x", config=SCHEMA_ONLY):
+    return profile(pd.DataFrame({name: values}), config=config).schema.columns[name]
+
+
+def people():
+    rng = np.random.default_rng(3)
+    n = 400
+    city = rng.choice(["Rome", "Oslo", "Bern"], n)
+    return pd.DataFrame(
+        {
+            "customer_id": np.arange(1000, 1000 + n),
+            "age": rng.integers(18, 90, n),
+            "income": np.where(rng.random(n) < 0.2, 0.0, rng.lognormal(10, 1, n).round(2)),
+            "city": city,
+            "country": pd.Series(city).map({"Rome": "IT", "Oslo": "NO", "Bern": "CH"}),
+            "member": rng.random(n) < 0.5,
+            "joined": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 1000, n), unit="D"),
+            "email": [f"person{i}@mail.org" for i in range(n)],
+        }
+    )
+
+
+def test_types_of_an_ordinary_table():
+    columns = profile(people(), config=SCHEMA_ONLY).schema.columns
+
+    assert {name: type(column) for name, column in columns.items()} == {
+        "customer_id": Key,
+        "age": Numeric,
+        "income": Numeric,
+        "city": Categorical,
+        "country": Categorical,
+        "member": Boolean,
+        "joined": Datetime,
+        "email": Text,
+    }
+    assert not any(column.public for column in columns.values())
+
+
+def test_read_is_charged_and_refused_under_a_finite_budget_before_reading():
+    ledger = Ledger()
+    profile(people(), config=SCHEMA_ONLY, ledger=ledger)
+
+    assert ledger.epsilon(1e-5) == np.inf
+    with pytest.raises(BudgetExceededError):
+        profile(pd.DataFrame({"x": [object()]}), ledger=Ledger(Budget(1.0, 1e-5)))
+
+
+@pytest.mark.parametrize(
+    ("values", "places"),
+    [
+        ([1000, 2000, 15_000], -3),
+        ([1, 10, 100], 0),
+        ([0, 0, 0], 0),
+        ([0.5, 0.25, 1.0], 2),
+        ([1.0, 2.0, 3.0], 0),
+        ([0.1 + 0.2, 0.1, 0.2], None),
+        ([1 / 3, 0.5, 0.1], None),
+    ],
+)
+def test_places_are_the_coarsest_resolution_that_loses_nothing(values, places):
+    assert column_of(np.repeat(values, 20)).places == places
+
+
+@pytest.mark.parametrize(
+    ("values", "resolution"),
+    [
+        (["2020-01-01", "2020-02-03"], "D"),
+        (["2020-01-01 05:00:00", "2020-02-03 00:00:00"], "h"),
+        (["2020-01-01 05:30:00", "2020-02-03 00:00:00"], "min"),
+        (["2020-01-01 05:30:00.001000", "2020-02-03 00:00:00.000000"], "ms"),
+    ],
+)
+def test_resolution_of_times_is_the_coarsest_that_loses_nothing(values, resolution):
+    assert column_of(pd.Series(pd.to_datetime(values).repeat(20))).resolution == resolution
+
+
+def test_numbers_of_few_values_stay_numeric_and_texts_become_categories():
+    assert isinstance(column_of([0, 1] * 50), Numeric)
+    assert isinstance(column_of(["0", "1"] * 50), Categorical)
+
+
+def test_bound_that_enough_rows_share_is_exact():
+    made = column_of([0] * 50 + list(RNG.integers(1, 99, N)) + [99] * 50)
+
+    assert (made.low, made.high) == (0, 99)
+
+
+@given(
+    values=st.lists(st.integers(-(10**6), 10**6), min_size=20, max_size=120),
+    min_count=st.integers(2, 10),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_bound_but_zero_is_a_value_that_few_rows_hold(values, min_count):
+    numbers = np.sort(np.array(values))
+
+    for bound in bounds(numbers, places=0, min_count=min_count):
+        if bound not in {None, 0}:
+            assert not 0 < int((numbers == bound).sum()) < min_count
+
+
+@given(values=st.lists(st.floats(-1e6, 1e6), min_size=20, max_size=120))
+@settings(max_examples=60, deadline=None)
+def test_bounds_hold_all_but_the_few_extreme_rows(values):
+    numbers = np.sort(np.array(values))
+
+    low, high = bounds(numbers, places=None, min_count=5)
+
+    assert int((numbers < low).sum()) < 5
+    assert int((numbers > high).sum()) < 5
+
+
+def test_one_extreme_salary_does_not_move_the_bound():
+    ordinary = RNG.integers(20_000, 60_000, N)
+
+    made = column_of([*ordinary, 987_654_321])
+
+    assert made.high < 200_000
+
+
+def test_amounts_without_a_sign_have_no_negative_bound():
+    assert column_of(RNG.lognormal(0, 2, N)).low >= 0
+
+
+def test_fewer_rows_than_twice_the_support_give_no_bounds():
+    made = column_of([1.5, 2.5, 7.5])
+
+    assert (made.low, made.high) == (None, None)
+
+
+def test_extreme_date_does_not_stand_in_the_schema():
+    days = [*pd.date_range("2020-01-01", periods=N), pd.Timestamp("1905-03-07")]
+
+    made = column_of(pd.Series(days))
+
+    assert pd.Timestamp(made.low) > pd.Timestamp("1950-01-01")
+    assert pd.Timestamp(made.low) <= pd.Timestamp("2020-01-01")
+
+
+def test_rare_category_is_dropped_and_its_share_told_without_its_name():
+    found = profile(pd.DataFrame({"illness": ["flu"] * 95 + ["kuru"] * 5}), config=SCHEMA_ONLY)
+
+    assert found.schema.columns["illness"].categories == ("flu",)
+    assert [w.kind for w in found.warnings] == ["rare_values"]
+    assert "5.00%" in found.warnings[0].message
+    assert "kuru" not in dumps(found)
+
+
+def test_declared_category_that_nobody_holds_is_dropped():
+    values = pd.Categorical(["a", "b"] * 20, categories=["a", "b", "only-in-the-holdout"])
+
+    assert column_of(pd.Series(values)).categories == ("a", "b")
+
+
+def test_thousands_of_supported_categories_stay_categories():
+    made = column_of([f"kind {i % 2000}" for i in range(20_000)])
+
+    assert len(made.categories) == 2000
+
+
+IDENTIFIERS = {
+    "email": [f"first.last{i}@mail{i % 7}.co.uk" for i in range(N)],
+    "phone": [f"+44 20 7946 {i:04d}" for i in range(N)],
+    "iban": ["GB82 WEST 1234 5698 7654 32", "DE89370400440532013000", "FR1420041010050500013M02606"] * 60,
+    "card": ["4111 1111 1111 1111", "5555-5555-5555-4444", "378282246310005"] * 60,
+    "ssn": [f"123-45-{i:04d}" for i in range(N)],
+    "ip": [f"10.0.{i % 256}.{i % 199}" for i in range(N)],
+    "url": [f"https://site{i}.org/a?b={i}" for i in range(N)],
+    "uuid": [f"00000000-0000-4000-8000-{i:012x}" for i in range(N)],
+    "name": ["Mary Smith", "John Johnson", "Linda Williams", "James Brown"] * 50,
+    "address": [f"{i} Main Street, Springfield" for i in range(1, N)],
+}
+
+
+@pytest.mark.parametrize("kind", IDENTIFIERS)
+def test_direct_identifier_is_found_by_its_values_alone_and_never_listed(kind):
+    found = profile(pd.DataFrame({"x": IDENTIFIERS[kind]}), config=SCHEMA_ONLY)
+
+    assert found.schema.columns["x"].kind == kind
+    assert [w.kind for w in found.warnings] == ["identifier"]
+    assert not any(value in dumps(found) for value in IDENTIFIERS[kind])
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind"),
+    [
+        ("first_name", ["Mary", "Ludmila", "Xochitl", "James"] * 50, "name"),
+        ("phone_number", [5_550_100_000 + i for i in range(N)], "phone"),
+        ("ssn", [123_450_000 + i for i in range(N)], "ssn"),
+        ("credit_card", [4_111_111_111_111_111] * N, "card"),
+        ("zip_code", [f"{10_000 + 37 * i}" for i in range(N)], "postcode"),
+    ],
+)
+def test_direct_identifier_is_found_with_the_help_of_the_name(name, values, kind):
+    assert column_of(values, name).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("country_name", ["Norway", "Chad", "Jordan", "Georgia"] * 50),
+        ("product", ["Blue shirt", "Red shirt"] * 100),
+        ("date", ["2020-01-01", "2020-01-02"] * 100),
+        ("date", ["01.02.2020 12:00", "02.02.2020 13:30"] * 100),
+        ("zip_code", ["10115", "80331"] * 100),
+        ("version", ["1.2.3", "1.2.4"] * 100),
+    ],
+)
+def test_category_that_many_share_is_no_identifier(name, values):
+    assert isinstance(column_of(values, name), Categorical)
+
+
+def test_number_that_merely_varies_is_no_identifier():
+    assert isinstance(column_of(RNG.integers(0, 10**9, N), "amount"), Numeric)
+
+
+def test_iban_and_card_checksums_refuse_a_changed_digit():
+    assert is_iban("GB82WEST12345698765432")
+    assert not is_iban("GB83WEST12345698765432")
+    assert is_card("4111111111111111")
+    assert not is_card("4111111111111112")
+
+
+def test_free_text_is_not_learned():
+    made = column_of([f"The patient said {i} times that it hurts here and there." for i in range(N)])
+
+    assert made == Text(dtype=made.dtype, kind="free")
+
+
+def test_numbered_text_is_a_key_with_its_prefix():
+    table = pd.DataFrame({"order": [f"ORD-{i:06d}" for i in range(N)], "x": RNG.normal(size=N)})
+
+    schema = profile(table, config=SCHEMA_ONLY).schema
+
+    assert schema.columns["order"].prefix == "ORD-"
+    assert schema.keys == {"table": ("order",)}
+
+
+def test_identifier_of_repeated_rows_is_told_as_a_privacy_unit():
+    found = profile(pd.DataFrame({"patient_id": np.repeat(np.arange(5000, 5100), 3)}), config=SCHEMA_ONLY)
+
+    assert isinstance(found.schema.columns["patient_id"], Key)
+    assert [w.kind for w in found.warnings] == ["repeated_key"]
+
+
+def test_table_that_names_the_key_of_another_is_linked_to_it():
+    parents = pd.DataFrame({"customer_id": np.arange(100), "age": RNG.integers(20, 60, 100)})
+    children = pd.DataFrame({"customer_id": RNG.integers(0, 100, N), "price": RNG.normal(size=N)})
+
+    schema = profile({"customers": parents, "orders": children}, config=SCHEMA_ONLY).schema
+
+    assert schema.root == "customers"
+    assert schema.links == (Link("orders", ("customer_id",), "customers", ("customer_id",)),)
+    assert isinstance(schema.tables["orders"]["customer_id"], Key)
+
+
+def test_missing_patterns_are_joint():
+    table = pd.DataFrame({"a": [1.0, None] * 50, "b": [1.0, None] * 50, "c": [None, 1.0] * 50})
+
+    patterns = {tuple(entry["columns"]): entry["share"] for entry in missing_patterns(table, min_count=10)}
+
+    assert patterns == {("a", "b"): 0.5, ("c",): 0.5}
+
+
+def test_missing_pattern_of_few_rows_is_not_named():
+    table = pd.DataFrame({"a": [1.0] * 97 + [None] * 3, "b": [1.0] * 100})
+
+    patterns = missing_patterns(table, min_count=10)
+
+    assert [entry["columns"] for entry in patterns] == [[], ["(other patterns)"]]
+
+
+def test_correlation_agrees_with_numpy_and_ignores_missing_rows():
+    x = RNG.normal(size=N)
+    y = x + RNG.normal(size=N)
+    gap = np.where(np.arange(N) == 3, np.nan, y)
+
+    assert_allclose(correlation(x, y)[0], np.corrcoef(x, y)[0, 1], rtol=1e-12)
+    assert correlation(x, gap)[1] == N - 1
+
+
+def test_cramers_v_is_one_for_renamed_and_near_zero_for_independent_categories():
+    codes = RNG.integers(0, 4, 2000)
+
+    assert_allclose(cramers_v(codes, (codes + 1) % 4)[0], 1.0, atol=1e-9)
+    # Bias-corrected: chi2/n - 9/n has mean 0 and deviation sqrt(18)/n = .0021; four of them give V = sqrt(.0085/3).
+    assert cramers_v(codes, RNG.integers(0, 4, 2000))[0] < 0.054
+
+
+def test_correlation_ratio_is_one_where_groups_fix_the_number():
+    groups = RNG.integers(0, 5, N)
+
+    assert_allclose(correlation_ratio(groups, groups * 2.5)[0], 1.0, rtol=1e-12)
+    assert_allclose(correlation_ratio(np.zeros(N, dtype=np.int64), RNG.normal(size=N))[0], 0.0, atol=1e-12)
+
+
+def test_every_pair_of_learned_columns_has_an_association():
+    table = people()
+    columns = profile(table, config=SCHEMA_ONLY).schema.columns
+
+    found = {tuple(entry["columns"]): entry for entry in associations(table, columns, max_rows=1000)}
+
+    assert len(found) == 6 * 5 / 2  # the key and the e-mail are not learned
+    assert found["city", "country"]["measure"] == "cramers_v"
+    assert_allclose(found["city", "country"]["value"], 1.0, atol=1e-9)
+    assert found["age", "income"]["measure"] == "spearman"
+
+
+def test_dependencies_are_found_and_one_exception_breaks_them():
+    table = people()[["city", "country", "age"]]
+    assert functional_dependencies(codes_of(table, list(table)), max_rows=1000) == [
+        ("city", "country"),
+        ("country", "city"),
+    ]
+
+    table.loc[0, "country"] = "XX"
+
+    assert functional_dependencies(codes_of(table, list(table)), max_rows=1000) == [("country", "city")]
+
+
+def test_dependency_that_only_the_sample_shows_is_not_reported():
+    left = np.repeat(np.arange(50), 40)
+    right = left % 5
+    right[1] = 4  # row 1 is not among every second row
+
+    table = pd.DataFrame({"a": left, "b": right})
+
+    assert functional_dependencies(codes_of(table, ["a", "b"]), max_rows=1000) == []
+
+
+def test_candidate_keys_are_single_columns_or_else_pairs():
+    table = pd.DataFrame({"a": np.repeat(np.arange(10), 10), "b": np.tile(np.arange(10), 10), "c": [1] * 100})
+    assert candidate_keys(table, codes_of(table, list(table))) == [("a", "b")]
+
+    table["d"] = np.arange(100)
+
+    assert candidate_keys(table, codes_of(table, list(table))) == [("d",)]
+
+
+def test_inflated_value_is_found_and_a_smooth_column_has_none():
+    smooth = np.round(RNG.normal(50, 10, 5000))
+
+    assert inflated(smooth, min_count=10) == []
+    spiked = np.concatenate([smooth + 100, np.zeros(1000)])
+    assert inflated(spiked, min_count=10) == [(0.0, 1000 / 6000)]
+
+
+def test_quantiles_are_means_over_enough_rows():
+    values = pd.Series(np.arange(101.0) ** 2 + 0.5)
+
+    facts = profile(pd.DataFrame({"x": values})).statistics["table"]["x"]
+
+    # The ten sorted values around the median are number 45 to 54.
+    assert_allclose(facts["quantiles"]["0.5"], values[45:55].mean(), rtol=1e-12)
+
+
+def test_statistics_are_in_the_units_of_the_column():
+    table = people()
+
+    facts = profile(table).statistics["table"]
+
+    assert_allclose(facts["age"]["mean"], table["age"].mean(), rtol=1e-9)
+    assert_allclose(facts["income"]["sd"], table["income"].std(ddof=0), rtol=1e-9)
+    assert facts["income"]["inflated"][0]["value"] == 0.0
+
+
+def test_no_extreme_row_stands_in_the_json():
+    table = people()
+    table.loc[7, ["age", "income"]] = [131, 98_765_432.11]
+    table.loc[7, "city"] = "Tristan da Cunha"
+
+    text = dumps(profile(table))
+
+    assert "131" not in json.dumps(profile(table).to_json()["schema"])
+    assert "98765432" not in text
+    assert "Tristan" not in text
+
+
+def test_profile_is_json_and_its_schema_comes_back():
+    found = profile(people())
+
+    value = json.loads(dumps(found))
+
+    assert Schema.from_json(value["schema"]) == found.schema
+    assert set(value) == {
+        "schema", "num_rows", "warnings", "statistics", "missing", "associations", "keys", "dependencies",
+    }  # fmt: skip
+
+
+def test_markdown_names_every_column_and_warning():
+    found = profile(people())
+
+    text = found.to_markdown()
+
+    assert all(f"| {name} |" in text for name in found.schema.columns)
+    assert all(w.message in text for w in found.warnings)
+    assert "city determines country" in text
+
+
+def test_table_without_rows_has_a_schema():
+    schema = profile(people().iloc[:0]).schema
+
+    assert list(schema.columns) == list(people().columns)
+
+
+def test_wide_table_is_profiled_on_fewer_rows():
+    wide = pd.DataFrame(RNG.normal(size=(3000, 60)).round(3), columns=[f"c{i}" for i in range(60)])
+    columns = profile(wide, config=SCHEMA_ONLY).schema.columns
+
+    found = associations(wide, columns, max_rows=2000)
+
+    assert len(found) == 60 * 59 / 2
+    assert max(entry["rows"] for entry in found) <= 2000
+
+
+def test_table_is_left_unchanged():
+    table = people()
+    before = table.copy(deep=True)
+
+    profile(table)
+
+    pd.testing.assert_frame_equal(table, before)
