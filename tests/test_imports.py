@@ -34,15 +34,20 @@ def top_level_modules_after(statement: str, folder: Path) -> set[str]:
     return {name.partition(".")[0] for name in json.loads(done.stdout)} - sys.stdlib_module_names
 
 
-def test_importing_the_package_loads_numpy_pandas_pydantic_and_nothing_else(tmp_path):
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """What importing the package loads."""
+    return top_level_modules_after("import synth_components", tmp_path_factory.mktemp("empty"))
+
+
+def test_importing_the_package_loads_numpy_pandas_pydantic_and_nothing_else(loaded, tmp_path):
     promised = top_level_modules_after("import numpy, pandas, pydantic", tmp_path)
-    loaded = top_level_modules_after("import synth_components", tmp_path)
     assert loaded - promised == {"synth_components"}
 
 
 @pytest.mark.parametrize("name", ["torch", "mlflow", "kfp", "boto3", "matplotlib", "sklearn"])
-def test_importing_the_package_does_not_load(name, tmp_path):
-    assert name not in top_level_modules_after("import synth_components", tmp_path)
+def test_importing_the_package_does_not_load(name, loaded):
+    assert name not in loaded
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
