@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import synth_components.evaluation as judge
+from synth_components.constraints import Inequality
 from synth_components.errors import ArtifactError, DataError, SchemaError
 from synth_components.evaluation import (
     METRICS,
@@ -319,6 +320,7 @@ def test_no_rare_category_and_no_extreme_stands_in_the_report():
         assert "7731.9" not in text
         assert "7,732" not in text
     assert "north" in made.to_html()
+    assert made.curves["marginal/x"]["high"].max() < 10  # the plot ends where ten rows support it
 
 
 def test_no_drawn_bin_stands_for_fewer_real_rows_than_asked(report):
@@ -431,6 +433,17 @@ def test_rows_outside_the_schema_are_counted():
     assert made["validity.schema",].value == pytest.approx(0.9)
     assert made["validity.column", "x"].value == pytest.approx(0.9)
     assert made["validity.column", "y"].value == 1.0
+
+
+def test_broken_rules_are_counted_by_name():
+    schema = SCHEMA.with_constraints((Inequality(name="x below y", low="x", high="y"),))
+    ordered = FRESH.assign(y=FRESH["x"] + 1.0)
+    ordered.loc[:199, "y"] = ordered.loc[:199, "x"] - 1.0
+    made = found(validity, ordered, sides=(TRAIN, HOLDOUT), schema=schema)
+    assert made["validity.rules",].value == pytest.approx(0.75)
+    assert made["validity.rule", "x below y"].value == pytest.approx(0.75)
+    # Among real rows, y > x with probability one half: the law is symmetric.
+    assert made["validity.rules",].floor == pytest.approx(0.5, abs=4 * 0.018)
 
 
 def test_metrics_come_by_group():
