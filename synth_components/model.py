@@ -409,8 +409,13 @@ def _dataset(tables: Mapping[str, pd.DataFrame], schema: Schema) -> Dataset:
                 column=(missing + extra)[0],
                 table=name,
             )
-        ordered[name] = {column: columns[column] for column in tables[name].columns}
+        ordered[name] = {c: _typed(columns[c], str(tables[name][c].dtype)) for c in tables[name].columns}
     return Dataset(dict(tables), replace(schema, tables=ordered))
+
+
+def _typed(column: AnyColumn, dtype: str) -> AnyColumn:
+    """Return the column with the text dtype of its table: a schema means both by either, ``object`` and ``str``."""
+    return replace(column, dtype=dtype) if {column.dtype, dtype} == {"object", "str"} else column
 
 
 def _ruled(data: Dataset, ledger: Ledger) -> Dataset:
@@ -439,6 +444,8 @@ def _ruled(data: Dataset, ledger: Ledger) -> Dataset:
                 constraint=rule,
                 acceptance=0.0,
             )
+        if share < 1:
+            _LOG.warning("constraint '%s' is obeyed by %.2f %% of the training rows", rule, 100 * share)
     schema = replace(schema, constraints=rules)
     refuse_contradictions(schema)
     return replace(data, schema=schema)
