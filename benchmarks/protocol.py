@@ -10,9 +10,9 @@ april-tools/tabpc @3f92668 (XGBoost detection, weighted NMI), Alaa et al. 2022 (
 Each function says under "Differs" where it leaves them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import combinations
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
 from typing import Any, Literal
 
 import numpy as np
@@ -137,14 +137,15 @@ def wnmi_error(real: pd.DataFrame, synthetic: pd.DataFrame, categorical: Sequenc
 
 @dataclass(frozen=True)
 class Utility:
-    """Scores on the real test rows of the model that was best on a ninth of its own training rows.
+    """AUC (classification) or RMSE of ``log(clip(y, 1, 20000))`` (regression) on the real test rows.
 
-    ``score`` is AUC (classification) or the RMSE of ``log(clip(y, 1, 20000))`` (regression).
+    ``score`` belongs to the setting that was best on a ninth of the model's own training rows, ``best`` is the best
+    that any setting reached, ``published`` the score as the published code would have chosen and scaled.
     """
 
     score: float
-    best_in_grid: float
-    setting: dict[str, float] = field(default_factory=dict)
+    best: float
+    published: float
 
 
 def utility(
@@ -155,7 +156,6 @@ def utility(
     task: Task,
     *,
     seed: int,
-    published: bool = False,
     fast: bool = False,
     threads: int = THREADS,
 ) -> Utility:
@@ -164,41 +164,36 @@ def utility(
     The grid has 36 settings: trees 10, 50, 100; minimal child weight 1, 10; depth 5, 10, 20; gamma 0, 1. A boosted
     model of 100 trees holds those of 10 and 50, so twelve fits serve all 36. ``fast`` keeps depth 5 and 10, gamma 0.
 
-    Args:
-        published: As published: numbers are scaled, or clipped at .01 and logged, by the range of the *first* column
-            with a non-zero range end; the regression target is logged for training and test but not for validation.
-            Otherwise (corrected): raw numbers, and the same target on both sides.
+    As published means two more things. The regression target is logged for training and test but not for validation,
+    so the choice compares two scales. All numbers are logged, from .01 up, if the *first* of them lies in [0, inf) and
+    reaches 1,000 (of our tables: Default, whose negative bills become one value); else they are scaled, which trees
+    do not see.
 
     Source: TabSyn ``eval/mle/mle.py``.
     Differs: the validation rows are drawn with a seed; squared error under its present name; histogram trees.
     """
-    import xgboost
-
     features = [c for c in train if c != target]
-    x, x_test = _utility_features(train[features], test[features], categorical, published=published)
-    y, y_test, y_valid = _utility_targets(train[target], test[target], task, published=published)
-    order = np.random.default_rng(seed).permutation(len(x))
-    valid, fit = order[: len(x) // 9], order[len(x) // 9 :]
-    if task == "classification" and min(len(np.unique(y[part])) for part in (fit, valid)) < 2:
-        return Utility(0.5, 0.5)
-    fitted = xgboost.QuantileDMatrix(x[fit], y[fit], nthread=threads)
-    judged = [xgboost.DMatrix(part, nthread=threads) for part in (x[valid], x_test)]
+    raw, rows = train[target], np.random.default_rng(seed).permutation(len(train))
+    valid, fit = rows[: len(rows) // 9], rows[len(rows) // 9 :]
+    if task == "classification" and min(raw.iloc[part].nunique() for part in (valid, fit)) < 2:
+        return Utility(0.5, 0.5, 0.5)
+    y, y_test = _targets(raw, test[target], task)
+    x, x_test = _features(train[features], test[features], categorical)
+    predicted = _grid((x[fit], y[fit]), (x[valid], x_test), task, fast=fast, threads=threads)
     sign = 1 if task == "classification" else -1
-    rows: list[tuple[float, float, dict[str, float]]] = []
-    for depth in (5, 10) if fast else (5, 10, 20):
-        for weight in (1, 10):
-            for gamma in (0.0,) if fast else (0.0, 1.0):
-                setting = {"max_depth": depth, "min_child_weight": weight, "gamma": gamma}
-                objective = "binary:logistic" if task == "classification" else "reg:squarederror"
-                model = xgboost.train(
-                    {**setting, "objective": objective, "tree_method": "hist", "nthread": threads}, fitted, 100
-                )
-                for trees in (10, 50, 100):
-                    on_valid, on_test = (model.predict(m, iteration_range=(0, trees)) for m in judged)
-                    scores = (_score(task, y_valid[valid], on_valid), _score(task, y_test, on_test))
-                    rows.append((*scores, {**setting, "n_estimators": trees}))
-    best = max(rows, key=lambda row: sign * row[0])
-    return Utility(best[1], sign * max(sign * row[1] for row in rows), best[2])
+    on_test = [_score(task, y_test, p[1]) for p in predicted]
+    on_valid = [_score(task, y[valid], p[0]) for p in predicted]
+    score = on_test[int(np.argmax(np.multiply(sign, on_valid)))]
+    published = score
+    numbers = [c for c in features if c not in categorical]
+    if task == "regression":
+        mixed = [_score(task, raw.to_numpy(float)[valid], p[0]) for p in predicted]
+        published = on_test[int(np.argmin(mixed))]
+    elif _is_logged(train[numbers]):
+        x, x_test = _features(*(_logged(frame[features], numbers) for frame in (train, test)), categorical)
+        predicted = _grid((x[fit], y[fit]), (x[valid], x_test), task, fast=fast, threads=threads)
+        published = _score(task, y_test, max(predicted, key=lambda p: _score(task, y[valid], p[0]))[1])
+    return Utility(score, sign * max(sign * value for value in on_test), published)
 
 
 class MixedL1:
@@ -505,42 +500,54 @@ def _score(task: Task, truth: Floats, predicted: Floats) -> float:
     return float(np.sqrt(np.mean((truth - predicted) ** 2)))
 
 
-def _utility_features(
-    train: pd.DataFrame, test: pd.DataFrame, categorical: Sequence[str], *, published: bool
+def _grid(
+    fit: tuple[NDArray[np.float32], Floats],
+    judged: Sequence[NDArray[np.float32]],
+    task: Task,
+    *,
+    fast: bool,
+    threads: int,
+) -> list[list[Floats]]:
+    """Return the predictions of every setting of the grid for each of the judged parts."""
+    import xgboost
+
+    fitted = xgboost.QuantileDMatrix(*fit, nthread=threads)
+    parts = [xgboost.DMatrix(part, nthread=threads) for part in judged]
+    objective = "binary:logistic" if task == "classification" else "reg:squarederror"
+    common = {"objective": objective, "tree_method": "hist", "nthread": threads}
+    out: list[list[Floats]] = []
+    for depth, weight, gamma in product((5, 10) if fast else (5, 10, 20), (1, 10), (0.0,) if fast else (0.0, 1.0)):
+        setting = {"max_depth": depth, "min_child_weight": weight, "gamma": gamma}
+        model = xgboost.train(common | setting, fitted, 100)
+        out += [[model.predict(part, iteration_range=(0, trees)) for part in parts] for trees in (10, 50, 100)]
+    return out
+
+
+def _features(
+    train: pd.DataFrame, test: pd.DataFrame, categorical: Sequence[str]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    numbers = [c for c in train if c not in categorical]
-    scale = _published_scale(train[numbers]) if published else None
     parts: tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]] = ([], [])
     for c in train:
         categories = pd.Index(train[c].astype(str).unique())
         for frame, part in zip((train, test), parts, strict=True):
-            if c in categorical:
-                part.append(_hot(frame[c], categories))
-            else:
-                values = frame[c].to_numpy(np.float32)[:, None]
-                part.append(scale(values) if scale else values)
+            part.append(_hot(frame[c], categories) if c in categorical else frame[c].to_numpy(np.float32)[:, None])
     return np.hstack(parts[0]), np.hstack(parts[1])
 
 
-def _published_scale(numbers: pd.DataFrame) -> Callable[[NDArray[np.float32]], NDArray[np.float32]] | None:
-    """Return the published transform where it is not monotone, the logarithm; otherwise trees do not see it."""
-    low: float = next(filter(None, _ends(numbers, "min")), 0.0)
-    high: float = next(filter(None, _ends(numbers, "max")), 0.0)
-    return (lambda values: np.log(np.maximum(values, np.float32(1e-2)))) if low >= 0 and high >= 1e3 else None
+def _is_logged(numbers: pd.DataFrame) -> bool:
+    """Return whether the published code logs every number: it reads the first range end that is not zero."""
+    low, high = (next((float(v) for v in ends if v), 0.0) for ends in (numbers.min(), numbers.max()))
+    return low >= 0 and high >= 1e3
 
 
-def _ends(numbers: pd.DataFrame, end: Literal["min", "max"]) -> Iterator[float]:
-    return (float(getattr(numbers[c], end)()) for c in numbers)
+def _logged(frame: pd.DataFrame, numbers: Sequence[str]) -> pd.DataFrame:
+    return frame.assign(**{c: np.log(np.maximum(frame[c].astype(float), 1e-2)) for c in numbers})
 
 
-def _utility_targets(
-    train: pd.Series, test: pd.Series, task: Task, *, published: bool
-) -> tuple[Floats, Floats, Floats]:
-    """Return the targets of training, test and validation; the last has the rows of the first."""
+def _targets(train: "pd.Series[Any]", test: "pd.Series[Any]", task: Task) -> tuple[Floats, Floats]:
     if task == "classification":
         positive = sorted(train.astype(str).unique())[-1]
         y, y_test = ((values.astype(str) == positive).to_numpy(float) for values in (train, test))
-        return y, y_test, y
-    raw = train.to_numpy(float)
-    y, y_test = (np.log(np.clip(values.to_numpy(float), 1, 20_000)) for values in (train, test))
-    return y, y_test, raw if published else y
+    else:
+        y, y_test = (np.log(np.clip(values.to_numpy(float), 1, 20_000)) for values in (train, test))
+    return y, y_test
