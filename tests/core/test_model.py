@@ -54,7 +54,7 @@ def training_table(n=200):
             "income": np.where(rng.random(n) < 0.1, np.nan, rng.integers(0, 1001, n) / 10),
             "city": rng.choice(np.array(["A", "B"], dtype=object), n),
         }
-    )
+    ).astype({"city": object})
 
 
 def keyed_table(n=100):
@@ -84,6 +84,12 @@ def test_a_sample_has_the_dtypes_and_columns_of_the_training_table(model):
     assert table.dtypes.to_dict() == training_table().dtypes.to_dict()
     assert list(table.columns) == list(SCHEMA.columns)
     check(table, SCHEMA.columns)
+
+
+@pytest.mark.parametrize("dtype", ["object", "str"])  # one and the same before pandas 3
+def test_a_sample_has_the_text_dtype_of_the_training_table(dtype):
+    table = training_table().astype({"city": dtype})
+    assert fitted(table=table).sample(9, seed=0)["city"].dtype == table["city"].dtype
 
 
 @pytest.mark.parametrize("n", [0, 1, 17, BLOCK_ROWS, BLOCK_ROWS + 1])
