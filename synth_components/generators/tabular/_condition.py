@@ -1,0 +1,130 @@
+"""What a request asks of each feature, in the codes of its grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy import random
+from numpy.typing import NDArray
+
+from synth_components.encode import encoder, slices
+from synth_components.errors import ConditionError, UnsupportedError
+from synth_components.generators.tabular._grid import Codes, Grid
+from synth_components.protocols import Allowed, Floats, Given, Interval
+from synth_components.schema import AnyColumn, Datetime, Numeric, Schema
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """What one feature must satisfy.
+
+    Attributes:
+        share: (size,) part of each code's piece that is allowed, in every row.
+        low: Least allowed encoded value.
+        high: Greatest allowed encoded value.
+        members: (k,) the only encoded values allowed beside null; ``None`` for an interval.
+        fixed: (n,) the value that a row must have, NaN for null or none.
+        is_fixed: (n,) whether it must have one.
+        codes: (n,) code of the fixed value.
+        fixed_share: (n,) part of the code's piece that the fixed value is.
+    """
+
+    share: Floats
+    low: float
+    high: float
+    members: Floats | None
+    fixed: Floats
+    is_fixed: NDArray[np.bool_]
+    codes: Codes
+    fixed_share: Floats
+
+    def values(self, grid: Grid, codes: Codes, *, rng: random.Generator) -> Floats:
+        """Return encoded values (n,) of codes that meet the condition."""
+        values = grid.values(codes, rng=rng, low=self.low, high=self.high)
+        if self.members is not None and len(self.members):
+            member_codes, _ = grid.share_of(self.members)
+            for code in np.unique(member_codes):
+                rows = np.flatnonzero((codes == code) & ~np.isnan(values))
+                values[rows] = rng.choice(self.members[member_codes == code], size=len(rows))
+        return np.where(self.is_fixed, self.fixed, values)
+
+
+def conditions(given: Given, n: int, *, schema: Schema, grids: tuple[Grid, ...]) -> dict[int, Condition]:
+    """Return the condition of each feature that ``given`` is about, by feature.
+
+    Raises:
+        ConditionError: for unknown columns, and values that the model gives no mass.
+        UnsupportedError: for integers beyond 2^53, which are two features.
+    """
+    unknown = tuple(name for name in given.columns if name not in schema.columns)
+    if unknown:
+        raise ConditionError(f"there is no column {unknown} to condition on", columns=unknown)
+    if given.rows is not None and len(given.rows) != n:
+        raise ConditionError(f"there are {len(given.rows)} request rows and n is {n}", columns=given.columns)
+    places = slices(schema)
+    made: dict[int, Condition] = {}
+    for name in given.columns:
+        column, where = schema.columns[name], places[name]
+        if where.stop - where.start > 1:
+            raise UnsupportedError(f"column '{name}' has integers beyond 2^53; trees do not condition on those")
+        requests = None if given.rows is None or name not in given.rows.columns else given.rows[name]
+        condition = _condition(given.allowed, requests, n, name=name, column=column, grid=grids[where.start])
+        if (~condition.is_fixed).any() and not condition.share @ grids[where.start].mass > 0:
+            raise ConditionError(f"the model gives the condition on column '{name}' no mass", columns=(name,))
+        if (condition.is_fixed & ~(condition.fixed_share > 0)).any():
+            raise ConditionError(f"the model gives a fixed value of column '{name}' no mass", columns=(name,))
+        made[where.start] = condition
+    return made
+
+
+def _condition(
+    allowed: Mapping[str, Allowed],
+    requests: pd.Series | None,  # type: ignore[type-arg]
+    n: int,
+    *,
+    name: str,
+    column: AnyColumn,
+    grid: Grid,
+) -> Condition:
+    low, high, members, share = -np.inf, np.inf, None, np.ones(grid.size)
+    wanted = allowed.get(name)
+    if isinstance(wanted, Interval):
+        low, high = _ends(wanted, name, column)
+        share = grid.share_within(low, high)
+    elif wanted is not None:
+        listed = pd.Series([value for value in wanted if value is not None], dtype=object)
+        members = np.sort(encoder(column, name).encode(listed)[:, 0])
+        codes, part = grid.share_of(members)
+        share = np.bincount(codes, weights=part, minlength=grid.size) if len(codes) else np.zeros(grid.size)
+        if grid.has_null:
+            share[-1] = float(None in wanted)
+    fixed, is_fixed = np.full(n, np.nan), np.zeros(n, dtype=bool)
+    if requests is not None:
+        is_fixed = requests.notna().to_numpy()
+        fixed = encoder(column, name).encode(requests)[:, 0]
+    codes, part = grid.share_of(fixed)
+    return Condition(share, low, high, members, fixed, is_fixed, codes, part)
+
+
+def _ends(allowed: Interval, name: str, column: AnyColumn) -> tuple[float, float]:
+    """Return the ends of an interval in encoded units, moved inwards to the column's resolution."""
+    if not isinstance(column, Numeric | Datetime):
+        raise UnsupportedError(f"column '{name}' takes no interval; give a set of values")
+    is_exact = isinstance(column, Numeric) and column.places is None
+    ends: list[float] = []
+    for end, open_end in ((allowed.low, -np.inf), (allowed.high, np.inf)):
+        if end is None:
+            ends.append(open_end)
+        elif isinstance(column, Numeric):
+            scale = 1.0 if is_exact else 10.0 ** (column.places or 0)
+            ends.append(float(end) * scale - (0.0 if is_exact else float(np.rint(float(column.low or 0) * scale))))
+        else:
+            stamp = pd.Timestamp(str(end))
+            if column.zone is not None and stamp.tzinfo is None:
+                stamp = stamp.tz_localize(column.zone)
+            ends.append(float(encoder(column, name).encode(pd.Series([stamp]))[0, 0]))
+    tiny = 1e-9  # decimals scaled to integers miss them by rounding
+    return (ends[0], ends[1]) if is_exact else (float(np.ceil(ends[0] - tiny)), float(np.floor(ends[1] + tiny)))

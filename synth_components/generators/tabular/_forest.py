@@ -1,0 +1,469 @@
+"""Honest trees for one column given the columns before it: structure from some rows, leaf counts from others.
+
+Source: Reiter 2005, "Using CART to generate partially synthetic public use microdata"; Nowok, Raab & Dibben 2016,
+    "synthpop" (doi:10.18637/jss.v074.i11); Athey & Imbens 2016 (arXiv:1504.01132), honest trees; Cevid et al. 2022
+    (arXiv:2005.14458), distributional random forests: splits that separate whole distributions.
+Differs: numeric targets are split by the squared error of a few cosines of their rank, not of a random Fourier
+    feature map; a split stays only if rows that did not choose it bear it out (a Dirichlet Bayes factor over the node's
+    own quantiles); a leaf that too few rows fill draws from its nearest ancestor with enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from os import cpu_count
+from typing import Any, Self
+
+import numpy as np
+from numpy import random
+from numpy.typing import NDArray
+from scipy.special import gammaln
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from sklearn.tree._tree import NODE_DTYPE, Tree
+
+from synth_components.generators.tabular._grid import Codes
+from synth_components.protocols import Floats
+
+Ints = NDArray[np.int64]
+Context = NDArray[np.float32]
+
+COSINES = 4
+"""Cosines of the rank that a numeric target is split by."""
+MAX_CLASSES = 64
+"""Most categories that are split by Gini impurity; beyond, the commonest, their order and random signs are."""
+EVIDENCE_BINS = 8
+"""Quantile bins of a node, or groups of categories beside twice as many common ones, that a split must tell apart."""
+PRIOR = 0.5
+"""Dirichlet prior count of each bin."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How trees grow.
+
+    Attributes:
+        n_trees: Trees.
+        min_leaf: Fewest structure rows in a leaf.
+        min_evidence: Log Bayes factor that a split needs.
+    """
+
+    n_trees: int
+    min_leaf: int
+    min_evidence: float
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """One tree in preorder: the left child of node i is i + 1.
+
+    Attributes:
+        feature: (m,) column of the context that the node asks about, -1 in a leaf.
+        threshold: (m,) codes up to it go left.
+        right: (m,) right child, 0 in a leaf.
+    """
+
+    feature: NDArray[np.int16]
+    threshold: NDArray[np.uint32]
+    right: NDArray[np.int32]
+
+    @cached_property
+    def parent(self) -> Ints:
+        """(m,) parents; the root is its own."""
+        parent = np.zeros(len(self.feature), dtype=np.int64)
+        inner = np.flatnonzero(self.feature >= 0)
+        parent[inner + 1] = inner
+        parent[self.right[inner]] = inner
+        return parent
+
+    @cached_property
+    def depth(self) -> Ints:
+        """(m,) depths."""
+        depth = np.zeros(len(self.feature), dtype=np.int64)
+        parents = self.parent.tolist()
+        for node in range(1, len(depth)):
+            depth[node] = depth[parents[node]] + 1
+        return depth
+
+    @cached_property
+    def leaf_rank(self) -> Ints:
+        """(m + 1,) number of leaves before each node; the leaves of a node are consecutive."""
+        return np.concatenate([[0], np.cumsum(self.feature < 0)])
+
+    @cached_property
+    def end(self) -> Ints:
+        """(m,) one past the last node of each node's subtree."""
+        end = np.arange(1, len(self.feature) + 1)
+        parents = self.parent.tolist()
+        for node in range(len(end) - 1, 0, -1):
+            end[parents[node]] = max(end[parents[node]], end[node])
+        return end
+
+    @cached_property
+    def _compiled(self) -> Any:  # noqa: ANN401 - sklearn has no types
+        left = np.where(self.feature >= 0, np.arange(1, len(self.feature) + 1), -1)
+        right = np.where(self.feature >= 0, self.right, -1)
+        return compiled(self.feature, self.threshold.astype(np.float64), left, right)
+
+    def apply(self, context: Context) -> Ints:
+        """Return the leaf node (n,) of each row of codes (n, d)."""
+        if len(self.feature) == 1:
+            return np.zeros(len(context), dtype=np.int64)
+        leaves: Ints = self._compiled.apply(context)
+        return leaves
+
+
+def compiled(
+    feature: NDArray[Any], threshold: Floats, left: NDArray[Any], right: NDArray[Any], value: Floats | None = None
+) -> Any:  # noqa: ANN401 - sklearn has no types
+    """Return scikit-learn's compiled tree of the given nodes, for its fast ``apply`` and ``predict``."""
+    nodes = np.zeros(len(feature), dtype=NODE_DTYPE)
+    nodes["left_child"], nodes["right_child"] = left, right
+    nodes["feature"], nodes["threshold"] = np.where(left < 0, -2, feature), threshold
+    nodes["n_node_samples"] = nodes["weighted_n_node_samples"] = 1
+    values = np.zeros(len(feature)) if value is None else value.astype(np.float64)
+    width = int(np.max(feature, initial=0)) + 1
+    tree = Tree(width, np.array([1], dtype=np.intp), 1)
+    tree.__setstate__({"max_depth": 1, "node_count": len(nodes), "nodes": nodes, "values": values.reshape(-1, 1, 1)})
+    return tree
+
+
+ROOT = Structure(np.array([-1], np.int16), np.zeros(1, np.uint32), np.zeros(1, np.int32))
+"""The tree that asks nothing."""
+
+
+def halves(rows: Ints, *, seed: int, n_trees: int) -> NDArray[np.bool_]:
+    """Return which rows fill each tree's leaves (n_trees, n); the others choose its structure.
+
+    A hash of the row number, so that a stream of rows needs no memory of who is where.
+    Source: Steele, Lea & Flood 2014, the finaliser of SplitMix64.
+    """
+    with np.errstate(over="ignore"):
+        mixed = rows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+        mixed ^= mixed >> np.uint64(31)
+    return (mixed >> np.arange(n_trees, dtype=np.uint64)[:, None]) & np.uint64(1) == 1
+
+
+def grow(
+    context: Context, codes: Codes, *, is_nominal: bool, fills: NDArray[np.bool_], growth: Growth, seeds: Ints
+) -> list[Structure]:
+    """Return one tree per row of ``fills`` (t, n), each pruned on the rows that will fill it."""
+    size = int(codes.max(initial=0)) + 1
+    use_classes = is_nominal and size <= MAX_CLASSES
+    target: NDArray[Any] = codes if use_classes else _targets(codes, is_nominal=is_nominal, seed=int(seeds[0]))
+
+    def one(number: int) -> Structure:
+        chosen = np.flatnonzero(~fills[number])
+        if context.shape[1] == 0 or len(chosen) < 2 * growth.min_leaf:
+            return ROOT
+        learner = DecisionTreeClassifier if use_classes else DecisionTreeRegressor
+        fitted = learner(min_samples_leaf=growth.min_leaf, random_state=int(seeds[number]))
+        tree = fitted.fit(context[chosen], target[chosen]).tree_
+        is_leaf = tree.children_left < 0
+        grown = Structure(
+            np.where(is_leaf, -1, tree.feature).astype(np.int16),
+            np.where(is_leaf, 0, np.floor(tree.threshold)).astype(np.uint32),
+            np.where(is_leaf, 0, tree.children_right).astype(np.int32),
+        )
+        judges = np.flatnonzero(fills[number])
+        return _pruned(grown, context[judges], codes[judges], is_nominal=is_nominal, least=growth.min_evidence)
+
+    with ThreadPoolExecutor(max(1, min(len(fills), cpu_count() or 1))) as pool:
+        return list(pool.map(one, range(len(fills))))
+
+
+def _targets(codes: Codes, *, is_nominal: bool, seed: int) -> Floats:
+    """Return what a regression tree splits by (n, k): cosines of the rank, or commonest categories and random signs."""
+    counts = np.bincount(codes)
+    rank = (np.cumsum(counts) - counts / 2) / max(len(codes), 1)
+    order = np.arange(1, COSINES + 1)
+    table = np.cos(np.pi * order * rank[:, None]) / np.sqrt(order)
+    if is_nominal:
+        common = _commonest(counts)
+        hot = np.zeros((len(counts), len(common)))
+        hot[common, np.arange(len(common))] = 1.0
+        signs = np.random.default_rng(seed).choice([-0.5, 0.5], size=(len(counts), COSINES))
+        signs[common] = 0.0
+        table = np.hstack([hot, signs, table])
+    return np.asarray(table[codes])
+
+
+def _commonest(counts: Ints) -> Ints:
+    return np.argsort(-counts, kind="stable")[: 2 * EVIDENCE_BINS]
+
+
+def _pruned(grown: Structure, context: Context, codes: Codes, *, is_nominal: bool, least: float) -> Structure:
+    """Return the tree without the subtrees whose evidence, summed over their splits, is not positive."""
+    gain = np.where(grown.feature >= 0, -least, 0.0)
+    _add_evidence(gain, grown, context, codes, is_nominal=is_nominal)
+    best = [0.0] * len(gain)
+    gains, rights, features = gain.tolist(), grown.right.tolist(), grown.feature.tolist()
+    for node in range(len(best) - 1, -1, -1):
+        if features[node] >= 0:
+            best[node] = max(0.0, gains[node] + best[node + 1] + best[rights[node]])
+    is_split = np.array(best) > 0
+    kept = np.zeros(len(gain), dtype=bool)
+    kept[0] = True
+    parents = grown.parent.tolist()
+    for node in range(1, len(best)):
+        kept[node] = kept[parents[node]] and is_split[parents[node]]
+    number = np.cumsum(kept) - 1
+    is_inner = (is_split & (grown.feature >= 0))[kept]
+    return Structure(
+        np.where(is_inner, grown.feature[kept], -1).astype(np.int16),
+        np.where(is_inner, grown.threshold[kept], 0).astype(np.uint32),
+        np.where(is_inner, number[grown.right[kept]], 0).astype(np.int32),
+    )
+
+
+def _add_evidence(gain: Floats, grown: Structure, context: Context, codes: Codes, *, is_nominal: bool) -> None:
+    """Add to each inner node the log Bayes factor of its split: two multinomials over one, Dirichlet priors."""
+    if len(codes) == 0:
+        return
+    leaves = grown.apply(context)
+    order = np.lexsort((codes, leaves))
+    leaves, codes = leaves[order], codes[order]
+    bins, common = EVIDENCE_BINS, np.zeros(0, dtype=np.int64)
+    if is_nominal:
+        counts = np.bincount(codes)
+        commonest = _commonest(counts)
+        counts[commonest] = 0  # the rest, in the order of the categories, is cut into groups of equal mass
+        rest = (np.cumsum(counts) - counts / 2) / max(int(counts.sum()), 1) * EVIDENCE_BINS
+        common = np.minimum(rest.astype(np.int64), EVIDENCE_BINS - 1)
+        common[commonest] = EVIDENCE_BINS + np.arange(len(commonest))
+        # Groups that hold nothing would still cost evidence.
+        common = np.unique(common, return_inverse=True)[1]
+        bins = int(common.max()) + 1
+    ancestors = [leaves]
+    while ancestors[-1].any():
+        ancestors.append(grown.parent[ancestors[-1]])
+    above = np.stack(ancestors)  # (depth, n)
+    depth = grown.depth[leaves]
+    for level in range(int(depth.max())):
+        rows = np.flatnonzero(depth > level)
+        node, child = above[depth[rows] - level, rows], above[depth[rows] - level - 1, rows]
+        nodes, position = np.unique(node, return_inverse=True)
+        held = codes[rows]
+        cell = common[held] if is_nominal else _quantile_bin(position, held, bins)
+        side = child == grown.right[node]
+        split = np.bincount((position * 2 + side) * bins + cell, minlength=len(nodes) * 2 * bins)
+        split = split.reshape(len(nodes), 2, bins).astype(np.float64)
+        gain[nodes] += _log_marginal(split).sum(axis=1) - _log_marginal(split.sum(axis=1))
+
+
+def _quantile_bin(group: Ints, codes: Codes, bins: int) -> Ints:
+    """Return the quantile bin (n,) of each code within its group; equal codes share one."""
+    order = np.lexsort((codes, group))
+    held, ordered = codes[order], group[order]
+    starts = np.flatnonzero(np.concatenate([[True], (held[1:] != held[:-1]) | (ordered[1:] != ordered[:-1])]))
+    run = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(held))))
+    size = np.bincount(group)
+    first = np.concatenate([[0], np.cumsum(size)[:-1]])
+    middle = (starts + np.append(starts[1:], len(held))) / 2 - first[ordered[starts]]
+    cell = np.minimum(middle / size[ordered[starts]] * bins, bins - 1).astype(np.int64)
+    made = np.empty(len(codes), dtype=np.int64)
+    made[order] = cell[run]
+    return made
+
+
+def _log_marginal(counts: Floats) -> Floats:
+    """Return the Dirichlet-multinomial log likelihood over the last axis."""
+    bins = counts.shape[-1]
+    total = gammaln(bins * PRIOR) - gammaln(counts.sum(axis=-1) + bins * PRIOR)
+    made: Floats = total + (gammaln(counts + PRIOR) - gammaln(PRIOR)).sum(axis=-1)
+    return made
+
+
+class Counts:
+    """Counts of codes by leaf, filled batch by batch: what streams in is never kept."""
+
+    def __init__(self, structures: list[Structure], size: int) -> None:
+        # Trees that ask nothing are one and the same.
+        self.structures = structures if any(len(s.feature) > 1 for s in structures) else structures[:1]
+        self.size = size
+        self.tables = [np.zeros((int(s.leaf_rank[-1]), size), dtype=np.int64) for s in self.structures]
+
+    def add(self, context: Context, codes: Codes, fills: NDArray[np.bool_]) -> None:
+        """Count the rows that fill each tree; every row fills a tree that asks nothing."""
+        for structure, table, fill in zip(self.structures, self.tables, fills, strict=False):
+            rows = slice(None) if len(structure.feature) == 1 else np.flatnonzero(fill)
+            leaf = structure.leaf_rank[structure.apply(context[rows])]
+            table += np.bincount(leaf * self.size + codes[rows], minlength=table.size).reshape(table.shape)
+
+    def forest(self, *, min_support: int, otherwise: Floats) -> Forest:
+        """Return the forest; a tree without a single row draws from ``otherwise`` (size,) counts."""
+        features, thresholds, rights, tree_starts = [], [], [], [0]
+        slots: list[NDArray[np.int64]] = []
+        for structure, table in zip(self.structures, self.tables, strict=True):
+            right, histograms = _slots(structure, table, min_support, len(slots))
+            if not histograms[0].any() and len(histograms) == 1:
+                histograms = [otherwise.astype(np.int64)]
+            slots += histograms
+            features.append(structure.feature)
+            thresholds.append(structure.threshold)
+            rights.append(right)
+            tree_starts.append(tree_starts[-1] + len(right))
+        codes = [np.flatnonzero(histogram) for histogram in slots]
+        counts = [histogram[code] for histogram, code in zip(slots, codes, strict=True)]
+        return Forest(
+            np.concatenate(features),
+            np.concatenate(thresholds),
+            np.concatenate(rights),
+            np.array(tree_starts),
+            np.concatenate([[0], np.cumsum([len(code) for code in codes])]),
+            np.concatenate(codes).astype(np.int32),
+            np.concatenate(counts),
+            self.size,
+        )
+
+
+def _slots(structure: Structure, table: Ints, min_support: int, first: int) -> tuple[NDArray[np.int32], list[Ints]]:
+    """Return ``right`` with the slot of each leaf in place of a child, and the slots' histograms (size,)."""
+    right = structure.right.copy()
+    made: list[Ints] = []
+    slot_of: dict[int, int] = {}
+    sums = np.concatenate([[0], np.cumsum(table.sum(axis=1))])
+    for leaf in np.flatnonzero(structure.feature < 0).tolist():
+        node = leaf
+        while True:
+            low, high = structure.leaf_rank[node], structure.leaf_rank[structure.end[node]]
+            if node == 0 or sums[high] - sums[low] >= min_support:
+                break
+            node = int(structure.parent[node])
+        if node not in slot_of:
+            slot_of[node] = first + len(made)
+            made.append(table[low:high].sum(axis=0))
+        right[leaf] = slot_of[node]
+    return right, made
+
+
+@dataclass(frozen=True, eq=False)
+class Forest:
+    """The distribution of one column given those before it: a mixture of trees with a histogram in each leaf.
+
+    Attributes:
+        feature: (m,) nodes of all trees, each in preorder; -1 in a leaf.
+        threshold: (m,) codes up to it go left.
+        right: (m,) right child within the tree; in a leaf, its slot.
+        tree_starts: (t + 1,) where each tree's nodes begin.
+        slot_starts: (s + 1,) where each slot's entries begin.
+        slot_codes: (e,) codes, ascending within a slot.
+        slot_counts: (e,) their counts.
+        size: Number of codes.
+    """
+
+    feature: NDArray[np.int16]
+    threshold: NDArray[np.uint32]
+    right: NDArray[np.int32]
+    tree_starts: Ints
+    slot_starts: Ints
+    slot_codes: Codes
+    slot_counts: Ints
+    size: int
+
+    @cached_property
+    def _trees(self) -> list[tuple[Structure, NDArray[np.int32]]]:
+        made = []
+        for start, stop in zip(self.tree_starts[:-1], self.tree_starts[1:], strict=True):
+            feature, right = self.feature[start:stop], self.right[start:stop]
+            structure = Structure(
+                feature, self.threshold[start:stop], np.where(feature >= 0, right, 0).astype(np.int32)
+            )
+            made.append((structure, right))
+        return made
+
+    @cached_property
+    def _cumulative(self) -> Ints:
+        return np.concatenate([[0], np.cumsum(self.slot_counts)])
+
+    @cached_property
+    def _keys(self) -> Ints:
+        slots = np.repeat(np.arange(len(self.slot_starts) - 1), np.diff(self.slot_starts))
+        return slots * self.size + self.slot_codes
+
+    @cached_property
+    def _totals(self) -> Ints:
+        return np.diff(self._cumulative[self.slot_starts])
+
+    def draw(self, context: Context, *, rng: random.Generator) -> Codes:
+        """Return one code per row of the context (n, d)."""
+        n = len(context)
+        uniforms = rng.random(n)
+        if len(self._trees) == 1:
+            structure, right = self._trees[0]
+            slots = right[structure.apply(context)]
+        else:
+            pick = rng.integers(len(self._trees), size=n)
+            slots = np.empty(n, dtype=np.int32)
+            for number, (structure, right) in enumerate(self._trees):
+                rows = np.flatnonzero(pick == number)
+                slots[rows] = right[structure.apply(context[rows])]
+        place = self._cumulative[self.slot_starts[slots]] + (uniforms * self._totals[slots]).astype(np.int64)
+        return self.slot_codes[np.searchsorted(self._cumulative, place, side="right") - 1]
+
+    def slots(self, context: Context) -> Ints:
+        """Return the slot (n, t) of each row in each tree."""
+        return np.stack([right[structure.apply(context)] for structure, right in self._trees], axis=1).astype(np.int64)
+
+    def mass_of(self, slots: Ints, codes: Codes) -> Floats:
+        """Return the probability (n,) that the mixture gives one code per row."""
+        key = slots * self.size + codes[:, None]
+        place = np.minimum(np.searchsorted(self._keys, key), len(self._keys) - 1)
+        hit = self._keys[place] == key
+        return np.asarray((np.where(hit, self.slot_counts[place], 0) / self._totals[slots]).mean(axis=1))
+
+    def draw_within(self, slots: Ints, share: Floats, *, rng: random.Generator) -> tuple[Codes, Floats]:
+        """Return codes (n,) drawn in proportion to ``share`` (size,) of their probability, and the mass (n,) of that.
+
+        Rows without mass get code 0.
+        """
+        weights = np.concatenate([[0.0], np.cumsum(self.slot_counts * share[self.slot_codes])])
+        below, above = weights[self.slot_starts[slots]], weights[self.slot_starts[slots + 1]]  # (n, t)
+        mass = (above - below) / self._totals[slots]
+        cumulative = np.cumsum(mass, axis=1)
+        pick = (rng.random(len(slots)) * cumulative[:, -1])[:, None] >= cumulative
+        tree = np.minimum(pick.sum(axis=1), slots.shape[1] - 1)
+        rows = np.arange(len(slots))
+        low, high = below[rows, tree], above[rows, tree]
+        place = np.searchsorted(weights, low + rng.random(len(slots)) * (high - low), side="right") - 1
+        chosen = self.slot_codes[np.clip(place, 0, len(self.slot_codes) - 1)]
+        return np.where(cumulative[:, -1] > 0, chosen, 0).astype(np.int32), mass.mean(axis=1)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays, in the smallest types that hold them, from which ``from_arrays`` makes an equal forest."""
+        arrays: dict[str, NDArray[Any]] = {
+            "feature": self.feature,
+            "threshold": self.threshold,
+            "right": self.right,
+            "tree_starts": self.tree_starts,
+            "slot_sizes": np.diff(self.slot_starts),
+            "slot_codes": self.slot_codes,
+            "slot_counts": self.slot_counts,
+            "size": np.array([self.size]),
+        }
+        return {name: _small(array) for name, array in arrays.items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Return the forest that ``to_arrays`` wrote."""
+        return cls(
+            arrays["feature"].astype(np.int16),
+            arrays["threshold"].astype(np.uint32),
+            arrays["right"].astype(np.int32),
+            arrays["tree_starts"].astype(np.int64),
+            np.concatenate([[0], np.cumsum(arrays["slot_sizes"].astype(np.int64))]),
+            arrays["slot_codes"].astype(np.int32),
+            arrays["slot_counts"].astype(np.int64),
+            int(arrays["size"][0]),
+        )
+
+
+def _small(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the integers in the smallest type that holds them."""
+    low, high = int(array.min(initial=0)), int(array.max(initial=0))
+    kind = np.result_type(np.min_scalar_type(low), np.min_scalar_type(high)) if low < 0 else np.min_scalar_type(high)
+    return np.ascontiguousarray(array.astype(kind))

@@ -1,0 +1,107 @@
+"""The codes of one encoded feature: the pieces of its marginal in ascending order, then null."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy import random
+from numpy.typing import NDArray
+
+from synth_components.marginal import Marginal
+from synth_components.protocols import Floats
+
+Codes = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The cells that a feature's values fall into.
+
+    Attributes:
+        marginal: The pieces, and the share of nulls.
+        is_nominal: Whether the pieces are categories: a value between two of them is unknown, not near one.
+        is_exact: Whether values have no resolution, so that a piece is a continuum.
+    """
+
+    marginal: Marginal
+    is_nominal: bool
+    is_exact: bool
+
+    @property
+    def has_null(self) -> bool:
+        """Whether null is a code, the last one."""
+        return self.marginal.null > 0.0
+
+    @property
+    def size(self) -> int:
+        """Number of codes."""
+        return len(self.marginal.mass) + self.has_null
+
+    @cached_property
+    def mass(self) -> Floats:
+        """Probability of each code (size,)."""
+        mass = np.append(self.marginal.mass, self.marginal.null) if self.has_null else self.marginal.mass
+        return mass / mass.sum()
+
+    def codes(self, values: Floats, *, rng: random.Generator) -> Codes:
+        """Return the codes (n,) of encoded values; categories that are not kept are redistributed by mass."""
+        codes = self.marginal.piece_of(values)
+        lost = codes < 0
+        if self.has_null:
+            codes = np.where(lost, self.size - 1, codes)
+            lost = np.zeros_like(lost)
+        if self.is_nominal and len(self.marginal.mass):
+            held = np.minimum(codes, len(self.marginal.mass) - 1)
+            lost |= (self.marginal.low[held] != values) & ~np.isnan(values)
+        if lost.any():
+            known = self.marginal.mass if len(self.marginal.mass) else self.mass
+            cumulative = np.cumsum(known)
+            drawn = np.searchsorted(cumulative, rng.random(int(lost.sum())) * cumulative[-1], side="right")
+            codes = codes.copy()
+            codes[lost] = np.minimum(drawn, len(known) - 1)
+        return codes.astype(np.int32)
+
+    def values(self, codes: Codes, *, rng: random.Generator, low: float = -np.inf, high: float = np.inf) -> Floats:
+        """Return encoded values (n,), uniform within each code's piece and ``[low, high]``; NaN for null."""
+        uniforms = rng.random(len(codes))
+        pieces = len(self.marginal.mass)
+        if pieces == 0:
+            return np.full(len(codes), np.nan)
+        held = np.minimum(codes, pieces - 1)
+        lows, highs = self.marginal.low[held], self.marginal.high[held]
+        if np.isfinite(low) or np.isfinite(high):
+            lows, highs = np.maximum(lows, low), np.minimum(highs, high)
+        values = lows + uniforms * (highs - lows)
+        if not self.is_exact:
+            values = np.rint(values)
+        return np.where(codes >= pieces, np.nan, np.clip(values, low, high))
+
+    def share_within(self, low: float, high: float) -> Floats:
+        """Return the share (size,) of each code's piece that lies in ``[low, high]``; null has none."""
+        unit = 1e-12 if self.is_exact else 1.0
+        overlap = np.minimum(self.marginal.high, high) - np.maximum(self.marginal.low, low)
+        half = 0.0 if self.is_exact else 0.5
+        share = np.where(
+            overlap >= -half, (np.maximum(overlap, 0.0) + unit) / (self.marginal.high - self.marginal.low + unit), 0.0
+        )
+        return np.append(share, 0.0) if self.has_null else share
+
+    def share_of(self, values: Floats) -> tuple[Codes, Floats]:
+        """Return the code (n,) of each encoded value, and the share of its piece that the value is.
+
+        The share is 0 for a category that is not kept, and for null where none is drawn.
+        """
+        unit = 1e-12 if self.is_exact else 1.0
+        pieces = len(self.marginal.mass)
+        if pieces == 0:
+            return np.zeros(len(values), dtype=np.int32), np.where(np.isnan(values), 1.0, 0.0)
+        codes = self.marginal.piece_of(values)
+        held = np.clip(codes, 0, pieces - 1)
+        width = self.marginal.high[held] - self.marginal.low[held]
+        share = unit / (width + unit)
+        if self.is_nominal:
+            share = np.where(self.marginal.low[held] == values, 1.0, 0.0)
+        codes = np.where(codes < 0, pieces if self.has_null else 0, codes)
+        return codes.astype(np.int32), np.where(np.isnan(values), float(self.has_null), share)

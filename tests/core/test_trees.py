@@ -1,0 +1,236 @@
+"""The flagship: honest trees, their evidence, conditions, and the density ratio."""
+
+from dataclasses import replace
+from math import sqrt
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from synth_components.errors import ConditionError, StoppedError
+from synth_components.generators.tabular._forest import Counts, Forest, Growth, grow, halves
+from synth_components.generators.tabular._ratio import DensityRatio
+from synth_components.generators.tabular.trees import Trees
+from synth_components.model import fit
+from synth_components.privacy.ledger import Ledger
+from synth_components.protocols import Dataset, Given, Interval, Run
+from synth_components.schema import Boolean, Categorical, Numeric, Schema
+
+
+def dataset(table, **columns):
+    return Dataset({"data": table}, Schema({"data": columns}, root="data"))
+
+
+def fitted(data, *, seed=0, **options):
+    return Trees(**options).fit(data, rng=np.random.default_rng(seed), ledger=Ledger(), run=Run())
+
+
+def drawn(sampler, n, *, seed=1, given=None):
+    return sampler.sample(n, rng=np.random.default_rng(seed), given=given).table
+
+
+def weather(n, *, seed=0):
+    """Rain half of the time; an umbrella with probability .9 in rain and .2 else."""
+    rng = np.random.default_rng(seed)
+    rain = rng.random(n) < 0.5
+    table = pd.DataFrame({"rain": rain, "umbrella": rng.random(n) < np.where(rain, 0.9, 0.2)})
+    return dataset(table, rain=Boolean(), umbrella=Boolean())
+
+
+def test_halves_are_fair_and_do_not_depend_on_the_batch():
+    whole = halves(np.arange(10_000), seed=3, n_trees=4)
+    assert_array_equal(whole[:, 5_000:], halves(np.arange(5_000, 10_000), seed=3, n_trees=4))
+    assert_allclose(whole.mean(axis=1), 0.5, atol=4 * 0.5 / sqrt(10_000))
+
+
+def test_a_split_that_other_rows_do_not_bear_out_is_undone():
+    rng = np.random.default_rng(0)
+    noise = rng.integers(100, size=(4_000, 3)).astype(np.float32)
+    codes = rng.integers(20, size=4_000).astype(np.int32)
+    growth = Growth(n_trees=2, min_leaf=10, min_evidence=0.0)
+    fills = halves(np.arange(4_000), seed=1, n_trees=2)
+    trees = grow(noise, codes, is_nominal=False, fills=fills, growth=growth, seeds=np.array([1, 2]))
+    assert max(len(tree.feature) for tree in trees) < 20  # unpruned: about 300
+
+
+def test_a_split_in_spread_alone_is_found():
+    rng = np.random.default_rng(0)
+    wide = rng.integers(2, size=4_000)
+    codes = np.where(wide == 1, rng.integers(100, size=4_000), rng.integers(45, 55, size=4_000)).astype(np.int32)
+    growth = Growth(n_trees=1, min_leaf=100, min_evidence=0.0)
+    fills = halves(np.arange(4_000), seed=1, n_trees=1)
+    context = wide[:, None].astype(np.float32)
+    trees = grow(context, codes, is_nominal=False, fills=fills, growth=growth, seeds=np.array([1]))
+    assert_array_equal(trees[0].feature, [0, -1, -1])
+
+
+def test_a_leaf_with_too_few_rows_draws_from_its_parent():
+    context = np.array([[0.0]] * 50 + [[1.0]] * 50, dtype=np.float32)
+    codes = np.array([0] * 50 + [1] * 50, dtype=np.int32)
+    grows = np.zeros((1, 100), dtype=bool)
+    grows[0, :47] = True  # 47 rows fill the left leaf, none the right
+    tree = grow(context, codes, is_nominal=True, fills=grows, growth=Growth(1, 1, -100.0), seeds=np.array([1]))
+    counts = Counts(tree, 2)
+    counts.add(context, codes, grows)
+    forest = counts.forest(min_support=5, otherwise=np.ones(2))
+    assert_array_equal(forest.draw(context, rng=np.random.default_rng(0)), np.zeros(100))
+
+
+def test_a_forest_draws_what_its_leaves_hold():
+    forest = Forest(
+        np.array([0, -1, -1], np.int16),
+        np.array([0, 0, 0], np.uint32),
+        np.array([2, 0, 1], np.int32),
+        np.array([0, 3]),
+        np.array([0, 2, 3]),
+        np.array([0, 2, 1], np.int32),
+        np.array([3, 1, 5]),
+        3,
+    )
+    context = np.repeat([[0.0], [1.0]], 4_000, axis=0).astype(np.float32)
+    codes = forest.draw(context, rng=np.random.default_rng(0))
+    assert_array_equal(codes[4_000:], np.ones(4_000))
+    assert_allclose(np.mean(codes[:4_000] == 2), 0.25, atol=4 * sqrt(0.25 * 0.75 / 4_000))
+    slots = forest.slots(context[[0, -1]])
+    assert_allclose(forest.mass_of(slots, np.array([2, 2])), [0.25, 0.0])
+    assert_allclose(forest.draw_within(slots, np.array([0.0, 0.5, 1.0]), rng=np.random.default_rng(0))[1], [0.25, 0.5])
+
+
+def test_the_conditional_that_was_drawn_from_is_learned():
+    table = drawn(fitted(weather(8_000), correction_trees=0), 8_000)
+    assert_allclose(table[table["rain"]]["umbrella"].mean(), 0.9, atol=0.03)
+    assert_allclose(table[~table["rain"]]["umbrella"].mean(), 0.2, atol=0.03)
+
+
+@pytest.mark.parametrize("given", ["rain", "umbrella"])
+def test_conditions_obey_the_rule_of_bayes_whichever_column_comes_first(given):
+    other = {"rain": "umbrella", "umbrella": "rain"}[given]
+    # P(umbrella | rain) = .9; P(rain | umbrella) = .45 / (.45 + .1) = 9 / 11.
+    expected = {"rain": 0.9, "umbrella": 9 / 11}[given]
+    request = Given(rows=pd.DataFrame({given: [True] * 4_000}))
+    table = drawn(fitted(weather(8_000), correction_trees=0), 4_000, given=request)
+    assert table[given].all()
+    assert_allclose(table[other].mean(), expected, atol=0.04)
+
+
+def test_request_rows_leave_nulls_free_and_keep_values_to_the_last_bit():
+    rng = np.random.default_rng(0)
+    data = dataset(pd.DataFrame({"x": rng.normal(size=2_000), "y": rng.normal(size=2_000)}), x=Numeric(), y=Numeric())
+    rows = pd.DataFrame({"x": [0.123456789, np.nan], "y": [np.nan, -0.5]})
+    table = drawn(fitted(data, correction_trees=10), 2, given=Given(rows=rows))
+    assert table["x"][0] == 0.123456789
+    assert table["y"][1] == -0.5
+    assert table.notna().all(axis=None)
+
+
+def test_intervals_and_sets_hold_in_every_row():
+    rng = np.random.default_rng(0)
+    size = rng.integers(1000, size=4_000)
+    shop = np.where(size > 500, "big", "small")
+    columns = {"size": Numeric(dtype="int64", places=0), "shop": Categorical(categories=("big", "small"))}
+    sampler = fitted(dataset(pd.DataFrame({"size": size, "shop": shop}), **columns), correction_trees=10)
+    table = drawn(sampler, 300, given=Given(allowed={"size": Interval(100, 103), "shop": frozenset({"small"})}))
+    assert table["size"].between(100, 103).all()
+    assert set(table["shop"]) == {"small"}
+    assert set(drawn(sampler, 300, given=Given(allowed={"size": frozenset({7, 900})}))["size"]) == {7, 900}
+
+
+def test_a_condition_without_mass_raises():
+    sampler = fitted(weather(500), correction_trees=0)
+    with pytest.raises(ConditionError, match="rain"):
+        drawn(sampler, 5, given=Given(allowed={"rain": frozenset({None})}))
+    with pytest.raises(ConditionError, match="storm"):
+        drawn(sampler, 5, given=Given(rows=pd.DataFrame({"storm": [True] * 5})))
+
+
+def test_nulls_are_learned_with_the_other_columns():
+    rng = np.random.default_rng(0)
+    works = rng.random(4_000) < 0.5
+    wage = np.where(works, rng.integers(1000, 2000, size=4_000), np.nan)
+    columns = {"works": Boolean(), "wage": Numeric(nullable=True, places=0)}
+    table = drawn(fitted(dataset(pd.DataFrame({"works": works, "wage": wage}), **columns)), 2_000)
+    assert np.mean(table["wage"].notna() == table["works"]) > 0.98
+    assert (table["wage"].dropna() % 1 == 0).all()
+
+
+def test_ten_thousand_categories_are_learned_without_one_hot():
+    rng = np.random.default_rng(0)
+    names = np.array([f"shop {i:05}" for i in range(10_000)])
+    code = rng.permutation(np.repeat(np.arange(10_000), 3))
+    table = pd.DataFrame({"region": np.where(code < 5_000, "north", "south"), "shop": names[code]})
+    columns = {"region": Categorical(categories=("north", "south")), "shop": Categorical(categories=tuple(names))}
+    sampler = fitted(dataset(table, **columns), min_category_count=1, n_trees=2, correction_trees=0)
+    made = drawn(sampler, 1_000)
+    assert np.mean((made["shop"] < "shop 05000") == (made["region"] == "north")) > 0.95
+
+
+def test_rows_beyond_the_grown_ones_fill_the_leaves():
+    data = weather(20_000)
+    sampler = fitted(data, max_grow_rows=1_000, correction_trees=0)
+    assert sampler.forests[0]._cumulative[-1] == 20_000
+    assert sampler.forests[1]._cumulative[-1] > 6 * 19_000
+    table = drawn(sampler, 8_000)
+    assert_allclose(table[table["rain"]]["umbrella"].mean(), 0.9, atol=0.03)
+
+
+def test_a_continuous_value_is_in_no_saved_array():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=3_000)
+    sampler = fitted(dataset(pd.DataFrame({"x": values, "y": values**2}), x=Numeric(), y=Numeric()))
+    held = np.concatenate([np.r_[grid.marginal.low, grid.marginal.high] for grid in sampler.grids])
+    assert not np.isin(held, np.r_[values, values**2]).any()
+
+
+def test_equal_seeds_save_equal_bytes_and_load_to_equal_rows(tmp_path):
+    data = weather(2_000)
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        fitted(data, seed=5).save(tmp_path / name)
+    for file in ("schema.json", "trees.json", "trees.safetensors"):
+        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+    sampler = fitted(data, seed=5)
+    assert drawn(type(sampler).load(tmp_path / "first"), 100).equals(drawn(sampler, 100))
+
+
+def test_the_density_ratio_is_the_classifiers_log_odds():
+    rng = np.random.default_rng(0)
+    real, made = (rng.integers(50, size=(n, 3)).astype(np.float32) for n in (800, 1_600))
+    real[:, 1] = real[:, 0]
+    ratio = DensityRatio.between(real, made, n_trees=5, min_leaf=20)
+    labels, weights = np.r_[np.ones(800), np.zeros(1_600)], np.r_[np.full(800, 2.0), np.ones(1_600)]
+    learner = HistGradientBoostingClassifier(
+        max_iter=5, min_samples_leaf=20, l2_regularization=1.0, early_stopping=False, random_state=0
+    ).fit(np.r_[real, made], labels, sample_weight=weights)
+    difference = learner.decision_function(made) - ratio.log_ratio(made)
+    assert_allclose(difference, difference[0], atol=1e-5)
+    assert DensityRatio.from_arrays(ratio.to_arrays()).log_ratio(made).tolist() == ratio.log_ratio(made).tolist()
+
+
+def test_the_correction_restores_what_the_trees_miss():
+    rng = np.random.default_rng(0)
+    real = np.zeros((4_000, 2), dtype=np.float32)
+    real[:, 0] = rng.integers(2, size=4_000)
+    real[:, 1] = np.where(rng.random(4_000) < 0.9, real[:, 0], 1 - real[:, 0])
+    made = rng.integers(2, size=(8_000, 2)).astype(np.float32)
+    ratio = DensityRatio.between(real, made, n_trees=100, min_leaf=20)
+    kept = made[np.log(rng.random(8_000)) < ratio.log_ratio(made) - ratio.cap]
+    assert_allclose(np.mean(kept[:, 0] == kept[:, 1]), 0.9, atol=4 * sqrt(0.09 / len(kept)))
+    assert_allclose(len(kept) / 8_000, ratio.acceptance, atol=0.03)
+
+
+def test_a_fit_stops_between_columns():
+    with pytest.raises(StoppedError):
+        Trees().fit(
+            weather(100), rng=np.random.default_rng(0), ledger=Ledger(), run=replace(Run(), should_stop=lambda: True)
+        )
+
+
+def test_the_default_generator_serves_a_plain_table():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"age": rng.integers(18, 80, size=500), "city": rng.choice(["Oslo", "Rome"], size=500)})
+    model = fit(table, generator="tabular.trees", seed=0)
+    made = model.sample(50, seed=1)
+    assert made.dtypes.equals(table.dtypes)
+    assert set(made["city"]) <= {"Oslo", "Rome"}
