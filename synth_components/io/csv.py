@@ -269,7 +269,7 @@ def _dialect(place: Location, *, gzipped: bool) -> tuple[str, tuple[str, ...]]:
 
     with reading(place, gzipped=gzipped) as stream:
         head = bytes(stream.read(_BLOCK_BYTES // 8))
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in head[:1000]:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in head.split(b"\n", 1)[0]:
         raise DataError(f"'{place.text}' is not UTF-8 text; save it as CSV UTF-8")
     try:
         text = head.decode("utf-8-sig")

@@ -180,10 +180,14 @@ def _span(value: Any) -> str:  # noqa: ANN401
 def json_writer(path: Path, *, place: str, gzipped: bool, lines: bool) -> Iterator[Callable[[pd.DataFrame], None]]:
     """Yield a function that appends a frame's rows."""
     written = 0
+    names: list[str] | None = None
     with opened(path, gzipped=gzipped) as sink:
 
         def write(frame: pd.DataFrame) -> None:
-            nonlocal written
+            nonlocal written, names
+            if names is not None and names != list(frame.columns):
+                raise DataError(f"a later part of '{place}' has other columns than the first; give all the same")
+            names = list(frame.columns)
             for record in records(frame, place=place):
                 before = "" if lines else ("[\n" if written == 0 else ",\n")
                 sink.write(f"{before}{record}{chr(10) if lines else ''}".encode())

@@ -169,7 +169,7 @@ def _publish(part: Path, place: Location) -> None:
             part.chmod(0o666 & ~mask)
             part.replace(place.path)
             return
-        with part.open("rb") as source, place.filesystem.open_output_stream(place.path) as sink:
+        with part.open("rb") as source, place.filesystem.open_output_stream(place.path, compression=None) as sink:
             _copy(source, sink)
     except OSError as error:
         raise place.refuse(error) from None

@@ -1,0 +1,572 @@
+"""Tables come back as they were written, files appear whole or not at all, and a bad file is refused by name."""
+
+import datetime
+import gzip
+import json
+import tracemalloc
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+
+from synth_components.errors import DataError, SchemaError
+from synth_components.io.csv import render
+from synth_components.io.dataset import (
+    LazyDataset,
+    format_of,
+    read_dataset,
+    read_table,
+    table_writer,
+    write_dataset,
+    write_table,
+)
+from synth_components.profile import ProfileConfig, profile
+from synth_components.protocols import Dataset
+from synth_components.schema import Categorical, Datetime, Numeric, Schema, Text
+
+ENDINGS = ["csv", "csv.gz", "parquet", "json", "json.gz", "jsonl", "jsonl.gz", "h5"]
+STREAMED = ["csv", "csv.gz", "parquet", "jsonl", "h5"]
+
+
+def needs(ending):
+    if ending == "h5":
+        pytest.importorskip("h5py", reason="the extra hdf5 is not installed")
+
+
+def plain(n=40):
+    return pd.DataFrame(
+        {
+            "whole": np.arange(n) - 3,
+            "share": np.linspace(0, 1, n) / 3,
+            "gap": pd.array([1, None] * (n // 2), dtype="Int64"),
+            "said": ["a,b", 'a "quoted"\nline', "žluť; 漢字", None] * (n // 4),
+            "code": ["00123", "+5", "1_000", "NA"] * (n // 4),
+            "yes": [True, False] * (n // 2),
+            "when": pd.Series(pd.date_range("2020-01-01 10:30", periods=n)).dt.as_unit("us"),
+            "zoned": pd.Series(pd.date_range("2020-01-01", periods=n, tz="UTC")).dt.as_unit("us"),
+            "span": pd.to_timedelta(np.arange(n), unit="s"),
+        }
+    )
+
+
+def read_text(tmp_path, text, encoding="utf-8", **options):
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    return read_table(tmp_path / "t.csv", **options)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_table_of_plain_types_comes_back_from_every_format(ending, tmp_path):
+    needs(ending)
+    table = plain()
+
+    write_table(table, tmp_path / f"t.{ending}")
+
+    assert_frame_equal(read_table(tmp_path / f"t.{ending}"), table)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_same_table_gives_the_same_bytes(ending, tmp_path):
+    needs(ending)
+    write_table(plain(), tmp_path / f"a.{ending}")
+    write_table(plain(), tmp_path / f"b.{ending}")
+
+    assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_streamed_parts_make_the_table(ending, tmp_path):
+    needs(ending)
+    table = plain()
+
+    with table_writer(tmp_path / f"t.{ending}") as write:
+        write(table.iloc[:10])
+        write(table.iloc[10:])
+
+    assert_frame_equal(read_table(tmp_path / f"t.{ending}"), table)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_interrupted_writing_leaves_the_old_file_and_nothing_else(ending, tmp_path):
+    needs(ending)
+    path = tmp_path / f"t.{ending}"
+    write_table(plain(), path)
+    before = path.read_bytes()
+
+    with pytest.raises(KeyboardInterrupt), table_writer(path) as write:  # noqa: PT012
+        write(plain().iloc[:10])
+        raise KeyboardInterrupt
+
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("ending", STREAMED)
+def test_part_with_other_columns_is_refused(ending, tmp_path):
+    needs(ending)
+
+    with pytest.raises(DataError, match="other columns"), table_writer(tmp_path / f"t.{ending}") as write:  # noqa: PT012
+        write(pd.DataFrame({"a": [1]}))
+        write(pd.DataFrame({"b": [1]}))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_streaming_needs_memory_for_one_part_only(ending, tmp_path):
+    part = pd.DataFrame({"x": np.random.default_rng(0).normal(size=1_000)})
+    peaks = []
+
+    for parts in (2, 12):
+        tracemalloc.start()
+        with table_writer(tmp_path / f"{parts}.{ending}") as write:
+            for _ in range(parts):
+                write(part)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+
+    # Ten more parts of 1,000 rows, 20 bytes of text or more each: held back, they would add 200 kB.
+    assert peaks[1] < peaks[0] + 50_000
+
+
+def test_first_part_without_values_takes_the_text_of_later_parts(tmp_path):
+    with table_writer(tmp_path / "t.parquet") as write:
+        write(pd.DataFrame({"x": pd.Series([None, None], dtype=object)}))
+        write(pd.DataFrame({"x": pd.Series(["a", None], dtype=object)}))
+
+    assert read_table(tmp_path / "t.parquet")["x"].dropna().tolist() == ["a"]
+
+
+def test_file_is_as_readable_as_any_new_file(tmp_path):
+    (tmp_path / "ordinary").write_text("")
+    write_table(plain(), tmp_path / "t.csv")
+
+    assert (tmp_path / "t.csv").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+def test_csv_with_bom_has_a_clean_first_name(tmp_path):
+    assert list(read_text(tmp_path, "a,b\n1,2\n", encoding="utf-8-sig").columns) == ["a", "b"]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_csv_delimiter_is_found_in_the_header(delimiter, tmp_path):
+    made = read_text(tmp_path, delimiter.join("abc") + "\n" + delimiter.join("123") + "\n")
+
+    assert made.to_dict("list") == {"a": [1], "b": [2], "c": [3]}
+
+
+def test_decimal_commas_are_numbers_where_the_semicolon_divides(tmp_path):
+    assert read_text(tmp_path, "a;b\n1,5;x\n2;y\n")["a"].tolist() == [1.5, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "dtype"),
+    [
+        (["1", "-20", "0"], "int64"),
+        (["1", "", "3"], "Int64"),
+        (["1", "NA", "3"], "Int64"),
+        (["1.5", "2", "1e-3"], "float64"),
+        (["1.5", "nan", "inf"], "float64"),
+        (["True", "False"], "bool"),
+        (["true", "", "false"], "boolean"),
+        (["2020-01-31", "2020-02-29"], "datetime64[us]"),
+        (["2020-01-31", "None"], "datetime64[us]"),
+        (["2020-01-31 10:00", "2020-01-31T10:00:05"], "datetime64[us]"),
+        (["2020-01-31 10:00:00.123456789"], "datetime64[ns]"),
+        (["2020-01-31T10:00:00Z", "2020-01-31T10:00:00+02:00"], "datetime64[us, UTC]"),
+        (["1 days", "2 days 03:04:05"], "timedelta64[ns]"),
+        (["9223372036854775807"], "int64"),
+    ],
+)
+def test_csv_type_is_recognised_where_every_field_is_written_like_it(fields, dtype, tmp_path):
+    made = read_text(tmp_path, "x,y\n" + "".join(f"{text},1\n" for text in fields))
+
+    assert str(made["x"].dtype) == dtype
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["00123", "1"],
+        ["+5", "6"],
+        ["9223372036854775808"],
+        ["123456789012345678901", "1.5"],
+        ["2020-02-30", "2020-02-28"],
+        ["2020-01-31 10:00", "2020-01-31 10:00Z"],
+        ["True", "false"],
+        ["True", "1"],
+        ["1", "?"],
+        ["NA", "Namibia"],
+        ["None", "Some"],
+        ["null", "NaN"],
+        ["1 ", "2"],
+        ["01/02/2020"],
+        ["-0", "x"],
+    ],
+)
+def test_csv_field_that_a_type_would_change_stays_text(fields, tmp_path):
+    made = read_text(tmp_path, "x,y\n" + "".join(f"{text},1\n" for text in fields))
+
+    assert made["x"].tolist() == fields
+
+
+def test_csv_tells_null_from_empty_text(tmp_path):
+    made = read_text(tmp_path, 'x,y\n,1\n"",2\na,3\n')
+
+    assert made["x"].isna().tolist() == [True, False, False]
+    assert made["x"].tolist()[1:] == ["", "a"]
+
+
+def test_csv_of_one_column_keeps_its_nulls(tmp_path):
+    table = pd.DataFrame({"x": pd.array([1, None, 3], dtype="Int64")})
+
+    write_table(table, tmp_path / "t.csv")
+
+    assert_frame_equal(read_table(tmp_path / "t.csv"), table)
+
+
+def test_csv_header_alone_is_a_table_without_rows(tmp_path):
+    made = read_text(tmp_path, "a,b\n")
+
+    assert (list(made.columns), len(made)) == (["a", "b"], 0)
+
+
+@given(texts=st.lists(st.one_of(st.none(), st.text(st.characters(exclude_categories=("Cs",)), max_size=8)), min_size=1))
+@settings(max_examples=40, deadline=None)
+def test_any_text_comes_back_from_csv(texts, tmp_path_factory):
+    table = pd.DataFrame({"x": pd.Series([*texts, "word"], dtype=object), "y": 1})
+    path = tmp_path_factory.mktemp("csv") / "t.csv"
+
+    write_table(table, path)
+
+    made = read_table(path)["x"]
+    assert [None if pd.isna(value) else value for value in made] == [*texts, "word"]
+
+
+@given(numbers=st.lists(st.floats(allow_nan=False), min_size=1, max_size=20))
+@settings(max_examples=40, deadline=None)
+def test_any_float_comes_back_from_csv_exactly(numbers, tmp_path_factory):
+    path = tmp_path_factory.mktemp("csv") / "t.csv"
+
+    write_table(pd.DataFrame({"x": numbers}), path)
+
+    assert read_table(path)["x"].tolist() == numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "what"),
+    [
+        ("a,a\n1,2\n", "utf-8", "several columns named 'a'"),
+        ("a,,c\n1,2,3\n", "utf-8", "column 2 .* has no name"),
+        ("", "utf-8", "has no header"),
+        ("a,b\n1,2\n1,2,3\n", "utf-8", "row 3 .* has 3 fields"),
+        ('a,b\n"1,2\n', "utf-8", "quote"),
+        ("a\nsecret-é\n", "latin-1", "not UTF-8"),
+        ("a\n1\n", "utf-16", "not UTF-8"),
+    ],
+    ids=["duplicate", "empty name", "empty file", "ragged", "open quote", "latin-1", "utf-16"],
+)
+def test_bad_csv_is_refused_without_its_content(text, encoding, what, tmp_path):
+    with pytest.raises(DataError, match=what) as raised:
+        read_text(tmp_path, text, encoding=encoding)
+
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("ending", "content", "what"),
+    [
+        ("json", b'[{"a": NaN}]', "NaN and Infinity"),
+        ("json", b'{"a": 1}', "array of objects"),
+        ("json", b'[{"a": [1]}]', "column 'a' .* nested"),
+        ("json", b'[{"a": 1}, {"a": "x"}]', "column 'a' .* mixes int, str"),
+        ("json", b'[{"a": 1, "a": 2}]', "names a column twice"),
+        ("jsonl", b'{"a": 1}\n{"a": \n', "line 2"),
+        ("jsonl", b"[1]\n", "not an object"),
+        ("jsonl", b'{"": 1}\n', "has no name"),
+        ("parquet", b"PAR1 not really PAR1", "not a whole parquet file"),
+        ("csv.gz", b"not gzip", "gzip"),
+        ("h5", b"not hdf5", "not a whole HDF5 file"),
+        ("xlsx", b"", "no known format"),
+    ],
+)
+def test_bad_file_is_refused(ending, content, what, tmp_path):
+    needs(ending)
+    (tmp_path / f"t.{ending}").write_bytes(content)
+
+    with pytest.raises(DataError, match=what):
+        read_table(tmp_path / f"t.{ending}")
+
+
+def test_missing_file_is_refused_by_name(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere\.csv' does not exist"):
+        read_table(tmp_path / "nowhere.csv")
+
+
+def test_truncated_gzip_is_refused(tmp_path):
+    write_table(plain(), tmp_path / "t.csv.gz")
+    whole = (tmp_path / "t.csv.gz").read_bytes()
+    (tmp_path / "t.csv.gz").write_bytes(whole[: len(whole) // 2])
+
+    with pytest.raises(DataError):
+        read_table(tmp_path / "t.csv.gz")
+
+
+def test_json_keeps_whole_numbers_beyond_64_bits_as_text(tmp_path):
+    (tmp_path / "t.jsonl").write_text(f'{{"x": {2**70}}}\n{{"x": 1}}\n')
+
+    assert read_table(tmp_path / "t.jsonl")["x"].tolist() == [str(2**70), "1"]
+
+
+def test_json_refuses_infinities_when_writing(tmp_path):
+    with pytest.raises(DataError, match="'x' holds infinite"):
+        write_table(pd.DataFrame({"x": [np.inf]}), tmp_path / "t.json")
+
+
+def test_parquet_of_others_with_nested_columns_is_refused(tmp_path):
+    pd.DataFrame({"x": [[1, 2]]}).to_parquet(tmp_path / "t.parquet")
+
+    with pytest.raises(DataError, match=r"column 'x' .* nested"):
+        read_table(tmp_path / "t.parquet")
+
+
+def test_parquet_of_pandas_keeps_whole_numbers_with_nulls(tmp_path):
+    table = pd.DataFrame({"x": pd.array([2**60 + 1, None], dtype="Int64"), "y": ["a", None]})
+    table.to_parquet(tmp_path / "t.parquet")
+
+    assert_frame_equal(read_table(tmp_path / "t.parquet"), table)
+
+
+def test_hdf5_of_pytables_is_refused_with_the_way_to_convert_it(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="the extra hdf5 is not installed")
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        file.attrs["PYTABLES_FORMAT_VERSION"] = "2.1"  # as PyTables marks the root of each of its files
+
+    with pytest.raises(DataError, match=r"pickles; convert .*to_parquet"):
+        read_table(tmp_path / "t.h5")
+
+
+def test_hdf5_holds_no_pickle(tmp_path):
+    pytest.importorskip("h5py", reason="the extra hdf5 is not installed")
+    table = pd.DataFrame({"d": [Decimal("1.5"), None], "t": [datetime.date(2020, 1, 1), None], "s": ["a", None]})
+
+    write_table(table, tmp_path / "t.h5")
+
+    assert b"cdecimal" not in (tmp_path / "t.h5").read_bytes()
+    assert b"cdatetime" not in (tmp_path / "t.h5").read_bytes()
+    assert_frame_equal(read_table(tmp_path / "t.h5"), table)
+
+
+def test_hdf5_of_a_newer_format_is_refused(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="the extra hdf5 is not installed")
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        file.attrs["synth_components"] = json.dumps({"version": 99, "columns": [], "rows": 0})
+
+    with pytest.raises(DataError, match="newer format"):
+        read_table(tmp_path / "t.h5")
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
+def test_directory_of_parts_is_one_table(ending, tmp_path):
+    table = plain()
+    write_table(table.iloc[:12], tmp_path / f"part-0.{ending}")
+    write_table(table.iloc[12:], tmp_path / f"part-1.{ending}")
+    (tmp_path / "_SUCCESS").write_text("")
+    (tmp_path / "README").write_text("")
+
+    assert_frame_equal(read_table(tmp_path), table)
+
+
+def test_parts_of_which_one_has_nulls_agree_on_a_dtype(tmp_path):
+    (tmp_path / "a.csv").write_text("x,y\n1,true\n")
+    (tmp_path / "b.csv").write_text("x,y\n,false\n")
+
+    assert [str(dtype) for dtype in read_table(tmp_path).dtypes] == ["Int64", "bool"]
+
+
+def test_parts_of_different_types_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    (tmp_path / "b.csv").write_text("x\nword\n")
+
+    with pytest.raises(DataError, match="column 'x'"):
+        read_table(tmp_path)
+
+
+def test_directory_of_two_formats_is_refused(tmp_path):
+    write_table(plain(), tmp_path / "a.csv")
+    write_table(plain(), tmp_path / "b.parquet")
+
+    with pytest.raises(DataError, match="mixes csv, parquet"):
+        read_table(tmp_path)
+
+
+def test_schema_decides_the_types_of_a_csv(tmp_path):
+    schema = Schema.from_json(
+        {
+            "columns": {
+                "zip": {"type": "categorical", "categories": ["10115", "80331"]},
+                "price": {"type": "numeric", "dtype": "decimal", "places": 2},
+                "day": {"type": "datetime", "dtype": "date", "resolution": "D"},
+                "level": {"type": "categorical", "dtype": "category", "categories": ["low", "high"], "ordered": True},
+            }
+        }
+    )
+    (tmp_path / "t.csv").write_text("level,zip,price,day\nhigh,10115,1.5,2020-01-01\nlow,80331,2,2020-01-02\n")
+
+    made = read_dataset(tmp_path / "t.csv", schema=schema).table
+
+    assert list(made.columns) == ["zip", "price", "day", "level"]
+    assert made["zip"].tolist() == ["10115", "80331"]
+    assert made["price"].tolist() == [Decimal("1.5"), Decimal(2)]
+    assert made["day"].tolist() == [datetime.date(2020, 1, 1), datetime.date(2020, 1, 2)]
+    assert made["level"].dtype == pd.CategoricalDtype(["low", "high"], ordered=True)
+
+
+def test_column_that_cannot_have_the_declared_dtype_is_refused_without_values(tmp_path):
+    (tmp_path / "t.csv").write_text("x\nsecret\n")
+    schema = Schema({"table": {"x": Numeric(dtype="int64")}})
+
+    with pytest.raises(DataError, match=r"column 'x' .* cannot become int64") as raised:
+        read_dataset(tmp_path / "t.csv", schema=schema)
+
+    assert "secret" not in str(raised.value)
+
+
+def test_column_that_the_file_lacks_is_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("x\n1\n")
+
+    with pytest.raises(DataError, match="no column 'y'"):
+        read_dataset(tmp_path / "t.csv", schema=Schema({"table": {"y": Text()}}))
+
+
+def test_file_without_schema_is_profiled(tmp_path):
+    write_table(plain(400), tmp_path / "t.parquet")
+
+    schema = read_dataset(tmp_path / "t.parquet").schema
+
+    assert isinstance(schema.columns["share"], Numeric)
+    assert isinstance(schema.columns["said"], Categorical)
+    assert isinstance(schema.columns["zoned"], Datetime)
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet", "jsonl.gz"])
+def test_large_table_stays_on_disk_and_is_read_in_batches(ending, tmp_path):
+    table = plain()
+    write_table(table, tmp_path / f"t.{ending}")
+    schema = profile(table, config=ProfileConfig(describe=False)).schema
+
+    data = read_dataset(tmp_path / f"t.{ending}", schema=schema, max_bytes=0)
+    batches = list(data.batches("table", 7))
+
+    assert isinstance(data, LazyDataset)
+    assert data.num_rows() == len(table)
+    assert [len(batch) for batch in batches] == [7, 7, 7, 7, 7, 5]
+    assert_frame_equal(pd.concat(batches, ignore_index=True), table)
+
+
+@pytest.mark.parametrize("tables", [1, 2])
+def test_dataset_directory_comes_back(tables, tmp_path):
+    frames = {"table": plain(), "other": plain(12)}
+    frames = dict(list(frames.items())[:tables])
+    schema = profile(frames, config=ProfileConfig(describe=False)).schema
+
+    write_dataset(Dataset(frames, schema), tmp_path / "data")
+    made = read_dataset(tmp_path / "data")
+
+    assert made.schema == schema
+    assert list(made.tables) == list(frames)
+    for name, frame in frames.items():
+        assert_frame_equal(made.tables[name], frame)
+
+
+def test_damaged_schema_file_is_refused(tmp_path):
+    write_table(plain(), tmp_path / "table.parquet")
+    (tmp_path / "schema.json").write_text("{")
+
+    with pytest.raises(SchemaError, match="not valid JSON"):
+        read_dataset(tmp_path)
+
+
+def test_format_follows_the_ending_unless_it_is_named():
+    assert format_of("a.CSV.gz") == ("csv", True)
+    assert format_of("part-0", "jsonl") == ("jsonl", False)
+    with pytest.raises(DataError, match=r"drop \.gz"):
+        format_of("a.parquet.gz")
+
+
+def test_other_schemes_are_refused():
+    with pytest.raises(DataError, match="scheme 'ftp'"):
+        read_table("ftp://host/a.csv")
+
+
+def test_csv_is_what_others_read(tmp_path):
+    table = plain()[["whole", "share", "said"]].dropna().reset_index(drop=True)
+
+    (tmp_path / "t.csv").write_bytes(render(table, place="t", header=True))
+
+    assert_frame_equal(pd.read_csv(tmp_path / "t.csv", float_precision="round_trip"), table)
+
+
+def test_gzip_of_others_is_read(tmp_path):
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"a,b\n1,x\n"))
+
+    assert read_table(tmp_path / "t.csv.gz").to_dict("list") == {"a": [1], "b": ["x"]}
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """Yield the address of an empty bucket on a server of this machine."""
+    pytest.importorskip("flask", reason="moto's server (extra dev) is not installed")
+    server = pytest.importorskip("moto.server", reason="moto (extra dev) is not installed")
+    boto3 = pytest.importorskip("boto3", reason="boto3 (extra dev) is not installed")
+    threaded = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    threaded.start()
+    host, port = threaded.get_host_and_port()
+    patch = pytest.MonkeyPatch()
+    patch.setenv("AWS_ENDPOINT_URL_S3", f"http://{host}:{port}")
+    patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    patch.setenv("AWS_REGION", "us-east-1")
+    boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1").create_bucket(Bucket="data")
+    yield "s3://data"
+    patch.undo()
+    threaded.stop()
+
+
+@pytest.mark.parametrize("ending", ["csv.gz", "parquet", "jsonl", "h5"])
+def test_table_comes_back_from_s3(ending, bucket):
+    needs(ending)
+    table = plain()
+
+    write_table(table, f"{bucket}/{ending}/t.{ending}")
+
+    assert_frame_equal(read_table(f"{bucket}/{ending}/t.{ending}"), table)
+
+
+def test_dataset_and_parts_come_back_from_s3(bucket):
+    table = plain()
+    schema = profile(table, config=ProfileConfig(describe=False)).schema
+
+    write_dataset(Dataset({"table": table}, schema), f"{bucket}/set")
+    write_table(table.iloc[:10], f"{bucket}/parts/0.parquet")
+    write_table(table.iloc[10:], f"{bucket}/parts/1.parquet")
+
+    assert_frame_equal(read_dataset(f"{bucket}/set").table, table)
+    assert_frame_equal(read_table(f"{bucket}/parts"), table)
+
+
+def test_interrupted_writing_to_s3_leaves_no_object(bucket):
+    with pytest.raises(KeyboardInterrupt), table_writer(f"{bucket}/half/t.csv") as write:  # noqa: PT012
+        write(plain())
+        raise KeyboardInterrupt
+
+    with pytest.raises(DataError, match="does not exist"):
+        read_table(f"{bucket}/half/t.csv")
+
+
+def test_missing_bucket_is_refused_by_name(bucket):
+    with pytest.raises(DataError, match=r"s3://nobody/t\.csv"):
+        read_table("s3://nobody/t.csv")
