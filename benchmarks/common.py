@@ -8,11 +8,11 @@ import platform
 import signal
 import subprocess
 import sys
-import threading
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
@@ -64,39 +64,42 @@ class Child:
 def run_child(command: Sequence[str], *, cap: float, threads: int) -> Child:
     """Run a command in a process group of its own and stop the group after ``cap`` seconds.
 
-    ``peak_mib`` is the largest resident set of the child or of one of its finished descendants.
+    ``peak_mib`` is the high-water mark of the child's own memory, read every 50 ms: the kernel's ``ru_maxrss`` would
+    count the memory of this process too, from which the child was forked.
     """
     environment = os.environ | {"PYTHONHASHSEED": "0", "PYTHONWARNINGS": "ignore"}
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment[name] = str(threads)
-    start = perf_counter()
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
-    )
-    assert process.stderr is not None
-    lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True)
-    reader.start()
-    late = threading.Event()
+    with tempfile.TemporaryFile("w+") as errors:
+        start = perf_counter()
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=errors, env=environment, start_new_session=True
+        )
+        peak, late = 0.0, False
+        while True:
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                break
+            peak = max(peak, high_water(process.pid))
+            if not late and perf_counter() - start > cap:
+                late = True
+                os.killpg(process.pid, signal.SIGKILL)
+            sleep(0.05)
+        seconds = perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        errors.seek(0)
+        text = errors.read()
+    cpu = usage.ru_utime + usage.ru_stime
+    return Child(None if late else process.returncode, seconds, cpu, peak, text[-2000:])
 
-    def stop() -> None:
-        late.set()
-        os.killpg(process.pid, signal.SIGKILL)
 
-    timer = threading.Timer(cap, stop)
-    timer.start()
-    _, status, usage = os.wait4(process.pid, 0)
-    timer.cancel()
-    seconds = perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    reader.join(timeout=2)
-    return Child(
-        code=None if late.is_set() else process.returncode,
-        seconds=seconds,
-        cpu_seconds=usage.ru_utime + usage.ru_stime,
-        peak_mib=usage.ru_maxrss / 1024,
-        error="".join(lines)[-2000:],
-    )
+def high_water(pid: int | str = "self") -> float:
+    """Return the largest resident set so far of a process, in MiB; 0 where the system does not tell."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
 
 
 def machine() -> Row:

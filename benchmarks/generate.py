@@ -11,7 +11,6 @@ apart, imports before either.
 import importlib.metadata
 import importlib.util
 import json
-import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -95,6 +94,8 @@ def prepared(generator: str) -> Callable[[pd.DataFrame, Request], Draw]:
 
 def main(generator: str, folder: Path) -> None:
     """Read the request, fit, draw, write."""
+    import common
+
     request: Request = json.loads((folder / "request.json").read_text())
     train = pd.read_parquet(folder / "train.parquet")
     fit = prepared(generator)
@@ -107,7 +108,7 @@ def main(generator: str, folder: Path) -> None:
     report = {
         "fit_seconds": fitted - start,
         "sample_seconds": drawn - fitted,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": common.high_water(),
         "note": getattr(draw, "note", ""),
         "versions": {name: _version(name) for name in getattr(draw, "libraries", ())},
     }

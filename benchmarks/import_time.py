@@ -1,0 +1,55 @@
+"""How long ``import synth_components`` takes beside ``import pandas``, and what it loads.
+
+    python benchmarks/import_time.py
+
+Each import is a fresh process; the two take turns. Target: under one second, and none of the heavy libraries.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from statistics import median
+
+import common
+
+RESULTS = common.RESULTS / "import_time.jsonl"
+HEAVY = ("torch", "mlflow", "kfp", "boto3", "matplotlib", "sklearn", "pyarrow.dataset", "scipy.stats")
+PROBE = """
+import json, sys, time
+start = time.perf_counter()
+import {module}
+taken = time.perf_counter() - start
+print(json.dumps([taken, len(sys.modules), [name for name in {heavy!r} if name in sys.modules]]))
+"""
+
+
+def main() -> None:
+    """Measure the imports and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=11)
+    modules = ("pandas", "synth_components")
+    found: dict[str, list[tuple[float, int, list[str]]]] = {module: [] for module in modules}
+    for _ in range(parser.parse_args().repeats):
+        for module in modules:
+            probe = PROBE.format(module=module, heavy=HEAVY)
+            run = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+            found[module].append(tuple(json.loads(run.stdout)))
+    rows = [
+        {
+            "module": module,
+            "median_ms": 1e3 * median(taken for taken, _, _ in runs),
+            "best_ms": 1e3 * min(taken for taken, _, _ in runs),
+            "modules": runs[0][1],
+            "heavy": runs[0][2],
+        }
+        for module, runs in found.items()
+    ]
+    common.write_rows(RESULTS, rows)
+    RESULTS.with_suffix(".machine.json").write_text(json.dumps(common.machine(), indent=1) + "\n")
+    for row in rows:
+        common.say(json.dumps(row))
+
+
+if __name__ == "__main__":
+    main()
