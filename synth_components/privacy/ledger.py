@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -69,6 +69,16 @@ class Ledger:
 
     budget: Budget | None = None
     _entries: list[Entry] = field(default_factory=list)
+    # Running sums over the covered entries, in their order, so that a charge costs the same however many went before.
+    _rdp: NDArray[np.float64] = field(init=False, repr=False, compare=False)
+    _delta: float = field(init=False, repr=False, compare=False, default=0.0)
+    _is_read: bool = field(init=False, repr=False, compare=False, default=False)
+
+    def __post_init__(self) -> None:
+        """Sum up what was spent before."""
+        self._rdp = np.zeros_like(ORDERS)
+        for entry in self._entries:
+            self._add(entry)
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -86,7 +96,7 @@ class Ledger:
             raise ValueError(f"the curve of '{label}' must give one value >= 0 per order, and delta lie in [0, 1)")
         entry = Entry(label, tuple(curve.tolist()), delta)
         if self.budget is not None:
-            requested = _epsilon([*self._entries, entry], self.budget.delta)
+            requested = _epsilon(self._rdp + curve, self.budget.delta - (self._delta + delta))
             # One part in 1e9 of slack: a budget split in floating point must not refuse its own last share.
             if requested > self.budget.epsilon * (1 + 1e-9):
                 raise BudgetExceededError(
@@ -97,6 +107,7 @@ class Ledger:
                     available=self.budget.epsilon,
                 )
         self._entries.append(entry)
+        self._add(entry)
 
     def note_uncovered(self, label: str) -> None:
         """Write down a read for a non-private evaluation, which the model's epsilon does not cover."""
@@ -104,16 +115,21 @@ class Ledger:
 
     def epsilon(self, delta: float) -> float:
         """Return the loss so far at ``delta``: 0 if nothing was read, ``inf`` once anything non-private was."""
-        return _epsilon(self._entries, delta)
+        return _epsilon(self._rdp, delta - self._delta) if self._is_read else 0.0
 
     def remaining(self) -> Budget | None:
         """Return what is left of the budget, ``None`` if there is no limit."""
         if self.budget is None:
             return None
-        spent_delta = sum(entry.delta for entry in self._entries if entry.covered)
         return Budget(
-            max(0.0, self.budget.epsilon - self.epsilon(self.budget.delta)), max(0.0, self.budget.delta - spent_delta)
+            max(0.0, self.budget.epsilon - self.epsilon(self.budget.delta)), max(0.0, self.budget.delta - self._delta)
         )
+
+    def _add(self, entry: Entry) -> None:
+        if entry.covered:
+            self._rdp = self._rdp + np.array(entry.rdp)
+            self._delta += entry.delta
+            self._is_read = True
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON value from which ``from_json`` makes an equal ledger."""
@@ -148,14 +164,9 @@ class Ledger:
             raise ArtifactError(f"the privacy ledger is damaged ({type(error).__name__}); restore the file") from None
 
 
-def _epsilon(entries: Sequence[Entry], delta: float) -> float:
-    covered = [entry for entry in entries if entry.covered]
-    if not covered:
-        return 0.0
-    left = delta - sum(entry.delta for entry in covered)
-    if left < 0:
-        return math.inf
-    return epsilon_of(np.sum([entry.rdp for entry in covered], axis=0), left)
+def _epsilon(rdp: NDArray[np.float64], left: float) -> float:
+    """Return epsilon at the delta that the charges' own deltas leave."""
+    return math.inf if left < 0 else epsilon_of(rdp, left)
 
 
 def _number(value: float) -> float | str:

@@ -196,3 +196,26 @@ def test_the_orders_rise_and_end_with_infinity():
     assert (np.diff(ORDERS[:-1]) > 0).all()
     assert ORDERS[0] > 1
     assert ORDERS[-1] == math.inf
+
+
+def test_a_thousand_charges_sum_exactly_as_their_curves_do():
+    ledger = Ledger(Budget(1e6, DELTA))
+    for number in range(1_000):
+        ledger.spend("step", gaussian(10.0 + number))
+    expected = epsilon_of(np.sum([entry.rdp for entry in ledger.entries], axis=0), DELTA)
+    assert ledger.epsilon(DELTA) == expected
+    again = Ledger.from_json(json.loads(dumps(ledger)))
+    assert again == ledger
+    assert again.epsilon(DELTA) == expected
+    again.spend("more", gaussian(5.0))
+    ledger.spend("more", gaussian(5.0))
+    assert again.epsilon(DELTA) == ledger.epsilon(DELTA) > expected
+
+
+def test_a_refused_charge_leaves_the_sum_as_it_was():
+    ledger = Ledger(Budget(1.0, 0.0))
+    ledger.spend("read", pure(0.75))
+    with pytest.raises(BudgetExceededError):
+        ledger.spend("read", pure(0.5))
+    ledger.spend("read", pure(0.25))
+    assert ledger.epsilon(0.0) == 1.0
