@@ -116,8 +116,9 @@ def sample(job: Job, part: str, table: datasets.Table, arguments: argparse.Names
     """Fit and draw in a process of its own, unless the sample is there; return how it went."""
     folder = job.folder / part
     status = folder / "status.json"
-    if status.exists():
-        return dict(json.loads(status.read_text()))
+    earlier: Row = json.loads(status.read_text()) if status.exists() else {}
+    if earlier.get("status") == "ok":
+        return earlier
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     train = fitted_on(table, part, job.seed)
@@ -134,7 +135,7 @@ def sample(job: Job, part: str, table: datasets.Table, arguments: argparse.Names
     (folder / "request.json").write_text(json.dumps(request))
     python = sys.executable if not job.generator.startswith("peer.") else str(arguments.peers / "bin" / "python")
     command = [python, "-P", str(common.HERE / "generate.py"), job.generator, str(folder)]
-    child = common.run_child(command, cap=arguments.cap, threads=arguments.threads)
+    child = common.run_child(command, cap=grace(arguments.cap), threads=arguments.threads)
     row: Row = {"seconds": child.seconds, "cpu_seconds": child.cpu_seconds, "peak_mib": child.peak_mib}
     if child.code == 0:
         row |= {"status": "ok"} | json.loads((folder / "report.json").read_text())
@@ -142,6 +143,11 @@ def sample(job: Job, part: str, table: datasets.Table, arguments: argparse.Names
         row |= {"status": "cap reached" if child.code is None else "error", "note": _last_line(child.error)}
     status.write_text(json.dumps(row))
     return row
+
+
+def grace(cap: float) -> float:
+    """Return when a process is stopped whose training may take ``cap``: it also imports, sets up and draws."""
+    return 1.2 * cap + 60
 
 
 def fitted_on(table: datasets.Table, part: str, seed: int) -> pd.DataFrame:
@@ -323,7 +329,7 @@ def main() -> None:
     add("--seeds", type=_seeds, default=[0, 1, 2, 3, 4], help="0-4 or 0,1,2")
     add("--measures", type=_names, default=list(MEASURES[:4]))
     add("--options", default="{}", help="JSON map of options for every chosen generator")
-    add("--cap", type=float, default=300.0, help="seconds for one fit and draw")
+    add("--cap", type=float, default=300.0, help="seconds that one training may take")
     add("--threads", type=int, default=len(os.sched_getaffinity(0)))
     add("--peers", type=Path, default=common.HERE / ".venv-peers", help="the environment of peers.sh")
     add("--results", type=Path, default=RESULTS)

@@ -35,7 +35,7 @@ class Target:
             return ""
         value = own[self.score]
         passed = value >= bound if self.relation == ">=" else value <= bound
-        return f"{_number(value)} {self.relation} {_number(bound)} {'pass' if passed else '**miss**'}"
+        return f"{number(value)} {self.relation} {number(bound)} {'pass' if passed else '**miss**'}"
 
 
 C2ST = {"adult": 0.95, "default": 0.80, "shoppers": 0.95, "magic": 0.90, "beijing": 0.95}
@@ -215,8 +215,8 @@ def card(rows: Iterable[Row]) -> str:
             found = cards.setdefault(row["dataset"], {})
             for line in row["values"]["card"]:
                 label = line["name"].partition(":")[0]
-                shown = "none" if line["value"] is None else _number(line["value"])
-                bound = f"{line['relation']} {_number(line['threshold'])}"
+                shown = "none" if line["value"] is None else number(line["value"])
+                bound = f"{line['relation']} {number(line['threshold'])}"
                 found.setdefault(label, f"{shown} {bound} {'pass' if line['passed'] else '**miss**'}")
     labels = list(dict.fromkeys(label for found in cards.values() for label in found))
     if not labels:
@@ -231,14 +231,14 @@ def spread(values: Sequence[float]) -> str:
     if not values:
         return ""
     centre = mean(values)
-    return _number(centre) if len(values) == 1 else f"{_number(centre)} ± {_number(stdev(values))}"
+    return number(centre) if len(values) == 1 else f"{number(centre)} ± {number(stdev(values))}"
 
 
 def _published(pair: Sequence[float] | None) -> str:
-    return "" if pair is None else f"{_number(pair[0])} ± {_number(pair[1])}"
+    return "" if pair is None else f"{number(pair[0])} ± {number(pair[1])}"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Return three digits that matter: .0123, .987, 12.3, 1,234."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
@@ -273,7 +273,7 @@ def table(section: str, columns: Mapping[str, str], path: Path) -> None:
 def _cell(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    return f"{value:,}" if isinstance(value, int) else _number(value)
+    return f"{value:,}" if isinstance(value, int) else number(value)
 
 
 SECTIONS: dict[str, Mapping[str, str]] = {
