@@ -34,6 +34,11 @@ class Dataset:
         """The root table."""
         return self.tables[self.schema.root]
 
+    @property
+    def is_lazy(self) -> bool:
+        """Whether rows stay where they are stored: ``table`` then refuses, and ``batches`` reads them."""
+        return False
+
     def batches(self, table: str = TABLE, rows: int = 131_072) -> Iterator[DataFrame]:
         """Yield consecutive parts of a table, each of at most ``rows`` rows."""
         whole = self.tables[table]
@@ -101,7 +106,7 @@ class Given:
         return (*fixed, *(name for name in self.allowed if name not in fixed))
 
 
-def _report_nothing(done: int, total: int, /, **metrics: float) -> None:
+def report_nothing(done: int, total: int, /, **metrics: float) -> None:
     """Discard progress."""
 
 
@@ -136,7 +141,7 @@ class Run:
     checkpoint: Path | None = None
     warm_start: Path | None = None
     holdout: Dataset | None = None
-    report: Report = _report_nothing
+    report: Report = report_nothing
     should_stop: Callable[[], bool] = _never
 
 

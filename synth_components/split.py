@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from synth_components.encode import cast_to
 from synth_components.errors import DataError, SchemaError
+from synth_components.protocols import Dataset
 
 
 def split(
@@ -45,6 +47,58 @@ def split(
         table.loc[~held].reset_index(drop=True),
         table.loc[held].reset_index(drop=True),
     )
+
+
+def split_batches(
+    data: Dataset, *, share: float, rng: random.Generator, unit: tuple[str, ...] = ()
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Yield (train, holdout) batch by batch, for a table that does not fit into memory.
+
+    Without a unit the holdout has exactly ``share`` of the rows; a unit is held out if the keyed hash of its columns
+    falls below ``share``, so that its rows agree wherever they stand, and the share is met on average.
+
+    Raises:
+        DataError: if ``share`` is outside (0, 1), or the table has fewer than two rows.
+        SchemaError: for a unit that the table does not have.
+    """
+    if not 0 < share < 1:
+        raise DataError(f"share ({share}) must lie strictly between 0 and 1")
+    for name in unit:
+        if name not in data.schema.columns:
+            raise SchemaError(f"split names column '{name}', which the table does not have", column=name)
+    total = data.num_rows(data.schema.root)
+    if total < 2:
+        raise DataError(f"the table has {total} row(s); a split needs at least 2")
+    if unit:
+        key = rng.bytes(8).hex()
+        for batch in data.batches(data.schema.root):
+            codes = pd.util.hash_pandas_object(batch[list(unit)], index=False, hash_key=key, categorize=False)
+            held = codes.to_numpy() / 2.0**64 < share
+            yield batch.loc[~held].reset_index(drop=True), batch.loc[held].reset_index(drop=True)
+        return
+    for batch, places in _chosen(data, min(max(1, round(share * total)), total - 1), rng):
+        held = np.zeros(len(batch), dtype=np.bool_)
+        held[places] = True
+        yield batch.loc[~held].reset_index(drop=True), batch.loc[held].reset_index(drop=True)
+
+
+def some_of(data: Dataset, n: int, *, rng: random.Generator) -> pd.DataFrame:
+    """Return a uniform sample of at most ``n`` rows in their order, read batch by batch."""
+    parts = [batch.iloc[places] for batch, places in _chosen(data, n, rng)]
+    held = [part for part in parts if len(part)] or parts[:1]
+    return pd.concat(held, ignore_index=True) if held else data.tables[data.schema.root].iloc[:0]
+
+
+def _chosen(data: Dataset, n: int, rng: random.Generator) -> Iterator[tuple[pd.DataFrame, NDArray[np.int64]]]:
+    """Yield every batch with the places of its rows in a uniform sample of ``n`` rows, without replacement."""
+    left = data.num_rows(data.schema.root)
+    wanted = min(n, left)
+    for batch in data.batches(data.schema.root):
+        size = min(len(batch), left)
+        count = int(rng.hypergeometric(wanted, left - wanted, size)) if size else 0
+        yield batch.reset_index(drop=True), np.sort(rng.choice(len(batch), size=count, replace=False))
+        left -= size
+        wanted -= count
 
 
 def _strata(values: pd.Series[Any]) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import zlib
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -27,9 +28,10 @@ from synth_components.evaluation.quality import Quality, quality
 from synth_components.evaluation.recommendation import Recommendation, recommendations
 from synth_components.evaluation.report import Report
 from synth_components.privacy.ledger import Ledger
-from synth_components.protocols import Context, Dataset, Evidence
+from synth_components.protocols import Context, Dataset, Evidence, report_nothing
+from synth_components.protocols import Report as Progress
 from synth_components.schema import Schema
-from synth_components.split import split
+from synth_components.split import some_of, split
 
 
 class Judge(Protocol):
@@ -86,6 +88,7 @@ def evaluate(
     config: JudgeConfig = EvaluateConfig(),  # noqa: B008 - frozen
     target: str = "",
     ledger: Ledger | None = None,
+    report: Progress = report_nothing,
 ) -> Report:
     """Judge synthetic rows against the rows that were trained on and a holdout that was not.
 
@@ -98,6 +101,7 @@ def evaluate(
         schema: The schema of all three tables; ``None`` takes a dataset's own, or profiles ``train``.
         target: Column to predict, instead of ``config.target``.
         ledger: Written to, not charged: reading real rows here is outside the epsilon of any model.
+        report: Told after every metric how many are done.
 
     Raises:
         SchemaError: for a table that lacks a column, or a target that is none.
@@ -107,31 +111,37 @@ def evaluate(
     if target and isinstance(config, UtilityConfig):
         config = type(config).parse({**config.model_dump(), "target": target})
     known = _schema(train, schema)
-    notes = []
+    stream = random.SeedSequence(config.seed, spawn_key=(zlib.crc32(b"holdout"),))
+    rng = random.default_rng(stream)
+    notes: list[str] = []
     if holdout is None:
-        frame = train.table if isinstance(train, Dataset) else train
+        frame = _held(train, "train", known, config, notes).table
         unit = known.unit.columns if known.unit is not None and known.unit.table == known.root else ()
-        rng = random.default_rng(random.SeedSequence(config.seed, spawn_key=(zlib.crc32(b"holdout"),)))
         train, holdout = split(frame, share=HOLDOUT_SHARE, rng=rng, unit=unit)
         notes.append(
             f"The holdout was not unseen: no holdout was given, so {HOLDOUT_SHARE:.0%} of the real rows were set aside "
             "now, after training. Floors stand, but copies, DCR and TSTR are judged too kindly; split before training."
         )
-    sides = [_dataset(data, known) for data in (train, holdout, synthetic)]
+    given = {"train": train, "holdout": holdout, "synthetic": synthetic}
+    sides = [_held(data, name, known, config, notes) for name, data in given.items()]
     for name, data in zip(("train", "holdout", "synthetic"), sides, strict=True):
         if len(data.table) == 0:
             raise DataError(f"the {name} table has no rows; there is nothing to judge")
     account = Ledger() if ledger is None else ledger
     account.note_uncovered(f"evaluate: {len(sides[0].table)} train and {len(sides[1].table)} holdout rows")
     context = Context(unit=() if known.unit is None else known.unit.columns)
-    evidence = []
-    for group in groups:
-        for metric in METRICS[group]:
-            name = getattr(metric, "__name__", group)
-            # One stream per metric: adding a metric changes no other's numbers.
-            rng = random.default_rng(random.SeedSequence(config.seed, spawn_key=(zlib.crc32(name.encode()),)))
-            options = config if isinstance(config, _OPTIONS[group]) else _OPTIONS[group]()
-            evidence.append(metric(sides[0], sides[1], sides[2], context=context, rng=rng, config=options))
+    evidence: list[Evidence] = []
+    total = sum(len(METRICS[group]) for group in groups)
+    report(0, total)
+    with _one_thread():
+        for group in groups:
+            for metric in METRICS[group]:
+                name = getattr(metric, "__name__", group)
+                # One stream per metric: adding a metric changes no other's numbers.
+                rng = random.default_rng(random.SeedSequence(config.seed, spawn_key=(zlib.crc32(name.encode()),)))
+                options = config if isinstance(config, _OPTIONS[group]) else _OPTIONS[group]()
+                evidence.append(metric(sides[0], sides[1], sides[2], context=context, rng=rng, config=options))
+                report(len(evidence), total)
     named = tuple(utility.tasks(context, config)) if isinstance(config, UtilityConfig) else ()
     return _report(evidence, sides, named, groups, config, (*notes, *_remarks(known)), account)
 
@@ -142,6 +152,18 @@ _OPTIONS: Mapping[str, type[JudgeConfig]] = {
     "privacy": PrivacyConfig,
     "validity": JudgeConfig,
 }
+
+
+def _one_thread() -> AbstractContextManager[object]:
+    """Keep learners and matrix products to one thread within the block.
+
+    Samples are bounded, so threads would gain little; on a busy machine they cost twenty times the work in waiting for
+    each other, and sums that depend on their number.
+    """
+    import sklearn.ensemble  # noqa: F401 - only what is loaded can be kept to one thread
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(limits=1)
 
 
 def _report(
@@ -207,8 +229,21 @@ def _schema(train: pd.DataFrame | Dataset, schema: Schema | None) -> Schema:
     return profile(train).schema
 
 
-def _dataset(data: pd.DataFrame | Dataset, schema: Schema) -> Dataset:
-    return Dataset({schema.root: data.table if isinstance(data, Dataset) else data}, schema)
+def _held(data: pd.DataFrame | Dataset, name: str, schema: Schema, config: JudgeConfig, notes: list[str]) -> Dataset:
+    """Return a table in memory: a sample, and a note about it, of one that stays on disk."""
+    if not isinstance(data, Dataset):
+        return Dataset({schema.root: data}, schema)
+    if not data.is_lazy:
+        return Dataset({schema.root: data.table}, schema)
+    rng = random.default_rng(random.SeedSequence(config.seed, spawn_key=(zlib.crc32(name.encode()),)))
+    total = data.num_rows(data.schema.root)
+    frame = some_of(data, config.table_rows, rng=rng)
+    if len(frame) < total:
+        notes.append(
+            f"The {name} table is too large for memory: {len(frame)} of its {total} rows, drawn at random, are judged "
+            "(table_rows). Copies of rows outside the sample go unseen, so the share of copies is too low."
+        )
+    return Dataset({schema.root: frame}, schema)
 
 
 def _remarks(schema: Schema) -> tuple[str, ...]:

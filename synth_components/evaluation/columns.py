@@ -49,6 +49,18 @@ class Coded:
         """Return whether a column holds codes."""
         return self.kinds[name] == "category"
 
+    def only(self, places: NDArray[np.int64]) -> Coded:
+        """Return some of the columns, by place."""
+        names = [self.names[place] for place in places]
+        return Coded(
+            {name: self.kinds[name] for name in names},
+            self.train[:, places],
+            self.holdout[:, places],
+            self.synthetic[:, places],
+            {name: self.labels[name] for name in names if name in self.labels},
+            self.skipped,
+        )
+
     def capped(self, *, train: int, holdout: int, synthetic: int, rng: random.Generator) -> Coded:
         """Return at most so many rows of each table, drawn without replacement."""
         return Coded(
@@ -66,6 +78,12 @@ def some_rows(values: Floats, limit: int, rng: random.Generator) -> Floats:
     if len(values) <= limit:
         return values
     return values[np.sort(rng.choice(len(values), size=limit, replace=False))]
+
+
+def spread(width: int, limit: int) -> NDArray[np.int64]:
+    """Return at most ``limit`` places, evenly spread over ``width`` columns."""
+    made: NDArray[np.int64] = np.unique(np.linspace(0, width - 1, min(width, limit)).round().astype(np.int64))
+    return made
 
 
 def coded(train: Dataset, holdout: Dataset, synthetic: Dataset) -> Coded:

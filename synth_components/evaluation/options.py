@@ -13,6 +13,11 @@ class JudgeConfig(StepConfig):
     """What every group of scores needs."""
 
     seed: int = Field(0, ge=0, lt=2**53, description="Seed of subsamples, folds, learners and bootstrap.")
+    table_rows: int = Field(
+        500_000,
+        ge=100,
+        description="Rows of each table that are judged, drawn at random, if it is too large for memory.",
+    )
     replicates: int = Field(100, ge=10, le=2_000, description="Bootstrap replicates behind each 95 % interval.")
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
     min_quality: float = Field(0.0, ge=0, le=1, description="Smallest overall score that passes; 0 never fails.")
@@ -24,6 +29,9 @@ class FidelityConfig(JudgeConfig):
     bins: int = Field(10, ge=2, le=100, description="Shared bins of a number in pairs; edges are real quantiles.")
     max_categories: int = Field(20, ge=2, le=250, description="Categories told apart in pairs; the rest are one.")
     max_rows: int = Field(100_000, ge=100, description="Rows of each table that marginals and pairs look at.")
+    pair_columns: int = Field(
+        100, ge=2, le=1_000, description="Most columns whose pairs are compared, evenly spread over a wider table."
+    )
     detector_rows: int = Field(16_000, ge=50, description="Rows of each side that a detector learns from.")
     detector_folds: int = Field(3, ge=2, le=20, description="Folds of the detectors' cross-validation.")
     manifold_rows: int = Field(3_000, ge=50, description="Rows of each table behind alpha-precision and beta-recall.")
@@ -40,7 +48,9 @@ class UtilityConfig(JudgeConfig):
     utility_rows: int = Field(50_000, ge=50, description="Rows of each table that a task's learners are given.")
     global_utility: bool = Field(True, description="Whether to predict every column from the others in turn.")
     global_rows: int = Field(4_000, ge=50, description="Rows of each table in global utility.")
-    global_columns: int = Field(30, ge=1, le=1_000, description="Most columns predicted in global utility.")
+    global_columns: int = Field(
+        30, ge=1, le=1_000, description="Most columns predicted, evenly spread over a wider table."
+    )
 
 
 class PrivacyConfig(JudgeConfig):

@@ -16,7 +16,7 @@ from numpy import random
 from numpy.typing import NDArray
 
 from synth_components.errors import SchemaError
-from synth_components.evaluation.columns import Coded, coded, design
+from synth_components.evaluation.columns import Coded, coded, design, spread
 from synth_components.evaluation.detection import boosting_features, categorical_mask, fit
 from synth_components.evaluation.floor import auc, resamples, score
 from synth_components.evaluation.options import UtilityConfig
@@ -29,6 +29,7 @@ _FEW = 10  # a number with at most so many whole values is a class label
 _CLASSES = 25
 _INDICATORS = 40
 _GLOBAL_CLASSES = 8
+_SPLIT_FEATURES = 32  # a boosted tree looks at so many features per split, drawn anew; all of a narrower table
 _SKILL = 0.1  # a column that real rows predict no better than this is noise at bounded sizes
 
 
@@ -134,9 +135,14 @@ def global_utility(
         return Evidence()
     limit = config.global_rows
     view = coded(train, holdout, synthetic).capped(train=limit, holdout=limit, synthetic=limit, rng=rng)
-    chosen = np.sort(rng.permutation(len(view.names))[: config.global_columns])
+    chosen = spread(len(view.names), config.global_columns)
     rows: list[dict[str, Any]] = []
     left_out: list[dict[str, str]] = []
+    if len(chosen) < len(view.names):
+        reason = (
+            f"{len(chosen)} of {len(view.names)} columns, evenly spread, are predicted; raise global_columns for more"
+        )
+        left_out.append({"score": "utility.global", "subject": "", "reason": reason})
     for place in chosen:
         name = view.names[place]
         real, drawn = _skills(view, name, rng)
@@ -267,12 +273,21 @@ def _mask(view: Coded, target: str) -> list[bool] | None:
     return categorical_mask(view, leave_out=target) or None
 
 
+def _share_per_split(view: Coded) -> float:
+    """Return the share of features that a split considers, so that a tree of a wide table costs no more."""
+    return min(1.0, _SPLIT_FEATURES / max(len(view.names) - 1, 1))
+
+
 def _classifier(learner: Learner, view: Coded, target: str, *, seed: int, max_iter: int) -> Any:  # noqa: ANN401
     if learner == "boosted":
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         return HistGradientBoostingClassifier(
-            categorical_features=_mask(view, target), early_stopping=False, max_iter=max_iter, random_state=seed
+            categorical_features=_mask(view, target),
+            early_stopping=False,
+            max_features=_share_per_split(view),
+            max_iter=max_iter,
+            random_state=seed,
         )
     from sklearn.linear_model import LogisticRegression
 
@@ -284,7 +299,11 @@ def _regressor(learner: Learner, view: Coded, target: str, *, seed: int, max_ite
         from sklearn.ensemble import HistGradientBoostingRegressor
 
         return HistGradientBoostingRegressor(
-            categorical_features=_mask(view, target), early_stopping=False, max_iter=max_iter, random_state=seed
+            categorical_features=_mask(view, target),
+            early_stopping=False,
+            max_features=_share_per_split(view),
+            max_iter=max_iter,
+            random_state=seed,
         )
     from sklearn.linear_model import Ridge
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 import pandas as pd
 
 from synth_components.encode import cast_to
-from synth_components.errors import DataError, SchemaError
+from synth_components.errors import DataError, SchemaError, UnsupportedError
 from synth_components.io.arrow import (
     parquet_batches,
     parquet_num_bytes,
@@ -294,6 +294,24 @@ class LazyDataset(Dataset):
 
     parts: tuple[Part, ...] = ()
 
+    @property
+    def is_lazy(self) -> bool:
+        """True: the rows stay on disk."""
+        return True
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Refused, since ``tables`` holds the first rows only.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        raise UnsupportedError(
+            "this table stays on disk, because it needs more memory than is allowed, and what was asked for takes all "
+            "rows at once: read them by `batches`, use a generator that does (tabular.trees), give fewer rows, or "
+            "raise max_bytes of read_dataset"
+        )
+
     def batches(self, table: str = TABLE, rows: int = 131_072) -> Iterator[pd.DataFrame]:
         """Yield consecutive parts of at most ``rows`` rows, with the schema's columns and dtypes."""
         columns = self.schema.tables[table]
@@ -333,6 +351,15 @@ def _num_rows(part: Part) -> int:
             return count_lines(place, gzipped=gzipped)
         case "json" | "hdf5":
             return len(_read(part, None))
+
+
+def is_large(path: str | Path) -> bool:
+    """Return whether a table needs more memory than ``MAX_BYTES``, so that ``read_dataset`` leaves it on disk.
+
+    Raises:
+        DataError: for what is no table.
+    """
+    return sum(_num_bytes(part) for part in _parts(locate(path), "auto")) > MAX_BYTES
 
 
 def read_dataset(

@@ -6,6 +6,7 @@ import logging
 
 from synth_components.augment import AugmentConfig
 from synth_components.augment import augment as augment_table
+from synth_components.errors import UnsupportedError
 from synth_components.progress import stage
 from synth_components.steps.port import InDataset, InModel, OutDataset
 from synth_components.steps.record import settled
@@ -31,7 +32,13 @@ def augment(config: AugmentConfig, *, data: InDataset, model: InModel, augmented
     from synth_components.model import Model
 
     fitted = Model.load(model)
-    table = read_dataset(data, schema=fitted.schema).table
+    rows = read_dataset(data, schema=fitted.schema)
+    if rows.is_lazy:
+        raise UnsupportedError(
+            "augment holds the whole table, and this one is too large for memory; augment a part of it (`synth split` "
+            "makes one), or draw rows with `synth sample` and append them"
+        )
+    table = rows.table
     with stage("augment") as report:
         joined = augment_table(table, fitted, config=config, seed=settled(config).seed)
         report(len(joined), len(joined))

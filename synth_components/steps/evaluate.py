@@ -141,11 +141,9 @@ def _judge(
     from synth_components.io.dataset import read_dataset
 
     with stage("evaluate") as progress:
-        progress(0, 1)
         real = read_dataset(train, schema=schema)
         unseen, drawn = (_rows(place, real.schema) for place in (holdout, synthetic))
-        found = judge(real, unseen, drawn, config=config)
-        progress(1, 1)
+        found = judge(real, unseen, drawn, config=config, report=progress)
     write_json(report, found.to_json())
     if page is not None:
         write_text(page, found.to_html())

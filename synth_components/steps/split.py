@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
 
 from synth_components.config import StepConfig
+from synth_components.errors import DataError, UnsupportedError
 from synth_components.split import split as split_table
+from synth_components.split import split_batches
 from synth_components.steps.map_file import read_schema
-from synth_components.steps.port import InDataset, InSchema, OutDataset
+from synth_components.steps.port import InDataset, InSchema, OutDataset, Place
+
+if TYPE_CHECKING:
+    from synth_components.schema import Schema
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,15 +43,47 @@ def split(
         train: Where the training rows go.
         holdout: Where the held-out rows go.
     """
-    from synth_components.io.dataset import read_table, write_table
+    from synth_components.io.dataset import is_large, read_table, write_table
     from synth_components.steps.record import settled
 
     unit = config.unit
-    if not unit and schema is not None:
-        declared = read_schema(schema).unit
-        unit = () if declared is None else declared.columns
+    known = None if schema is None else read_schema(schema)
+    if not unit and known is not None and known.unit is not None:
+        unit = known.unit.columns
     rng = np.random.default_rng(settled(config).seed)
+    if is_large(data):
+        _stream(config, data, known, unit, rng, train, holdout)
+        return
     kept, held = split_table(read_table(data), share=config.share, rng=rng, unit=unit, stratify=config.stratify)
     write_table(kept, train)
     write_table(held, holdout)
     _LOG.info("split %d training rows from %d held-out rows", len(kept), len(held))
+
+
+def _stream(
+    config: SplitConfig,
+    data: Place,
+    schema: Schema | None,
+    unit: tuple[str, ...],
+    rng: np.random.Generator,
+    train: Place,
+    holdout: Place,
+) -> None:
+    """Split a table that does not fit into memory, batch by batch."""
+    from synth_components.io.dataset import read_dataset, table_writer
+
+    if config.stratify:
+        raise UnsupportedError(
+            "a table that is too large for memory cannot be split by strata; leave out the option 'stratify': at this "
+            "size a random split keeps the shares of all but the rarest values"
+        )
+    rows = read_dataset(data, schema=schema, max_bytes=0)
+    counts = [0, 0]
+    with table_writer(train) as write_train, table_writer(holdout) as write_holdout:
+        for kept, held in split_batches(rows, share=config.share, rng=rng, unit=unit):
+            write_train(kept)
+            write_holdout(held)
+            counts = [counts[0] + len(kept), counts[1] + len(held)]
+        if min(counts) == 0:
+            raise DataError("one side of the split would be empty; choose another share or seed, or a finer unit")
+    _LOG.info("split %d training rows from %d held-out rows", *counts)

@@ -55,8 +55,9 @@ def train(
         model: Where the model goes.
     """
     from synth_components.constraints import constraints_from_file
-    from synth_components.io.dataset import read_dataset, read_table
+    from synth_components.io.dataset import is_large, read_dataset, read_table
     from synth_components.model import fit
+    from synth_components.privacy.ledger import Ledger, not_private
 
     if config.privacy == "dp" and config.seed > 0:
         raise ConfigError(
@@ -66,9 +67,11 @@ def train(
     make_generator(config.generator, config.generator_options, trust=config.trust)  # refuse options before long work
     declared = None if schema is None else read_schema(schema)
     rules = () if constraints is None else constraints_from_file(constraints)
-    # Under a budget the rows themselves are handed over, so that the fit charges for profiling them.
-    is_undeclared = config.privacy == "dp" and declared is None
-    rows = read_table(data) if is_undeclared else read_dataset(data, schema=declared)
+    # Without a schema the rows themselves are handed over, so that the fit charges for profiling them; of a table that
+    # stays on disk the first rows are profiled here.
+    profiled = Ledger()
+    is_in_memory = declared is None and (config.privacy == "dp" or not is_large(data))
+    rows = read_table(data) if is_in_memory else read_dataset(data, schema=declared, ledger=profiled)
     with stage(f"train {config.generator}") as report:
         fitted = fit(
             rows,
@@ -82,5 +85,7 @@ def train(
             trust=config.trust,
             run=Run(device=config.device, report=report),
         )
+    for entry in profiled.entries:
+        fitted.ledger.spend(entry.label, not_private)
     fitted.save(model, overwrite=True)
     _LOG.info("trained %s on %d columns", config.generator, len(fitted.schema.columns))
