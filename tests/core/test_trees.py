@@ -198,11 +198,10 @@ def test_the_density_ratio_is_the_classifiers_log_odds():
     rng = np.random.default_rng(0)
     real, made = (rng.integers(50, size=(n, 3)).astype(np.float32) for n in (800, 1_600))
     real[:, 1] = real[:, 0]
-    ratio = DensityRatio.between(real, made, n_trees=5, min_leaf=20)
-    labels, weights = np.r_[np.ones(800), np.zeros(1_600)], np.r_[np.full(800, 2.0), np.ones(1_600)]
+    ratio = DensityRatio.nothing(3).boosted(real, made, n_trees=5, min_leaf=20)
     learner = HistGradientBoostingClassifier(
         max_iter=5, min_samples_leaf=20, l2_regularization=1.0, early_stopping=False, random_state=0
-    ).fit(np.r_[real, made], labels, sample_weight=weights)
+    ).fit(np.r_[real, made], np.r_[np.ones(800), np.zeros(1_600)])
     difference = learner.decision_function(made) - ratio.log_ratio(made)
     assert_allclose(difference, difference[0], atol=1e-5)
     assert DensityRatio.from_arrays(ratio.to_arrays()).log_ratio(made).tolist() == ratio.log_ratio(made).tolist()
@@ -214,10 +213,20 @@ def test_the_correction_restores_what_the_trees_miss():
     real[:, 0] = rng.integers(2, size=4_000)
     real[:, 1] = np.where(rng.random(4_000) < 0.9, real[:, 0], 1 - real[:, 0])
     made = rng.integers(2, size=(8_000, 2)).astype(np.float32)
-    ratio = DensityRatio.between(real, made, n_trees=100, min_leaf=20)
-    kept = made[np.log(rng.random(8_000)) < ratio.log_ratio(made) - ratio.cap]
+    ratio = DensityRatio.nothing(2).boosted(real, made, n_trees=100, min_leaf=20).raked(real, made)
+    kept = made[ratio.accepts(made, rng=rng)]
     assert_allclose(np.mean(kept[:, 0] == kept[:, 1]), 0.9, atol=4 * sqrt(0.09 / len(kept)))
     assert_allclose(len(kept) / 8_000, ratio.acceptance, atol=0.03)
+
+
+def test_the_correction_keeps_every_marginal():
+    rng = np.random.default_rng(0)
+    real = np.sqrt(rng.random((4_000, 2)) * 10_000).astype(np.int64).astype(np.float32)
+    made = rng.integers(100, size=(20_000, 2)).astype(np.float32)
+    ratio = DensityRatio.nothing(2).raked(real, made)
+    kept = made[ratio.accepts(made, rng=rng)]
+    for share in (0.2, 0.5, 0.8):
+        assert_allclose(np.mean(kept < 100 * sqrt(share), axis=0), share, atol=4 * sqrt(0.25 / len(kept)) + 0.02)
 
 
 def test_a_fit_stops_between_columns():

@@ -9,11 +9,12 @@ Differs: the discriminator is a small histogram gradient-boosted forest whose le
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
+from numpy import random
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
@@ -21,13 +22,19 @@ from threadpoolctl import threadpool_limits
 from synth_components.generators.tabular._forest import compiled
 from synth_components.protocols import Floats
 
+Codes32: TypeAlias = NDArray[np.float32]
+
+RAKE_BINS = 32
+"""Bins of a column whose shares the correction keeps."""
+RAKE_ROUNDS = 5
+"""Passes over the columns that make their shares right."""
 CAP_QUANTILE = 0.99
 """Share of drawn rows whose ratio lies below the cap."""
 
 
 @dataclass(frozen=True, eq=False)
 class DensityRatio:
-    """A boosted forest on codes.
+    """A boosted forest on codes, and a term for each column that keeps its marginal.
 
     Attributes:
         feature: (m,) nodes of all trees; -1 in a leaf.
@@ -36,6 +43,8 @@ class DensityRatio:
         right: (m,) right child within the tree.
         value: (m,) what a leaf adds to the log ratio.
         tree_starts: (t + 1,) where each tree's nodes begin.
+        edges: (w, RAKE_BINS - 1) codes that cut each column into bins.
+        terms: (w, RAKE_BINS) what each bin adds to the log ratio.
         cap: Log ratio from which every row is accepted.
         acceptance: Share of drawn rows that are accepted.
     """
@@ -46,14 +55,30 @@ class DensityRatio:
     right: NDArray[np.int32]
     value: NDArray[np.float32]
     tree_starts: NDArray[np.int64]
+    edges: NDArray[np.float32]
+    terms: NDArray[np.float32]
     cap: float
     acceptance: float
 
     @classmethod
-    def between(cls, real: NDArray[np.float32], drawn: NDArray[np.float32], *, n_trees: int, min_leaf: int) -> Self:
-        """Return the ratio that tells real rows (n, w) of codes from drawn ones (m, w)."""
+    def nothing(cls, width: int) -> Self:
+        """Return the ratio of 1 over ``width`` columns."""
+        return cls(
+            np.empty(0, np.int16),
+            np.empty(0, np.float32),
+            np.empty(0, np.int32),
+            np.empty(0, np.int32),
+            np.empty(0, np.float32),
+            np.zeros(1, np.int64),
+            np.zeros((width, RAKE_BINS - 1), np.float32),
+            np.zeros((width, RAKE_BINS), np.float32),
+            0.0,
+            1.0,
+        )
+
+    def boosted(self, real: Codes32, drawn: Codes32, *, n_trees: int, min_leaf: int) -> Self:
+        """Return this ratio times the one that tells real codes (n, w) from codes (m, w) drawn under this one."""
         labels = np.concatenate([np.ones(len(real)), np.zeros(len(drawn))])
-        weights = np.concatenate([np.full(len(real), len(drawn) / max(len(real), 1)), np.ones(len(drawn))])
         # One thread: on a busy machine OpenMP's waiting threads cost far more than they save.
         with threadpool_limits(1, user_api="openmp"):
             fitted = HistGradientBoostingClassifier(
@@ -64,31 +89,49 @@ class DensityRatio:
                 l2_regularization=1.0,
                 early_stopping=False,
                 random_state=0,
-            ).fit(np.concatenate([real, drawn]), labels, sample_weight=weights)
+            ).fit(np.concatenate([real, drawn]), labels)
         trees = [stage[0].nodes for stage in fitted._predictors]  # there is no public way to a tree's nodes
-        is_leaf = [nodes["is_leaf"].astype(bool) for nodes in trees]
-        made = cls(
-            _joined([np.where(leaf, -1, t["feature_idx"]) for leaf, t in zip(is_leaf, trees, strict=True)], np.int16),
-            _joined(
-                [np.where(leaf, 0, t["num_threshold"]) for leaf, t in zip(is_leaf, trees, strict=True)], np.float32
-            ),
-            _joined(
-                [np.where(leaf, -1, t["left"].astype(np.int64)) for leaf, t in zip(is_leaf, trees, strict=True)],
-                np.int32,
-            ),
-            _joined(
-                [np.where(leaf, -1, t["right"].astype(np.int64)) for leaf, t in zip(is_leaf, trees, strict=True)],
-                np.int32,
-            ),
-            _joined([np.where(leaf, t["value"], 0) for leaf, t in zip(is_leaf, trees, strict=True)], np.float32),
-            np.concatenate([[0], np.cumsum([len(t) for t in trees])]).astype(np.int64),
-            0.0,
-            1.0,
+        nodes = np.concatenate(trees)
+        is_leaf = nodes["is_leaf"].astype(bool)
+        return replace(
+            self,
+            feature=np.append(self.feature, np.where(is_leaf, -1, nodes["feature_idx"])).astype(np.int16),
+            threshold=np.append(self.threshold, np.where(is_leaf, 0, nodes["num_threshold"])).astype(np.float32),
+            left=np.append(self.left, np.where(is_leaf, -1, nodes["left"].astype(np.int64))).astype(np.int32),
+            right=np.append(self.right, np.where(is_leaf, -1, nodes["right"].astype(np.int64))).astype(np.int32),
+            value=np.append(self.value, np.where(is_leaf, nodes["value"], 0)).astype(np.float32),
+            tree_starts=np.append(self.tree_starts, self.tree_starts[-1] + np.cumsum([len(tree) for tree in trees])),
         )
-        log_ratio = made.log_ratio(drawn)
+
+    def raked(self, real: Codes32, proposed: Codes32) -> Self:
+        """Return this ratio with terms that give every column its real marginal, in bins, and with its cap.
+
+        Source: Deming & Stephan 1940, iterative proportional fitting.
+        """
+        levels = np.linspace(0, 1, RAKE_BINS + 1)[1:-1]
+        edges = np.quantile(real, levels, axis=0, method="lower").T.astype(np.float32)
+        forest = self._boosts(proposed)
+        wanted, held = [], []
+        for column, cuts in enumerate(edges):
+            wanted.append(np.bincount(np.searchsorted(cuts, real[:, column]), minlength=RAKE_BINS) / len(real))
+            held.append(np.searchsorted(cuts, proposed[:, column]))
+        terms = np.zeros((len(edges), RAKE_BINS))
+        log_ratio = forest
+        for _ in range(RAKE_ROUNDS):
+            cap = float(np.quantile(log_ratio, CAP_QUANTILE))
+            for column, bins in enumerate(held):
+                weight = np.exp(np.minimum(log_ratio - cap, 0.0))
+                got = np.bincount(bins, weights=weight, minlength=RAKE_BINS) / weight.sum()
+                step = np.where(
+                    (wanted[column] > 0) & (got > 0),
+                    np.log(np.maximum(wanted[column], 1e-12) / np.maximum(got, 1e-12)),
+                    0.0,
+                )
+                terms[column] += np.clip(step, -2.0, 2.0)
+                log_ratio = log_ratio + np.clip(step, -2.0, 2.0)[bins]
         cap = float(np.quantile(log_ratio, CAP_QUANTILE))
         acceptance = float(np.exp(np.minimum(log_ratio - cap, 0.0)).mean())
-        return cls(made.feature, made.threshold, made.left, made.right, made.value, made.tree_starts, cap, acceptance)
+        return replace(self, edges=edges, terms=terms.astype(np.float32), cap=cap, acceptance=acceptance)
 
     @cached_property
     def _trees(self) -> list[Any]:
@@ -103,12 +146,22 @@ class DensityRatio:
             for start, stop in zip(self.tree_starts[:-1], self.tree_starts[1:], strict=True)
         ]
 
-    def log_ratio(self, codes: NDArray[np.float32]) -> Floats:
-        """Return the log ratio (n,) of rows of codes (n, w), up to a constant."""
+    def _boosts(self, codes: Codes32) -> Floats:
         total = np.zeros(len(codes))
         for tree in self._trees:
             total += tree.predict(codes).reshape(len(codes))
         return total
+
+    def log_ratio(self, codes: Codes32) -> Floats:
+        """Return the log ratio (n,) of rows of codes (n, w), up to a constant."""
+        total = self._boosts(codes)
+        for column, (cuts, terms) in enumerate(zip(self.edges, self.terms, strict=True)):
+            total += terms[np.searchsorted(cuts, codes[:, column])]
+        return total
+
+    def accepts(self, codes: Codes32, *, rng: random.Generator) -> NDArray[np.bool_]:
+        """Return which rows (n, w) are accepted, at random in proportion to the ratio below its cap."""
+        return np.asarray(np.log(rng.random(len(codes))) < self.log_ratio(codes) - self.cap)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays from which ``from_arrays`` makes an equal ratio."""
@@ -119,6 +172,8 @@ class DensityRatio:
             "right": self.right.astype(np.int16),
             "value": self.value,
             "tree_starts": self.tree_starts,
+            "edges": self.edges,
+            "terms": self.terms,
             "scalars": np.array([self.cap, self.acceptance]),
         }
 
@@ -133,10 +188,8 @@ class DensityRatio:
             arrays["right"].astype(np.int32),
             arrays["value"],
             arrays["tree_starts"],
+            arrays["edges"],
+            arrays["terms"],
             cap,
             acceptance,
         )
-
-
-def _joined(parts: list[NDArray[Any]], kind: Any) -> NDArray[Any]:  # noqa: ANN401 - a numpy type
-    return np.concatenate(parts).astype(kind)

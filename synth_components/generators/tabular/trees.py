@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -50,20 +50,20 @@ class Trees(Recipe):
     """Draw each column from trees on those before it, and accept rows by a density ratio."""
 
     n_trees: int = Field(
-        6,
+        10,
         ge=1,
         le=64,
         description="Trees per column, each on half of the rows; a draw is from one. More blur one row's trace.",
     )
     min_leaf: int = Field(
-        20,
+        30,
         ge=1,
         le=100_000,
         description="Privacy knob: fewest rows that a leaf of a tree's structure covers. Larger is more private, "
         "less exact.",
     )
     min_evidence: float = Field(
-        -3.0,
+        -4.0,
         ge=-100,
         le=100,
         description="Privacy knob: log Bayes factor that a split needs on rows that did not choose it. Larger prunes "
@@ -83,6 +83,12 @@ class Trees(Recipe):
         le=1000,
         description="Trees of the density ratio by which drawn rows are accepted; 0 accepts every row, faster and "
         "more private.",
+    )
+    correction_rounds: int = Field(
+        2,
+        ge=1,
+        le=10,
+        description="Times that the density ratio is grown anew, against rows that the last one accepted.",
     )
     max_grow_rows: int = Field(
         200_000,
@@ -145,9 +151,13 @@ class Trees(Recipe):
             real = codes
             if len(codes) > self.max_correction_rows:
                 real = codes[rng.choice(len(codes), self.max_correction_rows, replace=False)]
-            drawn = made.propose(2 * len(real), rng=rng)
-            ratio = DensityRatio.between(real, drawn, n_trees=self.correction_trees, min_leaf=2 * self.min_leaf)
-            made = TreesSampler(data.schema, grids, order, forests, ratio)
+            ratio = DensityRatio.nothing(len(order))
+            for _ in range(self.correction_rounds):
+                _stop_if_asked(run)
+                drawn = replace(made, ratio=ratio).accepted(2 * len(real), rng=rng)
+                ratio = ratio.boosted(real, drawn, n_trees=self.correction_trees, min_leaf=2 * self.min_leaf)
+                ratio = ratio.raked(real, made.propose(2 * len(real), rng=rng))
+            made = replace(made, ratio=ratio)
         run.report(steps, steps)
         return made
 
@@ -239,7 +249,7 @@ class TreesSampler:
             UnsupportedError: for conditions on integers beyond 2^53.
         """
         if given is None or not given.columns:
-            return self._decode(self._accepted(n, rng=rng), {}, rng=rng)
+            return self._decode(self.accepted(n, rng=rng), {}, rng=rng)
         wanted = conditions(given, n, schema=self.schema, grids=self.grids)
         made = self._decode(self._conditioned(n, wanted, rng=rng), wanted, rng=rng)
         broken = ~meets(made.table, given, self.schema)
@@ -257,15 +267,15 @@ class TreesSampler:
             codes[:, position] = forest.draw(codes[:, :position], rng=rng)
         return codes
 
-    def _accepted(self, n: int, *, rng: random.Generator) -> Context:
+    def accepted(self, n: int, *, rng: random.Generator) -> Context:
+        """Return the codes (n, w) of rows drawn from the trees and accepted by the density ratio."""
         if self.ratio is None or n == 0:
             return self.propose(n, rng=rng)
         parts: list[Context] = []
         missing = n
         while missing > 0:
             codes = self.propose(int(missing / self.ratio.acceptance * 1.05) + 16, rng=rng)
-            accepted = np.log(rng.random(len(codes))) < self.ratio.log_ratio(codes) - self.ratio.cap
-            parts.append(codes[accepted][:missing])
+            parts.append(codes[self.ratio.accepts(codes, rng=rng)][:missing])
             missing -= len(parts[-1])
         return np.concatenate(parts)
 
