@@ -64,7 +64,7 @@ def evaluate(
     schema: Schema | None = None,
     config: JudgeConfig | None = None,
 ) -> Report:
-    """Return the report on synthetic rows: fidelity, utility, privacy smoke tests and validity, beside their floors.
+    """Return the report on synthetic rows: fidelity, utility, privacy and validity, beside their floors.
 
     Args:
         train: The real rows that the model was trained on.

@@ -20,7 +20,7 @@ _MOST_CELLS = 20_000_000
 
 
 def associations(table: pd.DataFrame, columns: Mapping[str, AnyColumn], *, max_rows: int) -> list[dict[str, Any]]:
-    """Return one record per pair of columns: measure, value, and the rows without nulls that it was read off.
+    """Return one record per pair of columns: measure, value, and the rows without nulls behind it.
 
     Numbers and times: ``spearman`` (and ``pearson`` beside it); two categories: ``cramers_v``; a category and a number:
     ``correlation_ratio``.  At most ``max_rows`` rows, evenly spaced, and fewer for many columns: the time is bounded.
@@ -82,7 +82,7 @@ def _ranks(values: Floats) -> Floats:
 
 
 def correlation(first: Floats, second: Floats) -> tuple[float, int]:
-    """Return Pearson's correlation over rows where neither is NaN, and their number; 0 where one is constant."""
+    """Return Pearson's correlation where neither is NaN, and the number of rows; 0 if one is constant."""
     both = ~(np.isnan(first) | np.isnan(second))
     n = int(both.sum())
     if n < 2:
@@ -94,7 +94,7 @@ def correlation(first: Floats, second: Floats) -> tuple[float, int]:
 
 
 def cramers_v(first: NDArray[np.int64], second: NDArray[np.int64]) -> tuple[float, int]:
-    """Return the bias-corrected V of two codes (n,), -1 for null, and the number of rows where neither is null."""
+    """Return the bias-corrected V of two codes (n,), -1 for null, and the number of rows without null."""
     both = (first >= 0) & (second >= 0)
     n = int(both.sum())
     if n < 2:

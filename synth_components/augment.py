@@ -56,7 +56,7 @@ class AugmentConfig(StepConfig):
 
 
 def augment(table: pd.DataFrame, model: Model, *, config: AugmentConfig, seed: int | None = None) -> pd.DataFrame:
-    """Return the rows of ``table`` and then the synthetic ones that ``config`` asks for, with their provenance.
+    """Return the rows of ``table``, then the synthetic ones that ``config`` asks for, with provenance.
 
     Counts are exact.  Rows whose group is missing are kept and count as no group.
 

@@ -45,7 +45,7 @@ def refused(name: str, what: str, remedy: str) -> SchemaError:
 
 
 def kind_of(values: pd.Series[Any]) -> Kind:
-    """Return what the non-null values are; the dtype decides, and the values' own types where it is ``object``.
+    """Return what the non-null values are, by dtype, and by their own types where it is ``object``.
 
     Raises:
         SchemaError: for mixed types, and for types that no column of a schema can hold.
@@ -319,7 +319,7 @@ def moments(values: pd.Series[Any], kind: Kind, *, min_count: int) -> Datetime:
 
 
 def categorical(values: pd.Series[Any], *, min_count: int) -> tuple[Categorical, float]:
-    """Return the categorical column, and the share of non-null rows whose values have too little support to be listed.
+    """Return the categorical column, and the share of non-null rows whose values are too rare to list.
 
     A declared category that too few rows hold is dropped, too: it may be somebody's in other rows.
 

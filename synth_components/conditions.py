@@ -236,7 +236,7 @@ def at(given: Given, positions: NDArray[np.int64]) -> Given:
 
 
 def meets(table: pd.DataFrame, given: Given, schema: Schema) -> Mask:
-    """Return which rows meet the conditions, shape (n,); ``given.rows`` has one request per row of ``table``."""
+    """Return which rows (n,) meet the conditions; ``given.rows`` has one request per row of ``table``."""
     good = np.ones(len(table), dtype=bool)
     for name, allowed in given.allowed.items():
         good &= _is_allowed(table[name], allowed, schema.columns[name])
@@ -281,7 +281,7 @@ def _is_allowed(values: pd.Series[Any], allowed: Allowed, column: AnyColumn) -> 
 def resample(
     draw: Callable[[int], pd.DataFrame], given: Given, n: int, *, schema: Schema, rng: random.Generator
 ) -> pd.DataFrame:
-    """Return ``n`` rows that meet the conditions, chosen among candidates that ``draw(k)`` makes without them.
+    """Return ``n`` rows that meet the conditions, among candidates that ``draw(k)`` makes without them.
 
     Where fewer candidates match than rows are asked for, candidates are used more than once.
 

@@ -156,7 +156,7 @@ class Range(Rule):
         return pd.Series(obeys | inside, index=table.index)
 
     def repair(self, table: pd.DataFrame, *, rng: random.Generator) -> pd.DataFrame:
-        """Return the table with outlying values moved to the nearest bound; object columns are left to redrawing."""
+        """Return the table with outlying values moved to the nearest bound; object columns are redrawn."""
         values = table[self.column]
         if self.strict or values.dtype == object or bool(self.allows(table).all()):
             return table
@@ -171,7 +171,7 @@ class Range(Rule):
 
 
 class Inequality(Rule):
-    """``low <= high`` between two columns of numbers, time spans or times.  Repairs by swapping the two values."""
+    """``low <= high`` between two columns of numbers, spans or times.  Repairs by swapping the values."""
 
     type: Literal["inequality"] = "inequality"
     low: str = Field(description="Column of the smaller value.")
@@ -212,7 +212,7 @@ class Inequality(Rule):
 
 
 class Derived(Rule):
-    """``column == expression``.  Repairs by computing the column; so every row without nulls can be mended."""
+    """``column == expression``.  Repairs by computing, so that every row without nulls can be mended."""
 
     type: Literal["derived"] = "derived"
     column: str = Field(description="The column that is computed.")
@@ -414,7 +414,7 @@ class Unique(Rule):
 
 
 class Implication(Rule):
-    """If ``when`` holds, so does ``then``.  Repairs a ``then`` of the form ``column == literal`` by assignment."""
+    """If ``when`` holds, so does ``then``.  Repairs a ``then`` of the form ``column == literal``."""
 
     type: Literal["implication"] = "implication"
     when: str = Field(description="A condition: `age < 16`.")

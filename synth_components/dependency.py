@@ -24,7 +24,7 @@ def codes_of(table: pd.DataFrame, names: Sequence[str]) -> dict[str, NDArray[np.
 
 
 def functional_dependencies(codes: dict[str, NDArray[np.int64]], *, max_rows: int) -> list[tuple[str, str]]:
-    """Return the pairs (determinant, dependent): each value of the one goes with a single value of the other.
+    """Return the pairs (determinant, dependent): each value of the one goes with one of the other.
 
     Only dependencies that say something: the determinant has at most half as many values as rows, the dependent at
     least two.  A pair is tried on ``max_rows`` evenly spaced rows before all; at most 60 determinants are tried.
@@ -52,7 +52,7 @@ def _determines(determinant: NDArray[np.int64], dependent: NDArray[np.int64], di
 
 
 def candidate_keys(table: pd.DataFrame, codes: dict[str, NDArray[np.int64]]) -> list[tuple[str, ...]]:
-    """Return the columns without null or repetition, else the pairs (at most 200 tried); floats are never keys."""
+    """Return the columns without null or repetition, else the pairs (at most 200); never floats."""
     n = len(table)
     usable = [name for name in codes if table[name].dtype.kind != "f" and not bool(table[name].isna().any())]
     distinct = {name: int(codes[name].max()) + 1 if n else 0 for name in usable}

@@ -190,7 +190,7 @@ def learned(constraints: Sequence[Constraint], table: pd.DataFrame) -> tuple[Con
 
 
 def refuse_contradictions(schema: Schema, *, n: int | None = None) -> None:
-    """Return if the rules of a schema do not contradict each other, its columns or ``n``, as far as is easily seen.
+    """Return if rules do not contradict each other, the columns or ``n``, as far as is easily seen.
 
     Seen are: names used twice, empty ranges, inequalities along ranges and cycles, mapped values that the schema does
     not have, and more unique rows than a finite column has values.

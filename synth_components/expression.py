@@ -263,7 +263,7 @@ def _truth(value: Any, n: int) -> NDArray[np.bool_]:  # noqa: ANN401
 
 
 def operand(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Return a column as arithmetic takes it: decimals as floats, dates as times, categories as their values."""
+    """Return a column as arithmetic takes it: decimals as floats, dates as times, categories as values."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         return operand(values.astype(object))
     if values.dtype == object:

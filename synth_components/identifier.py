@@ -82,7 +82,7 @@ def is_iban(text: str) -> bool:
 
 
 def is_card(text: str) -> bool:
-    """Return whether the text is a card number: 13 to 19 digits whose last is right (Luhn, ISO/IEC 7812-1)."""
+    """Return whether the text is a card number: 13 to 19 digits, the last right (Luhn, ISO/IEC 7812-1)."""
     compact = re.sub(r"[ -]", "", text)
     if not _CARD.fullmatch(compact):
         return False
@@ -164,7 +164,7 @@ def identifier_kind(values: pd.Series[Any], *, supported: float) -> TextKind | N
 
 
 def number_kind(values: pd.Series[Any]) -> TextKind | None:
-    """Return what direct identifier a column of integers holds: cards by checksum, others if the name says so too."""
+    """Return what direct identifier integers are: cards by checksum, others if the name says so too."""
     name = str(values.name)
     distinct = _some_distinct(values)
     if not distinct:
@@ -198,7 +198,7 @@ def _some_distinct(values: pd.Series[Any]) -> list[str]:
 
 
 def key_prefix(values: pd.Series[Any]) -> str | None:
-    """Return the text before the number that all values share (perhaps none), ``None`` if they are not numbered."""
+    """Return the text before the number that all values share, ``None`` if they are not numbered."""
     texts = [str(value) for value in values]
     parts = [re.fullmatch(r"(\D*)(\d+)", text) for text in texts]
     prefixes = {part[1] for part in parts if part is not None}

@@ -430,7 +430,7 @@ def _supported_quantile(numbers: NDArray[np.float64], probability: float, min_co
 
 
 def inflated(numbers: NDArray[np.float64], *, min_count: int) -> list[tuple[float, float]]:
-    """Return (value, share of rows) of values that stand out of a distribution, largest share first, at most 10.
+    """Return (value, share of rows) of at most 10 values that stand out, largest share first.
 
     A value stands out if at least 2 % of the rows and ``min_count`` rows hold it, and 5 times as many as the mean of
     the ten values around it.  Columns of fewer than 12 values have no inflated ones.

@@ -30,7 +30,7 @@ SECONDS_BETWEEN_LINES = 1.0
 
 
 class Observer(Protocol):
-    """Whoever wants to know how far a stage is.  Called from the process that works; it must not raise or block."""
+    """Whoever wants to know how far a stage is.  Called by whoever works; must not raise or block."""
 
     def update(self, stage: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """Take note that ``done`` of ``total`` units of ``stage`` are finished."""

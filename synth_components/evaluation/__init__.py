@@ -154,16 +154,17 @@ _OPTIONS: Mapping[str, type[JudgeConfig]] = {
 }
 
 
-def _one_thread() -> AbstractContextManager[object]:
+def _one_thread() -> AbstractContextManager[Any]:
     """Keep learners and matrix products to one thread within the block.
 
     Samples are bounded, so threads would gain little; on a busy machine they cost twenty times the work in waiting for
     each other, and sums that depend on their number.
     """
     import sklearn.ensemble  # noqa: F401 - only what is loaded can be kept to one thread
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
 
-    return threadpool_limits(limits=1)
+    limits: AbstractContextManager[Any] = threadpool_limits(limits=1)
+    return limits
 
 
 def _report(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -14,6 +14,8 @@ SIMILARITY = 0.95
 CORRELATION = 0.93
 TASK = 0.95
 DCR_SHARE = 0.53
+CHANCE = 0.025
+"""A privacy check fails only if an honest sample would miss its threshold by so much less often than this."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Verdict:
         value: What was found, ``None`` if it could not be scored.
         relation: ``>=`` or ``<=``.
         threshold: What the value is held against.
-        passed: Whether it holds; false if it could not be scored.
+        passed: Whether it holds, in a smoke test up to chance; false if it could not be scored.
     """
 
     group: Group
@@ -46,7 +48,9 @@ def card(scores: Sequence[Score], tasks: Sequence[str]) -> tuple[Verdict, ...]:
     """Return the verdicts on what ``scores`` hold; rows of groups that were not scored are left out.
 
     Similarity is the mean of the shape and the pair score; correlation kept is ``fidelity.correlation``; a task is
-    judged by the learner that does best when trained on real rows.
+    judged by the learner that does best when trained on real rows.  A smoke test shows its value and threshold, and is
+    missed if the value lies above it by more than chance explains: for copies, if Fisher's exact test against the
+    holdout's rate rejects too; for the DCR share, if the whole 95 % interval lies above.
     """
     whole = by_name(scores)
     made: list[Verdict] = []
@@ -64,16 +68,23 @@ def card(scores: Sequence[Score], tasks: Sequence[str]) -> tuple[Verdict, ...]:
             made.append(_at_least(label, whole[name].value, 1.0))
     for name, label in (("privacy.copies", "exact copies"), ("privacy.near_copies", "near copies")):
         if name in whole:
-            made.append(_at_most(label, whole[name].value, whole[f"{name}.bound"].value))
+            by_chance = not is_copied(whole, name)
+            made.append(_at_most(label, whole[name].value, whole[f"{name}.bound"].value, by_chance=by_chance))
     if "privacy.dcr.share" in whole:
-        made.append(
-            _at_most("closer to train than to holdout (DCR share)", whole["privacy.dcr.share"].value, DCR_SHARE)
-        )
+        share = whole["privacy.dcr.share"]
+        label = "closer to train than to holdout (DCR share)"
+        made.append(_at_most(label, share.value, DCR_SHARE, by_chance=share.interval[0] <= DCR_SHARE))
     return tuple(made)
 
 
+def is_copied(whole: Mapping[str, Score], name: str) -> bool:
+    """Return whether more rows are (near) copies than the holdout's rate and chance explain."""
+    chance = whole.get(f"{name}.p_value")
+    return whole[name].value > whole[f"{name}.bound"].value and (chance is None or chance.value < CHANCE)
+
+
 def task_ratio(scores: Sequence[Score], task: str) -> Score | None:
-    """Return the TSTR / TRTR score of a task by its best learner on real rows, ``None`` if it was not scored."""
+    """Return the TSTR / TRTR score of a task by its best learner on real rows, ``None`` without one."""
     ratios = {s.subject[1]: s for s in scores if s.name == "utility.ratio" and s.subject[0] == task}
     real = {
         s.subject[1]: s.value
@@ -87,5 +98,5 @@ def _at_least(name: str, value: float | None, threshold: float) -> Verdict:
     return Verdict("acceptance", name, value, ">=", threshold, value is not None and value >= threshold)
 
 
-def _at_most(name: str, value: float, threshold: float) -> Verdict:
-    return Verdict("smoke test", name, value, "<=", threshold, value <= threshold)
+def _at_most(name: str, value: float, threshold: float, *, by_chance: bool) -> Verdict:
+    return Verdict("smoke test", name, value, "<=", threshold, value <= threshold or by_chance)

@@ -103,7 +103,7 @@ def _trial(
 
 
 def boosting_features(view: Coded, values: Floats, *, leave_out: str = "") -> Floats:
-    """Return rows (n, w) for histogram boosting: numbers as they are, categories as codes below 250, null as NaN."""
+    """Return rows (n, w) for histogram boosting: numbers, codes of at most 250, null as NaN."""
     kept = [place for place, name in enumerate(view.names) if name != leave_out]
     made = values[:, kept].copy()
     for column, place in enumerate(kept):

@@ -28,7 +28,7 @@ def marginal(
     rng: random.Generator,
     config: FidelityConfig = FidelityConfig(),  # noqa: B008 - frozen
 ) -> Evidence:
-    """Score the distribution of each column: KS complement of numbers and times, TV complement of categories.
+    """Score each column's distribution: KS complement of numbers and times, TV of categories.
 
     Missing values are left to ``missing``.
     """
@@ -95,7 +95,7 @@ def coverage(
     rng: random.Generator,
     config: FidelityConfig = FidelityConfig(),  # noqa: B008 - frozen
 ) -> Evidence:
-    """Score how much of each real column the synthetic one reaches, and how much of it stays within the real range.
+    """Score how much of each real column is reached, and how much stays within the real range.
 
     Coverage is the share of the common categories (at least ``min_category_count`` real rows), or of twenty quantile
     bins of a number, that occur; reproducing the single largest value earns nothing.  Range is the share of synthetic
@@ -131,7 +131,7 @@ def missing(
     rng: random.Generator,
     config: FidelityConfig = FidelityConfig(),  # noqa: B008 - frozen
 ) -> Evidence:
-    """Score missing values: 1 minus the difference of each column's null share, and of the joint null patterns."""
+    """Score missing values: 1 minus the difference of null shares, and of joint null patterns."""
     view = _view(train, holdout, synthetic, config, rng)
     nulls = [np.isnan(side) for side in (view.train, view.holdout, view.synthetic)]
     holed = np.flatnonzero(np.any([side.any(axis=0) for side in nulls], axis=0))
@@ -174,7 +174,7 @@ def curves(
     rng: random.Generator,
     config: FidelityConfig = FidelityConfig(),  # noqa: B008 - frozen
 ) -> Evidence:
-    """Return the marginals to draw, without scores: no bin stands for fewer real rows than ``min_category_count``."""
+    """Return the marginals to draw: no bin stands for fewer real rows than ``min_category_count``."""
     view = _view(train, holdout, synthetic, config, rng)
     drawn: dict[str, pd.DataFrame] = {}
     for place, name in enumerate(view.names):

@@ -32,14 +32,14 @@ def resamples(n: int, replicates: int, rng: random.Generator) -> Iterator[Floats
 
 
 def scaled(error: float, *, train: int, holdout: int, synthetic: int) -> float:
-    """Return the distance that a real sample of ``synthetic`` rows is expected to show, given the holdout's."""
+    """Return the distance expected of a real sample of ``synthetic`` rows, given the holdout's."""
     if min(train, holdout, synthetic) == 0:
         return error
     return error * math.sqrt((1 / train + 1 / synthetic) / (1 / train + 1 / holdout))
 
 
 def interval(value: float, deviation: float, *, low: float, high: float) -> tuple[float, float]:
-    """Return the standard bootstrap interval: value -+ 1.96 bootstrap deviations, within what the score can be.
+    """Return the standard bootstrap interval: value -+ 1.96 deviations, within what the score can be.
 
     Source: Efron & Tibshirani 1993, "An Introduction to the Bootstrap", Chapter 12.
     Differs: not the percentile interval: a resample is further from its pair than the sample is, so the percentiles of
@@ -90,7 +90,7 @@ def lower_bound(successes: int, n: int) -> float:
 
 
 def auc(scores: Floats, labels: NDArray[np.bool_], weights: Floats | None = None) -> float:
-    """Return the area under the ROC curve of ``scores`` (n,), ties counted half; 0.5 if one class is absent."""
+    """Return the area under the ROC curve of ``scores`` (n,), ties half; 0.5 if a class is absent."""
     order = np.argsort(scores, kind="stable")
     ranked, positive = scores[order], labels[order]
     mass = np.ones(len(scores)) if weights is None else weights[order]

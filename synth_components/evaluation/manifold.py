@@ -32,7 +32,7 @@ def manifold(
     rng: random.Generator,
     config: FidelityConfig = FidelityConfig(),  # noqa: B008 - frozen
 ) -> Evidence:
-    """Score alpha-precision and beta-recall, each 1 minus the scaled area between its curve and the diagonal."""
+    """Score alpha-precision and beta-recall: 1 minus the scaled area between curve and diagonal."""
     whole = coded(train, holdout, synthetic)
     size = min(config.manifold_rows, len(whole.train), len(whole.holdout), len(whole.synthetic))
     if not whole.names or size < _LEAST:

@@ -5,7 +5,7 @@ membership inference (Yao, Krco, Ganev & de Montjoye 2025, "The DCR Delusion", a
 metric of the group ``privacy``.
 
 Source: DCR share as in TabSyn's evaluation (L1 on numbers over their range, and on one-hot categories).
-Differs: numbers are scaled by their 5 % to 95 % range; train and holdout are searched at equal size.
+Differs: numbers are scaled by their 5 % to 95 % range; for the share, train and holdout are searched at equal size.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from synth_components.protocols import Context, Dataset, Evidence, Floats, Score
 _CHUNK = 128
 _INDICATORS = 60
 _NEAR = 0.01  # the share of holdout rows nearest to train; what lies within their distance is a near copy
-_NEAR_ROWS = 20  # at least so many holdout rows, since a distance told by fewer is noise
 _LEAST = 10
 
 
@@ -40,8 +39,9 @@ def copies(
 ) -> Evidence:
     """Score the share of synthetic rows that equal a training row, over all rows.
 
-    The floor is the holdout's own share; ``privacy.copies.bound`` its upper 95 % Clopper-Pearson bound, which is what
-    copies are judged against.
+    The floor is the holdout's own share; ``privacy.copies.bound`` its upper 95 % Clopper-Pearson bound, which copies
+    are held against; ``privacy.copies.p_value`` how often two samples of one law differ so much by chance (Fisher's
+    exact test, one-sided), without which a share above the bound is no finding.
     """
     view = coded(train, holdout, synthetic)
     if not view.names or not (len(view.holdout) and len(view.synthetic)):
@@ -62,36 +62,42 @@ def proximity(
     """Score how much closer synthetic rows lie to train than to a holdout that no generator saw.
 
     ``privacy.dcr.share`` is the share of synthetic rows closer to train (ties count half; 0.5 if nothing was
-    memorised), with train and holdout searched at equal size.  Its floor is the share of one half of the holdout
-    against train and the other half.  Near copies are rows within the distance that the closest
-    1 % of holdout rows (at least 20) have to train.
+    memorised), with as many training rows as holdout rows, so that beside a small holdout it sees few copies.  Its
+    floor is the share of one half of the holdout against train and the other half.  Near copies are rows within the
+    distance that the closest 1 % of holdout rows have to all of train.
     """
     whole = coded(train, holdout, synthetic)
     if not whole.names or min(len(whole.train), len(whole.holdout), len(whole.synthetic)) < _LEAST:
         return _left_out("privacy.dcr", f"it needs a column and {_LEAST} rows of each table")
     size = min(config.proximity_references, len(whole.train), len(whole.holdout))
-    view = whole.capped(train=size, holdout=size, synthetic=config.proximity_rows, rng=rng)
-    real, held, drawn = (_Located.of(view, side) for side in (view.train, view.holdout, view.synthetic))
-    to_train, to_holdout = _nearest(drawn, real), _nearest(drawn, held)
+    view = whole.capped(train=config.proximity_references, holdout=size, synthetic=config.proximity_rows, rng=rng)
+    known, held, drawn = (_Located.of(view, side) for side in (view.train, view.holdout, view.synthetic))
+    # Two references compete for the share only at equal size; a copy is looked for among all training rows.
+    is_equal = len(view.train) == size
+    real = known if is_equal else known.take(rng.permutation(len(view.train))[:size])
+    to_known = _nearest(drawn, known)
+    to_train, to_holdout = to_known if is_equal else _nearest(drawn, real), _nearest(drawn, held)
     order = rng.permutation(size)
-    fellow = _nearest(held.take(order[: config.proximity_rows]), real)
+    others = held.take(order[: config.proximity_rows])
+    fellow = _nearest(others, known)
+    fellow_to_train = fellow if is_equal else _nearest(others, real)
     half = max(1, size // 2)
     queries = held.take(order[: min(half, config.proximity_rows)])
     fair_train, fair_holdout = real.take(rng.permutation(size)[:half]), held.take(order[half:])
     fair = _nearest(queries, fair_train)[:, 0], _nearest(queries, fair_holdout)[:, 0]
     closer = _closer(to_train[:, 0], to_holdout[:, 0])
     share_draws = np.array([np.average(closer, weights=w) for w in resamples(len(closer), config.replicates, rng)])
-    near = float(np.quantile(fellow[:, 0], min(0.2, max(_NEAR, _NEAR_ROWS / len(fellow)))))
-    ratios, fellow_ratios = _ratio(to_train), _ratio(fellow)
+    near = float(np.sort(fellow[:, 0])[int(_NEAR * len(fellow))])
+    ratios, fellow_ratios = _ratio(to_known), _ratio(fellow)
     scores = (
         score(
             "privacy.dcr.share", float(closer.mean()), draws=share_draws, floor=float(_closer(*fair).mean()), ideal=0.5
         ),
-        *_rates("privacy.near_copies", to_train[:, 0] <= near, fellow[:, 0] <= near),
-        _middle("privacy.dcr.median", to_train[:, 0], fellow[:, 0], config, rng, high=np.inf),
+        *_rates("privacy.near_copies", _below(to_known[:, 0], near), _below(fellow[:, 0], near)),
+        _middle("privacy.dcr.median", to_known[:, 0], fellow[:, 0], config, rng, high=np.inf),
         _middle("privacy.nndr", ratios, fellow_ratios, config, rng, high=1.0),
     )
-    return Evidence(scores, curves={"privacy.dcr": _histogram(to_train[:, 0], to_holdout[:, 0], fellow[:, 0])})
+    return Evidence(scores, curves={"privacy.dcr": _histogram(to_train[:, 0], to_holdout[:, 0], fellow_to_train[:, 0])})
 
 
 @dataclass(frozen=True)
@@ -158,7 +164,27 @@ def _rates(name: str, drawn: NDArray[np.bool_], held: NDArray[np.bool_]) -> tupl
     return (
         score(name, rate, deviation=deviation, floor=floor, ideal=0.0),
         score(f"{name}.bound", bound, floor=floor, ideal=floor),
+        score(f"{name}.p_value", exceeds(drawn, held), floor=0.5, ideal=1.0),
     )
+
+
+def exceeds(drawn: NDArray[np.bool_], held: NDArray[np.bool_]) -> float:
+    """Return the p-value of Fisher's exact test that ``drawn`` hits no more often than ``held``.
+
+    Given train, distances of synthetic and holdout rows are exchangeable if both follow one law, so the test also holds
+    at the near-copy distance, although that is read off the holdout.
+
+    Source: Fisher 1934, "Statistical Methods for Research Workers", Section 21.02.
+    """
+    from scipy.stats import hypergeom
+
+    hits = int(drawn.sum() + held.sum())
+    return float(min(1.0, hypergeom.sf(int(drawn.sum()) - 1, len(drawn) + len(held), hits, len(drawn))))
+
+
+def _below(distances: Floats, near: float) -> NDArray[np.bool_]:
+    """Return what lies nearer; at distance 0, where more than the closest holdout rows tie, what lies there."""
+    return distances < near if near > 0 else distances <= 0
 
 
 def _closer(to_train: Floats, to_holdout: Floats) -> Floats:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synth_components.evaluation.card import by_name, task_ratio
+from synth_components.evaluation.card import by_name, is_copied, task_ratio
 from synth_components.protocols import Score
 
 WEIGHTS = {"fidelity": 0.4, "utility": 0.3, "privacy": 0.2, "validity": 0.1}
@@ -61,7 +61,7 @@ def quality(scores: Sequence[Score], tasks: Sequence[str], *, threshold: float) 
     if "utility.global" in whole:
         utility.append(whole["utility.global"].value)
     privacy = [
-        1.0 if whole[name].value <= whole[f"{name}.bound"].value else whole[f"{name}.bound"].value / whole[name].value
+        whole[f"{name}.bound"].value / whole[name].value if is_copied(whole, name) else 1.0
         for name in ("privacy.copies", "privacy.near_copies")
         if name in whole
     ]

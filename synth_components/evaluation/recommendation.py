@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from synth_components.evaluation.card import DCR_SHARE, TASK, by_name, task_ratio
+from synth_components.evaluation.card import DCR_SHARE, TASK, by_name, is_copied, task_ratio
 from synth_components.protocols import Score
 
 _MOST = 4  # of one kind
@@ -136,7 +136,7 @@ def _validity(scores: Sequence[Score]) -> list[Recommendation]:
 def _privacy(whole: Mapping[str, Score]) -> list[Recommendation]:
     made = []
     for name, what in (("privacy.copies", "copy"), ("privacy.near_copies", "nearly copy")):
-        if name in whole and whole[name].value > whole[f"{name}.bound"].value:
+        if name in whole and is_copied(whole, name):
             finding = (
                 f"{whole[name].value:.2%} of the rows {what} a training row; the upper bound of a real holdout is "
                 f"{whole[f'{name}.bound'].value:.2%}"
@@ -144,7 +144,7 @@ def _privacy(whole: Mapping[str, Score]) -> list[Recommendation]:
             change = "raise min_leaf, jitter and min_category_count, or train with differential privacy (epsilon)"
             made.append(Recommendation((), finding, change, 3.0))
     share = whole.get("privacy.dcr.share")
-    if share is not None and share.value > DCR_SHARE:
+    if share is not None and share.interval[0] > DCR_SHARE:
         finding = f"{share.value:.1%} of the rows lie closer to train than to the holdout; 50 % is chance"
         change = "raise min_leaf and jitter, train on more rows, or with differential privacy (epsilon)"
         made.append(Recommendation((), finding, change, 2.5))

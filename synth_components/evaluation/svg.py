@@ -56,7 +56,7 @@ def density(
 
 
 def bars(labels: Sequence[str], real: Floats, drawn: Floats, *, title: str, most: int = 9) -> str:
-    """Return pairs of horizontal bars, real above synthetic, by category; what exceeds ``most`` is cut off."""
+    """Return pairs of horizontal bars, real above synthetic; what exceeds ``most`` is cut off."""
     labels, real, drawn = list(labels)[:most], np.asarray(real)[:most], np.asarray(drawn)[:most]
     width, step, left = 320.0, 22.0, 112.0
     height = step * len(labels) + 4
@@ -102,7 +102,7 @@ def heat_map(names: Sequence[str], values: Floats, *, title: str, scale: float =
 
 
 def roc(curves: Sequence[tuple[str, str, Floats, Floats]], *, title: str) -> str:
-    """Return ROC curves, each (label, CSS class, false positive rate, true positive rate), over the diagonal."""
+    """Return ROC curves, each (label, CSS class, false and true positive rate), over the diagonal."""
     size, left, base = 250.0, 34.0, 222.0
     areas = [float(((y[1:] + y[:-1]) / 2 * np.diff(x)).sum()) for _, _, x, y in curves]
     told = "; ".join(f"{label}: area {area:.3f}" for (label, *_), area in zip(curves, areas, strict=True))
@@ -122,7 +122,7 @@ def roc(curves: Sequence[tuple[str, str, Floats, Floats]], *, title: str) -> str
 
 
 def lines(low: Sequence[float], high: Sequence[float], curves: Sequence[tuple[str, Floats]], *, title: str) -> str:
-    """Return histograms (CSS class, shares) as outlines over common bins, the axis from the first to the last edge."""
+    """Return histograms (CSS class, shares) as outlines over common bins, from first to last edge."""
     width, height, base = 400.0, 170.0, 148.0
     first, span = float(low[0]), (float(high[-1]) - float(low[0])) or 1.0
     top = max(float(np.max(shares, initial=0)) for _, shares in curves) or 1.0

@@ -126,7 +126,7 @@ def global_utility(
     rng: random.Generator,
     config: UtilityConfig = UtilityConfig(),  # noqa: B008 - frozen
 ) -> Evidence:
-    """Score every column as target in turn: the skill that synthetic rows teach, over the skill that real rows teach.
+    """Score every column as target in turn: the skill synthetic rows teach over that of real rows.
 
     Skill is accuracy above that of the commonest class, over what is left to gain, or R2.  Columns that real rows do
     not predict are left out.

@@ -48,7 +48,7 @@ class Statement(Config):
 
 
 class Manifest(Config):
-    """What a model is and where it comes from; without clock, path or host, so that equal fits give equal files."""
+    """What a model is and comes from; no clock, path or host, so that equal fits give equal files."""
 
     generator: str = Field(description="Name of the generator.")
     options: dict[str, Any] = Field(default_factory=dict, description="Its options, every default written out.")
@@ -79,7 +79,7 @@ class Artifact:
 
 
 def save(artifact: Artifact, path: str | Path, *, overwrite: bool = False) -> None:
-    """Write a model folder, whole or not at all.  An empty folder, or a model that stands there, is replaced.
+    """Write a model folder, whole or not at all; an empty folder or an older model is replaced.
 
     Args:
         overwrite: Also replace a folder that holds something else.

@@ -352,7 +352,7 @@ def _invalid(place: Location, names: tuple[str, ...], broken: list[tuple[int | N
 
 
 def render(frame: pd.DataFrame, *, place: str, header: bool) -> bytes:
-    r"""Return the frame as CSV: comma, ``\n``, quotes where they are needed, null as nothing, empty text as ``""``."""
+    r"""Return the frame as CSV: comma, ``\n``, quotes if needed, null as nothing, empty text as ``""``."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

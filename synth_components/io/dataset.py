@@ -258,7 +258,7 @@ def write_table(table: pd.DataFrame, path: str | Path, *, format: str = "auto") 
 
 @contextmanager
 def table_writer(path: str | Path, *, format: str = "auto") -> Iterator[Callable[[pd.DataFrame], None]]:
-    """Yield a function that appends frames to a file with constant memory; the file appears on success only.
+    """Yield a function that appends frames to a file in constant memory; it appears on success only.
 
     All frames have the columns and dtypes of the first.
     """
@@ -354,7 +354,7 @@ def _num_rows(part: Part) -> int:
 
 
 def is_large(path: str | Path) -> bool:
-    """Return whether a table needs more memory than ``MAX_BYTES``, so that ``read_dataset`` leaves it on disk.
+    """Return whether a table needs more memory than ``MAX_BYTES``: ``read_dataset`` leaves it on disk.
 
     Raises:
         DataError: for what is no table.
@@ -429,7 +429,7 @@ def _read_schema(place: Location) -> Schema:
 
 
 def write_dataset(dataset: Dataset, directory: str | Path) -> None:
-    """Write ``<table>.parquet`` per table, streaming, and last ``schema.json``, which makes the directory a dataset."""
+    """Write ``<table>.parquet`` per table, streaming, and last ``schema.json``, which makes it a dataset."""
     place = locate(directory)
     for name in dataset.schema.tables:
         with table_writer(_path(place.child(f"{name}.parquet"))) as write:

@@ -140,7 +140,7 @@ def options_of(step: Step) -> list[DerivedOption]:
 
 
 def flattened(cls: type[Config]) -> dict[str, str]:
-    """Return the fields that name a recipe and the map that holds its options: ``generator: generator_options``."""
+    """Return the fields that name a recipe, with the map of its options: ``generator_options``."""
     return {name: f"{name}_options" for name in cls.model_fields if f"{name}_options" in cls.model_fields}
 
 

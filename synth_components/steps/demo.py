@@ -33,7 +33,7 @@ _LOG = logging.getLogger(__name__)
 TARGET = "diagnosis"
 
 GLOBAL_COLUMNS = 4
-"""Predicting each of the 31 columns in turn takes minutes on a small machine."""
+"""Predicting each of the 31 columns in turn would take a third of the demonstration's minute."""
 
 ABOUT = (
     "Breast Cancer Wisconsin (Diagnostic): 569 tumours, 30 measurements of cell nuclei each, and the diagnosis, "

@@ -92,7 +92,7 @@ def evaluate_tstr(
     report: OutReport,
     page: OptionalOutPage = None,
 ) -> None:
-    """Judge how well learners trained on synthetic rows predict real ones (TSTR), against training on real rows.
+    """Judge how well learners trained on synthetic rows predict real ones (TSTR), against real rows.
 
     Args:
         train: The real rows that the model was trained on.

@@ -69,7 +69,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def partial(path: Path) -> Iterator[Path]:
-    """Yield a sibling path to write a file at; it takes the place of ``path`` if the block succeeds, else it goes."""
+    """Yield a sibling path to write at; it takes the place of ``path`` on success, else it goes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -80,7 +80,7 @@ def partial(path: Path) -> Iterator[Path]:
 
 
 def digest(place: Place | tuple[Place, ...]) -> str | None:
-    """Return the SHA-256 of a file, or of a folder's names and files; ``None`` for what is not on a local disk."""
+    """Return the SHA-256 of a file, or of a folder's names and files; ``None`` if not on a local disk."""
     if isinstance(place, tuple):
         parts = [digest(part) for part in place]
         return None if None in parts else hashlib.sha256("".join(map(str, parts)).encode()).hexdigest()

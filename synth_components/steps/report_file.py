@@ -49,7 +49,7 @@ def quality_of(report: Report) -> float:
 
 
 def values_of(report: Report, name: str) -> list[float]:
-    """Return the values of all scores of a name: one of the whole table, or one for each column, pair or task.
+    """Return the values of all scores of a name: of the whole table, or of each column, pair or task.
 
     Raises:
         DataError: if there is none, with the nearest name.

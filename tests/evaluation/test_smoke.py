@@ -1,0 +1,73 @@
+"""How often the smoke tests of memorisation cry wolf on honest rows, and how often they see planted copies."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synth_components.evaluation import PrivacyConfig
+from synth_components.evaluation.card import card
+from synth_components.evaluation.proximity import copies, exceeds, proximity
+from synth_components.protocols import Context, Dataset
+from synth_components.schema import Categorical, Numeric, Schema
+
+SCHEMA = Schema(
+    {"table": {"x": Numeric(), "y": Numeric(), "k": Categorical(dtype="object", categories=("u", "v", "w"))}}
+)
+TRAIN, HOLDOUT, TRIALS, HONEST_TRIALS = 427, 142, 60, 120
+
+
+def draw(n, rng, *, is_coarse):
+    x = rng.normal(size=n)
+    y = rng.gamma(2, size=n)
+    kind = rng.choice(np.array(["u", "v", "w"], dtype=object), n, p=[0.6, 0.3, 0.1])
+    return pd.DataFrame({"x": x.round(1 if is_coarse else 9), "y": y.round(1 if is_coarse else 9), "k": kind})
+
+
+def trials(*, is_coarse, planted, count=TRIALS):
+    """Return how often each check fails, and the mean DCR share, over seeded small tables."""
+    failed, shares = {}, []
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        train, holdout, synthetic = (draw(n, rng, is_coarse=is_coarse) for n in (TRAIN, HOLDOUT, TRAIN))
+        taken = round(planted * TRAIN)
+        synthetic = pd.concat([train.iloc[:taken], synthetic.iloc[taken:]], ignore_index=True)
+        sides = [Dataset({"table": table}, SCHEMA) for table in (train, holdout, synthetic)]
+        options = {"context": Context(), "rng": rng, "config": PrivacyConfig(replicates=20)}
+        scores = (*copies(*sides, **options).scores, *proximity(*sides, **options).scores)
+        for verdict in card(scores, ()):
+            failed[verdict.name] = failed.get(verdict.name, 0) + (not verdict.passed)
+        shares.append(next(one.value for one in scores if one.name == "privacy.dcr.share"))
+    return failed, float(np.mean(shares))
+
+
+@pytest.mark.parametrize("is_coarse", [False, True])
+def test_an_honest_sample_fails_no_check_more_often_than_chance_allows(is_coarse):
+    failed, share = trials(is_coarse=is_coarse, planted=0, count=HONEST_TRIALS)
+    # 120 trials at a true rate of at most 2.5 %: 3 expected, 6 and more in 8 % of cases; seeded, so it stays.
+    assert len(failed) == 3
+    assert max(failed.values()) / HONEST_TRIALS < 0.05
+    # Equal references on both sides: 0.5 expected; one share varies by 0.03, the mean of 120 by 0.003.
+    assert abs(share - 0.5) < 4 * 0.003
+
+
+def test_five_per_cent_planted_copies_are_seen_as_copies_and_as_near_copies():
+    failed, _ = trials(is_coarse=False, planted=0.05)
+    assert failed["exact copies"] / TRIALS > 0.95
+    assert failed["near copies"] / TRIALS > 0.95
+
+
+def test_planted_copies_move_the_dcr_share_by_half_of_those_whose_source_is_searched():
+    failed, share = trials(is_coarse=False, planted=1.0)
+    # Train is searched at the size of the holdout: a third of the copies finds its source, 0.5 + 1/2 * 142/427 = 0.666.
+    # This is why copies are counted besides: 5 % of them move the share by 0.008.
+    assert share == pytest.approx(0.5 + 0.5 * HOLDOUT / TRAIN, abs=4 * 0.004)
+    assert failed["closer to train than to holdout (DCR share)"] / TRIALS > 0.95
+
+
+@pytest.mark.parametrize(("drawn", "held"), [((13, 427), (0, 142)), ((65, 32_561), (21, 16_281)), ((3, 100), (3, 100))])
+def test_the_p_value_is_that_of_fishers_exact_test(drawn, held):
+    from scipy.stats import fisher_exact
+
+    sides = [np.arange(n) < hits for hits, n in (drawn, held)]
+    table = [[drawn[0], drawn[1] - drawn[0]], [held[0], held[1] - held[0]]]
+    assert exceeds(*sides) == pytest.approx(fisher_exact(table, alternative="greater").pvalue, rel=1e-9)
