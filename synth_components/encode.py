@@ -198,14 +198,25 @@ class DatetimeEncoder:
         return 0 if self.column.low is None else _nanoseconds(pd.Timestamp(self.column.low), self.column.zone)
 
     def encode(self, values: pd.Series[Any]) -> Floats:
-        """Return (n, 1) offsets."""
+        """Return (n, 1) offsets.
+
+        Raises:
+            SchemaError: if a time lies more than 2^53 steps from the origin, where offsets are no longer exact.
+        """
         present = values.notna().to_numpy()
         features = np.full((len(values), 1), np.nan)
         stamps = pd.to_datetime(values[present], utc=self.column.zone is not None)
         if self.column.zone is not None:
             stamps = stamps.dt.tz_convert(None)
         nanoseconds = stamps.to_numpy().astype("datetime64[ns]").astype(np.int64)
-        features[present, 0] = (nanoseconds - self._origin) / self._step
+        offsets = nanoseconds - self._origin
+        if len(offsets) and np.abs(offsets).max() // self._step > _EXACT:
+            raise SchemaError(
+                f"column '{self.name}' spans more than 2^53 steps of its resolution '{self.column.resolution}' (104 "
+                "days of nanoseconds), and would lose digits; declare resolution 'us' or coarser",
+                column=self.name,
+            )
+        features[present, 0] = offsets / self._step
         return features
 
     def decode(self, features: Floats) -> pd.Series[Any]:

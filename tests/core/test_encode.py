@@ -288,3 +288,17 @@ def test_batches_encode_like_the_whole_table():
 def test_slices_give_wide_integers_two_features():
     columns = {"a": Numeric(), "b": Numeric(dtype="int64", places=0, low=0, high=2**60), "c": Boolean()}
     assert slices(Schema({TABLE: columns})) == {"a": slice(0, 1), "b": slice(1, 3), "c": slice(3, 4)}
+
+
+@pytest.mark.parametrize("resolution", ["ns", "us"])
+@given(offset=st.integers(-(2**62), 2**62))
+@settings(max_examples=60, deadline=None)
+def test_a_time_comes_back_exactly_or_is_refused_by_name(resolution, offset):
+    step = {"ns": 1, "us": 1_000}[resolution]
+    stamps = pd.Series(np.array([offset // step * step], dtype="datetime64[ns]"), name="seen")
+    made = encoder(Datetime(dtype="datetime64[ns]", resolution=resolution), "seen")
+    if abs(offset // step) > 2**53:
+        with pytest.raises(SchemaError, match="'seen' spans more"):
+            made.encode(stamps)
+    else:
+        assert made.decode(made.encode(stamps)).equals(stamps)

@@ -453,3 +453,18 @@ def test_metrics_come_by_group():
 def test_without_a_schema_the_training_rows_are_profiled():
     made = evaluate(TRAIN, HOLDOUT, FRESH, config=PrivacyConfig(replicates=10))
     assert made.value("privacy.copies") == 0.0
+
+
+def test_progress_moves_metric_by_metric():
+    seen = []
+    config = PrivacyConfig(replicates=10)
+    evaluate(TRAIN, HOLDOUT, FRESH, schema=SCHEMA, config=config, report=lambda done, total: seen.append((done, total)))
+    assert seen == [(0, 2), (1, 2), (2, 2)]
+
+
+def test_a_wide_table_is_compared_in_evenly_spread_columns_and_the_report_says_so():
+    found = fidelity(FRESH, pair_columns=3)
+    pairs = found.tables["fidelity.pairs"]
+    assert len(pairs) == 3
+    assert set(pairs["first"]) | set(pairs["second"]) == {"x", "city", "label"}
+    assert any("3 of 4 columns" in reason for reason in found.tables["left_out"]["reason"])
