@@ -161,7 +161,7 @@ def _one_thread() -> AbstractContextManager[Any]:
     each other, and sums that depend on their number.
     """
     import sklearn.ensemble  # noqa: F401 - only what is loaded can be kept to one thread
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
+    from threadpoolctl import threadpool_limits
 
     limits: AbstractContextManager[Any] = threadpool_limits(limits=1)
     return limits
