@@ -2,6 +2,7 @@
 
 from synth_components.generators.tabular.gaussian_copula import GaussianCopula
 from synth_components.generators.tabular.independent import Independent
+from synth_components.generators.tabular.trees import Trees
 from synth_components.testing import Case
 
 CASES = (
@@ -11,4 +12,5 @@ CASES = (
         Independent(knots=50),
         skip={"check_beats_independent_on_pairs": "it is the baseline"},
     ),
+    Case("tabular.trees", Trees()),
 )
