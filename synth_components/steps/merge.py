@@ -21,20 +21,20 @@ class MergeConfig(StepConfig):
     format: Format = Field("auto", description="File format; auto takes it from the file name.")
 
 
-def merge(config: MergeConfig, *, parts: InDatasets, data: OutDataset) -> None:
+def merge(config: MergeConfig, *, parts: InDatasets, merged: OutDataset) -> None:
     """Join tables with the same columns into one, in the order given, a part at a time.
 
-        synth merge --parts part-0.parquet --parts part-1.parquet --data synthetic.parquet
+        synth merge --parts part-0.parquet --parts part-1.parquet --merged synthetic.parquet
 
     Args:
         parts: The tables; repeat the option for each.
-        data: Where the joined table goes.
+        merged: Where the joined table goes.
     """
     from synth_components.io.dataset import read_table, table_writer
 
     columns: list[str] | None = None
     rows = 0
-    with stage("merge") as report, table_writer(data, format=config.format) as write:
+    with stage("merge") as report, table_writer(merged, format=config.format) as write:
         for done, part in enumerate(parts, start=1):
             table = read_table(part)
             columns = list(table.columns) if columns is None else columns

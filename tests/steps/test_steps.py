@@ -122,7 +122,7 @@ def test_four_shards_joined_are_the_rows_of_one(folder, tmp_path):
     for index, part in enumerate(parts):
         config = SampleConfig(num_rows=rows, seed=7, shard_index=index, num_shards=4)
         sample(config, model=folder / "model", synthetic=part)
-    merge(MergeConfig(), parts=parts, data=tmp_path / "merged.parquet")
+    merge(MergeConfig(), parts=parts, merged=tmp_path / "merged.parquet")
     assert min(len(read_table(part)) for part in parts) == 0
     pd.testing.assert_frame_equal(read_table(tmp_path / "merged.parquet"), read_table(tmp_path / "whole.parquet"))
 
@@ -183,7 +183,7 @@ def test_merge_refuses_parts_with_other_columns(tmp_path):
     (tmp_path / "a.csv").write_text("x\n1\n")
     (tmp_path / "b.csv").write_text("y\n1\n")
     with pytest.raises(DataError, match="part 2"):
-        merge(MergeConfig(), parts=(tmp_path / "a.csv", tmp_path / "b.csv"), data=tmp_path / "c.csv")
+        merge(MergeConfig(), parts=(tmp_path / "a.csv", tmp_path / "b.csv"), merged=tmp_path / "c.csv")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "b.csv"]
 
 
