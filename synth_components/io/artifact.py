@@ -85,13 +85,10 @@ def save(artifact: Artifact, path: str | Path, *, overwrite: bool = False) -> No
         overwrite: Also replace a folder that holds something else.
 
     Raises:
-        ArtifactError: if ``path`` holds something that is no model, or the sampler writes files of another kind.
+        ArtifactError: if ``path`` may not be replaced, or the sampler writes files of another kind.
     """
     path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise ArtifactError(f"{path} is a file; name a folder for the model")
-    if path.is_dir() and any(path.iterdir()) and not overwrite and not _is_model(path):
-        raise ArtifactError(f"folder {path} holds something that is no model; name another, or say overwrite")
+    refuse_foreign(path, overwrite=overwrite)
     with _staging(path) as staging:
         (staging / "sampler").mkdir()
         artifact.sampler.save(staging / "sampler")
@@ -103,6 +100,23 @@ def save(artifact: Artifact, path: str | Path, *, overwrite: bool = False) -> No
         value = _File(**artifact.manifest.model_dump(), files=files).model_dump(mode="json")
         _write(staging / MANIFEST, json.dumps({**value, "digest": _digest(value)}, indent=1, sort_keys=True) + "\n")
         _publish(staging, path)
+
+
+def refuse_foreign(path: Path, *, overwrite: bool = False) -> None:
+    """Refuse to put a model where something else is: only an empty folder or an older model may be replaced.
+
+    Args:
+        overwrite: Let a folder be replaced that holds something else, but never the working directory.
+
+    Raises:
+        ArtifactError: if ``path`` is a file, the working directory or one around it, or holds what is no model.
+    """
+    if path.exists() and not path.is_dir():
+        raise ArtifactError(f"{path} is a file; name a folder for the model")
+    if Path.cwd().is_relative_to(path.resolve()):
+        raise ArtifactError(f"folder {path} holds the working directory; name a folder of its own for the model")
+    if path.is_dir() and any(path.iterdir()) and not overwrite and not _is_model(path):
+        raise ArtifactError(f"folder {path} holds something that is no model; name a new or an empty folder")
 
 
 @contextmanager
@@ -230,11 +244,13 @@ def _files(folder: Path) -> Iterator[str]:
 
 
 def _is_model(path: Path) -> bool:
+    """Return whether a folder holds a model, perhaps a damaged one, and nothing beside it."""
     try:
         value = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = set(_files(path)) - {MANIFEST}
+    except (OSError, ValueError, ArtifactError):
         return False
-    return isinstance(value, dict) and value.get("format") == FORMAT
+    return isinstance(value, dict) and value.get("format") == FORMAT and found <= set(value.get("files", ()))
 
 
 def _canonical(value: object) -> str:

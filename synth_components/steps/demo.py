@@ -15,6 +15,7 @@ from pydantic import Field
 from synth_components.config import StepConfig
 from synth_components.evaluation.options import EvaluateConfig
 from synth_components.generators import DEFAULT
+from synth_components.steps.places import claim
 from synth_components.steps.port import OutDirectory
 from synth_components.steps.record import write_json
 from synth_components.steps.report_file import quality_of, read_report
@@ -63,8 +64,8 @@ def demo(config: DemoConfig, *, output: OutDirectory) -> None:
 
     from synth_components.io.dataset import write_table
 
+    claim(output)
     _LOG.info("%s", ABOUT)
-    output.mkdir(parents=True, exist_ok=True)
     data = output / "real.csv"
     write_table(breast_cancer(), data)
     run(_way(config), data=data, output=output)

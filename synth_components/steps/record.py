@@ -8,7 +8,7 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 from synth_components.config import StepConfig
 from synth_components.progress import stamp
+from synth_components.steps.places import Places, refuse_clashes
 from synth_components.steps.port import Place, Step, ports
 
 S = TypeVar("S", bound=StepConfig)
-Places = Mapping[str, Place | tuple[Place, ...] | None]
 
 
 def perform(step: Step, config: StepConfig, places: Places, *, beside: bool = True) -> dict[str, Any]:
@@ -28,7 +28,11 @@ def perform(step: Step, config: StepConfig, places: Places, *, beside: bool = Tr
     Args:
         beside: Whether to write the record beside the first output, as ``<output>.run.json``.  A step that makes a
             whole folder keeps its own ``run.json`` in there.
+
+    Raises:
+        DataError: if an output touches an input or another output, or would replace what no step wrote.
     """
+    refuse_clashes(step, places)
     config = settled(config)
     started, clock = stamp(), time.monotonic()
     step(config, **{name: place for name, place in places.items() if place is not None})

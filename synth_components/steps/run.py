@@ -21,6 +21,7 @@ from synth_components.progress import stage, stamp
 from synth_components.steps.augment import augment
 from synth_components.steps.evaluate import evaluate
 from synth_components.steps.gate import GateConfig, gate
+from synth_components.steps.places import STATE, claim
 from synth_components.steps.port import InConditions, InConstraints, InDataset, InSchema, OutDirectory, Place, Step
 from synth_components.steps.record import digest, perform, write_json
 from synth_components.steps.sample import SampleConfig, sample
@@ -97,12 +98,13 @@ def run(
         output: Where everything goes.
 
     Raises:
+        DataError: if the output folder holds something that no run wrote.
         ThresholdError: if the report misses a threshold of `gate` or of `evaluate`.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    claim(output)
     stages = _stages(config, data, schema, constraints, conditions, output)
-    state, told = output / "stages.json", output / "run.json"
-    done: dict[str, Any] = json.loads(state.read_text(encoding="utf-8")) if state.exists() else {}
+    state, told = output / STATE, output / "run.json"
+    done: dict[str, Any] = json.loads(state.read_text(encoding="utf-8"))
     record: dict[str, Any] = {"step": "run", "started": stamp(), "config": config.model_dump(mode="json"), "stages": []}
     clock = time.monotonic()
     try:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from synth_components.config import StepConfig
 from synth_components.errors import DataError
+from synth_components.io.artifact import refuse_foreign
 from synth_components.steps.port import InModels, InReports, OptionalOutModel, OutReport
 from synth_components.steps.record import partial
 from synth_components.steps.report_file import quality_of, read_report, report_path, values_of
@@ -50,6 +51,8 @@ def select(
         raise DataError(f"there are {len(reports)} reports and {len(models)} models; give one model per report")
     if model is not None and not models:
         raise DataError("there are no models to choose from; give one per report with --models")
+    if model is not None:
+        refuse_foreign(model)
     values = [_value(path, config.by) for path in reports]
     best = values.index(max(values) if config.best == "highest" else min(values))
     with partial(report) as temporary:
@@ -70,12 +73,12 @@ def _value(path: Path, name: str) -> float:
 
 
 def _copy_folder(source: Path, target: Path) -> None:
-    if target.exists():
-        raise DataError(f"'{target}' exists already; remove it, or name another folder")
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         shutil.copytree(source, temporary)
+        if target.exists():  # an older model, or an empty folder
+            shutil.rmtree(target)
         temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -87,5 +87,5 @@ def train(
         )
     for entry in profiled.entries:
         fitted.ledger.spend(entry.label, not_private)
-    fitted.save(model, overwrite=True)
+    fitted.save(model)
     _LOG.info("trained %s on %d columns", config.generator, len(fitted.schema.columns))
