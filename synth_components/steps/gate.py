@@ -34,7 +34,7 @@ def gate(config: GateConfig, *, report: InReport) -> None:
     """Compare a report with thresholds; exit status 3 if it misses one.
 
         synth gate --report report.json --min-quality 0.8
-        synth gate --report report.json --max-scores '{"privacy.copies.exact": 0.01}'
+        synth gate --report report.json --max-scores '{"privacy.copies": 0.01}'
 
     Args:
         report: The report to judge.

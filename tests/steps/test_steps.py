@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -10,9 +11,11 @@ from synth_components.errors import ArtifactError, ConditionError, DataError, Sc
 from synth_components.evaluation.options import EvaluateConfig, FidelityConfig, PrivacyConfig, UtilityConfig
 from synth_components.io.dataset import read_table
 from synth_components.model import Model
+from synth_components.steps import STEPS, load
 from synth_components.steps.evaluate import evaluate, evaluate_fidelity, evaluate_privacy, evaluate_tstr
 from synth_components.steps.gate import GateConfig, gate
 from synth_components.steps.merge import MergeConfig, merge
+from synth_components.steps.port import details
 from synth_components.steps.profile import profile
 from synth_components.steps.report import ReportConfig, report
 from synth_components.steps.report_file import read_report
@@ -295,6 +298,18 @@ def test_run_goes_the_whole_way_then_skips_what_did_not_change(folder, tmp_path,
     counts = read_table(output / "augmented.parquet")["outcome"].value_counts()
     assert counts.nunique() == 1
     assert not list(output.glob(".*"))
+
+
+def test_the_score_names_in_the_examples_of_the_help_exist_in_a_report(judged):
+    names = {score.name for score in read_report(judged / "report.json").scores}
+    shown = {
+        name
+        for step in STEPS
+        for thresholds in re.findall(r"--(?:min|max)-scores '(.*)'", details(load(step)))
+        for name in json.loads(thresholds)
+    }
+    assert shown
+    assert shown <= names
 
 
 def test_run_stops_at_a_missed_gate_and_keeps_the_report(folder, tmp_path):
