@@ -182,7 +182,7 @@ def _logging(*, as_json: bool, quiet: bool) -> Iterator[None]:
     handler.setFormatter(JsonFormatter() if as_json else logging.Formatter("%(message)s"))
     level, propagate = log.level, log.propagate
     log.addHandler(handler)
-    log.setLevel(logging.WARNING if quiet else logging.INFO)
+    log.setLevel(logging.ERROR if quiet else logging.INFO)
     log.propagate = False
     try:
         with watching(() if quiet else _observers(as_json=as_json)):

@@ -1,18 +1,21 @@
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
 
-from synth_components.__main__ import main
+from synth_components.__main__ import _TOUR, main, synth
 from synth_components.errors import SchemaError, ThresholdError
 from synth_components.generators import names
-from synth_components.steps import STEPS, record
+from synth_components.steps import STEPS, load, record
+from synth_components.steps.command import StepCommand
 
 SECRET = "Zebulon-4711"
 
@@ -126,6 +129,39 @@ def test_json_error_names_the_column(folder, capsys, monkeypatch):
 def test_quiet_says_nothing_when_all_is_well(folder, capsys):
     assert main([*SPLIT, "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
+
+
+def test_quiet_keeps_notes_about_the_table_to_itself(folder, capsys):
+    rng = np.random.default_rng(0)
+    words = [" ".join(rng.choice(["mild", "pain", "left", "knee", "worse", "since", "fall"], 9)) for _ in range(60)]
+    mails = [f"person{n}@example.org" for n in range(60)]
+    pd.DataFrame({"x": rng.normal(size=60), "mail": mails, "note": words}).to_csv("notes.csv", index=False)
+    profile = ["profile", "--data", "notes.csv", "--schema", "s.json"]
+    assert main(profile) == 0
+    assert "mail" in capsys.readouterr().err
+    assert main([*profile, "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def examples():
+    """Every example line of every command's help, as words after ``synth``."""
+    texts = [_TOUR, *(StepCommand(name.replace("_", "-"), load(name)).help for name in STEPS)]
+    for text in texts:
+        joined = text.replace("\\\n", " ")
+        yield from (shlex.split(line)[1:] for line in joined.splitlines() if line.startswith("    synth "))
+
+
+@pytest.mark.parametrize("words", list(examples()), ids=" ".join)
+def test_every_example_of_the_help_parses(words):
+    command = synth.get_command(click.Context(synth), words[0])
+    assert command is not None
+    if "--help" in words:
+        words = [word for word in words if word != "--help"]
+    command.make_context(words[0], words[1:])
+
+
+def test_the_help_of_every_step_has_an_example():
+    assert {words[0].replace("-", "_") for words in examples()} == set(STEPS)
 
 
 def test_a_fresh_seed_is_written_down(folder):
