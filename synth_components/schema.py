@@ -412,16 +412,12 @@ def outside_of(values: pd.Series[Any], column: AnyColumn) -> tuple[np.ndarray[An
     outside = np.zeros(len(values), dtype=bool)
     match column:
         case Numeric():
-            if values.dtype.kind == "m":
-                numbers = values.astype("int64").to_numpy().astype(object)
-            else:
-                numbers = values.astype(object).to_numpy()
-            held = numbers[present]
+            held = _numbers(values[present])
             bad = np.zeros(len(held), dtype=bool)
             if column.low is not None:
-                bad |= np.fromiter((v < column.low for v in held), bool, len(held))
+                bad |= np.asarray(held < _comparable(column.low, held.dtype, up=True), dtype=bool)
             if column.high is not None:
-                bad |= np.fromiter((v > column.high for v in held), bool, len(held))
+                bad |= np.asarray(held > _comparable(column.high, held.dtype, up=False), dtype=bool)
             outside[present] = bad
             return outside, "outside its bounds"
         case Categorical():
@@ -445,6 +441,36 @@ def outside_of(values: pd.Series[Any], column: AnyColumn) -> tuple[np.ndarray[An
             return outside, ""
         case _:
             assert_never(column)
+
+
+def _numbers(values: pd.Series[Any]) -> np.ndarray[Any, Any]:
+    """Return non-null numbers or time spans as int64, uint64, float64 or, where none of these is exact, objects."""
+    dtype: Any = getattr(values.dtype, "numpy_dtype", values.dtype)
+    kind = getattr(dtype, "kind", "O")
+    if kind == "m":
+        return values.to_numpy().astype(np.int64)
+    exact = {"i": np.int64, "u": np.uint64, "f": np.float64}.get(kind)
+    if exact is None or (kind == "f" and dtype.itemsize > 8):
+        return values.astype(object).to_numpy()
+    return values.to_numpy(dtype=exact)
+
+
+def _comparable(bound: float, dtype: np.dtype[Any], *, up: bool) -> Any:  # noqa: ANN401 - a number or an array scalar
+    """Return the nearest number of ``dtype`` on the inner side of a bound, so that comparing with it rounds nothing."""
+    if dtype.kind == "f":
+        made = np.float64(bound)
+        # Python compares whole numbers with floats exactly; numpy would round them first.
+        if up and float(made) < bound:
+            return np.nextafter(made, np.inf)
+        return np.nextafter(made, -np.inf) if not up and float(made) > bound else made
+    if dtype.kind not in "iu":
+        return bound
+    whole = math.ceil(bound) if up else math.floor(bound)
+    limits = np.iinfo(dtype)
+    # A bound beyond the type is met by all values or by none.
+    if whole > limits.max:
+        return np.inf
+    return -np.inf if whole < limits.min else dtype.type(whole)
 
 
 def same_dtype(values: pd.Series[Any], dtype: str) -> bool:
