@@ -104,11 +104,13 @@ class Model:
                 ``None`` for null; or a table with one request row per output row, null being free.
 
         Raises:
+            SynthError: if ``n`` is no whole number of at least 0.
             ConditionError: if the conditions do not fit the schema, or the model gives them no mass.
             ConstraintError: if a rule cannot be met.
         """
         if n is None:
             n = len(conditions) if isinstance(conditions, pd.DataFrame) else DEFAULT_ROWS
+        _require_whole(n)
         given = None if conditions is None else conditioning.parse(conditions, self.schema, n)
         drawn = list(self.blocks(n, seed=_seed(seed), given=given))
         tables = {name: _stacked([block.tables[name] for block in drawn]) for name in self.schema.tables}
@@ -125,6 +127,7 @@ class Model:
         Raises:
             UnsupportedError: if a rule compares rows of different shards.
         """
+        _require_whole(n)
         if n < 0 or not 0 <= shard_index < num_shards:
             raise SynthError(f"n ({n}) must be >= 0 and shard_index ({shard_index}) lie in [0, num_shards)")
         _seed(seed)
@@ -315,6 +318,8 @@ def fit(
     if isinstance(table, Dataset):
         data = replace(table, tables=data.tables, schema=data.schema)  # a lazy one keeps the place of its rows
     data = _ruled(data, ledger)
+    if budget is None:
+        ledger.spend("check against the schema", not_private)
     _require_fit(data, strict=budget is None)
 
     modelled = _modelled(data)
@@ -518,6 +523,11 @@ def _shard(n: int, index: int, shards: int) -> tuple[int, int]:
     """Return the first block of a shard and the one after its last; without rows there is one empty block."""
     blocks = max(1, math.ceil(n / BLOCK_ROWS))
     return index * blocks // shards, (index + 1) * blocks // shards
+
+
+def _require_whole(n: object) -> None:
+    if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        raise SynthError(f"n, the number of rows, is a whole number, not of type {type(n).__name__}; give 1000, say")
 
 
 def _seed(seed: int | None) -> int:

@@ -20,7 +20,7 @@ from synth_components.errors import (
 )
 from synth_components.generators.tabular.independent import Independent
 from synth_components.model import Model, fit
-from synth_components.privacy.ledger import not_private
+from synth_components.privacy.ledger import Ledger, not_private
 from synth_components.protocols import BLOCK_ROWS, Dataset, Run
 from synth_components.schema import Schema, check
 
@@ -410,8 +410,26 @@ def test_progress_is_reported():
 
 def test_every_read_is_in_the_ledger():
     labels = [entry.label for entry in fitted(schema=None, constraints=[Range(column="age", low=18)]).ledger.entries]
-    assert labels[-2:] == ["check and learn constraints", "fit tabular.independent"]
-    assert len(labels) == 3  # the profile came first
+    assert labels == ["profile", "check and learn constraints", "check against the schema", "fit tabular.independent"]
+
+
+def test_the_check_against_the_schema_is_charged_before_a_row_is_read(monkeypatch):
+    charged, spend = [], Ledger.spend
+
+    def noted(ledger, label, *entry, **options):
+        charged.append(label)
+        spend(ledger, label, *entry, **options)
+
+    monkeypatch.setattr(Ledger, "spend", noted)
+    with pytest.raises(SchemaError, match="outside its bounds"):
+        fitted(table=training_table().assign(age=200))
+    assert charged == ["check against the schema"]
+
+
+@pytest.mark.parametrize("n", [2.5, 3.0, True, "3", math.nan])
+def test_a_number_of_rows_that_is_not_whole_is_refused(model, n):
+    with pytest.raises(SynthError, match="whole number"):
+        model.sample(n)
 
 
 def test_equal_rows_have_equal_digests_whatever_batch_index_or_width():
