@@ -226,6 +226,12 @@ def profile(
 
 def _require_names(table: pd.DataFrame, name: str) -> None:
     names = list(table.columns)
+    if not names or not len(table):
+        raise SchemaError(
+            f"table '{name}' has {len(names)} columns and {len(table)} rows, which tell nothing of their types; give "
+            "at least one each, or declare a schema",
+            table=name,
+        )
     for position, column in enumerate(names, start=1):
         if not isinstance(column, str):
             raise SchemaError(

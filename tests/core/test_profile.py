@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from synth_components.association import associations, correlation, correlation_ratio, cramers_v
 from synth_components.column_type import bounds
 from synth_components.dependency import candidate_keys, codes_of, functional_dependencies, missing_patterns
-from synth_components.errors import BudgetExceededError
+from synth_components.errors import BudgetExceededError, SchemaError
 from synth_components.identifier import is_card, is_iban
 from synth_components.privacy.ledger import Ledger
 from synth_components.profile import ProfileConfig, dumps, inflated, profile
@@ -422,10 +422,10 @@ def test_markdown_names_every_column_and_warning():
     assert "city determines country" in text
 
 
-def test_table_without_rows_has_a_schema():
-    schema = profile(people().iloc[:0]).schema
-
-    assert list(schema.columns) == list(people().columns)
+@pytest.mark.parametrize("table", [people().iloc[:0], pd.DataFrame(), pd.DataFrame(index=range(3))])
+def test_table_without_rows_or_columns_is_refused(table):
+    with pytest.raises(SchemaError, match=r"\d columns and \d rows"):
+        profile(table)
 
 
 def test_wide_table_is_profiled_on_fewer_rows():
