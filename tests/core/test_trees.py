@@ -166,6 +166,27 @@ def test_ten_thousand_categories_are_learned_without_one_hot():
     assert np.mean((made["shop"] < "shop 05000") == (made["region"] == "north")) > 0.95
 
 
+def paid(n):
+    """A bill, three in ten times paid to the cent, else in part."""
+    rng = np.random.default_rng(0)
+    bill = rng.integers(1_000, 100_000, size=n)
+    part = (bill * rng.random(n)).astype(np.int64)
+    table = pd.DataFrame({"bill": bill, "payment": np.where(rng.random(n) < 0.3, bill, part)})
+    columns = {"bill": Numeric(dtype="int64", places=0, low=1_000), "payment": Numeric(dtype="int64", places=0)}
+    return dataset(table, **columns)
+
+
+def test_values_that_equal_another_column_stay_equal():
+    sampler = fitted(paid(8_000), correction_trees=0)
+    table = drawn(sampler, 4_000)
+    equal = (table["bill"] == table["payment"]).mean()
+    assert_allclose(equal, 0.3, atol=4 * sqrt(0.3 * 0.7 / 4_000))
+    given = Given(rows=pd.DataFrame({"bill": [77_777] * 1_000, "payment": [77_777] * 500 + [None] * 500}))
+    table = drawn(sampler, 1_000, given=given)
+    assert (table["payment"][:500] == 77_777).all()
+    assert_allclose((table["payment"][500:] == 77_777).mean(), 0.3, atol=0.1)
+
+
 def test_rows_beyond_the_grown_ones_fill_the_leaves():
     data = weather(20_000)
     sampler = fitted(data, max_grow_rows=1_000, correction_trees=0)

@@ -41,6 +41,11 @@ class Condition:
     codes: Codes
     fixed_share: Floats
 
+    @property
+    def is_free(self) -> bool:
+        """Whether rows without a fixed value may have any."""
+        return self.members is None and self.low == -np.inf and self.high == np.inf
+
     def values(self, grid: Grid, codes: Codes, *, rng: random.Generator) -> Floats:
         """Return encoded values (n,) of codes that meet the condition."""
         values = grid.values(codes, rng=rng, low=self.low, high=self.high)

@@ -5,9 +5,9 @@ Source: Reiter 2005, "Using CART to generate partially synthetic public use micr
     (arXiv:2005.14458), distributional splits; Azadi et al. 2019 (arXiv:1810.06758), rejection by a discriminator.
 Differs: the rows that choose a tree's structure are not the rows that fill its leaves, and a split that the latter do
     not bear out is undone, so that a leaf is small only where small leaves predict. Leaves hold counts over shared
-    knots, not rows. A draw is from one of several trees. Drawn rows are accepted in proportion to a boosted density
-    ratio, which corrects what a product of conditionals gets wrong. Conditions on any columns are met by sequential
-    importance resampling.
+    knots, not rows. A draw is from one of several trees. A value may be drawn to equal an earlier column's. Drawn rows
+    are accepted in proportion to a boosted density ratio, which corrects what a product of conditionals gets wrong.
+    Conditions on any columns are met by sequential importance resampling.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,6 +30,7 @@ from synth_components.conditions import meets
 from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, Recipe
 from synth_components.encode import Features, decode, encode_table, slices
 from synth_components.errors import ConditionError, StoppedError
+from synth_components.generators.tabular._anchor import Anchor, anchors, extended
 from synth_components.generators.tabular._condition import Condition, conditions
 from synth_components.generators.tabular._forest import Context, Counts, Forest, Growth, Ints, grow, halves
 from synth_components.generators.tabular._grid import Codes, Grid
@@ -113,8 +115,11 @@ class Trees(Recipe):
         table = data.table if len(chosen) == n else _rows(data, chosen)
         features = encode_table(table, data.schema)
         grids = self._grids(features)
-        order = tuple(sorted(range(len(grids)), key=lambda feature: grids[feature].size))
+        order = _order(grids)
         codes = _codes(features.values, grids, order, rng=rng)
+        own = [codes[:, position].astype(np.int32) for position in range(len(order))]
+        found = anchors(features.values, own, order=order, grids=grids, schema=data.schema)
+        made = TreesSampler(data.schema, grids, order, found, (), None)
         steps = len(order) + 2
 
         counts: list[Counts] = []
@@ -124,29 +129,33 @@ class Trees(Recipe):
             _stop_if_asked(run)
             grown = grow(
                 codes[:, :position],
-                codes[:, position].astype(np.int32),
+                made.extended(position, features.values, codes),
                 is_nominal=grids[feature].is_nominal,
                 fills=self._fills(chosen, int(seeds[position, 0])),
                 growth=growth,
                 seeds=seeds[position, 1:],
             )
-            counts.append(Counts(grown, grids[feature].size))
+            counts.append(Counts(grown, grids[feature].size + len(found[position])))
             run.report(position + 1, steps, trees_leaves=float(sum(len(s.feature) // 2 + 1 for s in grown)))
         _stop_if_asked(run)
-        for rows, batch in self._batches(data, chosen, codes, grids, order, rng=rng):
+        everything = (chosen, features.values, codes)
+        batches = [everything] if len(chosen) == n else _batches(data, grids, order, rng=rng)
+        for rows, values, batch in batches:
             _stop_if_asked(run)
             grew = np.isin(rows, chosen, assume_unique=True)
             for position, count in enumerate(counts):
                 # A row that chose no structure may fill every tree.
                 fills = self._fills(rows, int(seeds[position, 0])) | ~grew
-                count.add(batch[:, :position], batch[:, position].astype(np.int32), fills)
+                count.add(batch[:, :position], made.extended(position, values, batch), fills)
         forests = tuple(
-            count.forest(min_support=max(1, self.min_leaf // 2), otherwise=np.rint(grids[feature].mass * 1_000_000))
+            count.forest(
+                min_support=max(1, self.min_leaf // 2), otherwise=_padded(grids[feature].mass * 1e6, count.size)
+            )
             for count, feature in zip(counts, order, strict=True)
         )
         run.report(steps - 1, steps)
         _stop_if_asked(run)
-        made = TreesSampler(data.schema, grids, order, forests, None)
+        made = replace(made, forests=forests)
         if self.correction_trees and n >= 20 * self.min_leaf and len(order) > 1:
             real = codes
             if len(codes) > self.max_correction_rows:
@@ -155,8 +164,8 @@ class Trees(Recipe):
             for _ in range(self.correction_rounds):
                 _stop_if_asked(run)
                 drawn = replace(made, ratio=ratio).accepted(2 * len(real), rng=rng)
-                ratio = ratio.boosted(real, drawn, n_trees=self.correction_trees, min_leaf=2 * self.min_leaf)
-                ratio = ratio.raked(real, made.propose(2 * len(real), rng=rng))
+                ratio = ratio.boosted(real, drawn.codes, n_trees=self.correction_trees, min_leaf=2 * self.min_leaf)
+                ratio = ratio.raked(real, made.propose(2 * len(real), rng=rng).codes)
             made = replace(made, ratio=ratio)
         run.report(steps, steps)
         return made
@@ -179,25 +188,21 @@ class Trees(Recipe):
     def _fills(self, rows: Ints, seed: int) -> NDArray[np.bool_]:
         return halves(rows, seed=seed, n_trees=self.n_trees)
 
-    def _batches(
-        self,
-        data: Dataset,
-        chosen: Ints,
-        codes: Context,
-        grids: tuple[Grid, ...],
-        order: tuple[int, ...],
-        *,
-        rng: random.Generator,
-    ) -> Iterator[tuple[Ints, Context]]:
-        """Yield row numbers and codes of all rows; in one batch where the sample is everything."""
-        if len(chosen) == data.num_rows(data.schema.root):
-            yield chosen, codes
-            return
-        start = 0
-        for batch in data.batches(data.schema.root, BATCH_ROWS):
-            rows = np.arange(start, start + len(batch))
-            start += len(batch)
-            yield rows, _codes(encode_table(batch, data.schema).values, grids, order, rng=rng)
+
+def _batches(
+    data: Dataset, grids: tuple[Grid, ...], order: tuple[int, ...], *, rng: random.Generator
+) -> Iterator[tuple[Ints, Floats, Context]]:
+    """Yield row numbers, encoded values and codes of all rows."""
+    start = 0
+    for batch in data.batches(data.schema.root, BATCH_ROWS):
+        values = encode_table(batch, data.schema).values
+        yield np.arange(start, start + len(batch)), values, _codes(values, grids, order, rng=rng)
+        start += len(batch)
+
+
+def _order(grids: tuple[Grid, ...]) -> tuple[int, ...]:
+    """Return the features in the order in which they are drawn: few codes first."""
+    return tuple(sorted(range(len(grids)), key=lambda feature: grids[feature].size))
 
 
 def _stop_if_asked(run: Run) -> None:
@@ -223,6 +228,32 @@ def _codes(values: Floats, grids: tuple[Grid, ...], order: tuple[int, ...], *, r
     return made
 
 
+def _padded(mass: Floats, size: int) -> Floats:
+    return np.append(mass, np.zeros(size - len(mass)))
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """Drawn rows.
+
+    Attributes:
+        codes: (n, w) codes, in drawing order.
+        equal: (n, w) 0, or k where the value is that of the column's anchor k - 1.
+    """
+
+    codes: Context
+    equal: NDArray[np.int8]
+
+    @classmethod
+    def empty(cls, n: int, width: int) -> Self:
+        """Return ``n`` rows of which nothing is drawn yet."""
+        return cls(np.empty((n, width), dtype=np.float32), np.zeros((n, width), dtype=np.int8))
+
+    def take(self, rows: Ints | NDArray[np.bool_]) -> Draw:
+        """Return some of the rows."""
+        return Draw(self.codes[rows], self.equal[rows])
+
+
 @dataclass(frozen=True, eq=False)
 class TreesSampler:
     """Grids, forests in drawing order, and the density ratio.
@@ -231,6 +262,7 @@ class TreesSampler:
         schema: The schema of the rows.
         grids: One per feature.
         order: The features in the order in which they are drawn.
+        anchors: The earlier columns that each may be equal to, in drawing order.
         forests: One per feature, in drawing order, each over the features before it.
         ratio: By which drawn rows are accepted; ``None`` accepts all.
     """
@@ -238,6 +270,7 @@ class TreesSampler:
     schema: Schema
     grids: tuple[Grid, ...]
     order: tuple[int, ...]
+    anchors: tuple[tuple[Anchor, ...], ...]
     forests: tuple[Forest, ...]
     ratio: DensityRatio | None
 
@@ -260,65 +293,110 @@ class TreesSampler:
             )
         return made
 
-    def propose(self, n: int, *, rng: random.Generator) -> Context:
-        """Return the codes (n, w) of rows drawn from the trees alone, without correction."""
-        codes = np.empty((n, len(self.order)), dtype=np.float32)
-        for position, forest in enumerate(self.forests):
-            codes[:, position] = forest.draw(codes[:, :position], rng=rng)
-        return codes
+    def extended(self, position: int, values: Floats, codes: Context) -> Codes:
+        """Return the codes (n,) of one column of encoded rows, with those for "equal to an anchor"."""
+        feature = self.order[position]
+        held = codes[:, position].astype(np.int32)
+        if not self.anchors[position]:
+            return held
+        sources = [self.order[anchor.position] for anchor in self.anchors[position]]
+        return extended(values[:, feature], held, values[:, sources], self.anchors[position], grid=self.grids[feature])
 
-    def accepted(self, n: int, *, rng: random.Generator) -> Context:
-        """Return the codes (n, w) of rows drawn from the trees and accepted by the density ratio."""
+    @cached_property
+    def _tables(self) -> list[list[Codes]]:
+        """The code that each code of an anchor means to the column."""
+        return [
+            [anchor.codes(self.grids[self.order[anchor.position]], self.grids[feature]) for anchor in found]
+            for feature, found in zip(self.order, self.anchors, strict=True)
+        ]
+
+    def propose(self, n: int, *, rng: random.Generator) -> Draw:
+        """Return ``n`` rows drawn from the trees alone, without correction."""
+        made = Draw.empty(n, len(self.order))
+        for position in range(len(self.order)):
+            self._extend(made, position, rng=rng)
+        return made
+
+    def _extend(self, made: Draw, position: int, *, rng: random.Generator) -> None:
+        """Draw one column of the rows, given those before it."""
+        codes = self.forests[position].draw(made.codes[:, :position], rng=rng)
+        size = self.grids[self.order[position]].size
+        for number, (anchor, table) in enumerate(zip(self.anchors[position], self._tables[position], strict=True)):
+            rows = np.flatnonzero(codes == size + number)
+            source = made.codes[rows, anchor.position].astype(np.int32)
+            codes[rows] = table[source]
+            is_known = source < len(self.grids[self.order[anchor.position]].marginal.mass)
+            made.equal[rows[is_known], position] = number + 1
+        made.codes[:, position] = codes
+
+    def accepted(self, n: int, *, rng: random.Generator) -> Draw:
+        """Return ``n`` rows drawn from the trees and accepted by the density ratio."""
         if self.ratio is None or n == 0:
             return self.propose(n, rng=rng)
-        parts: list[Context] = []
+        parts: list[Draw] = []
         missing = n
         while missing > 0:
-            codes = self.propose(int(missing / self.ratio.acceptance * 1.05) + 16, rng=rng)
-            parts.append(codes[self.ratio.accepts(codes, rng=rng)][:missing])
-            missing -= len(parts[-1])
-        return np.concatenate(parts)
+            made = self.propose(int(missing / self.ratio.acceptance * 1.05) + 16, rng=rng)
+            parts.append(made.take(np.flatnonzero(self.ratio.accepts(made.codes, rng=rng))[:missing]))
+            missing -= len(parts[-1].codes)
+        return Draw(np.concatenate([p.codes for p in parts]), np.concatenate([p.equal for p in parts]))
 
-    def _conditioned(self, n: int, wanted: dict[int, Condition], *, rng: random.Generator) -> Context:
-        """Return codes (n, w) that meet the conditions: sequential importance resampling with ``PARTICLES`` per row.
+    def _conditioned(self, n: int, wanted: dict[int, Condition], *, rng: random.Generator) -> Draw:
+        """Return ``n`` rows that meet the conditions: sequential importance resampling with ``PARTICLES`` per row.
 
         Source: Doucet, de Freitas & Gordon 2001, "Sequential Monte Carlo Methods in Practice", Sec. 1.3.
         """
-        codes = np.empty((n * PARTICLES, len(self.order)), dtype=np.float32)
+        made = Draw.empty(n * PARTICLES, len(self.order))
         for position, feature in enumerate(self.order):
-            context = codes[:, :position]
-            forest, grid, condition = self.forests[position], self.grids[feature], wanted.get(feature)
-            if condition is None:
-                codes[:, position] = forest.draw(context, rng=rng)
+            if feature not in wanted:
+                self._extend(made, position, rng=rng)
                 continue
-            slots = forest.slots(context)
-            drawn, mass = forest.draw_within(slots, condition.share, rng=rng)
-            at_root = condition.share * grid.mass
-            weight = (1 - ROOT_SHARE) * mass + ROOT_SHARE * at_root.sum()
-            from_root = rng.random(len(codes)) * weight >= (1 - ROOT_SHARE) * mass
-            if from_root.any() and at_root.sum() > 0:
-                cumulative = np.cumsum(at_root)
-                place = np.searchsorted(cumulative, rng.random(int(from_root.sum())) * cumulative[-1], side="right")
-                drawn[from_root] = np.minimum(place, grid.size - 1)
-            is_fixed = np.repeat(condition.is_fixed, PARTICLES)
-            fixed = np.repeat(condition.codes, PARTICLES)
-            of_fixed = (1 - ROOT_SHARE) * forest.mass_of(slots, fixed) + ROOT_SHARE * grid.mass[fixed]
-            codes[:, position] = np.where(is_fixed, fixed, drawn)
+            weight = self._meet(made, position, wanted[feature], rng=rng)
             if position:
-                chosen = _resampled(np.where(is_fixed, of_fixed, weight).reshape(n, PARTICLES), PARTICLES, rng=rng)
-                codes[:, : position + 1] = codes[chosen, : position + 1]
-        ratio = np.zeros(len(codes)) if self.ratio is None else self.ratio.log_ratio(codes)
+                chosen = _resampled(weight.reshape(n, PARTICLES), PARTICLES, rng=rng)
+                made = made.take(chosen)
+        ratio = np.zeros(len(made.codes)) if self.ratio is None else self.ratio.log_ratio(made.codes)
         ratio = ratio.reshape(n, PARTICLES)
-        return codes[_resampled(np.exp(ratio - ratio.max(axis=1, keepdims=True)), 1, rng=rng)]
+        return made.take(_resampled(np.exp(ratio - ratio.max(axis=1, keepdims=True)), 1, rng=rng))
 
-    def _decode(self, codes: Context, wanted: dict[int, Condition], *, rng: random.Generator) -> Dataset:
-        values = np.empty((len(codes), len(self.grids)))
+    def _meet(self, made: Draw, position: int, condition: Condition, *, rng: random.Generator) -> Floats:
+        """Draw one column within a condition; return the probability (n,) that it would have met it."""
+        forest, grid = self.forests[position], self.grids[self.order[position]]
+        slots = forest.slots(made.codes[:, :position])
+        is_fixed, fixed = np.repeat(condition.is_fixed, PARTICLES), np.repeat(condition.codes, PARTICLES)
+        drawn, mass = forest.draw_within(slots, _padded(condition.share, forest.size), rng=rng)
+        of_fixed = forest.mass_of(slots, fixed)
+        may_equal = ~is_fixed & condition.is_free  # elsewhere a copied value could break the condition
+        for number, (anchor, table) in enumerate(zip(self.anchors[position], self._tables[position], strict=True)):
+            meant = table[made.codes[:, anchor.position].astype(np.int32)]
+            equal = forest.mass_of(slots, np.full(len(slots), grid.size + number))
+            of_fixed += equal * (meant == fixed)
+            equal *= condition.share[meant]
+            mass += equal
+            is_equal = rng.random(len(slots)) * mass < equal
+            drawn = np.where(is_equal, meant, drawn)
+            made.equal[is_equal, position] = (number + 1) * may_equal[is_equal]
+        at_root = np.cumsum(condition.share * grid.mass)
+        weight = (1 - ROOT_SHARE) * mass + ROOT_SHARE * at_root[-1]
+        from_root = np.flatnonzero(rng.random(len(slots)) * weight >= (1 - ROOT_SHARE) * mass)
+        if at_root[-1] > 0:
+            place = np.searchsorted(at_root, rng.random(len(from_root)) * at_root[-1], side="right")
+            drawn[from_root] = np.minimum(place, grid.size - 1)
+            made.equal[from_root, position] = 0
+        made.codes[:, position] = np.where(is_fixed, fixed, drawn)
+        return np.where(is_fixed, (1 - ROOT_SHARE) * of_fixed + ROOT_SHARE * grid.mass[fixed], weight)
+
+    def _decode(self, drawn: Draw, wanted: dict[int, Condition], *, rng: random.Generator) -> Dataset:
+        values = np.empty((len(drawn.codes), len(self.grids)))
         for position, feature in enumerate(self.order):
-            held: Codes = codes[:, position].astype(np.int32)
+            held: Codes = drawn.codes[:, position].astype(np.int32)
             grid, condition = self.grids[feature], wanted.get(feature)
             values[:, feature] = (
                 grid.values(held, rng=rng) if condition is None else condition.values(grid, held, rng=rng)
             )
+            for number, anchor in enumerate(self.anchors[position], start=1):
+                rows = np.flatnonzero(drawn.equal[:, position] == number)
+                values[rows, feature] = values[rows, self.order[anchor.position]] + anchor.shift
         places = slices(self.schema)
         for where in places.values():
             if where.stop - where.start > 1:  # the low part is free where the high part is known
@@ -333,6 +411,7 @@ class TreesSampler:
             "order": list(self.order),
             "nominal": [grid.is_nominal for grid in self.grids],
             "exact": [grid.is_exact for grid in self.grids],
+            "anchors": [[[anchor.position, anchor.shift] for anchor in found] for found in self.anchors],
             "corrected": self.ratio is not None,
         }
         (directory / "trees.json").write_text(json.dumps(plan, sort_keys=True), encoding="utf-8")
@@ -359,6 +438,7 @@ class TreesSampler:
                 for feature, (is_nominal, is_exact) in enumerate(zip(plan["nominal"], plan["exact"], strict=True))
             ),
             tuple(plan["order"]),
+            tuple(tuple(Anchor(position, shift) for position, shift in found) for found in plan["anchors"]),
             tuple(Forest.from_arrays(part(f"forest.{position}")) for position in range(len(plan["order"]))),
             DensityRatio.from_arrays(part("ratio")) if plan["corrected"] else None,
         )
