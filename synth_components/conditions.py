@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from synth_components.encode import encoder
 from synth_components.errors import ConditionError
+from synth_components.null_indicator import null_indicators
 from synth_components.protocols import Allowed, Floats, Given, Interval
 from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Image, Key, Numeric, Schema, Text, Value
 
@@ -48,20 +49,22 @@ def parse(conditions: Mapping[str, object] | pd.DataFrame, schema: Schema, n: in
         return _from_table(conditions, schema, n)
     allowed: dict[str, Allowed] = {}
     for name, wanted in conditions.items():
-        allowed[name] = _allowed(wanted, name, _column(name, schema))
+        allowed[name] = _allowed(wanted, name, _column(name, schema, null=_is_null(wanted)))
     return Given(None, allowed)
 
 
-def _column(name: object, schema: Schema) -> AnyColumn:
+def _column(name: object, schema: Schema, *, null: bool = False) -> AnyColumn:
+    """Return a column that may be conditioned on: text and keys only on ``null``."""
     column = schema.columns.get(name) if isinstance(name, str) else None
     if column is None:
         raise ConditionError(
             f"conditions name a column '{name}' that the model does not have; its columns are {list(schema.columns)}",
             columns=(str(name),),
         )
-    if isinstance(column, Text | Image | Key):
+    if isinstance(column, Text | Image | Key) and not (null and name in null_indicators(schema)):
         raise ConditionError(
-            f"column '{name}' is {type(column).__name__.lower()}: it is generated anew and cannot be conditioned on",
+            f"column '{name}' is {type(column).__name__.lower()}: it is generated anew and cannot be conditioned on, "
+            "but for null (None, for every row) where it is nullable",
             columns=(str(name),),
         )
     return column
@@ -251,6 +254,8 @@ def meets(table: pd.DataFrame, given: Given, schema: Schema) -> Mask:
 
 def _is_allowed(values: pd.Series[Any], allowed: Allowed, column: AnyColumn) -> Mask:
     missing = values.isna().to_numpy()
+    if isinstance(column, Text | Key):
+        return np.asarray(missing, dtype=bool)  # parse lets nothing but null pass
     if isinstance(allowed, Interval):
         assert isinstance(column, Numeric | Datetime)  # noqa: S101 - parse refuses other intervals
         comparable: pd.Series[Any] = values

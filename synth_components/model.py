@@ -24,6 +24,7 @@ from synth_components.errors import ConditionError, ConstraintError, SchemaError
 from synth_components.generators import DEFAULT, GROUP, make
 from synth_components.io import artifact
 from synth_components.io.artifact import Artifact, Manifest, Statement
+from synth_components.null_indicator import indicating, modelled, null_indicators, with_nulls
 from synth_components.privacy.ledger import Ledger, not_private
 from synth_components.protocols import BLOCK_ROWS, Budget, Dataset, Given, Run, Sampler
 from synth_components.schema import TABLE, AnyColumn, Image, Key, Schema, Text, same_dtype, violations
@@ -173,8 +174,9 @@ class Model:
         if len(self.schema.tables) > 1:
             return replace(self.sampler.sample(n, rng=rng, given=given), schema=self.schema)
         anew = {name for name, column in self.schema.columns.items() if isinstance(column, Text | Image | Key)}
-        # Columns made anew join the candidates only if a rule reads them.
-        early = any(name in anew for rule in rules for name in rule.columns)
+        # Columns made anew join the candidates only if a rule or a condition reads them.
+        asked_of = () if given is None else given.columns
+        early = any(name in anew for names in (asked_of, *(rule.columns for rule in rules)) for name in names)
 
         def draw(positions: Positions) -> pd.DataFrame:
             asked = None if given is None else conditioning.at(given, positions)
@@ -201,6 +203,7 @@ class Model:
     def _candidates(self, n: int, rng: random.Generator, given: Given | None) -> pd.DataFrame:
         if given is None or not given.columns:
             return self.sampler.sample(n, rng=rng).table
+        given = indicating(given, null_indicators(self.schema))
         try:
             return self.sampler.sample(n, rng=rng, given=given).table
         except UnsupportedError:
@@ -213,6 +216,7 @@ class Model:
     ) -> pd.DataFrame:
         """Return the table with its text, keys and images made anew, in the schema's column order."""
         columns: dict[str, pd.Series[Any]] = {}
+        indicators = null_indicators(self.schema)
         for name, column in self.schema.columns.items():
             match column:
                 case Image():
@@ -228,6 +232,8 @@ class Model:
                     columns[name] = surrogate(column, name=name, n=len(table), rng=rng, first=first)
                 case _:
                     columns[name] = table[name]
+            if name in indicators:
+                columns[name] = with_nulls(columns[name], table[indicators[name]])
         return pd.DataFrame(columns, columns=list(columns), index=pd.RangeIndex(len(table)))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
@@ -322,9 +328,11 @@ def fit(
         ledger.spend("check against the schema", not_private)
     _require_fit(data, strict=budget is None)
 
-    modelled = _modelled(data)
+    learnable = modelled(data)
+    if not learnable.schema.columns:
+        raise SchemaError("every column is a key, text or an image, which are made anew: there is nothing to learn")
     rng = np.random.default_rng(chosen if budget is None else None)
-    sampler = recipe.fit(modelled, rng=rng, ledger=ledger, run=Run() if run is None else run)
+    sampler = recipe.fit(learnable, rng=rng, ledger=ledger, run=Run() if run is None else run)
     manifest = Manifest(
         generator=name,
         options=recipe.model_dump(mode="json"),
@@ -478,15 +486,6 @@ def _require_fit(data: Dataset, *, strict: bool) -> None:
                         column=name,
                         table=table,
                     )
-
-
-def _modelled(data: Dataset) -> Dataset:
-    """Return what the generator learns from: the rows without text, images and, in a single table, keys."""
-    schema = data.schema.modelled
-    if not schema.columns:
-        raise SchemaError("every column is a key, text or an image, which are made anew: there is nothing to learn")
-    tables = {name: data.tables[name][list(columns)] for name, columns in schema.tables.items()}
-    return replace(data, tables=tables, schema=schema)
 
 
 def _statement(ledger: Ledger, schema: Schema, profile_epsilon: float) -> Statement:

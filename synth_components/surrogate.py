@@ -34,7 +34,8 @@ def surrogate(column: Text | Key, *, name: str, n: int, rng: random.Generator, f
     """Return ``n`` values, none of them null, with the column's dtype.
 
     Keys are numbered from ``first``, so that they are unique whatever the shard.  Texts follow ``rng`` alone; they are
-    not unique, except identifiers and UUIDs for all practical purposes.  A null share is not learned.
+    not unique, except identifiers and UUIDs for all practical purposes.  Which of them become null is learned
+    beside: ``null_indicator``.
 
     Args:
         first: Index of the first row among all rows drawn.
