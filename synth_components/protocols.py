@@ -207,8 +207,8 @@ class Score:
     Attributes:
         name: The metric, dotted by group: ``fidelity.marginal.ks``.
         value: The score; NaN never, an absent score is left out.
-        interval: 95 % bootstrap interval.
-        deviation: Standard deviation over seeds or folds.
+        interval: 95 % interval of the value, by resampling the judged rows; ``None`` where none was made.
+        deviation: Standard deviation over resamples; 0 where there is no interval.
         floor: The same score of an independent real sample of the same size (real against real).
         ideal: The value of perfect synthetic data.
         subject: Columns, pair or task that the score is about; empty for the whole table.
@@ -216,7 +216,7 @@ class Score:
 
     name: str
     value: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
     deviation: float
     floor: float
     ideal: float

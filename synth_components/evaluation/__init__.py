@@ -16,7 +16,7 @@ from numpy import random
 from synth_components.errors import DataError
 from synth_components.evaluation import association, detection, fidelity, manifold, proximity, utility, validity
 from synth_components.evaluation.card import Verdict, card
-from synth_components.evaluation.floor import CORRECTION, EXPLANATION
+from synth_components.evaluation.floor import CORRECTION, EXPLANATION, INTERVALS
 from synth_components.evaluation.options import (
     EvaluateConfig,
     FidelityConfig,
@@ -201,7 +201,7 @@ def _report(
         card=card(scores, tasks),
         overall=quality(scores, tasks, threshold=config.min_quality),
         recommendations=recommendations(scores, tables, tasks),
-        notes=(*notes, EXPLANATION, CORRECTION),
+        notes=(*notes, EXPLANATION, CORRECTION, INTERVALS),
         versions=_versions(),
         privacy=statement,
         rows=sizes,

@@ -73,7 +73,9 @@ def card(scores: Sequence[Score], tasks: Sequence[str]) -> tuple[Verdict, ...]:
     if "privacy.dcr.share" in whole:
         share = whole["privacy.dcr.share"]
         label = "closer to train than to holdout (DCR share)"
-        made.append(_at_most(label, share.value, DCR_SHARE, by_chance=share.interval[0] <= DCR_SHARE))
+        made.append(
+            _at_most(label, share.value, DCR_SHARE, by_chance=share.interval is None or share.interval[0] <= DCR_SHARE)
+        )
     return tuple(made)
 
 

@@ -142,12 +142,12 @@ def _learner(learner: Learner, view: Coded, *, seed: int) -> Any:  # noqa: ANN40
 
 
 def _resampled(trial: _Trial, replicates: int, rng: random.Generator) -> Floats:
-    """Return the score (r,) when the judged rows are resampled; the detectors stay as they are."""
+    """Return 2 - 2 AUC (r,) when the judged rows are resampled; the detectors stay as they are.
+
+    It is not cut off at 1: where the detector guesses, every resample below chance would count as the same 1.
+    """
     return np.array(
-        [
-            2 - 2 * max(0.5, auc(trial.scores, trial.labels, weights))
-            for weights in resamples(len(trial.labels), replicates, rng)
-        ]
+        [2 - 2 * auc(trial.scores, trial.labels, weights) for weights in resamples(len(trial.labels), replicates, rng)]
     )
 
 

@@ -115,10 +115,8 @@ def coverage(
         floor = _reach(real, fellow, is_category=is_category, min_count=config.min_category_count)
         scores.append(score("fidelity.coverage", value, floor=floor, ideal=1.0, subject=(name,)))
         inside, held_inside = (_within(real, side, is_category=is_category) for side in (drawn, held))
-        deviation = float(np.sqrt(inside * (1 - inside) / len(drawn)))
-        scores.append(
-            score("fidelity.range", inside, deviation=deviation, floor=held_inside, ideal=1.0, subject=(name,))
-        )
+        hits = round(inside * len(drawn)), len(drawn)
+        scores.append(score("fidelity.range", inside, hits=hits, floor=held_inside, ideal=1.0, subject=(name,)))
     return Evidence(tuple(scores))
 
 
@@ -138,13 +136,13 @@ def missing(
     scores: list[Score] = []
     for place in holed:
         shares = [float(side[:, place].mean()) if len(side) else 0.0 for side in nulls]
-        spread = np.sqrt(sum(shares[i] * (1 - shares[i]) / max(len(nulls[i]), 1) for i in (0, 2)))
+        spread = _spread_of_difference(nulls[0][:, place], nulls[2][:, place])
         floor = scaled(abs(shares[0] - shares[1]), train=len(nulls[0]), holdout=len(nulls[1]), synthetic=len(nulls[2]))
         scores.append(
             score(
                 "fidelity.missing",
                 1 - abs(shares[0] - shares[2]),
-                deviation=float(spread),
+                deviation=spread,
                 floor=1 - floor,
                 ideal=1.0,
                 subject=(view.names[place],),
@@ -191,6 +189,16 @@ def curves(
 def _view(train: Dataset, holdout: Dataset, synthetic: Dataset, config: FidelityConfig, rng: random.Generator) -> Coded:
     limit = config.max_rows
     return coded(train, holdout, synthetic).capped(train=limit, holdout=limit, synthetic=limit, rng=rng)
+
+
+def _spread_of_difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """Return the standard deviation of the difference of two shares, never 0.
+
+    Source: Agresti & Caffo 2000, "Simple and effective confidence intervals for proportions": one hit and one miss more
+    on each side.
+    """
+    shares = [((side.sum() + 1) / (len(side) + 2), len(side) + 2) for side in (first, second)]
+    return float(np.sqrt(sum(share * (1 - share) / n for share, n in shares)))
 
 
 def _present(values: Floats) -> Floats:

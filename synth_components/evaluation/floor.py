@@ -22,6 +22,13 @@ CORRECTION = (
     "between two samples shrinks as the root of the sum of their inverse sizes."
 )
 
+INTERVALS = (
+    "An interval of 95 % covers what the score would be on other rows of the same laws: the judged rows are resampled, "
+    "or, for a share of rows, it is Clopper and Pearson's. Generator, detectors and learners are not fitted "
+    "again, so it does not cover another fit or seed; it is the score's, not the floor's. Where no interval was made, "
+    "none is shown: for p-values, bounds and coverage, and where every resample gives the same value."
+)
+
 _TWO_SIDED = 1.959964  # 97.5 % quantile of the normal distribution
 
 
@@ -55,20 +62,32 @@ def score(
     *,
     draws: Floats | None = None,
     deviation: float = 0.0,
+    hits: tuple[float, int] | None = None,
     floor: float,
     ideal: float,
     subject: tuple[str, ...] = (),
     low: float = 0.0,
     high: float = 1.0,
 ) -> Score:
-    """Return a score with its interval, from bootstrap values ``draws`` (r,) or a known ``deviation``."""
+    """Return a score with its interval; without one where nothing, or no spread, tells how far it moves by chance.
+
+    Args:
+        draws: Bootstrap values (r,), which may lie beyond ``low`` and ``high``.
+        deviation: The standard deviation, if it is known without ``draws``.
+        hits: If the score is a share, how many of how many; a row may count in part.
+    """
+    made: tuple[float, float] | None = None
     spread = deviation if draws is None or len(draws) < 2 else float(np.std(draws, ddof=1))
-    return Score(
-        name, float(value), interval(float(value), spread, low=low, high=high), spread, float(floor), ideal, subject
-    )
+    if hits is not None:
+        share = hits[0] / hits[1]
+        spread = math.sqrt(share * (1 - share) / hits[1])
+        made = lower_bound(*hits), upper_bound(*hits)
+    elif spread > 0:
+        made = interval(float(value), spread, low=low, high=high)
+    return Score(name, float(value), made, spread, float(floor), ideal, subject)
 
 
-def upper_bound(successes: int, n: int) -> float:
+def upper_bound(successes: float, n: int) -> float:
     """Return the upper end of the two-sided 95 % Clopper-Pearson interval of a rate.
 
     Source: Clopper & Pearson 1934, in the beta form of Brown, Cai & DasGupta 2001.
@@ -80,7 +99,7 @@ def upper_bound(successes: int, n: int) -> float:
     return float(beta.ppf(0.975, successes + 1, n - successes))
 
 
-def lower_bound(successes: int, n: int) -> float:
+def lower_bound(successes: float, n: int) -> float:
     """Return the lower end of the two-sided 95 % Clopper-Pearson interval of a rate."""
     from scipy.stats import beta
 

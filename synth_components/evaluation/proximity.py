@@ -18,7 +18,7 @@ from numpy import random
 from numpy.typing import NDArray
 
 from synth_components.evaluation.columns import Coded, coded, design
-from synth_components.evaluation.floor import resamples, score, upper_bound
+from synth_components.evaluation.floor import score, upper_bound
 from synth_components.evaluation.options import PrivacyConfig
 from synth_components.protocols import Context, Dataset, Evidence, Floats, Score
 
@@ -86,12 +86,15 @@ def proximity(
     fair_train, fair_holdout = real.take(rng.permutation(size)[:half]), held.take(order[half:])
     fair = _nearest(queries, fair_train)[:, 0], _nearest(queries, fair_holdout)[:, 0]
     closer = _closer(to_train[:, 0], to_holdout[:, 0])
-    share_draws = np.array([np.average(closer, weights=w) for w in resamples(len(closer), config.replicates, rng)])
     near = float(np.sort(fellow[:, 0])[int(_NEAR * len(fellow))])
     ratios, fellow_ratios = _ratio(to_known), _ratio(fellow)
     scores = (
         score(
-            "privacy.dcr.share", float(closer.mean()), draws=share_draws, floor=float(_closer(*fair).mean()), ideal=0.5
+            "privacy.dcr.share",
+            float(closer.mean()),
+            hits=(float(closer.sum()), len(closer)),
+            floor=float(_closer(*fair).mean()),
+            ideal=0.5,
         ),
         *_rates("privacy.near_copies", _below(to_known[:, 0], near), _below(fellow[:, 0], near)),
         _middle("privacy.dcr.median", to_known[:, 0], fellow[:, 0], config, rng, high=np.inf),
@@ -158,11 +161,10 @@ def _digests(values: Floats) -> NDArray[np.uint64]:
 
 def _rates(name: str, drawn: NDArray[np.bool_], held: NDArray[np.bool_]) -> tuple[Score, ...]:
     rate = float(drawn.mean())
-    deviation = float(np.sqrt(rate * (1 - rate) / len(drawn)))
     floor = float(held.mean())
     bound = upper_bound(int(held.sum()), len(held))
     return (
-        score(name, rate, deviation=deviation, floor=floor, ideal=0.0),
+        score(name, rate, hits=(int(drawn.sum()), len(drawn)), floor=floor, ideal=0.0),
         score(f"{name}.bound", bound, floor=floor, ideal=floor),
         score(f"{name}.p_value", exceeds(drawn, held), floor=0.5, ideal=1.0),
     )

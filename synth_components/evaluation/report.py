@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
 from typing import Any, Self
 
@@ -54,6 +55,26 @@ class Report:
     rows: Mapping[str, int]
     tasks: tuple[str, ...]
     config: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        """Return what a person wants to see first: overall score, verdicts and the worst columns."""
+        table = [["check", "value", "threshold", "verdict"], *_verdicts(self.card)]
+        widths = [max(len(row[place]) for row in table) for place in range(4)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
+        ]
+        return "\n".join([_headline(self), *(lines if self.card else ()), *_worst(self.scores)])
+
+    def _repr_html_(self) -> str:
+        """Return the same for a notebook."""
+        head, *rows = ["check", "value", "threshold", "verdict"], *_verdicts(self.card)
+        cells = [
+            "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)
+            for tag, row in (("th", head), *(("td", row) for row in rows))
+        ]
+        body = "".join(f"<tr>{row}</tr>" for row in cells)
+        notes = "".join(f"<p>{escape(line)}</p>" for line in _worst(self.scores))
+        return f"<p>{escape(_headline(self))}</p><table>{body}</table>{notes}"
 
     @property
     def passed(self) -> bool:
@@ -136,10 +157,7 @@ class Report:
             "",
             *_markdown_table(
                 ["check", "value", "threshold", "verdict"],
-                [
-                    [v.name, _number(v.value), f"{v.relation} {_number(v.threshold)}", "pass" if v.passed else "MISS"]
-                    for v in self.card
-                ],
+                _verdicts(self.card),
             ),
             "",
             "## Recommendations",
@@ -158,7 +176,7 @@ class Report:
                         s.name,
                         " / ".join(s.subject),
                         _number(s.value),
-                        f"{_number(s.interval[0])} to {_number(s.interval[1])}",
+                        interval_text(s),
                         _number(s.floor),
                         _number(s.ideal),
                     ]
@@ -201,12 +219,38 @@ class Report:
                 raise
 
 
+def _headline(report: Report) -> str:
+    overall = "not scored" if report.overall.value is None else f"{report.overall.value:.3f}"
+    parts = ", ".join(f"{group} {part:.3f}" for group, part in report.overall.parts.items())
+    rows = ", ".join(f"{count:,} {side}" for side, count in report.rows.items())
+    return f"Report: overall {overall}{f' ({parts})' if parts else ''}; {rows} rows"
+
+
+def _verdicts(card: tuple[Verdict, ...]) -> list[list[str]]:
+    return [
+        [v.name, _number(v.value), f"{v.relation} {_number(v.threshold)}", "pass" if v.passed else "MISS"] for v in card
+    ]
+
+
+def _worst(scores: tuple[Score, ...], most: int = 5) -> list[str]:
+    """Return the columns whose shape is furthest below its floor, a line each."""
+    shapes = [one for one in scores if one.name.startswith("fidelity.marginal.")]
+    shapes.sort(key=lambda one: one.value - one.floor)
+    told = [f"  {one.subject[0]}: {_number(one.value)}, floor {_number(one.floor)}" for one in shapes[:most]]
+    return ["worst columns:", *told] if told else []
+
+
+def interval_text(one: Score) -> str:
+    """Return a score's interval as tables print it."""
+    return "none" if one.interval is None else f"{_number(one.interval[0])} to {_number(one.interval[1])}"
+
+
 def _score_to_json(one: Score) -> dict[str, Any]:
     return {
         "name": one.name,
         "subject": list(one.subject),
         "value": one.value,
-        "interval": [None if math.isinf(end) else end for end in one.interval],
+        "interval": None if one.interval is None else [None if math.isinf(end) else end for end in one.interval],
         "deviation": one.deviation,
         "floor": one.floor,
         "ideal": one.ideal,
@@ -214,8 +258,10 @@ def _score_to_json(one: Score) -> dict[str, Any]:
 
 
 def _score_from_json(value: Mapping[str, Any]) -> Score:
-    low, high = value["interval"]
-    ends = (-math.inf if low is None else float(low), math.inf if high is None else float(high))
+    ends = None
+    if value["interval"] is not None:
+        low, high = value["interval"]
+        ends = (-math.inf if low is None else float(low), math.inf if high is None else float(high))
     return Score(
         value["name"], value["value"], ends, value["deviation"], value["floor"], value["ideal"], tuple(value["subject"])
     )

@@ -71,5 +71,5 @@ def _all(parts: dict[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
 
 def _share(name: str, made: NDArray[np.bool_], held: NDArray[np.bool_], subject: tuple[str, ...] = ()) -> Score:
     value = float(made.mean())
-    deviation = float(np.sqrt(value * (1 - value) / len(made)))
-    return score(name, value, deviation=deviation, floor=float(held.mean()), ideal=1.0, subject=subject)
+    hits = int(made.sum()), len(made)
+    return score(name, value, hits=hits, floor=float(held.mean()), ideal=1.0, subject=subject)

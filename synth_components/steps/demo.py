@@ -98,8 +98,8 @@ def score_table(report: Report) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for score in report.scores:
         if not score.subject:
-            low, high = score.interval
-            cells = (f"{score.value:.3f}", f"{low:.3f} to {high:.3f}", f"{score.floor:.3f}", f"{score.ideal:.3f}")
+            reach = "none" if score.interval is None else "{:.3f} to {:.3f}".format(*score.interval)
+            cells = (f"{score.value:.3f}", reach, f"{score.floor:.3f}", f"{score.ideal:.3f}")
             table.add_row(score.name, *cells)
     return table
 

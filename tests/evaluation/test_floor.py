@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from synth_components.evaluation.fidelity import _distance, _resampled
+from synth_components.evaluation.detection import _resampled as resampled_detection
+from synth_components.evaluation.detection import _Trial
+from synth_components.evaluation.fidelity import _distance, _resampled, _spread_of_difference
 from synth_components.evaluation.floor import auc, lower_bound, resamples, scaled, score, upper_bound
 
 
@@ -67,3 +69,31 @@ def test_resamples_keep_the_number_of_rows():
 
 def test_the_distance_of_nothing_drawn_is_the_largest():
     assert_allclose(_distance(np.arange(5.0), np.full(3, np.nan), is_category=False)[0], 1.0)
+
+
+def test_a_share_at_its_edge_still_has_an_interval():
+    made = score("privacy.copies", 0.0, hits=(0, 100), floor=0.0, ideal=0.0)
+    # Nothing in 100: the law's share is below 1 - .025 ** (1 / 100) = 3.6 %.
+    assert made.interval == pytest.approx((0.0, 1 - 0.025 ** (1 / 100)))
+
+
+def test_no_interval_is_told_where_none_was_made():
+    assert score("p", 0.3, floor=0.5, ideal=1.0).interval is None
+    assert score("s", 1.0, draws=np.ones(20), floor=1.0, ideal=1.0).interval is None
+
+
+def test_a_detector_that_guesses_has_an_interval_below_1():
+    rng = np.random.default_rng(0)
+    trial = _Trial(rng.random(400), np.arange(400) >= 200, np.ones(3))
+    draws = resampled_detection(trial, 200, rng)
+    made = score("detection", trial.value, draws=draws, floor=1.0, ideal=1.0)
+    # The AUC of a guess has deviation sqrt((n + m + 1) / (12 n m)) = .029; the score's is twice that.
+    assert made.deviation == pytest.approx(2 * np.sqrt(401 / (12 * 200 * 200)), rel=0.2)
+    assert made.interval[0] < 0.95
+    assert made.interval[1] == 1.0
+
+
+def test_shares_without_a_null_still_differ_by_chance():
+    none = np.zeros(48, dtype=bool)
+    # One hit and one miss more make 1 of 50 on either side.
+    assert _spread_of_difference(none, none) == pytest.approx(np.sqrt(2 * 0.02 * 0.98 / 50))

@@ -1,0 +1,57 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synth_components.evaluation import evaluate
+from synth_components.evaluation.options import EvaluateConfig
+from synth_components.evaluation.report import Report
+
+QUICK = EvaluateConfig(replicates=10, detector_rows=60, detector_folds=2, manifold_rows=60, global_utility=False)
+
+
+@pytest.fixture(scope="module")
+def report():
+    def rows(seed):
+        rng = np.random.default_rng(seed)
+        return pd.DataFrame({"a<b": rng.normal(size=120), "city": rng.choice(["x", "y"], 120)})
+
+    return evaluate(rows(0), rows(1), rows(2), config=QUICK)
+
+
+def test_a_report_shows_overall_verdicts_and_worst_columns(report):
+    shown = repr(report)
+    assert shown.startswith(f"Report: overall {report.overall.value:.3f} (")
+    assert all(verdict.name in shown for verdict in report.card)
+    assert "  a<b: 0." in shown
+    assert len(shown.splitlines()) == 2 + len(report.card) + 1 + 2  # headline, head, verdicts, two columns
+    assert len(shown) < 2_000
+
+
+def test_a_notebook_gets_a_table_of_the_same(report):
+    shown = report._repr_html_()
+    assert shown.count("<tr>") == 1 + len(report.card)
+    assert "a&lt;b" in shown
+    assert "a<b" not in shown
+
+
+def test_scores_without_an_interval_say_so_everywhere(report):
+    bare = {score.name for score in report.scores if score.interval is None}
+    assert {"privacy.copies.p_value", "fidelity.coverage"} <= bare
+    written = json.loads(json.dumps(report.to_json()))
+    assert {one["name"] for one in written["scores"] if one["interval"] is None} == bare
+    assert Report.from_json(written).scores == report.scores
+    assert "| none |" in report.to_markdown()
+    assert '<td class="num">none</td>' in report.to_html()
+
+
+def test_no_interval_is_a_point(report):
+    made = [score for score in report.scores if score.interval is not None]
+    assert made
+    assert [score.name for score in made if score.interval[0] == score.interval[1]] == []
+
+
+def test_the_report_says_what_an_interval_covers(report):
+    for text in (report.to_markdown(), report.to_html()):
+        assert "An interval of 95 % covers" in text
