@@ -1,4 +1,7 @@
-"""What to change, read off the numbers."""
+"""What to change, read off the numbers.
+
+A report does not know its generator: the options named are those of ``tabular.trees``, and the advice says so.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,11 @@ from synth_components.protocols import Score
 _MOST = 4  # of one kind
 _TIMES = 2.0  # an error this many times its floor is worth a sentence
 _SMALL = 0.02  # an error below this is not
+
+_MORE_PRIVATE = (
+    "train on more rows, or with tabular.trees raise min_leaf, min_evidence and min_category_count, or lower knots and "
+    "correction_trees"
+)
 
 
 @dataclass(frozen=True)
@@ -55,9 +63,9 @@ def _shapes(scores: Sequence[Score]) -> list[Recommendation]:
         error, floor = 1 - one.value, max(1 - one.floor, 1e-4)
         if one.name.startswith("fidelity.marginal.") and error > _SMALL and error > _TIMES * floor:
             remedy = (
-                "keep more of its categories (lower min_category_count, a privacy knob)"
+                "keep more of its categories: a lower min_category_count in profile and generator, a privacy knob"
                 if one.name.endswith("tv")
-                else "give it more knots, or check the schema's bounds and places"
+                else "check the schema's bounds and places; where knots were lowered, raise them again, a privacy knob"
             )
             finding = f"the shape error of '{one.subject[0]}' is {error:.3f}, {error / floor:.1f} times its floor"
             made.append(Recommendation(one.subject, finding, remedy, error))
@@ -75,8 +83,8 @@ def _pairs(table: pd.DataFrame) -> list[Recommendation]:
                 f"association is {row['synthetic']:.2f} instead of {row['real']:.2f}"
             )
             change = (
-                "let the generator see the two together: more rows, a smaller min_leaf, or place them next to each "
-                "other in the order"
+                "train on more rows, or let tabular.trees follow more of what it sees: a lower min_leaf or "
+                "min_evidence, both privacy knobs, or more correction_rounds"
             )
             made.append(Recommendation(pair, finding, change, error))
     return sorted(made, key=lambda one: -one.weight)[:_MOST]
@@ -112,7 +120,8 @@ def _tasks(scores: Sequence[Score], tasks: Sequence[str]) -> list[Recommendation
         if ratio is not None and ratio.value < TASK:
             finding = f"models of '{task}' trained on synthetic rows reach {ratio.value:.2f} of the real score"
             change = (
-                "fit more closely around the target: order it after its predictors, or raise the generator's capacity"
+                "train on more rows, or with tabular.trees raise correction_trees or correction_rounds, or lower "
+                "min_leaf, a privacy knob"
             )
             made.append(Recommendation((task,), finding, change, 1 + TASK - ratio.value))
     return made
@@ -141,12 +150,12 @@ def _privacy(whole: Mapping[str, Score]) -> list[Recommendation]:
                 f"{whole[name].value:.2%} of the rows {what} a training row; the upper bound of a real holdout is "
                 f"{whole[f'{name}.bound'].value:.2%}"
             )
-            change = "raise min_leaf, jitter and min_category_count, or train with differential privacy (epsilon)"
+            change = _MORE_PRIVATE
             made.append(Recommendation((), finding, change, 3.0))
     share = whole.get("privacy.dcr.share")
-    if share is not None and share.interval[0] > DCR_SHARE:
+    if share is not None and share.interval is not None and share.interval[0] > DCR_SHARE:
         finding = f"{share.value:.1%} of the rows lie closer to train than to the holdout; 50 % is chance"
-        change = "raise min_leaf and jitter, train on more rows, or with differential privacy (epsilon)"
+        change = _MORE_PRIVATE
         made.append(Recommendation((), finding, change, 2.5))
     return made
 
