@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from synth_components.schema import TABLE, AnyColumn, Categorical, Datetime, Key
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _MOST_ATOMS = 10
+_MOST_SHOWN = 30  # columns, and warnings, of a table
 
 
 class ProfileConfig(StepConfig):
@@ -80,6 +82,24 @@ class Profile:
     keys: Mapping[str, list[tuple[str, ...]]]
     dependencies: Mapping[str, list[tuple[str, str]]]
     num_rows: Mapping[str, int]
+
+    def __repr__(self) -> str:
+        """Return what a person wants to see first: rows, columns with their types, and warnings."""
+        lines = []
+        for table, columns in self.schema.tables.items():
+            lines.append(f"Profile of '{table}': {self.num_rows[table]:,} rows, {len(columns)} columns")
+            width = max(map(len, columns), default=0)
+            for name, column in list(columns.items())[:_MOST_SHOWN]:
+                empty = self.statistics.get(table, {}).get(name, {}).get("null_share", 0.0)
+                lines.append(f"  {name:<{width}}  {_label(column)}{f', {empty:.1%} missing' if empty else ''}")
+            if len(columns) > _MOST_SHOWN:
+                lines.append(f"  and {len(columns) - _MOST_SHOWN} more")
+            lines += [f"  ! {warning.message}" for warning in self.warnings[:_MOST_SHOWN] if warning.table == table]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Return the same for a notebook."""
+        return f"<pre>{escape(repr(self))}</pre>"
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON value."""

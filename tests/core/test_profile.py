@@ -12,8 +12,10 @@ from numpy.testing import assert_allclose
 from synth_components.association import associations, correlation, correlation_ratio, cramers_v
 from synth_components.column_type import bounds
 from synth_components.dependency import candidate_keys, codes_of, functional_dependencies, missing_patterns
+from synth_components.encode import encoder
 from synth_components.errors import BudgetExceededError, SchemaError
 from synth_components.identifier import is_card, is_iban
+from synth_components.model import fit
 from synth_components.privacy.ledger import Ledger
 from synth_components.profile import ProfileConfig, dumps, inflated, profile
 from synth_components.protocols import Budget
@@ -445,3 +447,39 @@ def test_table_is_left_unchanged():
     profile(table)
 
     pd.testing.assert_frame_equal(table, before)
+
+
+def test_profile_shows_columns_and_warnings_in_short():
+    rows = pd.DataFrame({"x<y": [1.5, None, 2.5] * 20, "mail": [f"p{n}@example.org" for n in range(60)]})
+    found = profile(rows)
+    shown = repr(found)
+    assert shown.startswith("Profile of 'table': 60 rows, 2 columns\n  x<y   numeric, 33.3% missing\n")
+    assert all(warning.message in shown for warning in found.warnings)
+    assert len(found.warnings) > 0
+    assert "@" not in shown
+    assert "x&lt;y" in found._repr_html_()
+    assert "x<y" not in found._repr_html_()
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/Sao_Paulo", "Asia/Kolkata", "UTC"])
+@pytest.mark.parametrize("step", ["D", "h", "min"])
+def test_resolution_of_zoned_times_is_that_of_the_clock_on_the_wall(zone, step):
+    # 400 days, 400 hours around the end of March, or as many minutes: the clock changes among the days and hours.
+    start = pd.Timestamp("2017-03-20")
+    if step == "D":
+        times = pd.date_range(start, periods=400, freq="D").tz_localize(zone, nonexistent="shift_forward")
+    else:
+        times = pd.date_range(start.tz_localize(zone), periods=400, freq=step)
+    column = profile(pd.DataFrame({"x": pd.Series(times)})).schema.columns["x"]
+
+    made = encoder(column, "x")
+    assert column.resolution == step
+    assert (made.decode(made.encode(pd.Series(times, name="x"))) == times).all()
+
+
+def test_local_midnights_are_sampled_as_midnights():
+    days = pd.date_range("2020-01-01", periods=700, freq="D", tz="Europe/Berlin")
+    drawn = fit(pd.DataFrame({"x": days}), generator="tabular.independent", seed=0).sample(500, seed=0)["x"]
+
+    assert (drawn.dt.hour == 0).all()
+    assert drawn.dt.month.nunique() == 12
