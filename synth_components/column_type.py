@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from synth_components.encode import localized, zone_of
 from synth_components.errors import SchemaError
 from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Numeric, Resolution, Value
 
@@ -299,23 +300,57 @@ def moments(values: pd.Series[Any], kind: Kind, *, min_count: int) -> Datetime:
         seconds = whole.astype("datetime64[s]").astype(np.int64)
     if len(seconds) and not (seconds.min() > -(2**63) // 10**9 and seconds.max() < 2**63 // 10**9 - 1):
         raise refused(name, "holds times outside the years 1678 to 2261", "null such sentinels, or cast it to text")
-    moments = np.sort(seconds * 10**9 if kind == "date" else whole.astype("datetime64[ns]").astype(np.int64))
-    if len(moments) == 0:
+    utc = seconds * 10**9 if kind == "date" else whole.astype("datetime64[ns]").astype(np.int64)
+    if len(utc) == 0:
         return Datetime(dtype=dtype, nullable=nullable, resolution="D" if kind == "date" else "us")
-    zone = None if kind == "date" or present.dt.tz is None else present.dt.tz
-    resolution, step = next((r, s) for r, s in _STEPS if (moments % s == 0).all())
+    zone = None if kind == "date" else present.dt.tz
+    # Steps and bounds are those of the clock on the wall.
+    wall = utc if zone is None else _nanoseconds(present.dt.tz_localize(None))
+    moments = np.sort(wall)
+    for resolution, step in _STEPS:
+        if (moments % step).any() and not (resolution == "D" and zone is not None):
+            continue  # a day whose midnight a zone skips starts later: _is_kept knows
+        low, high = bounds(moments // step, places=0, min_count=min_count)
+        made = Datetime(
+            dtype=dtype,
+            nullable=nullable,
+            low=_shown(low, step, zone, is_low=True),
+            high=_shown(high, step, zone, is_low=False),
+            resolution=resolution,
+        )
+        if zone is None or _is_kept(present, made, utc, step):
+            break
     if resolution == "ns" and int(moments[-1]) - int(moments[0]) >= _EXACT:
         raise refused(name, "holds nanoseconds over more than 104 days", f"round it: table['{name}'].dt.floor('us')")
-    low, high = bounds(moments // step, places=0, min_count=min_count)
-    limit = (2**63 - 1) // step
+    return made
 
-    def shown(bound: int | float | None) -> str | None:
-        if bound is None:
-            return None
-        stamp = pd.Timestamp(max(-limit, min(limit, int(bound))) * step, unit="ns")
-        return stamp.isoformat() if zone is None else stamp.tz_localize("UTC").tz_convert(zone).isoformat()
 
-    return Datetime(dtype=dtype, nullable=nullable, low=shown(low), high=shown(high), resolution=resolution)
+def _nanoseconds(stamps: pd.Series[Any]) -> NDArray[np.int64]:
+    return stamps.to_numpy().astype("datetime64[ns]").astype(np.int64)
+
+
+def _shown(bound: float | None, step: int, zone: datetime.tzinfo | None, *, is_low: bool) -> str | None:
+    """Return a bound, in steps of local time, as text: a repeated time with the offset that leaves more room."""
+    if bound is None:
+        return None
+    # A day of room for the offset of the zone.
+    limit = (2**63 - 1 - (0 if zone is None else 86_400 * 10**9)) // step
+    stamp = pd.Timestamp(max(-limit, min(limit, int(bound))) * step, unit="ns")
+    if zone is None:
+        return stamp.isoformat()
+    return str(stamp.tz_localize(zone, ambiguous=is_low, nonexistent="shift_forward").isoformat())
+
+
+def _is_kept(present: pd.Series[Any], column: Datetime, utc: NDArray[np.int64], step: int) -> bool:
+    """Return whether zoned times are whole steps of the column: offsets of a zone may be odd, or midnights missing."""
+    if column.resolution == "D":
+        local = present.dt.tz_localize(None).dt.floor("D")
+        return bool((_nanoseconds(localized(local, zone_of(column)).dt.tz_convert(None)) == utc).all())
+    origin = _nanoseconds(localized(pd.Series([pd.Timestamp(0)]), zone_of(column)).dt.tz_convert(None))
+    ends = [pd.Timestamp(end).tz_convert(None).as_unit("ns").value for end in (column.low, column.high) if end]
+    if column.low is not None:
+        origin = np.array(ends[:1], dtype=np.int64)
+    return not ((np.concatenate([utc, np.array(ends, dtype=np.int64)]) - origin[0]) % step).any()
 
 
 def categorical(values: pd.Series[Any], *, min_count: int) -> tuple[Categorical, float]:

@@ -178,7 +178,9 @@ class CategoryEncoder:
 class DatetimeEncoder:
     """A time as its offset from ``low`` (the epoch if unbounded) in steps of the column's resolution.
 
-    Zoned values are offsets in UTC, so that no local time is lost or doubled.
+    Days of zoned columns are counted in local time, so that midnights stay midnights: a midnight that does not exist
+    is the first moment of its day, and of two the earlier.  Finer steps are counted in UTC, so that no local time is
+    lost or doubled; the epoch is then local midnight.
     """
 
     column: Datetime
@@ -194,8 +196,23 @@ class DatetimeEncoder:
         return _NANOSECONDS[self.column.resolution]
 
     @cached_property
+    def _is_local(self) -> bool:
+        return self.column.zone is not None and self.column.resolution == "D"
+
+    @cached_property
     def _origin(self) -> int:
-        return 0 if self.column.low is None else _nanoseconds(pd.Timestamp(self.column.low), self.column.zone)
+        bound = self._bound(self.column.low or "1970-01-01")
+        return bound - bound % self._step if self._is_local else bound
+
+    def _bound(self, bound: str) -> int:
+        """Return a bound in nanoseconds since the epoch: local time if days are counted, else UTC."""
+        stamp = pd.Timestamp(bound)
+        if self.column.zone is not None:
+            zone = zone_of(self.column)
+            moment = pd.Series([stamp])
+            moment = localized(moment, zone) if stamp.tzinfo is None else moment.dt.tz_convert(zone)
+            stamp = (moment.dt.tz_localize(None) if self._is_local else moment.dt.tz_convert(None)).iloc[0]
+        return int(stamp.as_unit("ns").value)
 
     def encode(self, values: pd.Series[Any]) -> Floats:
         """Return (n, 1) offsets.
@@ -207,7 +224,8 @@ class DatetimeEncoder:
         features = np.full((len(values), 1), np.nan)
         stamps = pd.to_datetime(values[present], utc=self.column.zone is not None)
         if self.column.zone is not None:
-            stamps = stamps.dt.tz_convert(None)
+            local = stamps.dt.tz_convert(zone_of(self.column)).dt.tz_localize(None)
+            stamps = local if self._is_local else stamps.dt.tz_convert(None)
         nanoseconds = stamps.to_numpy().astype("datetime64[ns]").astype(np.int64)
         offsets = nanoseconds - self._origin
         if len(offsets) and np.abs(offsets).max() // self._step > _EXACT:
@@ -224,9 +242,9 @@ class DatetimeEncoder:
         present = ~np.isnan(features[:, 0])
         nanoseconds = np.rint(features[present, 0]).astype(np.int64) * self._step + self._origin
         if self.column.low is not None:
-            nanoseconds = np.maximum(nanoseconds, self._origin)
+            nanoseconds = np.maximum(nanoseconds, self._bound(self.column.low))
         if self.column.high is not None:
-            nanoseconds = np.minimum(nanoseconds, _nanoseconds(pd.Timestamp(self.column.high), self.column.zone))
+            nanoseconds = np.minimum(nanoseconds, self._bound(self.column.high))
         whole = np.full(len(present), np.iinfo(np.int64).min)  # NaT
         whole[present] = nanoseconds
         stamps = pd.Series(whole.astype("datetime64[ns]"), name=self.name)
@@ -234,7 +252,8 @@ class DatetimeEncoder:
             dates: list[datetime.date | None] = [None if s is pd.NaT else s.date() for s in stamps]
             return pd.Series(dates, name=self.name, dtype=object)
         if self.column.zone is not None:
-            return cast_to(stamps.dt.tz_localize("UTC"), self.column.dtype)
+            zoned = localized(stamps, zone_of(self.column)) if self._is_local else stamps.dt.tz_localize("UTC")
+            return cast_to(zoned, self.column.dtype)
         return cast_to(stamps, self.column.dtype)
 
 
@@ -357,7 +376,19 @@ def cast_to(values: pd.Series[Any], dtype: Any) -> pd.Series[Any]:  # noqa: ANN4
     return cast
 
 
-def _nanoseconds(stamp: pd.Timestamp, zone: str | None) -> int:
-    if zone is not None:
-        stamp = (stamp.tz_localize(zone) if stamp.tzinfo is None else stamp).tz_convert("UTC").tz_localize(None)
-    return int(stamp.as_unit("ns").value)
+def zone_of(column: Datetime) -> datetime.tzinfo | None:
+    """Return the time zone of a column, ``None`` for naive values."""
+    dtype: Any = pd.api.types.pandas_dtype(column.dtype) if column.zone is not None else None
+    zone: datetime.tzinfo | None = getattr(dtype, "tz", None)
+    return zone
+
+
+def localized(local: pd.Series[Any], zone: datetime.tzinfo | None) -> pd.Series[Any]:
+    """Return naive local times with their zone.
+
+    A time that the zone skips becomes the next one that exists; of a time that it repeats the earlier is meant.
+    """
+    made: pd.Series[Any] = local.dt.tz_localize(
+        zone, ambiguous=np.ones(len(local), dtype=bool), nonexistent="shift_forward"
+    )
+    return made

@@ -302,3 +302,46 @@ def test_a_time_comes_back_exactly_or_is_refused_by_name(resolution, offset):
             made.encode(stamps)
     else:
         assert made.decode(made.encode(stamps)).equals(stamps)
+
+
+ZONES = (
+    "Europe/Berlin",
+    "America/New_York",
+    "America/Sao_Paulo",
+    "America/Havana",
+    "Asia/Kolkata",
+    "Australia/Lord_Howe",
+)
+
+
+def moments_in(zone, resolution, steps):
+    """Return the starts of steps of 2017 (both changes of the clock within): local days, or UTC hours and minutes."""
+    if resolution == "D":
+        local = pd.Timestamp("2017-01-01") + pd.to_timedelta(steps, unit="D")
+        return pd.Series(
+            local.tz_localize(zone, ambiguous=np.ones(len(steps), dtype=bool), nonexistent="shift_forward")
+        )
+    start = pd.Timestamp("2017-01-01", tz=zone)
+    return pd.Series(start + pd.to_timedelta(steps, unit=resolution))
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize(("resolution", "many"), [("D", 365), ("h", 365 * 24), ("min", 365 * 24 * 60)])
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_zoned_times_come_back_whatever_the_clock_does(zone, resolution, many, data):
+    steps = data.draw(st.lists(st.integers(0, many - 1), min_size=1, max_size=30))
+    values = moments_in(zone, resolution, steps).astype(f"datetime64[us, {zone}]").rename("x")
+
+    assert returns(values, Datetime(dtype=str(values.dtype), resolution=resolution, low="2017-01-01T00:00"))
+    assert returns(values, Datetime(dtype=str(values.dtype), resolution=resolution))
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_every_local_day_of_a_year_is_drawn_as_the_first_moment_of_the_day(zone):
+    column = Datetime(dtype=f"datetime64[us, {zone}]", resolution="D", low="2017-01-01T00:00")
+
+    drawn = encoder(column, "x").decode(np.arange(365.0)[:, None] + 0.2)
+
+    expected = moments_in(zone, "D", list(range(365)))
+    assert drawn.tolist() == expected.tolist()
