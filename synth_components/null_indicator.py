@@ -38,9 +38,10 @@ def _holds_nulls(dtype: str) -> bool:
 
 
 def modelled(data: Dataset) -> Dataset:
-    """Return what a generator learns: the rows without text, images and, in a single table, keys; null indicators.
+    """Return what a generator learns: the rows without made-up columns, but with their null indicators.
 
-    An indicator holds no value and has the same two categories whatever the rows are, so it is public.
+    Text and images are made up, and in a single table keys, too.  An indicator holds no value and has the
+    same two categories whatever the rows are, so it is public.
     """
     schema = data.schema.modelled
     names = null_indicators(data.schema)
