@@ -2,14 +2,15 @@
 
     python benchmarks/frontier.py                      draws frontier.svg, writes the table of knobs into README.md
     python benchmarks/frontier.py --measure            first turns each knob, one seed, through ``flagship.py``
-    python benchmarks/frontier.py --import FILE        first turns a log of the search into results/frontier.jsonl
+    python benchmarks/frontier.py --import FILE ...    first turns logs of the search into results/frontier.jsonl
 
 ``results/knobs.jsonl`` holds rows of the referee, one knob moved off its default at a time: filled dots.
 
 ``results/frontier.jsonl`` holds the search: each row one variant on one table with one seed, measured while the
 defaults were sought (hollow dots). The search used lighter settings than the referee: XGBoost of 100 trees of depth 5
 on integer codes and at most 20,000 rows a side for C2ST; the attack over two or three rotations of the thirds; DCR on
-at most 8,000 drawn rows. Its rows show the way, and how many variants were tried on these same tables.
+at most 8,000 drawn rows. Its rows show the way, and how many variants were tried on these same tables. The names of
+variants are those of the search: knobs and tricks in short.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from render import C2ST, MAIN, latest, number
 
 RESULTS = common.RESULTS / "frontier.jsonl"
 KNOBS_RESULTS = common.RESULTS / "knobs.jsonl"
-KNOBS = (
+KNOBS: tuple[dict[str, float], ...] = (
     {},
     {"min_leaf": 5},
     {"min_leaf": 50},
@@ -47,18 +48,19 @@ NAMES = {
 KEPT = ("shape", "tstr", "copies", "copies_holdout", "c2st_holdout", "fit_s", "sample_s")
 # Prefixes of variants, first match wins: what was added to the honest trees of the sketch.
 FAMILIES = (
-    (("prod",), "the package, other knobs"),
+    (("prod", "final", "order", "anchors"), "the package while it was tuned"),
     (("PT", "prunetilt"), "pruned by evidence + density ratio"),
-    (("tilt",), "density ratio"),
-    (("prune", "pruneK"), "pruned by evidence"),
-    (("base", "loo", "d2", "d4", "d8", "dist", "lin", "mtry", "res", "T12"), "honest trees and their splits"),
+    (("tilt", "fix2_tilt"), "density ratio"),
+    (("prune",), "pruned by evidence"),
+    (("base", "loo", "d2", "d4", "d8", "dist", "lin", "mtry", "res", "T12", "fix"), "honest trees and their splits"),
 )
 COLOURS = {
     "honest trees and their splits": "#7a8599",
     "pruned by evidence": "#2f7fc1",
     "density ratio": "#d9822b",
     "pruned by evidence + density ratio": "#3a9b63",
-    "the package, other knobs": "#c23b66",
+    "the package while it was tuned": "#c23b66",
+    "other": "#9a7fb8",
     "the package by the referee, one knob moved": "#c23b66",
 }
 WIDTH, HEIGHT, LEFT, TOP, GAP = 250, 220, 52, 64, 40
@@ -71,20 +73,18 @@ def family(variant: str) -> str:
 
 
 def clean(rows: Iterable[Row]) -> list[Row]:
-    """Return the rows of a search log under the referee's names, numbered in the order in which they were measured."""
-    out: list[Row] = []
-    for trial, row in enumerate(rows, 1):
+    """Return the rows of search logs that hold a detection score, once each, in order, under the referee's names."""
+    out: dict[str, Row] = {}
+    for row in rows:
         if "c2st" not in row:
             continue
-        found: Row = {
-            "trial": trial,
-            "dataset": row["table"],
-            "variant": row["variant"],
-            "family": family(row["variant"]),
-        }
+        variant = row["variant"].translate(str.maketrans("", "", "{}\"'")).replace(": ", "=").strip()
+        found: Row = {"dataset": row["table"], "variant": variant, "family": family(variant)}
         found |= {new: row[old] for old, new in NAMES.items() if old in row}
-        out.append(found | {name: row[name] for name in KEPT if name in row})
-    return out
+        found |= {name: row[name] for name in KEPT if name in row}
+        same = {name: value for name, value in found.items() if name not in ("fit_s", "sample_s")}
+        out.setdefault(json.dumps(same), found)
+    return [{"trial": trial, **row} for trial, row in enumerate(out.values(), 1)]
 
 
 def knobs() -> list[Row]:
@@ -217,14 +217,16 @@ def _head(width: int, height: int) -> str:
 def main() -> None:
     """Import if asked to, then draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--import", dest="log", type=Path, help="a log of the search, one JSON row per variant")
+    parser.add_argument(
+        "--import", dest="logs", type=Path, nargs="+", help="logs of the search, one JSON row per variant"
+    )
     parser.add_argument("--measure", action="store_true", help="turn the knobs first (about 25 minutes)")
     parser.add_argument("--datasets", type=lambda text: text.split(","), default=list(datasets.NAMES))
     arguments = parser.parse_args()
     if arguments.measure:
         measure(arguments.datasets)
-    if arguments.log:
-        lines = arguments.log.read_text().splitlines()
+    if arguments.logs:
+        lines = [line for log in arguments.logs for line in log.read_text().splitlines()]
         common.write_rows(RESULTS, clean(json.loads(line) for line in lines if line.strip()))
     searched, turned = common.read_rows(RESULTS), knobs()
     PICTURE.write_text(draw([*searched, *turned]))

@@ -39,7 +39,7 @@ def make(rows: int, path: Path) -> None:
     for start in range(0, rows, CHUNK):
         n = min(CHUNK, rows - start)
         frame = train.iloc[rng.integers(len(train), size=n)].reset_index(drop=True)
-        for c in train:
+        for c in train.columns.astype(str):
             if c in numbers:
                 values = frame[c].to_numpy(float)
                 moved = np.clip(np.round(values + scale[c] * rng.normal(size=n)), numbers[c].min(), numbers[c].max())

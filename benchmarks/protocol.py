@@ -190,7 +190,8 @@ def utility(
         mixed = [_score(task, raw.to_numpy(float)[valid], p[0]) for p in predicted]
         published = on_test[int(np.argmin(mixed))]
     elif _is_logged(train[numbers]):
-        x, x_test = _features(*(_logged(frame[features], numbers) for frame in (train, test)), categorical)
+        logged = [_logged(frame[features], numbers) for frame in (train, test)]
+        x, x_test = _features(logged[0], logged[1], categorical)
         predicted = _grid((x[fit], y[fit]), (x[valid], x_test), task, fast=fast, threads=threads)
         published = _score(task, y_test, max(predicted, key=lambda p: _score(task, y[valid], p[0]))[1])
     return Utility(score, sign * max(sign * value for value in on_test), published)
@@ -540,7 +541,7 @@ def _is_logged(numbers: pd.DataFrame) -> bool:
     return low >= 0 and high >= 1e3
 
 
-def _logged(frame: pd.DataFrame, numbers: Sequence[str]) -> pd.DataFrame:
+def _logged(frame: pd.DataFrame, numbers: Sequence[Any]) -> pd.DataFrame:
     return frame.assign(**{c: np.log(np.maximum(frame[c].astype(float), 1e-2)) for c in numbers})
 
 

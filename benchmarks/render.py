@@ -71,6 +71,7 @@ TARGETS = (
 SCORES = {
     "c2st_xgb_train": "XGBoost-C2ST against train (1 = indistinguishable)",
     "c2st_xgb_holdout": "XGBoost-C2ST against the holdout",
+    "c2st_xgb_few": "XGBoost-C2ST against as many training rows as the holdout has",
     "c2st_lr_train": "Logistic C2ST against train (saturated: shuffled columns reach 1)",
     "shape": "Shape error %",
     "pair_shared": "Pair error %, shared bins",

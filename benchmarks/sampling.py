@@ -53,7 +53,11 @@ def run(rows: list[int], repeats: int, threads: int) -> None:
                 out.unlink(missing_ok=True)
                 options = ("--model", str(model), "--synthetic", str(out), "--num-rows", str(n), "--seed", str(seed))
                 drawn.append(synth("sample", *options, threads=threads))
-            row = {"what": f"synth sample to {suffix}", "rows": n, "seconds": median(c.seconds for c in drawn)}
+            row: common.Row = {
+                "what": f"synth sample to {suffix}",
+                "rows": n,
+                "seconds": median(c.seconds for c in drawn),
+            }
             row["peak_mib"] = max(c.peak_mib for c in drawn)
             if n == 1_000_000 and suffix == "parquet":
                 row["target"] = "pass" if row["seconds"] <= 30 and row["peak_mib"] <= 500 else "**miss**: 30 s, 500 MiB"
