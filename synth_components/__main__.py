@@ -102,13 +102,19 @@ def synth() -> None:
     """Train a generator on a real table, sample synthetic rows, judge them, augment with them."""
 
 
-@click.command(params=common_options())
-def generators(**_: object) -> None:
+_MARKDOWN = click.Option(["--markdown"], is_flag=True, help="Print tables of the generators and their options.")
+
+
+@click.command(params=[_MARKDOWN, *common_options()])
+def generators(*, markdown: bool, **_: object) -> None:
     """List the generators, one line each."""
     from synth_components.generators import names
-    from synth_components.steps.catalogue import summary_of
+    from synth_components.steps.catalogue import generator_table, option_table, summary_of
 
     found = names()
+    if markdown:
+        click.echo("\n\n".join([generator_table(), *(f"### {name}\n\n{option_table(name)}" for name in found)]))
+        return
     width = max(map(len, found))
     for name in found:
         click.echo(f"{name:<{width}}  {summary_of(name)}")
