@@ -4,6 +4,10 @@ A column gets a type only if every value of it is written the way that type is w
 with leading zeros, ``+`` signs and integers beyond 64 bits stay text.  Null is the empty field without quotes.  In a
 column whose other values are all numbers, dates, times or truth values, ``NA``, ``N/A``, ``#N/A``, ``NaN``, ``nan``,
 ``null``, ``NULL`` and ``None`` are null as well; in a column of text they are text.  Zoned times become UTC.
+
+Thousands may be parted by commas, ``1,234.56``, if every field of the column is so written and at least one shows that
+the comma is no decimal mark.  Other columns that read like numbers, such as ``$12.00``, ``12 %``, ``1 000,5`` or
+``1,234`` alone, are refused rather than taken for text, unless the schema declares them text or categories.
 """
 
 from __future__ import annotations
@@ -31,6 +35,11 @@ _TIME = r"[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?"
 _FINE = r"[T ]\d{2}:\d{2}:\d{2}\.\d{1,9}"
 _ZONE = r"(Z|[+-]\d{2}:?\d{2})"
 _DATE = r"\d{4}-\d{2}-\d{2}"
+_SIGN = "[$€£¥₹%‰]"
+_NO_DECIMAL_COMMA = r",[0-9]{3}[,.]"
+_NO_CODE = rf"{_SIGN}|^[^,]*,[0-9]+$|[ ,.'\x{{a0}}\x{{202f}}][0-9]{{3}}[.,][0-9]+$"
+"""What a code, a telephone number or an address would not have: a unit, a decimal comma, a fraction after groups."""
+
 _FORMS: dict[str, str] = {
     "int": r"^(0|-?[1-9][0-9]{0,18})$",
     "short_int": r"^(0|-?[1-9][0-9]{0,14})$",
@@ -44,6 +53,12 @@ _FORMS: dict[str, str] = {
     "fine_time": f"^{_DATE}{_FINE}$",
     "zoned": f"^{_DATE}{_TIME}{_ZONE}$",
     "fine_zoned": f"^{_DATE}{_FINE}{_ZONE}$",
+    "grouped_int": r"^-?(0|[1-9][0-9]{0,2}(,[0-9]{3}){0,4})$",
+    "grouped": r"^-?(0|[1-9][0-9]{0,2}(,[0-9]{3}){0,4})(\.[0-9]+)?$",
+    "dressed": (
+        rf"^[-+]?({_SIGN}\s?)?[-+]?([0-9]{{1,3}}([ ,.'\x{{a0}}\x{{202f}}][0-9]{{3}})+|[0-9]+)([.,][0-9]+)?"
+        rf"(\s?{_SIGN})?$"
+    ),
     "span": r"^-?[0-9]+ days( [+-]?[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?)?$",
 }
 
@@ -57,6 +72,8 @@ class _Form:
     nulls: int = 0
     every: set[str] = field(default_factory=lambda: {"number", "comma_number", *_FORMS})
     fractional: bool = False
+    parted: bool = False
+    numeric: bool = False
 
     def update(self, column: Any) -> None:  # noqa: ANN401 - pyarrow has no stubs
         """Learn from the texts of a part of the column."""
@@ -87,13 +104,16 @@ class _Form:
             return bool(pc.all(matches(form)).as_py())
 
         self.every = {form for form in sorted(self.every) if holds(form)}
+        if "dressed" in self.every:
+            self.parted = self.parted or bool(pc.any(pc.match_substring_regex(values, _NO_DECIMAL_COMMA)).as_py())
+            self.numeric = self.numeric or bool(pc.any(pc.match_substring_regex(values, _NO_CODE)).as_py())
         if self.every & {"int"} and "short_int" not in self.every and not _fits_64_bits(values):
             self.every -= {"int"}
         if self.every & {"date", "time", "fine_time", "zoned", "fine_zoned"}:
             self.every = {form for form in self.every if _converts(values, form)}
 
     def arrow_type(self, *, comma: bool) -> str:
-        """Return the type of the column: a key of ``_FORMS``, ``number`` or ``text``."""
+        """Return the type of the column: a key of ``_FORMS``, ``number`` or ``text``; ``dressed`` has no values."""
         if self.text or self.seen == 0:
             return "text"
         if "int" in self.every:
@@ -105,7 +125,9 @@ class _Form:
         for form in ("True", "true", "TRUE", "date", "time", "fine_time", "zoned", "fine_zoned", "span"):
             if form in self.every:
                 return form
-        return "text"
+        if self.parted and "grouped" in self.every:
+            return "grouped_int" if "grouped_int" in self.every else "grouped"
+        return "dressed" if self.numeric and "dressed" in self.every else "text"
 
 
 def _fits_64_bits(values: Any) -> bool:  # noqa: ANN401
@@ -141,6 +163,10 @@ def _convert(values: Any, form: str) -> Any:  # noqa: ANN401
             return pc.cast(values, pa.int64())
         case "number":
             return pc.cast(values, pa.float64())
+        case "grouped_int":
+            return pc.cast(pc.replace_substring(values, ",", ""), pa.int64())
+        case "grouped":
+            return pc.cast(pc.replace_substring(values, ",", ""), pa.float64())
         case "comma_number":
             return pc.cast(pc.replace_substring(values, ",", "."), pa.float64())
         case "True" | "true" | "TRUE":
@@ -193,17 +219,21 @@ class Csv:
     rows: int
 
     @classmethod
-    def examine(cls, place: Location, *, gzipped: bool, text: Collection[str] = ()) -> Csv:
+    def examine(
+        cls, place: Location, *, gzipped: bool, text: Collection[str] = (), used: Collection[str] | None = None
+    ) -> Csv:
         """Return the file's dialect and types after one pass over it, with constant memory.
 
         Args:
             text: Columns that stay text whatever they look like.
+            used: The columns whose types matter; the others stay text.
 
         Raises:
-            DataError: for anything but a rectangular UTF-8 table with distinct, non-empty column names.
+            DataError: for anything but a rectangular UTF-8 table with distinct, non-empty column names, and for numbers
+                that are written in a way that does not say which they are.
         """
         delimiter, names = _dialect(place, gzipped=gzipped)
-        forms = [_Form(text=name in text) for name in names]
+        forms = [_Form(text=name in text or (used is not None and name not in used)) for name in names]
         rows = 0
         for batch in _batches(place, delimiter, names, gzipped=gzipped):
             rows += batch.num_rows
@@ -211,6 +241,13 @@ class Csv:
                 form.update(column)
         comma = delimiter == ";"
         found = tuple(form.arrow_type(comma=comma) for form in forms)
+        for name, kind in zip(names, found, strict=True):
+            if kind == "dressed":
+                raise DataError(
+                    f"column '{name}' of '{place.text}' holds numbers with marks that do not say which numbers they "
+                    "are (a currency or percent sign, a decimal comma, parted thousands); write them like 1234.5 or, "
+                    "all of them, like 1,234.5, or declare the column as text or categorical in a schema"
+                )
         nullable = frozenset(name for name, form in zip(names, forms, strict=True) if form.nulls)
         return cls(place, gzipped, delimiter, names, found, nullable, rows)
 

@@ -124,7 +124,7 @@ def _read(part: Part, columns: Mapping[str, AnyColumn] | None) -> pd.DataFrame:
     place, gzipped = part.place, part.gzipped
     match part.format:
         case "csv":
-            table = Csv.examine(place, gzipped=gzipped, text=_text_columns(columns)).read()
+            table = Csv.examine(place, gzipped=gzipped, text=_text_columns(columns), used=columns).read()
         case "parquet":
             table = read_parquet(place)
         case "json":
@@ -333,7 +333,7 @@ def _frames(part: Part, columns: Mapping[str, AnyColumn] | None, rows: int) -> I
         case "parquet":
             yield from parquet_batches(place, rows=rows)
         case "csv":
-            yield from Csv.examine(place, gzipped=gzipped, text=_text_columns(columns)).batches()
+            yield from Csv.examine(place, gzipped=gzipped, text=_text_columns(columns), used=columns).batches()
         case "jsonl":
             yield from json_lines_batches(place, gzipped=gzipped, rows=rows)
         case "json" | "hdf5":
@@ -346,7 +346,7 @@ def _num_rows(part: Part) -> int:
         case "parquet":
             return parquet_num_rows(place)
         case "csv":
-            return Csv.examine(place, gzipped=gzipped).rows
+            return Csv.examine(place, gzipped=gzipped, used=()).rows
         case "jsonl":
             return count_lines(place, gzipped=gzipped)
         case "json" | "hdf5":

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pandas.testing import assert_frame_equal
+from pandas.testing import assert_frame_equal, assert_series_equal
 
 from synth_components.errors import DataError, SchemaError
 from synth_components.io.csv import render
@@ -209,6 +209,73 @@ def test_csv_type_is_recognised_where_every_field_is_written_like_it(fields, dty
 )
 def test_csv_field_that_a_type_would_change_stays_text(fields, tmp_path):
     made = read_text(tmp_path, "x,y\n" + "".join(f"{text},1\n" for text in fields))
+
+    assert made["x"].tolist() == fields
+
+
+@pytest.mark.parametrize(
+    ("fields", "numbers"),
+    [
+        (["1,234.56", "0.50", "-12,345,678.9"], [1234.56, 0.5, -12345678.9]),
+        (["1,234,567", "12", "-999"], [1234567, 12, -999]),
+        (["1,000.50", "NA", "7"], [1000.5, None, 7.0]),
+    ],
+)
+def test_csv_thousands_parted_by_commas_are_numbers(fields, numbers, tmp_path):
+    made = read_text(tmp_path, "x,y\n" + "".join(f'"{text}",1\n' for text in fields))["x"]
+    write_table(made.to_frame(), tmp_path / "again.csv")
+
+    assert [None if pd.isna(number) else number for number in made] == numbers
+    assert_series_equal(read_table(tmp_path / "again.csv")["x"], made)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["8,765", "5,678"],
+        ["1,234.50", "1234.50"],
+        ["1 000,5", "20,25"],
+        ["1.234,50", "2,00"],
+        ["1 234.5", "1.0"],
+        ["1'234.50", "29"],
+        ["$12.00", "$1,000.00"],
+        ["-$5", "$ 6"],
+        ["12 %", "7 %"],
+        ["12.5%", ""],
+        ["12,00 €", "1.000,00 €"],
+        ["12,5", "13,5"],
+    ],
+)
+def test_csv_number_that_may_be_another_is_refused_by_column_without_its_value(fields, tmp_path):
+    text = "amount,y\n" + "".join(f'"{field}",1\n' if field else ",1\n" for field in fields)
+    with pytest.raises(DataError, match=r"column 'amount' .* like 1,234.5, or declare") as raised:
+        read_text(tmp_path, text)
+
+    assert not any(field and field in str(raised.value) for field in fields)
+
+
+def test_csv_column_that_the_schema_declares_text_may_hold_anything(tmp_path):
+    (tmp_path / "t.csv").write_text("x,y\n$5,1\n$6,2\n", encoding="utf-8")
+    columns = {"x": Categorical(categories=("$5", "$6")), "y": Numeric(dtype="int64")}
+
+    assert read_table(tmp_path / "t.csv", columns=columns)["x"].tolist() == ["$5", "$6"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["612 345 678", "699 111 222"],
+        ["192.168.100.200", "10.0.0.1"],
+        ["12.03.2024", "13.03.2024"],
+        ["1,2,3", "1,2"],
+        ["52.5,13.4", "48.1,11.6"],
+        ["cost 5 $", "6 $"],
+        ["A1,234.5", "1,234.5"],
+        ["0049 30", "0049 40"],
+    ],
+)
+def test_csv_text_with_digits_that_is_no_number_stays_text(fields, tmp_path):
+    made = read_text(tmp_path, "x,y\n" + "".join(f'"{text}",1\n' for text in fields))
 
     assert made["x"].tolist() == fields
 
