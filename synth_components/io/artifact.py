@@ -103,7 +103,7 @@ def save(artifact: Artifact, path: str | Path, *, overwrite: bool = False) -> No
 
 
 def refuse_foreign(path: Path, *, overwrite: bool = False) -> None:
-    """Refuse to put a model where something else is: only an empty folder or an older model may be replaced.
+    """Refuse to put a model where something else is; an empty folder or an older model may be replaced.
 
     Args:
         overwrite: Let a folder be replaced that holds something else, but never the working directory.

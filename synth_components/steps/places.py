@@ -47,7 +47,7 @@ def refuse_clashes(step: Step, places: Places) -> None:
 
 
 def claim(folder: Path) -> None:
-    """Make a folder, and mark it as one that `synth run` fills; what it filled before is ours to fill again.
+    """Make a folder and mark it as filled by `synth run`; a marked one is ours to fill again.
 
     Raises:
         DataError: if the folder holds anything, and no such mark.
