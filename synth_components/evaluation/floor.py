@@ -69,7 +69,7 @@ def score(
     low: float = 0.0,
     high: float = 1.0,
 ) -> Score:
-    """Return a score with its interval; without one where nothing, or no spread, tells how far it moves by chance.
+    """Return a score with its interval, or none where nothing tells how far it moves by chance.
 
     Args:
         draws: Bootstrap values (r,), which may lie beyond ``low`` and ``high``.
