@@ -87,7 +87,7 @@ class Trees(Recipe):
         "more private.",
     )
     correction_rounds: int = Field(
-        2,
+        3,
         ge=1,
         le=10,
         description="Times that the density ratio is grown anew, against rows that the last one accepted.",
