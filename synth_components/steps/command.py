@@ -14,6 +14,7 @@ import click
 from synth_components.config import Config, ConfigError, StepConfig, from_strings
 from synth_components.errors import DataError
 from synth_components.steps.map_file import read_map
+from synth_components.steps.places import refuse_clashes
 from synth_components.steps.port import KINDS, Place, Port, Step, config_of, details, ports, summary
 from synth_components.steps.record import perform
 
@@ -126,6 +127,8 @@ class StepCommand(click.Command):
     def invoke(self, ctx: click.Context) -> None:
         """Run the step with what the file and the command line say; the command line wins."""
         config, places = read_arguments(self.step, self.params, ctx.params)
+        file = ctx.params.get("file")
+        refuse_clashes(self.step, places, file=None if file is None else Path(file))
         perform(self.step, config, places)
 
 

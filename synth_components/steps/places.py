@@ -20,20 +20,27 @@ STATE = "stages.json"
 """What `synth run` writes into its folder before anything else: which stages are done."""
 
 
-def refuse_clashes(step: Step, places: Places) -> None:
+def refuse_clashes(step: Step, places: Places, *, file: Path | None = None) -> None:
     """Refuse outputs that touch an input, each other, or something that a step did not write.
+
+    Args:
+        file: The option file, which is read too.
 
     Raises:
         DataError: naming the two ports, or the output.
         ArtifactError: if a folder that a model would replace is no model.
     """
     known = ports(step)
-    inputs, outputs = list(_paths(known, places, "in")), list(_paths(known, places, "out"))
+    inputs: list[tuple[str, Place]] = [(_flag(name), path) for name, _, path in _paths(known, places, "in")]
+    inputs += [] if file is None else [("FILE", file)]
+    outputs = list(_paths(known, places, "out"))
     for position, (name, port, path) in enumerate(outputs):
-        for other, _, read in inputs:
-            if _is_within(path, read) or _is_within(read, path):
+        for other, read in inputs:
+            # The record of a step stands beside its first output.
+            record = Path(f"{path}.run.json") if isinstance(path, Path) else path
+            if _is_within(path, read) or _is_within(read, path) or _is_within(record, read):
                 raise DataError(
-                    f"{_flag(name)} and {_flag(other)}: '{path}' and '{read}' are one, or one lies within the other; "
+                    f"{_flag(name)} and {other}: '{path}' (or its record) and '{read}' are one, or one holds the other; "
                     "an output may not touch an input, so name another output"
                 )
         for other, _, written in outputs[:position]:

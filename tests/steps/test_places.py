@@ -102,10 +102,14 @@ def test_a_run_fills_its_own_folder_again_but_no_other(tmp_path):
         ["report", "--report", "r.json", "--page", "r.json"],
         ["augment", "--data", "t.csv", "--model", "m", "--augmented", "t.csv"],
         ["run", "--data", "mine/thesis.txt", "--output", "mine"],
+        ["split", "o.yaml", "--data", "t.csv", "--train", "o.yaml", "--holdout", "h.csv"],
+        ["split", "--data", "t.csv.run.json", "--train", "t.csv", "--holdout", "h.csv"],
     ],
 )
 def test_an_output_that_touches_an_input_or_another_output_is_refused(folder, capsys, arguments):
     (folder / "link.csv").symlink_to("t.csv")
+    (folder / "o.yaml").write_text("share: 0.5\n")
+    (folder / "t.csv.run.json").write_text("[]")
     before = contents(folder)
     assert main(arguments) == 2
     assert contents(folder) == before
