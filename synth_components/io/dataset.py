@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast, get_args
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from synth_components.encode import cast_to
 from synth_components.errors import DataError, SchemaError, UnsupportedError
@@ -28,15 +30,20 @@ from synth_components.io.csv import Csv, csv_writer
 from synth_components.io.hdf5 import hdf5_writer, read_hdf5
 from synth_components.io.json_lines import count_lines, json_lines_batches, json_writer, read_json, read_json_lines
 from synth_components.io.location import Location, locate, writing
+from synth_components.privacy.ledger import Ledger, not_private
 from synth_components.profile import ProfileConfig, profile
 from synth_components.protocols import Dataset, PrivacyLedger
-from synth_components.schema import TABLE, AnyColumn, Categorical, Key, Schema, Text, same_dtype
+from synth_components.schema import TABLE, AnyColumn, Categorical, Key, Numeric, Schema, Text, same_dtype
 
 Format: TypeAlias = Literal["csv", "parquet", "json", "jsonl", "hdf5"]
 SCHEMA_FILE = "schema.json"
 MAX_BYTES = 2**30
 """A table that needs more than this in memory stays on disk."""
 
+SPREAD_ROWS = 200_000
+"""Most rows that the schema of a table on disk is read off."""
+
+_BATCH_ROWS = 131_072
 _SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -160,25 +167,46 @@ def _joined(parts: list[pd.DataFrame], place: str) -> pd.DataFrame:
     for name in first.columns:
         held = [part[name] for part in parts if len(part) and not part[name].isna().all()] or [first[name]]
         dtypes = {str(values.dtype) for values in held}
-        if len(dtypes) > 1 and not _widens(dtypes):
+        pieces = [part[name] for part in parts]
+        if dtypes == {"category"}:
+            columns[name] = _united(pieces, name, place)
+            continue
+        target = held[0].dtype if len(dtypes) == 1 else _widened(dtypes)
+        if target is None:
             raise DataError(
                 f"column '{name}' of '{place}' is {' and '.join(sorted(dtypes))} in different parts; give it one dtype"
             )
-        pieces = [part[name] for part in parts]
-        target = held[0].dtype if len(dtypes) == 1 else ("Int64" if dtypes == {"int64", "Int64"} else "boolean")
         columns[name] = pd.concat([cast_to(piece, _null_safe(target, piece)) for piece in pieces], ignore_index=True)
     return pd.DataFrame(columns, columns=list(first.columns))
 
 
-def _widens(dtypes: set[str]) -> bool:
-    return dtypes in ({"int64", "Int64"}, {"bool", "boolean"})
+def _united(pieces: list[pd.Series[Any]], name: str, place: str) -> pd.Series[Any]:
+    """Return a column whose categories are those of all parts."""
+    held = [piece for piece in pieces if isinstance(piece.dtype, pd.CategoricalDtype)]
+    if all(piece.dtype == held[0].dtype for piece in held):
+        dtype: Any = held[0].dtype
+    elif any(piece.cat.ordered for piece in held):
+        raise DataError(f"column '{name}' of '{place}' has other ordered categories in other parts; give it one order")
+    else:
+        dtype = pd.CategoricalDtype(list(dict.fromkeys(c for piece in held for c in piece.cat.categories)))
+    return pd.concat([cast_to(piece, dtype) for piece in pieces], ignore_index=True)
+
+
+def _widened(dtypes: set[str]) -> str | None:
+    """Return the dtype that holds the nulls of one part and the values of the others, ``None`` if there is none."""
+    if dtypes == {"bool", "boolean"}:
+        return "boolean"
+    return min(dtypes) if len({dtype.lower() for dtype in dtypes}) == 1 else None  # capitals come first: Int64
 
 
 def _null_safe(dtype: Any, values: pd.Series[Any]) -> Any:  # noqa: ANN401 - dtypes known at run time only
     """Return the dtype with room for the nulls of a part."""
     if not values.isna().any():
         return dtype
-    return {"int64": "Int64", "bool": "boolean"}.get(str(dtype), dtype)
+    text = str(dtype)
+    if text.startswith(("int", "uint")) and "[" not in text:
+        return text.replace("int", "Int").replace("uInt", "UInt")
+    return {"bool": "boolean"}.get(text, dtype)
 
 
 def conform(table: pd.DataFrame, columns: Mapping[str, AnyColumn], *, place: str) -> pd.DataFrame:
@@ -371,8 +399,8 @@ def read_dataset(
 ) -> Dataset:
     """Return the dataset of a file, a directory of parts, or a dataset directory.
 
-    Without a schema, neither given nor in the directory, one is profiled (on the first rows, if the table stays on
-    disk) and charged to ``ledger``.
+    Without a schema, neither given nor in the directory, one is profiled and charged to ``ledger``: on rows from all of
+    the table, if it stays on disk.
 
     Args:
         max_bytes: A single table that needs more memory than this stays on disk: the dataset reads it in batches.
@@ -404,11 +432,61 @@ def _path(place: Location) -> str:
 
 
 def _lazy(parts: tuple[Part, ...], schema: Schema | None, ledger: PrivacyLedger | None) -> LazyDataset:
-    columns = None if schema is None else schema.columns
-    head = next(_frames(parts[0], columns, 131_072))
+    place = parts[0].place.text
     if schema is None:
-        schema = profile(head, config=ProfileConfig(describe=False), ledger=ledger).schema
-    return LazyDataset({schema.root: conform(head, schema.columns, place=parts[0].place.text)}, schema, parts)
+        (Ledger() if ledger is None else ledger).spend("profile", not_private)
+    head = next(_frames(parts[0], None if schema is None else schema.columns, _BATCH_ROWS), None)
+    if head is None:
+        raise DataError(f"'{place}' has no rows; give at least one")
+    if schema is None:
+        schema = _profiled(head, _spread(parts))
+    return LazyDataset({schema.root: conform(head, schema.columns, place=place)}, schema, parts)
+
+
+def _profiled(head: pd.DataFrame, spread: pd.DataFrame) -> Schema:
+    """Return the schema of rows from everywhere; keys of the first rows, which count upwards only there, stay keys."""
+    config = ProfileConfig(describe=False)
+    schema = profile(spread, config=config).schema
+    columns = dict(schema.columns)
+    for name, column in profile(head, config=config).schema.columns.items():
+        if isinstance(column, Key) and isinstance(columns[name], Numeric) and spread[name].dropna().is_unique:
+            columns[name] = replace(column, dtype=columns[name].dtype, nullable=columns[name].nullable)
+    key = next((name for name, column in columns.items() if isinstance(column, Key) and not column.nullable), None)
+    return replace(schema, tables={schema.root: columns}, keys={} if key is None else {schema.root: (key,)})
+
+
+def _spread(parts: tuple[Part, ...]) -> pd.DataFrame:
+    """Return at most ``SPREAD_ROWS`` rows drawn evenly from all files, and whatever rows show other types or nulls.
+
+    The files are read once, in batches.  The rows drawn are the same whenever they are read.
+
+    Raises:
+        DataError: if the types of the batches do not agree.
+    """
+    rng = np.random.default_rng(0)
+    share, seen = 1.0, set()
+    kept: list[tuple[NDArray[np.float64], pd.DataFrame]] = []
+    for part in parts:
+        for frame in _frames(part, None, _BATCH_ROWS):
+            rank = rng.random(len(frame))
+            for name in frame.columns:
+                null = frame[name].isna().to_numpy(dtype=bool)
+                for rows in (np.flatnonzero(null)[:1], np.flatnonzero(~null)[:1]):
+                    fact = (name, str(frame[name].dtype), bool(null[rows].any()))
+                    if len(rows) and fact not in seen:
+                        seen.add(fact)
+                        rank[rows] = -1.0  # never dropped
+            kept.append((rank[rank < share], frame[rank < share]))
+            while sum(int((rank >= 0).sum()) for rank, _ in kept) > SPREAD_ROWS:
+                share /= 2
+                kept = [(rank[rank < share], frame[rank < share]) for rank, frame in kept]
+    place = parts[0].place.text
+    try:
+        return _joined([frame for _, frame in kept if len(frame)], place)
+    except DataError as error:
+        raise DataError(
+            f"{error}; '{place}' is too large to be read at once: declare its columns in a schema"
+        ) from None
 
 
 def _num_bytes(part: Part) -> int:

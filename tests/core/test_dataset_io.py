@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal, assert_series_equal
 
-from synth_components.errors import DataError, SchemaError
+from synth_components.errors import BudgetExceededError, DataError, SchemaError
+from synth_components.io import dataset as dataset_module
 from synth_components.io.csv import render
 from synth_components.io.dataset import (
     LazyDataset,
@@ -24,9 +25,10 @@ from synth_components.io.dataset import (
     write_dataset,
     write_table,
 )
+from synth_components.privacy.ledger import Ledger
 from synth_components.profile import ProfileConfig, profile
-from synth_components.protocols import Dataset
-from synth_components.schema import Categorical, Datetime, Numeric, Schema, Text
+from synth_components.protocols import Budget, Dataset
+from synth_components.schema import Categorical, Datetime, Key, Numeric, Schema, Text, check
 
 ENDINGS = ["csv", "csv.gz", "parquet", "json", "json.gz", "jsonl", "jsonl.gz", "h5"]
 STREAMED = ["csv", "csv.gz", "parquet", "jsonl", "h5"]
@@ -532,6 +534,64 @@ def test_large_table_stays_on_disk_and_is_read_in_batches(ending, tmp_path):
     assert data.num_rows() == len(table)
     assert [len(batch) for batch in batches] == [7, 7, 7, 7, 7, 5]
     assert_frame_equal(pd.concat(batches, ignore_index=True), table)
+
+
+def late(n=1_200):
+    """Return rows whose last third has nulls, another category and larger numbers."""
+    last = np.arange(n) >= 2 * n // 3
+    return pd.DataFrame(
+        {
+            "number": np.arange(n) + 7,
+            "count": pd.array(np.where(last, 900, np.arange(n) % 90), dtype="Int64"),
+            "kind": pd.Series(np.where(last, "late", "early"), dtype=object),
+            "one_null": np.where(np.arange(n) == n - 1, np.nan, np.arange(n) % 50 + 0.5),
+        }
+    ).assign(count=lambda t: t["count"].mask(pd.Series(last) & (t.index % 2 == 0)))
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
+@pytest.mark.parametrize("limit", [10**6, 300])
+def test_schema_of_a_table_on_disk_knows_all_of_it(ending, limit, tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset_module, "SPREAD_ROWS", limit)
+    monkeypatch.setattr(dataset_module, "_BATCH_ROWS", 100)
+    write_table(late(), tmp_path / f"t.{ending}")
+
+    data = read_dataset(tmp_path / f"t.{ending}", max_bytes=0)
+    columns = data.schema.columns
+
+    assert isinstance(columns["number"], Key)
+    assert (columns["count"].dtype, columns["count"].nullable, columns["count"].high) == ("Int64", True, 900)
+    assert columns["kind"].categories == ("early", "late")
+    assert columns["one_null"].nullable
+    for batch in data.batches("table", 100):
+        check(batch, columns)
+
+
+def test_table_on_disk_is_charged_before_it_is_read(tmp_path):
+    (tmp_path / "t.csv").write_text("not a table")
+    ledger = Ledger(Budget(1.0, 1e-6))
+
+    with pytest.raises(BudgetExceededError):
+        read_dataset(tmp_path / "t.csv", max_bytes=0, ledger=ledger)
+
+
+def test_types_that_change_within_a_table_on_disk_ask_for_a_schema(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset_module, "_BATCH_ROWS", 2)
+    (tmp_path / "t.jsonl").write_text("".join(f'{{"x": {x}}}\n' for x in ("1", "2", '"a"', '"b"')))
+
+    with pytest.raises(DataError, match=r"column 'x' .* declare its columns in a schema"):
+        read_dataset(tmp_path / "t.jsonl", max_bytes=0)
+
+
+def test_categories_of_all_parts_are_kept(tmp_path):
+    for number, kind in enumerate("ab"):
+        part = pd.DataFrame({"x": pd.Series([kind] * 2, dtype="category")})
+        write_table(part, tmp_path / f"{number}.parquet")
+
+    made = read_table(tmp_path)["x"]
+
+    assert made.tolist() == ["a", "a", "b", "b"]
+    assert made.cat.categories.tolist() == ["a", "b"]
 
 
 @pytest.mark.parametrize("tables", [1, 2])
