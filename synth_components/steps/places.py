@@ -40,8 +40,8 @@ def refuse_clashes(step: Step, places: Places, *, file: Path | None = None) -> N
             record = Path(f"{path}.run.json") if isinstance(path, Path) else path
             if _is_within(path, read) or _is_within(read, path) or _is_within(record, read):
                 raise DataError(
-                    f"{_flag(name)} and {other}: '{path}' (or its record) and '{read}' are one, or one holds the other; "
-                    "an output may not touch an input, so name another output"
+                    f"{_flag(name)} and {other}: '{path}' (or its record) and '{read}' are one, or one holds the "
+                    "other; an output may not touch an input, so name another output"
                 )
         for other, _, written in outputs[:position]:
             if _is_within(path, written) or _is_within(written, path):
