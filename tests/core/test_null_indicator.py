@@ -8,7 +8,7 @@ from synth_components.errors import ConditionError
 from synth_components.io.dataset import LazyDataset, read_dataset, write_table
 from synth_components.model import Model, fit
 from synth_components.null_indicator import null_indicators
-from synth_components.schema import Key, Numeric, Schema, Text, check
+from synth_components.schema import Categorical, Key, Numeric, Schema, Text, check
 
 N = 2_000
 
@@ -115,3 +115,11 @@ def test_nulls_of_a_table_on_disk_are_learned(tmp_path):
     assert isinstance(data, LazyDataset)
     drawn = fit(data, generator="tabular.trees", options={"max_grow_rows": N // 2}, seed=0).sample(N, seed=0)
     assert abs(drawn["email"].isna().mean() - members()["email"].isna().mean()) < 0.063  # 4 sigma, as above
+
+
+@pytest.mark.parametrize("generator", ["tabular.trees", "tabular.gaussian_copula", "tabular.independent"])
+def test_every_generator_learns_a_column_that_may_be_null_and_never_is(generator):
+    table = members(200)[["email", "group"]].assign(email="a word or two")
+    columns = {"email": Text(nullable=True), "group": Categorical(categories=("A", "B"))}
+    drawn = fit(table, schema=Schema({"table": columns}), generator=generator, seed=0).sample(100, seed=0)
+    assert drawn["email"].notna().all()

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+from synth_components.__main__ import main
 from synth_components.association import associations, correlation, correlation_ratio, cramers_v
 from synth_components.column_type import bounds
 from synth_components.dependency import candidate_keys, codes_of, functional_dependencies, missing_patterns
@@ -483,3 +484,14 @@ def test_local_midnights_are_sampled_as_midnights():
 
     assert (drawn.dt.hour == 0).all()
     assert drawn.dt.month.nunique() == 12
+
+
+@pytest.mark.parametrize("text", ["a,b\n", ""])
+def test_file_without_rows_is_a_users_error(text, tmp_path, capsys):
+    (tmp_path / "t.csv").write_text(text)
+
+    status = main(["profile", "--data", str(tmp_path / "t.csv"), "--schema", str(tmp_path / "schema.json")])
+
+    assert status == 2
+    assert "rows" in capsys.readouterr().err or not text
+    assert not (tmp_path / "schema.json").exists()
