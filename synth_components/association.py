@@ -77,8 +77,7 @@ def _top_codes(values: pd.Series[Any]) -> NDArray[np.int64]:
 
 
 def _ranks(values: Floats) -> Floats:
-    ranks: Floats = pd.Series(values).rank().to_numpy(dtype=np.float64)
-    return ranks
+    return np.asarray(pd.Series(values).rank(), dtype=np.float64)
 
 
 def correlation(first: Floats, second: Floats) -> tuple[float, int]:

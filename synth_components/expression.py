@@ -243,7 +243,7 @@ def _compared(
         if isinstance(op, ast.In | ast.NotIn) and isinstance(other, ast.List | ast.Tuple):
             entries = [ast.literal_eval(entry) for entry in other.elts]
             values = before if isinstance(before, pd.Series) else pd.Series([before] * len(table), index=table.index)
-            inside = values.isin(entries).to_numpy()
+            inside = values.isin(entries).to_numpy(dtype=bool)
             mask &= inside if isinstance(op, ast.In) else ~inside & values.notna().to_numpy()
         else:
             after = _value(other, table, names)

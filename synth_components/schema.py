@@ -421,10 +421,10 @@ def outside_of(values: pd.Series[Any], column: AnyColumn) -> tuple[np.ndarray[An
             outside[present] = bad
             return outside, "outside its bounds"
         case Categorical():
-            outside[present] = ~values[present].isin(list(column.categories)).to_numpy()
+            outside[present] = ~values[present].isin(list(column.categories)).to_numpy(dtype=bool)
             return outside, "outside its declared categories"
         case Boolean():
-            outside[present] = ~values[present].isin([True, False]).to_numpy()
+            outside[present] = ~values[present].isin([True, False]).to_numpy(dtype=bool)
             return outside, "that are neither true nor false"
         case Datetime():
             stamps = pd.to_datetime(values[present], utc=column.zone is not None)
@@ -434,7 +434,7 @@ def outside_of(values: pd.Series[Any], column: AnyColumn) -> tuple[np.ndarray[An
                     stamp = pd.Timestamp(bound)
                     if column.zone is not None and stamp.tzinfo is None:
                         stamp = stamp.tz_localize(column.zone)
-                    bad |= (stamps > stamp).to_numpy() if above else (stamps < stamp).to_numpy()
+                    bad |= (stamps > stamp).to_numpy(dtype=bool) if above else (stamps < stamp).to_numpy(dtype=bool)
             outside[present] = bad
             return outside, "outside its time bounds"
         case Text() | Image() | Key():

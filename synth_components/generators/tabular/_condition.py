@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,7 +88,7 @@ def conditions(given: Given, n: int, *, schema: Schema, grids: tuple[Grid, ...])
 
 def _condition(
     allowed: Mapping[str, Allowed],
-    requests: pd.Series | None,  # type: ignore[type-arg]
+    requests: pd.Series[Any] | None,
     n: int,
     *,
     name: str,
@@ -103,7 +104,7 @@ def _condition(
         listed = pd.Series([value for value in wanted if value is not None], dtype=object)
         members = np.sort(encoder(column, name).encode(listed)[:, 0])
         codes, part = grid.share_of(members)
-        share = np.bincount(codes, weights=part, minlength=grid.size) if len(codes) else np.zeros(grid.size)
+        share = np.bincount(codes, weights=part, minlength=grid.size).astype(np.float64)
         if grid.has_null:
             share[-1] = float(None in wanted)
     fixed, is_fixed = np.full(n, np.nan), np.zeros(n, dtype=bool)

@@ -145,7 +145,7 @@ def halves(rows: Ints, *, seed: int, n_trees: int) -> NDArray[np.bool_]:
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
             mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
         mixed ^= mixed >> np.uint64(31)
-    return (mixed >> np.arange(n_trees, dtype=np.uint64)[:, None]) & np.uint64(1) == 1
+    return np.asarray((mixed >> np.arange(n_trees, dtype=np.uint64)[:, None]) & np.uint64(1) == 1)
 
 
 def grow(
@@ -250,8 +250,8 @@ def _add_evidence(gain: Floats, grown: Structure, context: Context, codes: Codes
         held = codes[rows]
         cell = common[held] if is_nominal else _quantile_bin(position, held, bins)
         side = child == grown.right[node]
-        split = np.bincount((position * 2 + side) * bins + cell, minlength=len(nodes) * 2 * bins)
-        split = split.reshape(len(nodes), 2, bins).astype(np.float64)
+        counted = np.bincount((position * 2 + side) * bins + cell, minlength=len(nodes) * 2 * bins)
+        split = counted.reshape(len(nodes), 2, bins).astype(np.float64)
         gain[nodes] += _log_marginal(split).sum(axis=1) - _log_marginal(split.sum(axis=1))
 
 
@@ -343,7 +343,7 @@ def _slots(structure: Structure, table: Ints, min_support: int, first: int) -> t
 
 @dataclass(frozen=True, eq=False)
 class Forest:
-    """The distribution of one column given those before it: a mixture of trees with a histogram in each leaf.
+    """The distribution of one column given those before it: trees with a histogram in each leaf.
 
     Attributes:
         feature: (m,) nodes of all trees, each in preorder; -1 in a leaf.
@@ -417,7 +417,7 @@ class Forest:
         return np.asarray((np.where(hit, self.slot_counts[place], 0) / self._totals[slots]).mean(axis=1))
 
     def draw_within(self, slots: Ints, share: Floats, *, rng: random.Generator) -> tuple[Codes, Floats]:
-        """Return codes (n,) drawn in proportion to ``share`` (size,) of their probability, and the mass (n,) of that.
+        """Return codes (n,) drawn by ``share`` (size,) of their probability, and the mass (n,) of that.
 
         Rows without mass get code 0.
         """
@@ -434,7 +434,7 @@ class Forest:
         return np.where(cumulative[:, -1] > 0, chosen, 0).astype(np.int32), mass.mean(axis=1)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays, in the smallest types that hold them, from which ``from_arrays`` makes an equal forest."""
+        """Return the arrays, in small types, from which ``from_arrays`` makes an equal forest."""
         arrays: dict[str, NDArray[Any]] = {
             "feature": self.feature,
             "threshold": self.threshold,

@@ -42,8 +42,8 @@ class Grid:
     @cached_property
     def mass(self) -> Floats:
         """Probability of each code (size,)."""
-        mass = np.append(self.marginal.mass, self.marginal.null) if self.has_null else self.marginal.mass
-        return mass / mass.sum()
+        mass: Floats = np.append(self.marginal.mass, self.marginal.null) if self.has_null else self.marginal.mass
+        return np.asarray(mass / mass.sum())
 
     def codes(self, values: Floats, *, rng: random.Generator) -> Codes:
         """Return the codes (n,) of encoded values; categories that are not kept are redistributed by mass."""

@@ -29,7 +29,7 @@ from safetensors.numpy import load_file, save_file
 from synth_components.conditions import meets
 from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, Recipe
 from synth_components.encode import Features, decode, encode_table, slices
-from synth_components.errors import ConditionError, StoppedError
+from synth_components.errors import ArtifactError, ConditionError, StoppedError
 from synth_components.generators.tabular._anchor import Anchor, anchors, extended
 from synth_components.generators.tabular._condition import Condition, conditions
 from synth_components.generators.tabular._forest import Context, Counts, Forest, Growth, Ints, grow, halves
@@ -55,7 +55,8 @@ class Trees(Recipe):
         10,
         ge=1,
         le=64,
-        description="Trees per column, each on half of the rows; a draw is from one. More blur one row's trace.",
+        description="Privacy knob: trees per column, each on half of the rows; a draw is from one. More blur one row's "
+        "trace.",
     )
     min_leaf: int = Field(
         30,
@@ -83,14 +84,15 @@ class Trees(Recipe):
         100,
         ge=0,
         le=1000,
-        description="Trees of the density ratio by which drawn rows are accepted; 0 accepts every row, faster and "
-        "more private.",
+        description="Privacy knob: trees of the density ratio by which drawn rows are accepted; 0 accepts every row, "
+        "faster and more private.",
     )
     correction_rounds: int = Field(
         3,
         ge=1,
         le=10,
-        description="Times that the density ratio is grown anew, against rows that the last one accepted.",
+        description="Privacy knob: times that the density ratio is grown anew, against rows that the last one "
+        "accepted. More is more exact, and follows the training rows closer.",
     )
     max_grow_rows: int = Field(
         200_000,
@@ -112,7 +114,7 @@ class Trees(Recipe):
         ledger.spend("fit tabular.trees", not_private)
         n = data.num_rows(data.schema.root)
         chosen = np.arange(n) if n <= self.max_grow_rows else np.sort(rng.choice(n, self.max_grow_rows, replace=False))
-        table = data.table if len(chosen) == n else _rows(data, chosen)
+        table = data.table if len(chosen) == n and not data.is_lazy else _rows(data, chosen)
         features = encode_table(table, data.schema)
         grids = self._grids(features)
         order = _order(grids)
@@ -355,7 +357,12 @@ class TreesSampler:
             if position:
                 chosen = _resampled(weight.reshape(n, PARTICLES), PARTICLES, rng=rng)
                 made = made.take(chosen)
-        ratio = np.zeros(len(made.codes)) if self.ratio is None else self.ratio.log_ratio(made.codes)
+        # Capped as where rows are accepted, so that conditioned rows follow the same law.
+        ratio = (
+            np.zeros(len(made.codes))
+            if self.ratio is None
+            else np.minimum(self.ratio.log_ratio(made.codes), self.ratio.cap)
+        )
         ratio = ratio.reshape(n, PARTICLES)
         return made.take(_resampled(np.exp(ratio - ratio.max(axis=1, keepdims=True)), 1, rng=rng))
 
@@ -431,6 +438,9 @@ class TreesSampler:
         plan = json.loads((directory / "trees.json").read_text(encoding="utf-8"))
         arrays = load_file(directory / "trees.safetensors")
         part = _parts(arrays)
+        width = sum(where.stop - where.start for where in slices(schema).values())
+        if not sorted(plan["order"]) == list(range(width)) == list(range(len(plan["nominal"]))):
+            raise ArtifactError("trees.json does not fit schema.json: the model was altered; save it anew")
         return cls(
             schema,
             tuple(
