@@ -246,7 +246,7 @@ def run(arguments: argparse.Namespace) -> None:
     path = arguments.results
     done = {key(row) for row in common.read_rows(path) if row["status"] != "error"}
     todo = jobs(arguments, done)
-    common.say(f"{sum(len(job.measures) for job in todo)} cells; {estimate(todo, path)}")
+    common.say(f"{sum(len(job.measures) for job in todo)} cells; {estimate(todo, path, arguments.cap)}")
     if arguments.estimate or not todo:
         return
     facts = common.machine()
@@ -300,8 +300,8 @@ def take(job: Job, arguments: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def estimate(todo: Sequence[Job], path: Path) -> str:
-    """Return how long the jobs will take, from earlier rows of the same cells where there are any."""
+def estimate(todo: Sequence[Job], path: Path, cap: float) -> str:
+    """Return how long the jobs will take, from earlier rows of the same cells; new peers take the cap."""
     seen: dict[tuple[str, str, str, str], list[float]] = {}
     for row in common.read_rows(path):
         cell = (row["dataset"], row["generator"], row["measure"])
@@ -318,7 +318,7 @@ def estimate(todo: Sequence[Job], path: Path) -> str:
             if job.generator != "real" and PARTS[measure] not in parts:
                 parts.add(PARTS[measure])
                 fits = seen.get((job.dataset, job.name, measure, "fit"))
-                total += mean(fits) if fits else GUESS_FIT
+                total += mean(fits) if fits else cap if job.generator.startswith("peer.") else GUESS_FIT
     cells = sum(len(job.measures) for job in todo)
     return f"about {total / 60:.0f} minutes ({known} of {cells} cells by earlier rows, the rest by guess)"
 
