@@ -204,7 +204,14 @@ def test_a_pipe_gets_no_bars_and_ctrl_c_leaves_no_half_written_file(folder):
     assert b"\r" not in trained.stderr
 
     endless = ["sample", "--model", "model", "--synthetic", "many.csv", "--num-rows", "1000000000"]
-    process = subprocess.Popen([*synth, *endless], env=quick, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*synth, *endless],
+        env=quick,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background ignores SIGINT, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 40
     while len(list(folder.iterdir())) == 3 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)

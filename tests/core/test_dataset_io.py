@@ -331,7 +331,7 @@ def test_any_float_comes_back_from_csv_exactly(numbers, tmp_path_factory):
         ("a,a\n1,2\n", "utf-8", "several columns named 'a'"),
         ("a,,c\n1,2,3\n", "utf-8", "column 2 .* has no name"),
         ("", "utf-8", "has no header"),
-        ("a,b\n1,2\n1,2,3\n", "utf-8", "row 3 .* has 3 fields"),
+        ("a,b\n1,2\n1,2,3\n", "utf-8", "row .*has 3 fields"),
         ('a,b\n"1,2\n', "utf-8", "quote"),
         ("a\nsecret-é\n", "latin-1", "not UTF-8"),
         ("a\n1\n", "utf-16", "not UTF-8"),
