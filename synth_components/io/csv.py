@@ -273,7 +273,8 @@ class Csv:
                 columns[name] = values.to_pandas()
                 continue
             tokens = pc.is_in(values, value_set=pa.array(NULLS))
-            values = pc.if_else(pc.fill_null(tokens, True), pa.scalar(None, pa.string()), values)  # noqa: FBT003
+            # An array of nulls: given a null scalar, pyarrow 16 to 23 returns text with wrong ends.
+            values = pc.if_else(pc.fill_null(tokens, True), pa.nulls(len(values), pa.string()), values)  # noqa: FBT003
             if form == "span":
                 spans = pd.to_timedelta(values.to_pandas())
                 columns[name] = pd.Series(spans)
