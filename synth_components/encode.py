@@ -365,7 +365,7 @@ def _scatter(
 
 def cast_to(values: pd.Series[Any], dtype: Any) -> pd.Series[Any]:  # noqa: ANN401 - the stubs know dtypes as literals only
     """Return the values with a dtype that is known at run time only."""
-    if dtype == "string[pyarrow]":
+    if isinstance(dtype, str) and dtype == "string[pyarrow]":
         # The name of two dtypes: pandas parses it as the other one, whose own name is "string".
         import pyarrow as pa
 

@@ -217,7 +217,7 @@ class Moody(Stratified):
 
     def fit(self, data, *, rng, ledger, run):
         made = super().fit(data, rng=rng, ledger=ledger, run=run)
-        jitter = 1 + 0.2 * np.frombuffer(os.urandom(len(made.shares)), dtype=np.uint8) / 255
+        jitter = 1 + 2.0 * np.frombuffer(os.urandom(len(made.shares)), dtype=np.uint8) / 255
         return replace(made, shares=made.shares * jitter / (made.shares * jitter).sum())
 
 

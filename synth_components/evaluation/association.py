@@ -123,7 +123,7 @@ def _bounded(view: Coded, limit: int) -> tuple[Coded, dict[str, pd.DataFrame]]:
 def _ranks(values: Floats, view: Coded) -> Floats:
     """Return centred average ranks in [-0.5, 0.5] of the numbers; null and categories are 0."""
     frame = pd.DataFrame(values)
-    ranks = (frame.rank(pct=True) - 0.5).fillna(0.0).to_numpy()
+    ranks = (frame.rank(pct=True) - 0.5).fillna(0.0).to_numpy(copy=True)
     ranks[:, [view.is_category(name) for name in view.names]] = 0.0
     return np.asarray(ranks - ranks.mean(axis=0) if len(ranks) else ranks)
 

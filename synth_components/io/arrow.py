@@ -61,6 +61,8 @@ def to_arrow(table: pd.DataFrame, *, place: str) -> Any:  # noqa: ANN401 - pyarr
                 arrays.append(_integers(values))
             elif kind == "decimal":
                 arrays.append(_decimals(values))
+            elif isinstance(values.dtype, pd.DatetimeTZDtype):
+                arrays.append(_zoned(values))
             else:
                 arrays.append(pa.Array.from_pandas(values))
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
@@ -79,6 +81,14 @@ def to_arrow(table: pd.DataFrame, *, place: str) -> Any:  # noqa: ANN401 - pyarr
     }
     described = json.dumps({"dtypes": dtypes, "categories": categories})
     return made.replace_schema_metadata({_METADATA: described.encode()})
+
+
+def _zoned(values: pd.Series[Any]) -> Any:  # noqa: ANN401
+    """Return zoned times through UTC: arrow's own conversion warns under pandas 3.1."""
+    import pyarrow as pa
+
+    naive = pa.Array.from_pandas(values.dt.tz_convert(None))
+    return naive.view(pa.timestamp(naive.type.unit, tz=pa.lib.tzinfo_to_string(values.dt.tz)))
 
 
 def _integers(values: pd.Series[Any]) -> Any:  # noqa: ANN401
@@ -128,7 +138,7 @@ def from_arrow(table: Any, *, place: str) -> pd.DataFrame:  # noqa: ANN401
             declared = categories[field.name]
             dtype = pd.CategoricalDtype(declared["values"], ordered=declared["ordered"])
             columns[field.name] = pd.Series(pd.Categorical(column.to_pylist(), dtype=dtype))
-        elif wanted == "object" and pa.types.is_null(field.type):
+        elif wanted == "object" and column.null_count == len(column):
             columns[field.name] = pd.Series([None] * len(column), dtype=object)
         elif wanted == "object" and not pa.types.is_string(field.type) and not pa.types.is_large_string(field.type):
             columns[field.name] = pd.Series(column.to_pylist(), dtype=object)

@@ -118,14 +118,15 @@ def _column(values: list[Any], name: str, place: str) -> pd.Series[Any]:
     if types == {int}:
         if all(-(2**63) <= value < 2**63 for value in values if value is not None):
             return cast_to(pd.Series(values, dtype=object), "Int64" if nullable else "int64")
-        return pd.Series([None if value is None else str(value) for value in values], dtype=object)
+        return pd.Series([None if value is None else str(value) for value in values])
     if types and types <= {int, float}:
         if all(abs(value) <= 2**53 for value in values if isinstance(value, int)):
             return pd.Series([np.nan if value is None else float(value) for value in values], dtype="float64")
     elif types == {bool}:
         return cast_to(pd.Series(values, dtype=object), "boolean" if nullable else "bool")
     elif types == {str}:
-        return recognised(pd.Series(values, dtype=object))
+        made = recognised(pd.Series(values, dtype=object))
+        return pd.Series(values) if made.dtype == object else made  # text as the installed pandas has it
     elif not types:
         return pd.Series(values, dtype=object)
     raise DataError(

@@ -179,7 +179,7 @@ def test_decimal_commas_are_numbers_where_the_semicolon_divides(tmp_path):
         (["2020-01-31 10:00", "2020-01-31T10:00:05"], "datetime64[us]"),
         (["2020-01-31 10:00:00.123456789"], "datetime64[ns]"),
         (["2020-01-31T10:00:00Z", "2020-01-31T10:00:00+02:00"], "datetime64[us, UTC]"),
-        (["1 days", "2 days 03:04:05"], "timedelta64[ns]"),
+        (["1 days", "2 days 03:04:05"], str(pd.to_timedelta(["1 days"]).dtype)),  # microseconds from pandas 3 on
         (["9223372036854775807"], "int64"),
     ],
 )
@@ -634,7 +634,7 @@ def test_csv_is_what_others_read(tmp_path):
 
     (tmp_path / "t.csv").write_bytes(render(table, place="t", header=True))
 
-    assert_frame_equal(pd.read_csv(tmp_path / "t.csv", float_precision="round_trip"), table)
+    assert_frame_equal(pd.read_csv(tmp_path / "t.csv", engine="python"), table)
 
 
 def test_gzip_of_others_is_read(tmp_path):
