@@ -212,12 +212,15 @@ def test_a_pipe_gets_no_bars_and_ctrl_c_leaves_no_half_written_file(folder):
         # A test run in the background ignores SIGINT, and its children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    deadline = time.monotonic() + 40
-    while len(list(folder.iterdir())) == 3 and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.05)
-    partial = sorted(path.name for path in folder.iterdir())
-    process.send_signal(signal.SIGINT)
-    _, shown = process.communicate(timeout=10)
+    try:
+        deadline = time.monotonic() + 40
+        while len(list(folder.iterdir())) == 3 and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.05)
+        partial = sorted(path.name for path in folder.iterdir())
+        process.send_signal(signal.SIGINT)
+        _, shown = process.communicate(timeout=10)
+    finally:
+        process.kill()
 
     assert len(partial) == 4  # the table, the model, its record, and what was being written
     assert process.returncode == 130
