@@ -1,0 +1,72 @@
+"""Every private name of MLflow that the flavour uses, in one place: present in 3.10 and in the newest release."""
+
+from __future__ import annotations
+
+from mlflow.models.utils import _save_example as save_example
+from mlflow.tracking.artifact_utils import _download_artifact_from_uri as download_artifact
+from mlflow.utils.docstring_utils import LOG_MODEL_PARAM_DOCS, format_docstring
+from mlflow.utils.environment import (
+    _CONDA_ENV_FILE_NAME as CONDA_ENV_FILE,
+)
+from mlflow.utils.environment import (
+    _CONSTRAINTS_FILE_NAME as CONSTRAINTS_FILE,
+)
+from mlflow.utils.environment import (
+    _PYTHON_ENV_FILE_NAME as PYTHON_ENV_FILE,
+)
+from mlflow.utils.environment import (
+    _REQUIREMENTS_FILE_NAME as REQUIREMENTS_FILE,
+)
+from mlflow.utils.environment import (
+    _mlflow_conda_env as conda_env_of,
+)
+from mlflow.utils.environment import (
+    _process_conda_env as process_conda_env,
+)
+from mlflow.utils.environment import (
+    _process_pip_requirements as process_pip_requirements,
+)
+from mlflow.utils.environment import (
+    _PythonEnv as PythonEnv,
+)
+from mlflow.utils.environment import (
+    _validate_env_arguments as validate_env_arguments,
+)
+from mlflow.utils.file_utils import get_total_file_size
+from mlflow.utils.model_utils import (
+    _add_code_from_conf_to_system_path as add_code_to_path,
+)
+from mlflow.utils.model_utils import (
+    _copy_extra_files as copy_extra_files,
+)
+from mlflow.utils.model_utils import (
+    _get_flavor_configuration as flavor_configuration,
+)
+from mlflow.utils.model_utils import (
+    _validate_and_copy_code_paths as copy_code_paths,
+)
+from mlflow.utils.model_utils import (
+    _validate_and_prepare_target_save_path as prepare_target,
+)
+
+__all__ = [
+    "CONDA_ENV_FILE",
+    "CONSTRAINTS_FILE",
+    "LOG_MODEL_PARAM_DOCS",
+    "PYTHON_ENV_FILE",
+    "REQUIREMENTS_FILE",
+    "PythonEnv",
+    "add_code_to_path",
+    "conda_env_of",
+    "copy_code_paths",
+    "copy_extra_files",
+    "download_artifact",
+    "flavor_configuration",
+    "format_docstring",
+    "get_total_file_size",
+    "prepare_target",
+    "process_conda_env",
+    "process_pip_requirements",
+    "save_example",
+    "validate_env_arguments",
+]
