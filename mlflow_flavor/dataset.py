@@ -44,6 +44,8 @@ class SyntheticDatasetSource(DatasetSource):  # type: ignore[misc]
         return cls(**source_dict)
 
 
-def from_synthetic(df: pd.DataFrame, model_uri: str, seed: int, *, name: str | None = None) -> PandasDataset:
+def from_synthetic(
+    df: pd.DataFrame, model_uri: str, seed: int, name: str | None = None, digest: str | None = None
+) -> PandasDataset:
     """Return the rows ``df`` as a dataset whose source is the model that drew them."""
-    return PandasDataset(df=df, source=SyntheticDatasetSource(model_uri, len(df), seed), name=name)
+    return PandasDataset(df=df, source=SyntheticDatasetSource(model_uri, len(df), seed), name=name, digest=digest)

@@ -9,7 +9,6 @@ import pytest
 
 import synth_components as synth
 
-
 HERE = Path(__file__).parent
 
 
