@@ -1,7 +1,6 @@
 """``mlflow.data`` plug-ins: a dataset whose source is the model that made it."""
 
-from __future__ import annotations
-
+# No deferred annotations here: MLflow reads the return type of a constructor as a class.
 from typing import Any
 
 import pandas as pd
@@ -31,7 +30,7 @@ class SyntheticDatasetSource(DatasetSource):  # type: ignore[misc]
         return False  # never take over plain `models:/` strings
 
     @classmethod
-    def _resolve(cls, raw_source: Any) -> SyntheticDatasetSource:  # noqa: ANN401
+    def _resolve(cls, raw_source: Any) -> "SyntheticDatasetSource":  # noqa: ANN401
         raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
@@ -39,7 +38,7 @@ class SyntheticDatasetSource(DatasetSource):  # type: ignore[misc]
         return {"model_uri": self._model_uri, "num_rows": self._num_rows, "seed": self._seed}
 
     @classmethod
-    def from_dict(cls, source_dict: dict[str, Any]) -> SyntheticDatasetSource:
+    def from_dict(cls, source_dict: dict[str, Any]) -> "SyntheticDatasetSource":
         """Return the source that ``to_dict`` described."""
         return cls(**source_dict)
 
