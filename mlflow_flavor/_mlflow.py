@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT as IN_SERVING
 from mlflow.models.utils import _save_example as save_example
 from mlflow.tracking.artifact_utils import _download_artifact_from_uri as download_artifact
 from mlflow.utils.docstring_utils import LOG_MODEL_PARAM_DOCS, format_docstring
@@ -52,6 +53,7 @@ from mlflow.utils.model_utils import (
 __all__ = [
     "CONDA_ENV_FILE",
     "CONSTRAINTS_FILE",
+    "IN_SERVING",
     "LOG_MODEL_PARAM_DOCS",
     "PYTHON_ENV_FILE",
     "REQUIREMENTS_FILE",
