@@ -1,18 +1,34 @@
-"""``mlflow.data`` plug-ins: a dataset whose source is the model that made it."""
+"""``mlflow.data`` plug-ins: a dataset whose source is the model that drew it.
+
+rows = model.sample(1000, seed=1)
+mlflow.log_input(mlflow.data.from_synthetic(rows, info.model_uri, seed=1), context="synthetic")
+...
+mlflow.data.get_source(run.inputs.dataset_inputs[0].dataset).load()  # the same rows, drawn again
+"""
 
 # No deferred annotations here: MLflow reads the return type of a constructor as a class.
+import datetime
+import math
+import re
+from collections.abc import Mapping
 from typing import Any
 
+import mlflow
+import numpy as np
 import pandas as pd
 from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.pandas_dataset import PandasDataset
+from mlflow.exceptions import MlflowException
 
 
-class SyntheticDatasetSource(DatasetSource):  # type: ignore[misc]
+class SyntheticDatasetSource(DatasetSource):
     """A model and what was asked of it: enough to draw the same rows again."""
 
-    def __init__(self, model_uri: str, num_rows: int, seed: int) -> None:
+    def __init__(
+        self, model_uri: str, num_rows: int, seed: int, conditions: Mapping[str, object] | None = None
+    ) -> None:
         self._model_uri, self._num_rows, self._seed = model_uri, num_rows, seed
+        self._conditions = None if conditions is None else {name: _json(name, c) for name, c in conditions.items()}
 
     @staticmethod
     def _get_source_type() -> str:
@@ -21,21 +37,27 @@ class SyntheticDatasetSource(DatasetSource):  # type: ignore[misc]
     def load(self) -> pd.DataFrame:
         """Return the rows, drawn again."""
         import mlflow_flavor
+        from synth_components.steps.sample import condition_of
 
-        rows: pd.DataFrame = mlflow_flavor.load_model(self._model_uri).sample(self._num_rows, seed=self._seed)
+        asked = None
+        if self._conditions is not None:
+            asked = {name: condition_of(value, name) for name, value in self._conditions.items()}
+        model = mlflow_flavor.load_model(self._model_uri)
+        rows: pd.DataFrame = model.sample(self._num_rows, seed=self._seed, conditions=asked)
         return rows
 
     @staticmethod
-    def _can_resolve(raw_source: Any) -> bool:  # noqa: ANN401
+    def _can_resolve(raw_source: Any) -> bool:  # noqa: ANN401, ARG004 - MLflow's interface
         return False  # never take over plain `models:/` strings
 
     @classmethod
-    def _resolve(cls, raw_source: Any) -> "SyntheticDatasetSource":  # noqa: ANN401
-        raise NotImplementedError
+    def _resolve(cls, raw_source: Any) -> "SyntheticDatasetSource":  # noqa: ANN401, ARG003 - MLflow's interface
+        raise MlflowException.invalid_parameter_value("make this source with mlflow.data.from_synthetic")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what ``from_dict`` reads."""
-        return {"model_uri": self._model_uri, "num_rows": self._num_rows, "seed": self._seed}
+        """Return what ``from_dict`` reads; conditions as a file of conditions says them."""
+        asked = {} if self._conditions is None else {"conditions": self._conditions}
+        return {"model_uri": self._model_uri, "num_rows": self._num_rows, "seed": self._seed, **asked}
 
     @classmethod
     def from_dict(cls, source_dict: dict[str, Any]) -> "SyntheticDatasetSource":
@@ -44,7 +66,76 @@ class SyntheticDatasetSource(DatasetSource):  # type: ignore[misc]
 
 
 def from_synthetic(
-    df: pd.DataFrame, model_uri: str, seed: int, name: str | None = None, digest: str | None = None
+    df: pd.DataFrame,
+    model_uri: str,
+    seed: int,
+    conditions: Mapping[str, object] | None = None,
+    targets: str | None = None,
+    name: str | None = None,
+    digest: str | None = None,
 ) -> PandasDataset:
-    """Return the rows ``df`` as a dataset whose source is the model that drew them."""
-    return PandasDataset(df=df, source=SyntheticDatasetSource(model_uri, len(df), seed), name=name, digest=digest)
+    """Return synthetic rows as a dataset whose source draws them again.
+
+    Args:
+        df: The rows, as ``model.sample(len(df), seed=seed, conditions=conditions)`` returned them.
+        model_uri: The logged model that drew them.  An alias, a version or a run's artifact is followed to the model
+            that it means now, ``models:/m-...``, which never changes.
+        seed: The seed that they were drawn with.
+        conditions: The conditions that they were drawn with, by column.
+        targets: Column to predict.
+        name: Name of the dataset.
+        digest: Fingerprint of the rows; by default that of a model's manifest, which sees every row.
+
+    Raises:
+        MlflowException: if the URI means no logged model, or the conditions are a table.
+    """
+    source = SyntheticDatasetSource(logged_model_uri(model_uri), len(df), seed, conditions)
+    return PandasDataset(df=df, source=source, targets=targets, name=name or "synthetic", digest=digest or _digest(df))
+
+
+def logged_model_uri(model_uri: str) -> str:
+    """Return ``models:/m-...`` of whatever the URI means now.
+
+    Raises:
+        MlflowException: if it is no logged model.
+    """
+    if re.fullmatch(r"models:/m-[0-9a-f]+", model_uri):
+        return model_uri
+    model_id = mlflow.models.get_model_info(model_uri).model_id
+    if model_id is None:
+        raise MlflowException.invalid_parameter_value(
+            f"'{model_uri}' is a model that was saved, not logged, so another may take its place; log it with "
+            "mlflow_flavor.log_model, and give the model_uri that it returns"
+        )
+    return f"models:/{model_id}"
+
+
+def _digest(rows: pd.DataFrame) -> str:
+    """Return the digest that the manifest of a model trained on these rows would hold, as long as MLflow keeps one."""
+    from mlflow_flavor.lineage import DIGEST_LENGTH
+    from synth_components.digest import digest
+    from synth_components.schema import TABLE
+
+    return digest({TABLE: [rows]})[:DIGEST_LENGTH]
+
+
+def _json(column: str, condition: object) -> Any:  # noqa: ANN401 - a JSON value
+    """Return a condition as a file of conditions says it."""
+    from synth_components.protocols import Interval
+
+    match condition:
+        case Interval(low, high) | (low, high) if not isinstance(condition, list):
+            return {"low": _json(column, low), "high": _json(column, high)}
+        case {"low": _, "high": _}:  # what `to_dict` wrote
+            return condition
+        case str() | bool() | int() | float() | None:
+            return None if isinstance(condition, float) and math.isnan(condition) else condition
+        case list() | tuple() | set() | frozenset():
+            return sorted((_json(column, member) for member in condition), key=repr)
+        case datetime.date() | np.datetime64():
+            return pd.Timestamp(condition).isoformat()
+        case np.generic():
+            return _json(column, condition.item())
+    raise MlflowException.invalid_parameter_value(
+        f"the condition on column '{column}' cannot be written down; give a value, a list or set of values, or a pair"
+    )
