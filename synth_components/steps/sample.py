@@ -100,14 +100,18 @@ def _given(path: Path | None, schema: Schema, num_rows: int) -> tuple[Given | No
     if path is None:
         return None, num_rows
     if path.suffix.lower() in {".json", ".yaml", ".yml"}:
-        asked = {name: _condition(value, name) for name, value in read_map(path, "conditions").items()}
+        asked = {name: condition_of(value, name) for name, value in read_map(path, "conditions").items()}
         return parse(asked, schema, num_rows), num_rows
     requests = read_table(path)
     return parse(requests, schema, len(requests)), len(requests)
 
 
-def _condition(value: object, column: str) -> object:
-    """Return a condition as Python says it: ``{"low": 1, "high": 2}`` is the interval (1, 2), a list is a set."""
+def condition_of(value: object, column: str) -> object:
+    """Return a condition of a file as Python says it: ``{"low": 1, "high": 2}`` is the interval (1, 2), a list a set.
+
+    Raises:
+        ConditionError: for a map of anything else.
+    """
     if isinstance(value, dict):
         if not value or set(value) - {"low", "high"}:
             raise ConditionError(
