@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT as IN_SERVING
 from mlflow.models.utils import _save_example as save_example
+from mlflow.tracking._model_registry import DEFAULT_AWAIT_MAX_SLEEP_SECONDS as AWAIT_SECONDS
 from mlflow.tracking.artifact_utils import _download_artifact_from_uri as download_artifact
+from mlflow.tracking.context.registry import resolve_tags
+from mlflow.utils.autologging_utils import (
+    autologging_integration,
+    batch_metrics_logger,
+    get_autologging_config,
+    picklable_exception_safe_function,
+    safe_patch,
+)
 from mlflow.utils.docstring_utils import LOG_MODEL_PARAM_DOCS, format_docstring
 from mlflow.utils.environment import (
     _CONDA_ENV_FILE_NAME as CONDA_ENV_FILE,
@@ -51,6 +60,7 @@ from mlflow.utils.model_utils import (
 )
 
 __all__ = [
+    "AWAIT_SECONDS",
     "CONDA_ENV_FILE",
     "CONSTRAINTS_FILE",
     "IN_SERVING",
@@ -59,16 +69,22 @@ __all__ = [
     "REQUIREMENTS_FILE",
     "PythonEnv",
     "add_code_to_path",
+    "autologging_integration",
+    "batch_metrics_logger",
     "conda_env_of",
     "copy_code_paths",
     "copy_extra_files",
     "download_artifact",
     "flavor_configuration",
     "format_docstring",
+    "get_autologging_config",
     "get_total_file_size",
+    "picklable_exception_safe_function",
     "prepare_target",
     "process_conda_env",
     "process_pip_requirements",
+    "resolve_tags",
+    "safe_patch",
     "save_example",
     "validate_env_arguments",
 ]
