@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from synth_components.model import Model as Model
     from synth_components.model import fit as fit
     from synth_components.model import load as load
+    from synth_components.preserve import preserve as preserve
     from synth_components.profile import profile as profile
     from synth_components.protocols import Dataset
     from synth_components.schema import Schema as Schema
@@ -45,13 +46,14 @@ __all__ = [
     "fit",
     "generators",
     "load",
+    "preserve",
     "profile",
 ]
 
 _HOMES = {"Model": "model", "Report": "evaluation", "Schema": "schema", "fit": "model", "load": "model"}
 """The module of each name that is not a module's own."""
 
-_CALLS = {"augment": "augment", "generators": "names", "profile": "profile"}
+_CALLS = {"augment": "augment", "generators": "names", "preserve": "preserve", "profile": "profile"}
 """Modules that share their name with a function, and that function: ``synth.profile(table)`` calls it."""
 
 

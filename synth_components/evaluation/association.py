@@ -63,9 +63,9 @@ def association(
         return Evidence(tables={"left_out": pd.DataFrame(reason)})
     cells = binned(view, bins=config.bins, max_categories=config.max_categories)
     numbers = np.array([not view.is_category(name) for name in view.names])
-    ranks = [_ranks(side, view) for side in (view.train, view.holdout, view.synthetic)]
+    ranks = [centred_ranks(side, view) for side in (view.train, view.holdout, view.synthetic)]
     sides = [cells.train, cells.holdout, cells.synthetic]
-    real, held, drawn = (_pairs(codes, rank, cells, numbers) for codes, rank in zip(sides, ranks, strict=True))
+    real, held, drawn = (pairs_of(codes, rank, cells, numbers) for codes, rank in zip(sides, ranks, strict=True))
     sizes = {"train": len(sides[0]), "holdout": len(sides[1]), "synthetic": len(sides[2])}
     cost = len(pairs) * (sizes["train"] + sizes["synthetic"])
     replicates = max(_LEAST_REPLICATES, min(config.replicates, _ROW_BUDGET // max(cost, 1)))
@@ -74,8 +74,8 @@ def association(
         rows = [rng.integers(len(side), size=len(side)) for side in (sides[0], sides[2])]
         resampled.append(
             _measures(
-                _pairs(sides[0][rows[0]], ranks[0][rows[0]], cells, numbers),
-                _pairs(sides[2][rows[1]], ranks[2][rows[1]], cells, numbers),
+                pairs_of(sides[0][rows[0]], ranks[0][rows[0]], cells, numbers),
+                pairs_of(sides[2][rows[1]], ranks[2][rows[1]], cells, numbers),
             )
         )
     draws = np.array(resampled)  # (r, 4)
@@ -120,15 +120,16 @@ def _bounded(view: Coded, limit: int) -> tuple[Coded, dict[str, pd.DataFrame]]:
     return view.only(places), {"left_out": note}
 
 
-def _ranks(values: Floats, view: Coded) -> Floats:
+def centred_ranks(values: Floats, view: Coded) -> Floats:
     """Return centred average ranks in [-0.5, 0.5] of the numbers; null and categories are 0."""
-    frame = pd.DataFrame(values)
-    ranks = (frame.rank(pct=True) - 0.5).fillna(0.0).to_numpy(copy=True)
-    ranks[:, [view.is_category(name) for name in view.names]] = 0.0
+    numbers = [place for place, name in enumerate(view.names) if not view.is_category(name)]
+    ranks = np.zeros(values.shape)
+    ranks[:, numbers] = (pd.DataFrame(values[:, numbers]).rank(pct=True) - 0.5).fillna(0.0).to_numpy()
     return np.asarray(ranks - ranks.mean(axis=0) if len(ranks) else ranks)
 
 
-def _pairs(codes: Codes, ranks: Floats, cells: Binned, numbers: NDArray[np.bool_]) -> Pairs:
+def pairs_of(codes: Codes, ranks: Floats, cells: Binned, numbers: NDArray[np.bool_]) -> Pairs:
+    """Return what a table says about its pairs, from its bins (n, d) and the centred ranks of its numbers (n, d)."""
     n = max(len(codes), 1)
     sizes = np.array(cells.sizes)
     width = len(sizes)
@@ -153,7 +154,7 @@ def _pairs(codes: Codes, ranks: Floats, cells: Binned, numbers: NDArray[np.bool_
         information.append(np.clip(np.divide(shared, scale, out=np.zeros_like(shared), where=scale > 0), 0.0, 1.0))
         both = ~numbers[first + 1 :] if not numbers[first] else np.zeros(width - first - 1, dtype=np.bool_)
         if both.any():
-            strengths[first, first + 1 :][both] = _cramer(shares, margins[first], margins[first + 1 :], start)[both]
+            strengths[first, first + 1 :][both] = cramer(shares, margins[first], margins[first + 1 :], start)[both]
         joint.append(shares)
         starts.append(start)
     return Pairs(joint, starts, strengths[np.triu_indices(width, 1)], np.concatenate(information))
@@ -200,7 +201,7 @@ def _correlation_ratios(centred: Floats, norms: Floats, codes: Codes, size: int)
     return made
 
 
-def _cramer(shares: Floats, rows: Floats, later: list[Floats], start: Codes) -> Floats:
+def cramer(shares: Floats, rows: Floats, later: list[Floats], start: Codes) -> Floats:
     """Return Cramer's V of one column with each later one; 0 where a side is constant."""
     expected = np.outer(rows, np.concatenate(later))
     gap = np.divide((shares - expected) ** 2, expected, out=np.zeros_like(shares), where=expected > 0)

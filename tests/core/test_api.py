@@ -11,7 +11,19 @@ import pytest
 import synth_components as synth
 from synth_components.errors import DataError
 
-NAMES = {"Model", "Report", "Schema", "augment", "errors", "evaluate", "fit", "generators", "load", "profile"}
+NAMES = {
+    "Model",
+    "Report",
+    "Schema",
+    "augment",
+    "errors",
+    "evaluate",
+    "fit",
+    "generators",
+    "load",
+    "preserve",
+    "profile",
+}
 
 
 def toy_table(n=120):
