@@ -8,12 +8,11 @@ from mlflow.tracking._model_registry import DEFAULT_AWAIT_MAX_SLEEP_SECONDS as A
 from mlflow.tracking.artifact_utils import _download_artifact_from_uri as download_artifact
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.autologging_utils import (
+    BatchMetricsLogger,
     autologging_integration,
-    batch_metrics_logger,
-    get_autologging_config,
-    picklable_exception_safe_function,
     safe_patch,
 )
+from mlflow.utils.autologging_utils.safety import _safe_function as attempt
 from mlflow.utils.docstring_utils import LOG_MODEL_PARAM_DOCS, format_docstring
 from mlflow.utils.environment import (
     _CONDA_ENV_FILE_NAME as CONDA_ENV_FILE,
@@ -67,19 +66,18 @@ __all__ = [
     "LOG_MODEL_PARAM_DOCS",
     "PYTHON_ENV_FILE",
     "REQUIREMENTS_FILE",
+    "BatchMetricsLogger",
     "PythonEnv",
     "add_code_to_path",
+    "attempt",
     "autologging_integration",
-    "batch_metrics_logger",
     "conda_env_of",
     "copy_code_paths",
     "copy_extra_files",
     "download_artifact",
     "flavor_configuration",
     "format_docstring",
-    "get_autologging_config",
     "get_total_file_size",
-    "picklable_exception_safe_function",
     "prepare_target",
     "process_conda_env",
     "process_pip_requirements",
