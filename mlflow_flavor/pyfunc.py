@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.types import DataType
 
 from mlflow_flavor import _mlflow as private
-from mlflow_flavor.flavor import native
+from mlflow_flavor.flavor import native, shipped_generators
 from mlflow_flavor.signature import get_default_signature
 from synth_components.conditions import parse
 from synth_components.errors import ConditionError, SchemaError, SynthError, UnsupportedError
@@ -31,7 +31,7 @@ MAX_ROWS = "max_rows"
 
 
 def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> SyntheticPyfunc:
-    return SyntheticPyfunc(native(Path(path)), model_config)
+    return SyntheticPyfunc(native(Path(path), trust=shipped_generators(Path(path))), model_config)
 
 
 class SyntheticPyfunc:
