@@ -58,7 +58,7 @@ _CALLS = {"augment": "augment", "generators": "names", "preserve": "preserve", "
 
 
 def evaluate(
-    train: DataFrame | Dataset,
+    train: DataFrame | Dataset | None,
     holdout: DataFrame | Dataset | None = None,
     synthetic: DataFrame | Dataset | None = None,
     *,
@@ -69,7 +69,7 @@ def evaluate(
     """Return the report on synthetic rows: fidelity, utility, privacy and validity, beside their floors.
 
     Args:
-        train: The real rows that the model was trained on.
+        train: The real rows that the model was trained on.  ``None`` judges all but privacy by the holdout alone.
         holdout: Real rows that it never saw.  ``None`` sets some of ``train`` aside, and the report says so.
         synthetic: The rows to judge.
         target: Column to predict, for utility.

@@ -26,7 +26,7 @@ from synth_components.evaluation.options import (
 )
 from synth_components.evaluation.quality import Quality, quality
 from synth_components.evaluation.recommendation import Recommendation, recommendations
-from synth_components.evaluation.report import Report
+from synth_components.evaluation.report import NO_HOLDOUT, NO_TRAIN, Report
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Context, Dataset, Evidence, report_nothing
 from synth_components.protocols import Report as Progress
@@ -69,7 +69,7 @@ METRICS: Mapping[str, tuple[Judge, ...]] = MappingProxyType(
 """Every metric by group.  A new one is added here and nowhere else."""
 
 HOLDOUT_SHARE = 0.2
-"""Share of the real rows that ``evaluate`` sets aside when it is given none."""
+"""Share of the real rows that ``evaluate`` sets aside when it is given train or holdout, and not both."""
 
 _GROUPS: Mapping[type[JudgeConfig], tuple[str, ...]] = {
     EvaluateConfig: ("fidelity", "utility", "privacy", "validity"),
@@ -80,7 +80,7 @@ _GROUPS: Mapping[type[JudgeConfig], tuple[str, ...]] = {
 
 
 def evaluate(
-    train: pd.DataFrame | Dataset,
+    train: pd.DataFrame | Dataset | None,
     holdout: pd.DataFrame | Dataset | None,
     synthetic: pd.DataFrame | Dataset,
     *,
@@ -96,32 +96,40 @@ def evaluate(
     ``PrivacyConfig``, or ``EvaluateConfig`` for all.
 
     Args:
+        train: ``None`` if they are not at hand: some of the holdout then stands in for them, privacy is not scored,
+            since copies of rows are only found beside those rows, and the report says so.
         holdout: Real rows that the generator never saw.  ``None`` splits them off ``train``; the report then says that
             they were not unseen.
-        schema: The schema of all three tables; ``None`` takes a dataset's own, or profiles ``train``.
+        schema: The schema of all three tables; ``None`` takes a dataset's own, or profiles the training rows.
         target: Column to predict, instead of ``config.target``.
         ledger: Written to, not charged: reading real rows here is outside the epsilon of any model.
         report: Told after every metric how many are done.
 
     Raises:
         SchemaError: for a table that lacks a column, or a target that is none.
-        DataError: for a table without rows.
+        DataError: for a table without rows, or for too few tables.
     """
     groups = _GROUPS.get(type(config), ("fidelity", "utility", "privacy", "validity"))
     if target and isinstance(config, UtilityConfig):
         config = type(config).parse({**config.model_dump(), "target": target})
-    known = _schema(train, schema)
+    real = holdout if train is None else train
+    if real is None:
+        raise DataError("there are no real rows to judge by; give the training rows and a holdout")
+    known = _schema(real, schema)
     stream = random.SeedSequence(config.seed, spawn_key=(zlib.crc32(b"holdout"),))
     rng = random.default_rng(stream)
     notes: list[str] = []
-    if holdout is None:
-        frame = _held(train, "train", known, config, notes).table
+    evidence: list[Evidence] = []
+    if train is None:
+        groups = tuple(group for group in groups if group != "privacy")
+        if not groups:
+            raise DataError("privacy is judged beside the training rows, and there are none; give them")
+        evidence.append(_left_out("privacy", "there were no training rows to find copies of"))
+    if train is None or holdout is None:
+        frame = _held(real, "holdout" if train is None else "train", known, config, notes).table
         unit = known.unit.columns if known.unit is not None and known.unit.table == known.root else ()
+        notes.append(_NO_HOLDOUT if holdout is None else _NO_TRAIN)
         train, holdout = split(frame, share=HOLDOUT_SHARE, rng=rng, unit=unit)
-        notes.append(
-            f"The holdout was not unseen: no holdout was given, so {HOLDOUT_SHARE:.0%} of the real rows were set aside "
-            "now, after training. Floors stand, but copies, DCR and TSTR are judged too kindly; split before training."
-        )
     given = {"train": train, "holdout": holdout, "synthetic": synthetic}
     sides = [_held(data, name, known, config, notes) for name, data in given.items()]
     for name, data in zip(("train", "holdout", "synthetic"), sides, strict=True):
@@ -130,9 +138,9 @@ def evaluate(
     account = Ledger() if ledger is None else ledger
     account.note_uncovered(f"evaluate: {len(sides[0].table)} train and {len(sides[1].table)} holdout rows")
     context = Context(unit=() if known.unit is None else known.unit.columns)
-    evidence: list[Evidence] = []
     total = sum(len(METRICS[group]) for group in groups)
-    report(0, total)
+    done = 0
+    report(done, total)
     with _one_thread():
         for group in groups:
             for metric in METRICS[group]:
@@ -141,10 +149,21 @@ def evaluate(
                 rng = random.default_rng(random.SeedSequence(config.seed, spawn_key=(zlib.crc32(name.encode()),)))
                 options = config if isinstance(config, _OPTIONS[group]) else _OPTIONS[group]()
                 evidence.append(metric(sides[0], sides[1], sides[2], context=context, rng=rng, config=options))
-                report(len(evidence), total)
+                done += 1
+                report(done, total)
     named = tuple(utility.tasks(context, config)) if isinstance(config, UtilityConfig) else ()
     return _report(evidence, sides, named, groups, config, (*notes, *_remarks(known)), account)
 
+
+_NO_HOLDOUT = (
+    f"{NO_HOLDOUT}: no holdout was given, so {HOLDOUT_SHARE:.0%} of the real rows were set aside now, after training. "
+    "Floors stand, but copies, DCR and TSTR are judged too kindly; split before training."
+)
+_NO_TRAIN = (
+    f"{NO_TRAIN}: {1 - HOLDOUT_SHARE:.0%} of the holdout stood in for them. Privacy was not scored, because copies of "
+    "training rows are only found beside them. The rest stands if the holdout was unseen; TSTR is judged too kindly if "
+    "it was trained on."
+)
 
 _OPTIONS: Mapping[str, type[JudgeConfig]] = {
     "fidelity": FidelityConfig,
@@ -218,6 +237,10 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return made
+
+
+def _left_out(score: str, reason: str) -> Evidence:
+    return Evidence(tables={"left_out": pd.DataFrame([{"score": score, "subject": "", "reason": reason}])})
 
 
 def _schema(train: pd.DataFrame | Dataset, schema: Schema | None) -> Schema:

@@ -50,6 +50,8 @@ def page(report: Report) -> str:
     """Return the HTML of a report."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    from synth_components.evaluation.report import NO_HOLDOUT, NO_TRAIN
+
     environment = Environment(
         loader=PackageLoader("synth_components.evaluation"),
         autoescape=True,
@@ -61,16 +63,18 @@ def page(report: Report) -> str:
     environment.filters["short"] = short
     return environment.get_template("report.html").render(
         report=report,
+        warnings=(NO_HOLDOUT, NO_TRAIN),
+        stand_in=any(note.startswith(NO_TRAIN) for note in report.notes),
         advice=_advice(report),
         ring=svg.ring(report.overall.value, title="Overall score"),
-        marginals=list(_marginals(report)),
-        maps=_maps(report),
+        marginals=list(marginals(report)),
+        maps=maps(report),
         pairs=_records(report, "fidelity.pairs")[:8],
-        roc=_roc(report),
+        roc=roc(report),
         detectors=[s for s in report.scores if s.name.startswith("fidelity.detection")],
         tasks=[(task, _bars(report, task)) for task in report.tasks],
         globals=_records(report, "utility.global"),
-        distances=_distances(report),
+        distances=distances(report),
         left_out=_records(report, "left_out"),
         tests={row["column"]: row for row in _records(report, "fidelity.marginal")},
     )
@@ -105,7 +109,8 @@ def _records(report: Report, name: str) -> list[dict[str, Any]]:
     return [] if frame is None else [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
 
 
-def _marginals(report: Report) -> Iterator[Marginal]:
+def marginals(report: Report) -> Iterator[Marginal]:
+    """Yield each column with its plot, the worst first."""
     scores = {s.subject[0]: s for s in report.scores if s.name.startswith("fidelity.marginal.")}
     plots = {
         name.removeprefix("marginal/"): frame for name, frame in report.curves.items() if name.startswith("marginal/")
@@ -152,7 +157,8 @@ def _floats(values: Any) -> Any:  # noqa: ANN401 - pandas' dtypes are known at r
     return np.asarray(values, dtype=np.float64)
 
 
-def _maps(report: Report) -> list[tuple[str, str]]:
+def maps(report: Report) -> list[tuple[str, str]]:
+    """Return the heat maps of the pairs, each (label, plot); none without pairs."""
     rows = _records(report, "fidelity.pairs")
     if not rows:
         return []
@@ -179,7 +185,8 @@ def _maps(report: Report) -> list[tuple[str, str]]:
     return made
 
 
-def _roc(report: Report) -> str:
+def roc(report: Report) -> str:
+    """Return the ROC curves of the detector; empty if it did not run."""
     frame = report.curves.get("detection.roc")
     if frame is None:
         return ""
@@ -196,6 +203,7 @@ def _roc(report: Report) -> str:
 
 
 def _bars(report: Report, task: str) -> list[Bar]:
+
     held = {(s.name, s.subject[1]): s.value for s in report.scores if len(s.subject) == 2 and s.subject[0] == task}
     made = []
     for learner in ("boosted", "linear"):
@@ -216,7 +224,8 @@ def _bars(report: Report, task: str) -> list[Bar]:
     return made
 
 
-def _distances(report: Report) -> str:
+def distances(report: Report) -> str:
+    """Return the histograms of distances to training rows; empty if there are none."""
     frame = report.curves.get("privacy.dcr")
     if frame is None:
         return ""

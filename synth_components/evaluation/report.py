@@ -23,6 +23,10 @@ from synth_components.protocols import Score
 FORMAT = 1
 """Version of the JSON that ``to_json`` writes; ``report.schema.json`` documents it."""
 
+NO_HOLDOUT = "The holdout was not unseen"
+NO_TRAIN = "There were no training rows"
+"""How the note begins of a report that was made from one real table only; the page shows it above the scores."""
+
 
 @dataclass(frozen=True)
 class Report:

@@ -335,6 +335,25 @@ def test_one_real_table_is_split_and_the_report_says_that_it_was_not_unseen():
     assert made.notes[0].startswith("The holdout was not unseen")
 
 
+def test_without_training_rows_all_but_privacy_is_scored_and_the_report_says_so():
+    quick = EvaluateConfig(replicates=10, detector_rows=60, detector_folds=2, manifold_rows=60, global_utility=False)
+    made = evaluate(None, HOLDOUT, FRESH, schema=SCHEMA, config=quick)
+    assert {score.name.partition(".")[0] for score in made.scores} == {"fidelity", "validity"}
+    assert "privacy" not in made.overall.parts
+    assert "privacy" in made.tables["left_out"]["score"].tolist()
+    assert made.notes[0].startswith("There were no training rows")
+    page = made.to_html()
+    assert page.index("There were no training rows") < page.index("What to do next")
+    assert "that were trained on" not in page
+
+
+def test_privacy_without_training_rows_is_refused():
+    with pytest.raises(DataError, match="beside the training rows"):
+        evaluate(None, HOLDOUT, FRESH, schema=SCHEMA, config=PrivacyConfig(replicates=10))
+    with pytest.raises(DataError, match="no real rows"):
+        evaluate(None, None, FRESH, schema=SCHEMA)
+
+
 def test_the_same_seed_gives_the_same_report_and_another_does_not():
     first, again, other = (
         evaluate(TRAIN, HOLDOUT, FRESH, schema=SCHEMA, config=PrivacyConfig(replicates=10, seed=seed))
