@@ -12,9 +12,7 @@ import pandas as pd
 
 from synth_components.encode import cast_to
 from synth_components.schema import TextKind
-
-MOST = 0.8
-"""Share of the distinct values that must match a pattern."""
+from synth_components.statistics.pattern import BY_NAME, MOST, is_card, is_iban
 
 SOME = 0.5
 """The share that is enough where the column's name agrees."""
@@ -42,14 +40,6 @@ _HINTS: dict[TextKind, re.Pattern[str]] = {
     ),
 }
 
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[A-Za-z]{2,}")
-_PHONE = re.compile(r"(?=(?:\D*\d){7,15}\D*$)\+?[\d(][\d ()./-]{5,20}\d(?: ?(?:x|ext\.?) ?\d{1,6})?")
-_IBAN = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}")
-_CARD = re.compile(r"\d{13,19}")
-_SSN = re.compile(r"\d{3}-\d{2}-\d{4}")
-_IP = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)|(?=.*:.*:)[0-9A-Fa-f:]{3,39}")
-_URL = re.compile(r"(?:https?|ftp)://\S+|www\.\S+\.\S+")
-_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _ADDRESS = re.compile(r"\d+[A-Za-z]?,? .*[A-Za-z]{3,}.*|.*[A-Za-z]{3,}.* \d+[A-Za-z]?(?:,.*)?", re.DOTALL)
 _ADDRESS_WORD = re.compile(
     r"\b(?:street|st|road|rd|avenue|ave|lane|ln|drive|dr|boulevard|blvd|way|court|ct|place|square|suite|apt|strasse|"
@@ -73,33 +63,8 @@ def hints_at(name: str, kind: TextKind) -> bool:
     return _HINTS[kind].search(words(name)) is not None
 
 
-def is_iban(text: str) -> bool:
-    """Return whether the text is an IBAN with a right checksum (ISO 7064, mod 97-10)."""
-    compact = text.replace(" ", "")
-    if not _IBAN.fullmatch(compact):
-        return False
-    return int("".join(str(int(letter, 36)) for letter in compact[4:] + compact[:4])) % 97 == 1
-
-
-def is_card(text: str) -> bool:
-    """Return whether the text is a card number: 13 to 19 digits, the last right (Luhn, ISO/IEC 7812-1)."""
-    compact = re.sub(r"[ -]", "", text)
-    if not _CARD.fullmatch(compact):
-        return False
-    doubled = [int(digit) * (2 if position % 2 else 1) for position, digit in enumerate(reversed(compact))]
-    return sum(digit - 9 if digit > 9 else digit for digit in doubled) % 10 == 0
-
-
-def _is_phone(text: str) -> bool:
-    return _PHONE.fullmatch(text) is not None and ("+" in text or any(mark in text for mark in " ()-./"))
-
-
 def _is_address(text: str) -> bool:
     return _ADDRESS.fullmatch(text) is not None and _ADDRESS_WORD.search(text) is not None
-
-
-def _is_dated(text: str) -> bool:
-    return re.fullmatch(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}.*", text) is not None
 
 
 @cache
@@ -114,15 +79,20 @@ def _is_known_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None and any(part in _known_names() for part in parts)
 
 
+def _is_any(*names: str) -> Callable[[str], bool]:
+    patterns = [BY_NAME[name] for name in names]
+    return lambda text: any(pattern.matches(text) for pattern in patterns)
+
+
 _PATTERNS: tuple[tuple[TextKind, Callable[[str], bool]], ...] = (
-    ("email", lambda text: _EMAIL.fullmatch(text) is not None),
-    ("uuid", lambda text: _UUID.fullmatch(text) is not None),
-    ("url", lambda text: _URL.fullmatch(text) is not None),
-    ("ip", lambda text: _IP.fullmatch(text) is not None),
+    ("email", _is_any("email")),
+    ("uuid", _is_any("uuid")),
+    ("url", _is_any("url")),
+    ("ip", _is_any("ipv4", "ipv6", "mac")),
     ("iban", is_iban),
-    ("ssn", lambda text: _SSN.fullmatch(text) is not None),
+    ("ssn", _is_any("ssn")),
     ("card", is_card),
-    ("phone", lambda text: _is_phone(text) and not _is_dated(text)),
+    ("phone", _is_any("phone")),
     ("address", _is_address),
 )
 """Tried in this order: a card number or a social-security number also looks like a phone number."""
@@ -136,7 +106,7 @@ def identifier_kind(values: pd.Series[Any], *, supported: float) -> TextKind | N
             identifier.
     """
     name = str(values.name)
-    distinct = _some_distinct(values)
+    distinct = some_distinct(values)
     if not distinct:
         return None
 
@@ -166,7 +136,7 @@ def identifier_kind(values: pd.Series[Any], *, supported: float) -> TextKind | N
 def number_kind(values: pd.Series[Any]) -> TextKind | None:
     """Return what direct identifier integers are: cards by checksum, others if the name says so too."""
     name = str(values.name)
-    distinct = _some_distinct(values)
+    distinct = some_distinct(values)
     if not distinct:
         return None
 
@@ -191,7 +161,8 @@ def _has_two_words(text: str) -> bool:
     return len(text.split()) >= 2
 
 
-def _some_distinct(values: pd.Series[Any]) -> list[str]:
+def some_distinct(values: pd.Series[Any]) -> list[str]:
+    """Return at most some thousand distinct values as text, without blanks at the ends, evenly spaced."""
     distinct = cast_to(values[values.notna()], object).drop_duplicates()
     step = max(1, len(distinct) // _EXAMINED)
     return [str(value).strip() for value in distinct.iloc[::step].iloc[:_EXAMINED]]

@@ -15,12 +15,12 @@ from synth_components.column_type import bounds
 from synth_components.dependency import candidate_keys, codes_of, functional_dependencies, missing_patterns
 from synth_components.encode import encoder
 from synth_components.errors import BudgetExceededError, SchemaError
-from synth_components.identifier import is_card, is_iban
 from synth_components.model import fit
 from synth_components.privacy.ledger import Ledger
 from synth_components.profile import ProfileConfig, dumps, inflated, profile
 from synth_components.protocols import Budget
 from synth_components.schema import Boolean, Categorical, Datetime, Key, Link, Numeric, Schema, Text
+from synth_components.statistics.pattern import is_card, is_iban
 
 RNG = np.random.default_rng(0)
 SCHEMA_ONLY = ProfileConfig(describe=False)
