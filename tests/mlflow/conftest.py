@@ -1,5 +1,13 @@
 """A tracking store for the session, a small table, and a model of it."""
 
+import contextlib
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import mlflow
@@ -12,12 +20,15 @@ import synth_components as synth
 HERE = Path(__file__).parent
 
 
+OURS = r"(mlflow_flavor|synth_components)(\.|$)"
+
+
 def pytest_collection_modifyitems(items):
     """MLflow and what it imports warn on their own account; a warning of ours stays an error."""
     for item in items:
         if HERE in item.path.parents:
-            for rule in ("ignore", r"error:::mlflow_flavor\.", r"error:::synth_components\."):
-                item.add_marker(pytest.mark.filterwarnings(rule))
+            # One mark: within it a later rule goes before an earlier one, whatever the order of marks.
+            item.add_marker(pytest.mark.filterwarnings("ignore", f"error:::{OURS}"))
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +67,85 @@ def store(tmp_path_factory):
 def no_leaked_run():
     yield
     assert mlflow.active_run() is None
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def serving(arguments, url, log, *, env=None, seconds=50):
+    """Run ``python -m mlflow ...`` until the block ends, once ``url`` answers."""
+    # MLflow starts uvicorn by its bare name: the environment's programs go first.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    with Path(log).open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *arguments],
+            env={**os.environ, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true", **(env or {})},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1):
+                break
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"no answer from {url}:\n{Path(log).read_text()[-2000:]}")
+            time.sleep(0.1)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def tracking_server(store, tmp_path_factory):
+    """The URI of a tracking server: a database behind it, and artifacts through its proxy."""
+    root = tmp_path_factory.mktemp("server")
+    # A copy of the session's store: its tables need not be made again.
+    old, new = (contextlib.closing(sqlite3.connect(folder / "mlflow.db")) for folder in (store, root))
+    with old as ours, new as theirs:
+        ours.backup(theirs)
+    uri = f"http://127.0.0.1:{free_port()}"
+    arguments = ["server", "--host", "127.0.0.1", "--port", uri.rpartition(":")[2], "--workers", "1"]
+    arguments += ["--backend-store-uri", f"sqlite:///{root}/mlflow.db", "--artifacts-destination", str(root / "a")]
+    with serving(arguments, f"{uri}/health", root / "log"):
+        yield uri
+
+
+@pytest.fixture(scope="session")
+def bucket():
+    """The name of a bucket on an S3 server of moto, and the server's URL."""
+    pytest.importorskip("moto", reason="moto, the S3 server of the tests, is not installed")
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+    boto3.client("s3", endpoint_url=url, **keys).create_bucket(Bucket="models")
+    yield "models", url
+    server.stop()
+
+
+@pytest.fixture
+def s3(bucket, monkeypatch):
+    """``s3://models``, as MLflow reaches it."""
+    name, url = bucket
+    for key, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "MLFLOW_S3_ENDPOINT_URL": url,
+    }.items():
+        monkeypatch.setenv(key, value)
+    return f"s3://{name}"
