@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -11,9 +12,12 @@ import pandas as pd
 from numpy import random
 from numpy.typing import NDArray
 
-from synth_components.constraints import Constraint, FunctionalDependency, Inequality, Learnable, Range, Unique
+from synth_components.constraints import Constraint, Learnable, Unique
+from synth_components.contradiction import refuse_contradictions as refuse_contradictions
 from synth_components.errors import ConditionError, ConstraintError
-from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Key, Numeric, Schema, outside_of
+from synth_components.schema import AnyColumn, Key, Numeric, Schema, outside_of
+
+_LOG = logging.getLogger(__name__)
 
 Positions: TypeAlias = NDArray[np.int64]
 Mask: TypeAlias = NDArray[np.bool_]
@@ -42,9 +46,10 @@ def enforce(
     accepts: Callable[[pd.DataFrame, Positions], Mask] | None = None,
     before: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Return exactly ``n`` rows that obey every rule and the schema, from candidates that ``draw`` makes.
+    """Return exactly ``n`` rows that obey the schema and every rule but the warned ones.
 
-    ``attrs["acceptance"]`` of the result tells by rule the share of candidates that obeyed it after repair.
+    ``attrs["acceptance"]`` of the result tells by rule the share of candidates that obeyed it after repair; of a rule
+    with policy ``warn``, the share of the rows themselves.
 
     Args:
         accepts: What else a candidate must satisfy at its position: the conditions.  Without it any accepted row may
@@ -52,23 +57,27 @@ def enforce(
         before: Rows of earlier blocks, for rules that span rows.
 
     Raises:
-        ConstraintError: naming the rule that the fewest candidates obeyed, if redrawing does not reach ``n``.
+        ConstraintError: naming the rule that the fewest candidates obeyed, if redrawing does not reach ``n``; or the
+            rule with policy ``refuse`` that a candidate broke.
         ConditionError: if that is the conditions.
     """
     everyone = np.arange(n, dtype=np.int64)
-    rows = [rule for rule in constraints if not rule.spans_rows]
-    spanning = [rule for rule in constraints if rule.spans_rows]
-    obeyed = dict.fromkeys([*(rule.name for rule in constraints), _SCHEMA, *([_CONDITIONS] if accepts else [])], 0)
+    warned = [rule for rule in constraints if rule.policy == "warn"]
+    kept = [rule for rule in constraints if rule.policy != "warn"]
+    rows = [rule for rule in kept if not rule.spans_rows]
+    spanning = [rule for rule in kept if rule.spans_rows]
+    obeyed = dict.fromkeys([*(rule.name for rule in kept), _SCHEMA, *([_CONDITIONS] if accepts else [])], 0)
     pieces: list[pd.DataFrame] = []
     places: list[Positions] = []
     missing, drawn, factor = everyone, 0, 1
     while len(missing) or not pieces:
         positions = np.tile(missing, factor)[:_BATCH]
-        candidates = _mended(draw(positions), constraints, schema, rng)
-        good = within(candidates, constraints, schema)
+        earlier = [piece for piece in ([before] if before is not None else []) + pieces if len(piece)]
+        candidates, masks = _mended(draw(positions), rows, spanning, earlier, schema, rng)
+        good = within(candidates, kept, schema)
         obeyed[_SCHEMA] += int(good.sum())
-        for rule in rows:
-            held = rule.allows(candidates).to_numpy(dtype=bool)
+        for rule, held in zip(rows, masks, strict=True):
+            _require(rule, held)
             obeyed[rule.name] += int(held.sum())
             good &= held
         if accepts is not None:
@@ -76,8 +85,7 @@ def enforce(
             obeyed[_CONDITIONS] += int(held.sum())
             good &= held
         if spanning:
-            earlier = [before] if before is not None else []
-            good = _spanned(candidates, good, [*earlier, *pieces], spanning, obeyed)
+            good = _spanned(candidates, good, earlier, spanning, obeyed)
         drawn += len(positions)
         chosen, filled = _choose(positions, good, missing, exchangeable=accepts is None)
         pieces.append(candidates.iloc[chosen])
@@ -91,11 +99,41 @@ def enforce(
         factor = int(np.clip(1.2 / max(share, 1e-3) + 1, 2, max(2, _BATCH // len(missing))))
     order = np.argsort(np.concatenate(places), kind="stable")
     whole = _joined(pieces).iloc[order].reset_index(drop=True)
-    for rule in constraints:
+    for rule in kept:
         if not rule.allows(whole).all():
             raise ConstraintError(f"constraint '{rule.name}' is broken after enforcement", constraint=rule.name)
-    whole.attrs["acceptance"] = {name: count / max(drawn, 1) if n else 1.0 for name, count in obeyed.items()}
+    acceptance = {name: count / max(drawn, 1) if n else 1.0 for name, count in obeyed.items()}
+    whole.attrs["acceptance"] = acceptance | {rule.name: _warned(rule, whole, before) for rule in warned}
     return whole
+
+
+def _require(rule: Constraint, held: Mask) -> None:
+    """Raise if a candidate broke a rule with policy ``refuse``."""
+    if rule.policy == "refuse" and not held.all():
+        raise ConstraintError(
+            f"constraint '{rule.name}' has policy refuse, and {int((~held).sum())} of {len(held)} candidates break it; "
+            "give it policy repair or reject, or use a generator that learned it",
+            constraint=rule.name,
+            acceptance=float(held.mean()),
+        )
+
+
+def _warned(rule: Constraint, table: pd.DataFrame, before: pd.DataFrame | None) -> float:
+    """Return the share of rows that obey a rule with policy ``warn``, after telling how many break it."""
+    held = _held(rule, table, [] if before is None else [before])
+    broken = int((~held).sum())
+    if broken:
+        _LOG.warning("constraint '%s' (policy warn) is broken by %d of %d rows drawn", rule.name, broken, len(table))
+    return float(held.mean()) if len(table) else 1.0
+
+
+def _held(rule: Constraint, table: pd.DataFrame, earlier: Sequence[pd.DataFrame]) -> Mask:
+    """Return which rows obey a rule that may span rows, shape (n,)."""
+    if not rule.spans_rows or not earlier:
+        return rule.allows(table).to_numpy(dtype=bool)
+    columns = list(rule.columns)
+    whole = _joined([*(piece[columns] for piece in earlier), table[columns]])
+    return rule.allows(whole).to_numpy(dtype=bool)[len(whole) - len(table) :]
 
 
 def _joined(pieces: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -114,17 +152,41 @@ def _choose(positions: Positions, good: Mask, missing: Positions, *, exchangeabl
 
 
 def _mended(
-    table: pd.DataFrame, constraints: Sequence[Constraint], schema: Schema, rng: random.Generator
-) -> pd.DataFrame:
-    """Return the candidates after repair; a rule may break what another mended, so the rules take turns."""
-    touched = {name: schema.columns[name] for rule in constraints for name in rule.columns}
-    for _ in range(_PASSES):
-        if all(bool(rule.allows(table).all()) for rule in constraints):
+    table: pd.DataFrame,
+    rows: Sequence[Constraint],
+    spanning: Sequence[Constraint],
+    earlier: Sequence[pd.DataFrame],
+    schema: Schema,
+    rng: random.Generator,
+) -> tuple[pd.DataFrame, list[Mask]]:
+    """Return the candidates after repair, and which of them obey each of ``rows``.
+
+    A rule may break what another mended, so the rules take turns.  A rule that was obeyed is asked again only if a
+    repair touched its columns.
+    """
+    masks: list[Mask] = [rule.allows(table).to_numpy(dtype=bool) for rule in rows]
+    mending = [rule for rule in spanning if rule.policy == "repair"]
+    for turn in range(_PASSES):
+        changed: set[str] = set()
+        for rule, held in zip(rows, masks, strict=True):
+            if rule.policy == "repair" and (not held.all() or changed & set(rule.columns)):
+                made = rule.repair(table, rng=rng)
+                changed |= set(rule.columns) if made is not table else set()
+                table = made
+        for rule in mending:
+            if turn == 0 or changed & set(rule.columns):
+                before = _joined([piece[list(rule.columns)] for piece in earlier]) if earlier else None
+                made = rule.repair(table, rng=rng, before=before)
+                changed |= set(rule.columns) if made is not table else set()
+                table = made
+        if not changed:
             break
-        for rule in constraints:
-            table = rule.repair(table, rng=rng)
-        table = table.assign(**{name: _rounded(table[name], column) for name, column in touched.items()})
-    return table
+        table = table.assign(**{name: _rounded(table[name], schema.columns[name]) for name in sorted(changed)})
+        masks = [
+            rule.allows(table).to_numpy(dtype=bool) if changed & set(rule.columns) else held
+            for rule, held in zip(rows, masks, strict=True)
+        ]
+    return table, masks
 
 
 def _rounded(values: pd.Series[Any], column: AnyColumn) -> pd.Series[Any]:
@@ -156,12 +218,11 @@ def _spanned(
     obeyed: dict[str, int],
 ) -> Mask:
     """Return which candidates are good and obey the rules that look at the rows before them."""
-    columns = list(dict.fromkeys(name for rule in rules for name in rule.columns))
     for rule in rules:
         kept = np.flatnonzero(good)
-        whole = _joined([*(piece[columns] for piece in earlier), candidates.iloc[kept][columns]])
-        held = rule.allows(whole).to_numpy(dtype=bool)[len(whole) - len(kept) :]
-        obeyed[rule.name] += int(held.sum()) + int((~good).sum())  # only repetition counts against the rule
+        held = _held(rule, candidates.iloc[kept][list(rule.columns)], earlier)
+        _require(rule, held)
+        obeyed[rule.name] += int(held.sum()) + int((~good).sum())  # only rows that were good until now count against it
         good = good.copy()
         good[kept[~held]] = False
     return good
@@ -187,139 +248,6 @@ def learned(constraints: Sequence[Constraint], table: pd.DataFrame) -> tuple[Con
     return tuple(
         rule.learn(table) if isinstance(rule, Learnable) and not rule.is_learned else rule for rule in constraints
     )
-
-
-def refuse_contradictions(schema: Schema, *, n: int | None = None) -> None:
-    """Return if rules do not contradict each other, the columns or ``n``, as far as is easily seen.
-
-    Seen are: names used twice, empty ranges, inequalities along ranges and cycles, mapped values that the schema does
-    not have, and more unique rows than a finite column has values.
-
-    Raises:
-        ConstraintError: naming the rule.
-    """
-    names = [rule.name for rule in schema.constraints]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConstraintError(f"two constraints are named '{name}'; name each", constraint=name)
-    low, high = _bounds(schema)
-    for rule in schema.constraints:
-        match rule:
-            case Inequality():
-                _require_comparable(rule, schema)
-            case FunctionalDependency():
-                _require_known_values(rule, schema)
-            case Unique() if n is not None:
-                _require_room(rule, schema, n)
-    inequalities = [rule for rule in schema.constraints if isinstance(rule, Inequality)]
-    for _ in range(len(inequalities) + 1):  # bounds travel along a chain of inequalities
-        for rule in inequalities:
-            low[rule.high] = max(low[rule.high], low[rule.low])
-            high[rule.low] = min(high[rule.low], high[rule.high])
-            for column in (rule.low, rule.high):
-                if low[column] > high[column] or (
-                    rule.strict and np.isfinite(low[rule.low]) and low[rule.low] >= high[rule.high]
-                ):
-                    raise ConstraintError(
-                        f"constraint '{rule.name}' contradicts the bounds of column '{column}'", constraint=rule.name
-                    )
-    _refuse_cycles(inequalities)
-
-
-def _bounds(schema: Schema) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the low and high bound of every column, of its type and of the ranges; times as nanoseconds."""
-    low, high = dict.fromkeys(schema.columns, -np.inf), dict.fromkeys(schema.columns, np.inf)
-
-    def position(bound: float | str | None, column: AnyColumn, otherwise: float, rule: str) -> float:
-        if bound is None:
-            return otherwise
-        if isinstance(bound, str) != isinstance(column, Datetime) or not isinstance(column, Numeric | Datetime):
-            raise ConstraintError(
-                f"constraint '{rule}' bounds a column that is no number or time, or with a bound of another type",
-                constraint=rule,
-            )
-        if isinstance(bound, str) and isinstance(column, Datetime):
-            stamp = pd.Timestamp(bound)
-            if column.zone is not None:
-                stamp = (stamp.tz_localize(column.zone) if stamp.tzinfo is None else stamp).tz_convert("UTC")
-            elif stamp.tzinfo is not None:
-                raise ConstraintError(f"constraint '{rule}' gives a zone to a column without one", constraint=rule)
-            return float(stamp.as_unit("ns").value)
-        return float(bound)
-
-    for name, column in schema.columns.items():
-        if isinstance(column, Numeric | Datetime):
-            low[name] = position(column.low, column, -np.inf, name)
-            high[name] = position(column.high, column, np.inf, name)
-    for rule in schema.constraints:
-        if isinstance(rule, Range):
-            column = schema.columns[rule.column]
-            low[rule.column] = max(low[rule.column], position(rule.low, column, -np.inf, rule.name))
-            high[rule.column] = min(high[rule.column], position(rule.high, column, np.inf, rule.name))
-            if low[rule.column] > high[rule.column] or (
-                rule.strict and low[rule.column] == high[rule.column] and np.isfinite(low[rule.column])
-            ):
-                raise ConstraintError(
-                    f"constraint '{rule.name}' and the other bounds of column '{rule.column}' leave no value",
-                    constraint=rule.name,
-                )
-    return low, high
-
-
-def _require_comparable(rule: Inequality, schema: Schema) -> None:
-    kinds = {type(schema.columns[name]) for name in rule.columns}
-    if len(kinds) != 1 or not kinds <= {Numeric, Datetime}:
-        raise ConstraintError(
-            f"constraint '{rule.name}' compares columns that are not both numbers or both times", constraint=rule.name
-        )
-
-
-def _require_known_values(rule: FunctionalDependency, schema: Schema) -> None:
-    column = schema.columns[rule.dependent]
-    if isinstance(column, Categorical):
-        unknown = sum(value not in column.categories for _, value in rule.mapping)
-        if unknown:
-            raise ConstraintError(
-                f"constraint '{rule.name}' maps {unknown} combinations to a value that column '{rule.dependent}' does "
-                "not have; add it to the categories, or mend the mapping",
-                constraint=rule.name,
-            )
-
-
-def _require_room(rule: Unique, schema: Schema, n: int) -> None:
-    room = 1.0
-    for name in rule.columns:
-        match schema.columns[name]:
-            case Categorical(categories=categories, nullable=False):
-                room *= len(categories)
-            case Boolean(nullable=False):
-                room *= 2
-            case Numeric(low=low, high=high, places=places, nullable=False) if (
-                low is not None and high is not None and places is not None
-            ):
-                room *= (float(high) - float(low)) * 10.0**places + 1
-            case _:
-                return
-    if n > room * (1 + 1e-9):
-        raise ConstraintError(
-            f"constraint '{rule.name}' leaves room for {int(room)} rows, and {n} are asked for", constraint=rule.name
-        )
-
-
-def _refuse_cycles(inequalities: Sequence[Inequality]) -> None:
-    """Raise if a cycle of inequalities contains a strict one."""
-    reach = {(rule.low, rule.high) for rule in inequalities}
-    grown = True
-    while grown:
-        more = {(a, d) for a, b in reach for c, d in reach if b == c} - reach
-        reach |= more
-        grown = bool(more)
-    for rule in inequalities:
-        if rule.strict and (rule.high, rule.low) in reach:
-            raise ConstraintError(
-                f"constraint '{rule.name}' contradicts other inequalities: together they form a circle",
-                constraint=rule.name,
-            )
 
 
 def is_by_construction(rule: Constraint, schema: Schema) -> bool:

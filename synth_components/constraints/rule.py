@@ -1,0 +1,170 @@
+"""What a rule is, what is done about rows that break it, and how rules mend columns."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from numpy import random
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, model_validator
+
+from synth_components.config import Config
+from synth_components.errors import ConstraintError
+
+Value: TypeAlias = bool | int | float | str
+Mask: TypeAlias = NDArray[np.bool_]
+Policy: TypeAlias = Literal["repair", "reject", "warn", "refuse"]
+
+
+class Constraint(Protocol):
+    """A rule over columns of one table."""
+
+    @property
+    def name(self) -> str:
+        """Unique within a schema."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the rule reads or repairs."""
+
+    @property
+    def spans_rows(self) -> bool:
+        """Whether a row obeys or not depending on the rows before it."""
+
+    @property
+    def policy(self) -> Policy:
+        """What is done about candidate rows that break the rule."""
+
+    def allows(self, table: pd.DataFrame) -> pd.Series[bool]:
+        """Return which rows obey the rule, shape (n,)."""
+
+    def repair(self, table: pd.DataFrame, *, rng: random.Generator, before: pd.DataFrame | None = None) -> pd.DataFrame:
+        """Return the table with as many rows as possible mended; other rows unchanged.
+
+        Args:
+            before: Rows that stand above the table and stay as they are; given to rules that span rows.
+        """
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON value with a ``type`` from which ``constraint_from_json`` makes an equal rule."""
+
+
+@runtime_checkable
+class Learnable(Protocol):
+    """A rule with a part that ``fit`` takes from the training rows."""
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether nothing is left to learn."""
+
+    def learn(self, table: pd.DataFrame) -> Constraint:
+        """Return the whole rule."""
+
+
+class Rule(Config):
+    """The base of our rules: a name, a policy, and JSON."""
+
+    name: str = Field("", description="Unique within a schema; empty derives it from the rule.")
+    policy: Policy = Field(
+        "repair",
+        description="What is done about drawn rows that break the rule. repair: mend them, draw anew what cannot be "
+        "mended; reject: draw them anew; warn: keep them and tell how many, they never count as compliant; refuse: "
+        "raise an error.",
+    )
+
+    _spans: ClassVar[bool] = False
+
+    @model_validator(mode="after")
+    def _derive_name(self) -> Rule:
+        if not self.name:
+            self.__dict__["name"] = self.title()  # the model is frozen from here on
+        return self
+
+    def title(self) -> str:
+        """Return the rule in a few words."""
+        raise NotImplementedError
+
+    @property
+    def spans_rows(self) -> bool:
+        """Rules look at one row at a time, except those that compare rows."""
+        return self._spans
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON value with a ``type`` from which ``constraint_from_json`` makes an equal rule."""
+        return self.model_dump(mode="json")
+
+
+def _iso(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime.date) else value
+
+
+Bound = Annotated[int | float | str | None, BeforeValidator(_iso)]
+
+
+def mask_of(compared: pd.Series[Any]) -> Mask:
+    """Return a comparison as booleans (n,); null is false."""
+    return compared.to_numpy(dtype=bool, na_value=False)
+
+
+def misfit(rule: Rule, columns: tuple[str, ...]) -> ConstraintError:
+    """Return the error of a rule on columns whose types it cannot compare."""
+    return ConstraintError(
+        f"constraint '{rule.name}' cannot compare columns {list(columns)}: their types do not fit it",
+        constraint=rule.name,
+    )
+
+
+def bare(value: Any) -> Any:  # noqa: ANN401 - a cell
+    """Return a numpy scalar as the Python value that it holds."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def plain(value: Any, rule: Rule) -> Value:  # noqa: ANN401 - a cell
+    """Return a cell as a value that JSON can carry.
+
+    Raises:
+        ConstraintError: if it is none.
+    """
+    made = bare(value)
+    if not isinstance(made, bool | int | float | str):
+        raise ConstraintError(
+            f"constraint '{rule.name}' lists values of type {type(made).__name__}; it takes text, numbers and booleans",
+            constraint=rule.name,
+        )
+    return made
+
+
+def in_order(entries: list[tuple[Value, ...]]) -> list[tuple[Value, ...]]:
+    """Return entries in an order that does not tell which of them is the most frequent."""
+    return sorted(entries, key=lambda entry: [(type(v).__name__, v) for v in entry])
+
+
+def assigned(held: pd.Series[Any], where: Mask, values: Any) -> pd.Series[Any]:  # noqa: ANN401 - a scalar, or one per True
+    """Return a column with new values at ``where``, of the dtype that it had."""
+    made = held.astype(object)
+    made[where] = values
+    return made.astype(held.dtype)
+
+
+def nulled(held: pd.Series[Any], where: Mask) -> pd.Series[Any]:
+    """Return a column with nulls at ``where``; unchanged if its dtype holds none."""
+    if not where.any() or (isinstance(held.dtype, np.dtype) and held.dtype.kind in "iub"):
+        return held
+    if held.dtype == object:
+        made = held.copy()
+        made[where] = None
+        return made
+    return held.mask(pd.Series(where, index=held.index))
+
+
+def redrawn(held: pd.Series[Any], where: Mask, pool: Mask, *, rng: random.Generator) -> pd.Series[Any]:
+    """Return a column with values at ``where`` drawn from those at ``pool``; unchanged if that is empty."""
+    sources = np.flatnonzero(pool)
+    if not len(sources) or not where.any():
+        return held
+    places = np.arange(len(held))
+    places[where] = rng.choice(sources, size=int(where.sum()))
+    return held.take(places).set_axis(held.index)
