@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import warnings
 from pathlib import Path
 
 import mlflow
@@ -16,6 +17,10 @@ import pandas as pd
 import pytest
 
 import synth_components as synth
+
+with warnings.catch_warnings():  # pytest collects without the rule below, and this import warns of its own hints
+    warnings.simplefilter("ignore")
+    import mlflow.pyfunc
 
 HERE = Path(__file__).parent
 
@@ -149,3 +154,18 @@ def s3(bucket, monkeypatch):
     }.items():
         monkeypatch.setenv(key, value)
     return f"s3://{name}"
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory):
+    """Run ``mlflow models serve``: ``with serve(path, {"NAME": "value"}) as url``."""
+
+    @contextlib.contextmanager
+    def run(path, env=None):
+        port = str(free_port())
+        url = f"http://127.0.0.1:{port}"
+        arguments = ["models", "serve", "-m", str(path), "--env-manager", "local", "--host", "127.0.0.1", "-p", port]
+        with serving(arguments, f"{url}/ping", tmp_path_factory.mktemp("serve") / "log", env=env):
+            yield url
+
+    return run
