@@ -41,7 +41,7 @@ from synth_components.model import Model
 FLAVOR_NAME = "synthetic"
 MODEL_TYPE = "synthetic-tabular"
 
-MAX_ROWS = 1_000_000
+DEFAULT_MAX_ROWS = 1_000_000
 """Rows that one pyfunc call may ask for, unless ``model_config`` says otherwise as the model is loaded."""
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -137,7 +137,7 @@ def _add_flavors(
         conda_env=private.CONDA_ENV_FILE,
         python_env=private.PYTHON_ENV_FILE,
         code=code,
-        model_config={"max_rows": MAX_ROWS},
+        model_config={"max_rows": DEFAULT_MAX_ROWS},
     )
     mlflow_model.add_flavor(
         FLAVOR_NAME,
@@ -460,7 +460,6 @@ def _within(root: Path, name: object, what: str) -> Path:
 
 __all__ = [
     "FLAVOR_NAME",
-    "MAX_ROWS",
     "MODEL_TYPE",
     "get_default_conda_env",
     "get_default_pip_requirements",
