@@ -22,7 +22,7 @@ from synth_components.schema import Schema
 
 @dataclass(frozen=True)
 class Infeasible:
-    """A warning: no table has all the declared associations at once, so this pair aims at another.
+    """A warning: no table has all the targets at once, so this pair aims at another, beyond its tolerance.
 
     Attributes:
         pair: The two columns.
@@ -156,6 +156,7 @@ def _aim(rows: Frame, schema: Schema, config: PreserveConfig) -> tuple[Floats, A
     """Return the targets (d, d), what is aimed at, and where the two differ."""
     pairs = rows.pairs
     wanted = square(pairs.association, len(rows.names))
+    declared = np.zeros(wanted.shape, dtype=np.bool_)
     for (first, second), value in config.pairs.items():
         for name in (first, second):
             _refuse(name, rows, schema)
@@ -167,15 +168,16 @@ def _aim(rows: Frame, schema: Schema, config: PreserveConfig) -> tuple[Floats, A
                 option="targets",
             )
         wanted[at, to] = wanted[to, at] = value
+        declared[at, to] = declared[to, at] = True
     feasible = wanted.copy()
     block = np.ix_(rows.numbers, rows.numbers)
-    feasible[block] = iman_conover.nearest(wanted[block])
-    changed = np.argwhere(np.triu(np.abs(feasible - wanted) > config.tolerance / 10, 1))
+    feasible[block] = iman_conover.nearest(wanted[block], fixed=declared[block])
+    changed = np.argwhere(np.triu(np.abs(feasible - wanted) > config.tolerance, 1))
     warnings = tuple(
         Infeasible((rows.names[at], rows.names[to]), float(wanted[at, to]), float(feasible[at, to]))
         for at, to in changed
     )
-    return wanted, Aim(feasible, config.tolerance, rows, pairs), warnings
+    return wanted, Aim(feasible, declared, config.tolerance, rows, pairs), warnings
 
 
 def _refuse(name: str, rows: Frame, schema: Schema) -> None:
@@ -195,7 +197,8 @@ def _held(schema: Schema) -> set[str]:
 def _units(frame: Frame, schema: Schema, groups: list[set[str]], config: PreserveConfig) -> list[list[str]]:
     """Return the columns that move, those that move together in one list, in the order in which they are placed.
 
-    The first of a list leads: its category or rank decides.  Categories go before numbers, wide ones first because
+    The first of a list leads: its category or rank decides; it is one that a target names, or else the one with the
+    most different values.  Categories go before numbers, wide ones first because
     the first is free; of numbers those with the fewest different values, which bend the least.
     """
     held = _held(schema)
@@ -211,7 +214,9 @@ def _units(frame: Frame, schema: Schema, groups: list[set[str]], config: Preserv
     for group in sets:
         if group & held or (named and not group & named):
             continue
-        leaders = sorted(group & set(free), key=lambda name: (-distinct[name], is_number[name], name))
+        leaders = sorted(
+            group & set(free), key=lambda name: (name not in named, -distinct[name], is_number[name], name)
+        )
         made.append([*leaders, *sorted(group - set(leaders))])
 
     def turn(unit: list[str]) -> tuple[bool, int]:

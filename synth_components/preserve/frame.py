@@ -19,6 +19,9 @@ from synth_components.schema import Schema
 Order: TypeAlias = NDArray[np.int64]
 """(n,) a permutation: row i takes the value of row ``order[i]``."""
 
+DECLARED_WEIGHT = 10.0
+"""A pair whose association a person declared counts as much as so many that follow the real table."""
+
 Kind: TypeAlias = Literal["spearman", "correlation_ratio", "cramers_v"]
 
 
@@ -84,15 +87,21 @@ class Aim:
 
     Attributes:
         strength: (d, d) associations.
+        declared: (d, d) which of them a person declared; the others give way where not all can be had.
         tolerance: Largest distance from them.
         real: The real table, for the shape of each dependence.
         pairs: Its joint counts.
     """
 
     strength: Floats
+    declared: NDArray[np.bool_]
     tolerance: float
     real: Frame
     pairs: Pairs
+
+    def weights(self, column: int, others: list[int]) -> Floats:
+        """Return how much it counts that the pairs of a column with others miss their aim."""
+        return np.where(self.declared[others, column], DECLARED_WEIGHT, 1.0)
 
     def joint(self, first: int, second: int) -> Floats:
         """Return the real shares (bins of first, bins of second)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy import random
+from numpy.typing import NDArray
 
 from synth_components.preserve.frame import Aim, Frame, Order
 from synth_components.preserve.raking import one_hot
@@ -11,7 +12,11 @@ from synth_components.protocols import Floats
 
 _ROUNDS = 12
 _MOST_EXPLAINED = 0.9995  # of the variance of a column's scores; the rest keeps the regression solvable
-_RIDGE = 1e-8
+_FEASIBLE = 0.98  # the share up to which targets count as consistent
+_HALVINGS = 20
+_SINGULAR = 1e-6  # a smaller eigenvalue of the features' correlations is a dependence among them
+_INDEFINITE = 1e-9
+_SLIGHT = 1e-3  # a lower eigenvalue says that the fixed entries contradict each other
 _CLOSE = 0.4  # share of the tolerance to come within
 
 
@@ -37,7 +42,8 @@ def reorder(column: int, placed: list[int], frame: Frame, aim: Aim, *, rng: rand
     variance = float((frame.ranks[:, column] ** 2).sum()) / n
     if len(rows) < 2 or variance <= 0 or not placed:
         return identity
-    wanted = features.wanted(column, aim, variance)
+    spread = variance * n / len(rows)
+    wanted = features.feasible(features.wanted(column, aim, variance), features.declared(column, aim), spread)
     held = features.covariance(values)
     limit = aim.tolerance * _CLOSE
     least = features.excess(held, column, aim, variance, limit)
@@ -49,7 +55,6 @@ def reorder(column: int, placed: list[int], frame: Frame, aim: Aim, *, rng: rand
     rest = features.residual(scores, rng)
     rising = values[ladder]
     best, target = identity[rows], wanted
-    spread = variance * n / len(rows)
     for _ in range(_ROUNDS):
         explained, share = features.predicted(target, spread)
         places = np.argsort(explained + np.sqrt(spread * (1 - share)) * rest, kind="stable")
@@ -85,9 +90,8 @@ class _Features:
         self.mean = self._sums(np.ones(self.m)) / self.m
         cross = self.hot.T @ self.ranks
         square = np.block([[(self.hot.T @ self.hot).toarray(), cross], [cross.T, self.ranks.T @ self.ranks]])
-        # The indicators of a column add up to 1, so the matrix is singular; the ridge picks a solution.
-        ridge = _RIDGE * np.eye(len(square))
-        self.inverse = np.linalg.inv(square / self.m - np.outer(self.mean, self.mean) + ridge)
+        self.square = square / self.m - np.outer(self.mean, self.mean)
+        self.inverse = _inverse(self.square)
 
     def _sums(self, values: Floats) -> Floats:
         return np.concatenate([self.hot.T @ values, self.ranks.T @ values])
@@ -112,8 +116,30 @@ class _Features:
         parts.append(aim.strength[self.numbers, column] * self.deviations * np.sqrt(variance))
         return np.concatenate(parts)
 
+    def declared(self, column: int, aim: Aim) -> NDArray[np.bool_]:
+        """Return which features belong to a column whose association a person declared."""
+        groups = np.repeat(aim.declared[self.groups, column], self.sizes)
+        return np.concatenate([groups, aim.declared[self.numbers, column]])
+
+    def feasible(self, covariance: Floats, declared: NDArray[np.bool_], variance: float) -> Floats:
+        """Return the covariances, those not declared moved as little as needed towards what the others imply."""
+        if not declared.any() or self.share(covariance, variance) <= _FEASIBLE:
+            return covariance
+        implied = self.square[:, declared] @ _inverse(self.square[np.ix_(declared, declared)]) @ covariance[declared]
+        low, high = 0.0, 1.0
+        for _ in range(_HALVINGS):
+            weight = (low + high) / 2
+            fits = self.share(implied + weight * (covariance - implied), variance) <= _FEASIBLE
+            low, high = (weight, high) if fits else (low, weight)
+        return implied + low * (covariance - implied)
+
+    def share(self, covariance: Floats, variance: float) -> float:
+        """Return the share of ``variance`` that values with these covariances over all n rows would have explained."""
+        aimed = covariance * (self.n / self.m)
+        return float(aimed @ self.inverse @ aimed) / variance
+
     def excess(self, covariance: Floats, column: int, aim: Aim, variance: float, limit: float) -> float:
-        """Return by how much the associations miss their aims beyond ``limit``, summed."""
+        """Return by how much the associations miss their aims beyond ``limit``, weighed and summed."""
         starts = np.cumsum([0, *self.sizes])
         gaps = [
             abs(_ratio(covariance[start : start + size], shares, variance) - aim.strength[group, column])
@@ -123,13 +149,14 @@ class _Features:
         held = covariance[starts[-1] :]
         found = np.divide(held, scale, out=np.zeros_like(held), where=scale > 0)
         missed = np.concatenate([gaps, np.abs(found - aim.strength[self.numbers, column])])
-        return float(np.maximum(missed - limit, 0.0).sum())
+        weights = aim.weights(column, [*self.groups, *self.numbers])
+        return float(weights @ np.maximum(missed - limit, 0.0))
 
     def predicted(self, covariance: Floats, variance: float) -> tuple[Floats, float]:
         """Return values (m,) with these covariances over all n rows, and their share of ``variance``."""
         aimed = covariance * (self.n / self.m)
         coefficients = self.inverse @ aimed
-        share = float(aimed @ coefficients) / variance
+        share = self.share(covariance, variance)
         if share > _MOST_EXPLAINED:
             coefficients = coefficients * np.sqrt(_MOST_EXPLAINED / share)
         return self._apply(coefficients), min(max(share, 0.0), _MOST_EXPLAINED)
@@ -146,27 +173,46 @@ class _Features:
         return np.zeros(self.m)
 
 
+def _inverse(square: Floats) -> Floats:
+    """Return the pseudo-inverse of a covariance matrix, by way of the correlation matrix.
+
+    Directions without variance are left out: the indicators of a column add up to 1, and one column may determine
+    another.  What targets ask for along them cannot be had.
+    """
+    scale = np.sqrt(np.maximum(np.diag(square), 1e-300))
+    values, vectors = np.linalg.eigh(square / np.outer(scale, scale))
+    kept = values > _SINGULAR
+    half = vectors[:, kept] / np.sqrt(values[kept]) / scale[:, None]
+    made: Floats = half @ half.T
+    return made
+
+
 def _ratio(covariance: Floats, shares: Floats, variance: float) -> float:
     """Return the correlation ratio of groups with these shares and these covariances with their indicators."""
     between = float(np.divide(covariance**2, shares, out=np.zeros_like(shares), where=shares > 0).sum())
     return float(np.sqrt(min(1.0, between / variance)))
 
 
-def nearest(matrix: Floats, *, rounds: int = 200) -> Floats:
+def nearest(matrix: Floats, *, fixed: NDArray[np.bool_], rounds: int = 300) -> Floats:
     """Return the correlation matrix nearest to a symmetric one; itself if it is one.
 
+    The ``fixed`` entries stay as they are, if there is such a matrix; else they give way like the others.
+
     Source: Higham 2002, "Computing the nearest correlation matrix", Algorithm 3.3.
+    Differs: the second set that is projected onto holds the fixed entries beside the diagonal.
     """
-    if len(matrix) == 0 or np.linalg.eigvalsh(matrix).min() >= -1e-10:
+    if len(matrix) == 0 or np.linalg.eigvalsh(matrix).min() >= -_INDEFINITE:
         return matrix
+    held = fixed | np.eye(len(matrix), dtype=np.bool_)
     made, correction = matrix.copy(), np.zeros_like(matrix)
     for _ in range(rounds):
         lowered = made - correction
         values, vectors = np.linalg.eigh(lowered)
         positive = (vectors * np.maximum(values, 0.0)) @ vectors.T
         correction = positive - lowered
-        previous, made = made, positive.copy()
-        np.fill_diagonal(made, 1.0)
-        if np.abs(made - previous).max() < 1e-9:
+        previous, made = made, np.where(held, matrix, positive)
+        if np.abs(made - previous).max() < _INDEFINITE:
             break
+    if fixed.any() and np.linalg.eigvalsh(made).min() < -_SLIGHT:
+        return nearest(matrix, fixed=np.zeros_like(fixed), rounds=rounds)
     return np.clip(made, -1.0, 1.0)

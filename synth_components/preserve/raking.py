@@ -100,8 +100,9 @@ def reorder(column: int, placed: list[int], frame: Frame, aim: Aim, *, rng: rand
     sizes = [frame.sizes[other] for other in placed]
     others = frame.codes[:, placed]
     aims = np.array([association(counts) for counts in wanted])
+    importance = aim.weights(column, placed)
     limit = aim.tolerance * _CLOSE
-    if not placed or _excess(_counts(others, sizes, held, size), sizes, aims, limit) == 0:
+    if not placed or _excess(_counts(others, sizes, held, size), sizes, aims, importance, limit) == 0:
         return np.arange(n)
     utilities = _utilities(held, margin / n, rng)
     target = np.concatenate(wanted)
@@ -109,8 +110,8 @@ def reorder(column: int, placed: list[int], frame: Frame, aim: Aim, *, rng: rand
     if n > 2 * _DRAFT_ROWS:
         some = rng.choice(n, size=_DRAFT_ROWS, replace=False)
         draft = (others[some], utilities[some], target * (_DRAFT_ROWS / n))
-        weights, _ = _settle(*draft, sizes, aims, weights, rounds=_DRAFT_ROUNDS, limit=limit)
-    weights, chosen = _settle(others, utilities, target, sizes, aims, weights, rounds=_ROUNDS, limit=limit)
+        weights, _ = _settle(*draft, sizes, aims, importance, weights, rounds=_DRAFT_ROUNDS, limit=limit)
+    weights, chosen = _settle(others, utilities, target, sizes, aims, importance, weights, rounds=_ROUNDS, limit=limit)
     utilities = utilities + _scores(others, sizes, weights)
     return _order(held, _exact(chosen, utilities, margin.astype(np.int64)), rng)
 
@@ -153,13 +154,13 @@ def _counts(others: Codes, sizes: list[int], chosen: Codes, size: int) -> Floats
     ).astype(np.float64)
 
 
-def _excess(counts: Floats, sizes: list[int], aims: Floats, limit: float) -> float:
-    """Return by how much the associations miss their aims beyond ``limit``, summed."""
+def _excess(counts: Floats, sizes: list[int], aims: Floats, importance: Floats, limit: float) -> float:
+    """Return by how much the associations miss their aims beyond ``limit``, weighed and summed."""
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
     shares = counts.T / counts[: sizes[0]].sum()
     margins = np.split(shares.sum(axis=0), starts[1:])
     gaps = np.abs(cramer(shares, shares[:, : sizes[0]].sum(axis=1), margins, starts) - aims)
-    return float(np.maximum(gaps - limit, 0.0).sum())
+    return float(importance @ np.maximum(gaps - limit, 0.0))
 
 
 def _settle(
@@ -168,6 +169,7 @@ def _settle(
     target: Floats,
     sizes: list[int],
     aims: Floats,
+    importance: Floats,
     weights: NDArray[np.float32],
     *,
     rounds: int,
@@ -183,7 +185,7 @@ def _settle(
         counts = _counts(others, sizes, chosen, size)
         # A choice with other margins is mended at the end, which costs a little closeness.
         missed = _MARGIN_COST * float(np.abs(counts[: sizes[0]].sum(axis=0) - margins).sum()) / max(len(others), 1)
-        excess = _excess(counts, sizes, aims, limit) + missed
+        excess = _excess(counts, sizes, aims, importance, limit) + missed
         if excess < best[0]:
             best = (excess, weights, chosen)
         if excess <= _MARGIN_COST * limit:

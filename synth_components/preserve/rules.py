@@ -20,7 +20,7 @@ _LEAST_OBEDIENCE = 0.9
 def tied(table: pd.DataFrame, rules: Sequence[Constraint], *, rng: random.Generator) -> list[set[str]]:
     """Return disjoint sets of columns whose values must stay side by side, or too many rows would break a rule.
 
-    Putting rows back would otherwise undo the reordering.  A rule that looks across rows always ties its columns.
+    Putting rows back would otherwise undo the reordering.
     """
     groups: list[set[str]] = []
     for rule in rules:
@@ -29,7 +29,7 @@ def tied(table: pd.DataFrame, rules: Sequence[Constraint], *, rng: random.Genera
             continue
         held = table[names]
         shuffled = held.apply(lambda values: _taken(values, rng.permutation(len(values))))
-        if not rule.spans_rows and rule.allows(shuffled).mean() >= _LEAST_OBEDIENCE * rule.allows(held).mean():
+        if rule.allows(shuffled).mean() >= _LEAST_OBEDIENCE * rule.allows(held).mean():
             continue
         joined = set(names).union(*(group for group in groups if group & set(names)))
         groups = [group for group in groups if not group & joined] + [joined]
@@ -50,8 +50,9 @@ def put_back(
 ) -> dict[str, Order]:
     """Return the orders with rows restored until every row obeys what it obeyed before.
 
-    A row that breaks a rule gets back its own values in the columns of that rule, and in those tied to them; a rule
-    across rows that fewer rows obey gets back its columns whole.  Every pass restores more, so it ends.
+    A row that breaks a rule gets back its own values in the columns of that rule, and in those tied to them.  A rule
+    across rows is kept if as many rows obey it as before; where restoring rows does not help, its columns are restored
+    whole.  Every pass restores more, so it ends.
     """
     made = dict(orders)
     watched = [rule for rule in rules if rule.spans_rows or len(set(rule.columns)) > 1]
@@ -65,11 +66,12 @@ def put_back(
             moved = moved.union(*(group & set(made) for group in groups if group & moved))
             now = rule.allows(applied(table[names], made)).to_numpy()
             broken = obeyed & ~now
-            if rule.spans_rows:
-                broken = np.full(len(table), fill_value=bool(now.sum() < obeyed.sum()))
-            if moved and broken.any():
-                is_done = False
-                made |= {name: restored(made[name], broken) for name in moved}
+            if not moved or not broken.any() or (rule.spans_rows and now.sum() >= obeyed.sum()):
+                continue
+            is_done = False
+            if all(bool((made[name][broken] == np.flatnonzero(broken)).all()) for name in moved):
+                broken = np.ones_like(broken)  # the rows are back already: others stand in their way
+            made |= {name: restored(made[name], broken) for name in moved}
     return made
 
 
