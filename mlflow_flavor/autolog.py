@@ -1,8 +1,156 @@
-"""``autolog``: every ``synth.fit`` leaves its parameters, progress, model and data in the active run.  Not written yet."""
+"""``autolog``: every fit leaves its options, progress, model and data in a run, and every evaluation its report.
+
+The hooks are ``synth_components.model.fit`` and ``synth_components.evaluation.evaluate``: ``synth.fit``,
+``synth.evaluate`` and the steps look both up as they are called.
+"""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
-def autolog() -> None:
-    """Raise: not written yet."""
-    raise NotImplementedError
+import mlflow
+from mlflow.models import Model as MlflowModel
+
+import mlflow_flavor
+from mlflow_flavor import _mlflow as private
+from mlflow_flavor import lineage
+from mlflow_flavor.flavor import FLAVOR_NAME, MODEL_TYPE
+from mlflow_flavor.report import log_report
+from synth_components import evaluation, model
+from synth_components.config import Recipe
+from synth_components.evaluation.report import Report
+from synth_components.generators import make
+from synth_components.model import Model
+from synth_components.protocols import Report as Watcher
+from synth_components.protocols import Run
+
+ARTIFACT = "model"
+"""Name of the logged model."""
+
+
+@private.autologging_integration(FLAVOR_NAME)  # type: ignore[untyped-decorator,unused-ignore]
+def autolog(
+    *,
+    log_models: bool = True,
+    log_datasets: bool = True,
+    log_reports: bool = True,
+    disable: bool = False,  # noqa: ARG001 - MLflow reads it
+    exclusive: bool = False,  # noqa: ARG001 - MLflow reads it
+    silent: bool = False,  # noqa: ARG001 - MLflow reads it
+    registered_model_name: str | None = None,
+    extra_tags: dict[str, str] | None = None,
+) -> None:
+    """Log every ``synth.fit`` and ``synth.evaluate`` from now on: into the active run, or a run of its own.
+
+    A fit leaves the generator with all its options, seed and privacy budget as parameters; its progress, and what the
+    generator reports, such as a loss, as metrics by step; the model; and the digest and columns of the training rows as
+    a dataset.  An evaluation leaves the scores of the whole table as metrics, and the report as ``report.html`` and
+    ``report.json``.  Call it before ``from synth_components import fit``, which would keep the plain function.
+
+    What goes wrong while logging is a warning of MLflow's, and the fit goes on.
+
+    Args:
+        log_models: Whether to log the model.
+        log_datasets: Whether to log the digest and columns of the training rows.
+        log_reports: Whether to log what evaluations find.
+        disable: Whether to log nothing from now on.
+        exclusive: Whether to stay out of runs that the caller started.
+        silent: Whether to keep MLflow's own messages and warnings quiet while logging.
+        registered_model_name: Name under which to register each model.
+        extra_tags: Tags of the runs that are made here.
+    """
+    log_fit = partial(
+        _fit, log_models=log_models, log_datasets=log_datasets, registered_model_name=registered_model_name
+    )
+    private.safe_patch(FLAVOR_NAME, model, "fit", log_fit, manage_run=True, extra_tags=extra_tags)
+    if log_reports:
+        private.safe_patch(FLAVOR_NAME, evaluation, "evaluate", _evaluate, manage_run=True, extra_tags=extra_tags)
+
+
+@dataclass
+class _Progress:
+    """Passes the progress of a fit on to the caller, and to a run as metrics by step."""
+
+    caller: Watcher
+    record: Callable[..., None]
+    step: int = 0
+
+    def __call__(self, done: int, total: int, /, **metrics: float) -> None:
+        self.caller(done, total, **metrics)
+        self.step = done
+        private.attempt(self.record, {"progress": done / max(total, 1), **metrics}, step=done)
+
+
+def _fit(
+    original: Callable[..., Model],
+    *args: Any,  # noqa: ANN401 - those of `fit`
+    log_models: bool,
+    log_datasets: bool,
+    registered_model_name: str | None,
+    **kwargs: Any,  # noqa: ANN401
+) -> Model:
+    private.attempt(_log_asked, original, args, kwargs)
+    run = kwargs.get("run") or Run()
+    metrics = private.BatchMetricsLogger(_run_id())
+    progress = _Progress(run.report, metrics.record_metrics)
+    try:
+        fitted = original(*args, **{**kwargs, "run": replace(run, report=progress)})
+    finally:
+        private.attempt(metrics.flush)
+    private.attempt(_log_params, {"generator": fitted.manifest.generator, "seed": fitted.manifest.seed})
+    if log_datasets:
+        private.attempt(lineage.log_training_dataset, fitted)
+    if log_models:
+        # Not `log_model`, which logs the dataset too.  The metrics of this step are copied onto the model.
+        private.attempt(
+            MlflowModel.log,
+            artifact_path=None,
+            name=ARTIFACT,
+            flavor=mlflow_flavor,
+            synth_model=fitted,
+            model_type=MODEL_TYPE,
+            tags=lineage.tags(fitted),
+            registered_model_name=registered_model_name,
+            step=progress.step,
+        )
+    return fitted
+
+
+def _evaluate(original: Callable[..., Report], *args: Any, **kwargs: Any) -> Report:  # noqa: ANN401 - of `evaluate`
+    report = original(*args, **kwargs)
+    private.attempt(log_report, report, _run_id())
+    return report
+
+
+def _log_asked(original: Callable[..., Model], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Log what was asked of a fit before it starts, so that a run that fails holds it too."""
+    bound = inspect.signature(original).bind(*args, **kwargs)
+    bound.apply_defaults()
+    asked = bound.arguments
+    generator = asked["generator"]
+    named = not isinstance(generator, Recipe)
+    recipe: Any = make(generator, dict(asked["options"] or {}), trust=asked["trust"]) if named else generator
+    _log_params(
+        {
+            "generator": generator if named else None,
+            **{name: asked[name] for name in ("seed", "epsilon", "delta")},
+            # As the command line and SageMaker write them.
+            **{f"generator.{option}": value for option, value in recipe.model_dump(mode="json").items()},
+        }
+    )
+
+
+def _log_params(params: Mapping[str, object]) -> None:
+    mlflow.log_params({name: value for name, value in params.items() if value is not None})
+
+
+def _run_id() -> str:
+    """Return the active run: the caller's, or the one that ``safe_patch`` started."""
+    run = mlflow.active_run()
+    assert run is not None  # noqa: S101 - `manage_run`
+    run_id: str = run.info.run_id
+    return run_id

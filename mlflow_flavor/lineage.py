@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import mlflow
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 
@@ -52,3 +53,8 @@ def training_dataset(model: Model) -> MetaDataset:
         digest=None if digest is None else digest[:DIGEST_LENGTH],
         schema=get_default_signature(model).outputs,
     )
+
+
+def log_training_dataset(model: Model) -> None:
+    """Log the training rows of a model as a dataset of the active run."""
+    mlflow.log_input(training_dataset(model), context="training")
