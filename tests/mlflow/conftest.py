@@ -165,7 +165,7 @@ def serve(tmp_path_factory):
         port = str(free_port())
         url = f"http://127.0.0.1:{port}"
         arguments = ["models", "serve", "-m", str(path), "--env-manager", "local", "--host", "127.0.0.1", "-p", port]
-        with serving(arguments, f"{url}/ping", tmp_path_factory.mktemp("serve") / "log", env=env):
+        with serving(arguments, f"{url}/ping", tmp_path_factory.mktemp("serve") / "log", env=env, seconds=120):
             yield url
 
     return run
