@@ -7,6 +7,7 @@ from mlflow.models.utils import _save_example as save_example
 from mlflow.tracking._model_registry import DEFAULT_AWAIT_MAX_SLEEP_SECONDS as AWAIT_SECONDS
 from mlflow.tracking.artifact_utils import _download_artifact_from_uri as download_artifact
 from mlflow.tracking.context.registry import resolve_tags
+from mlflow.tracking.fluent import _create_dataset_input as dataset_input
 from mlflow.utils.autologging_utils import (
     BatchMetricsLogger,
     autologging_integration,
@@ -74,6 +75,7 @@ __all__ = [
     "conda_env_of",
     "copy_code_paths",
     "copy_extra_files",
+    "dataset_input",
     "download_artifact",
     "flavor_configuration",
     "format_docstring",

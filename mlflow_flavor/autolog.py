@@ -103,7 +103,7 @@ def _fit(
         private.attempt(metrics.flush)
     private.attempt(_log_params, {"generator": fitted.manifest.generator, "seed": fitted.manifest.seed})
     if log_datasets:
-        private.attempt(lineage.log_training_dataset, fitted)
+        private.attempt(lineage.log_training_dataset, fitted, _run_id())
     if log_models:
         # Not `log_model`, which logs the dataset too.  The metrics of this step are copied onto the model.
         private.attempt(

@@ -32,6 +32,7 @@ from mlflow.models.model import MLMODEL_FILE_NAME, ModelInfo
 from packaging.requirements import InvalidRequirement, Requirement
 
 from mlflow_flavor import _mlflow as private
+from mlflow_flavor import lineage
 from mlflow_flavor.signature import get_default_signature
 from synth_components.errors import ArtifactError
 from synth_components.generators import GROUP, names
@@ -120,8 +121,8 @@ def save_model(
             signature = get_default_signature(synth_model)
         if signature is not False:
             mlflow_model.signature = signature
-        if metadata is not None or mlflow_model.metadata is not None:
-            mlflow_model.metadata = plain(mlflow_model.metadata if metadata is None else metadata, "metadata")
+        said = mlflow_model.metadata if metadata is None else metadata
+        mlflow_model.metadata = plain({**lineage.metadata(synth_model), **(said or {})}, "metadata")
         synth_model.save(target / _DATA)
         _add_flavors(synth_model, mlflow_model, target, code, private.copy_extra_files(extra_files, str(target)))
         _write_environment(synth_model, target, conda_env, pip_requirements, extra_pip_requirements)
@@ -356,12 +357,14 @@ def log_model(
         metadata=metadata,
         extra_files=extra_files,
         params=params,
-        tags=tags,
+        tags={**lineage.tags(synth_model), **(tags or {})},
         model_type=model_type,
         step=step,
         model_id=model_id,
         **kwargs,
     )
+    if info.run_id is not None:
+        lineage.log_training_dataset(synth_model, info.run_id)
     return info
 
 

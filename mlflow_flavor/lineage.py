@@ -55,6 +55,7 @@ def training_dataset(model: Model) -> MetaDataset:
     )
 
 
-def log_training_dataset(model: Model) -> None:
-    """Log the training rows of a model as a dataset of the active run."""
-    mlflow.log_input(training_dataset(model), context="training")
+def log_training_dataset(model: Model, run_id: str) -> None:
+    """Log the training rows of a model as a dataset of a run."""
+    dataset = private.dataset_input(training_dataset(model), context="training")
+    mlflow.MlflowClient().log_inputs(run_id, [dataset])

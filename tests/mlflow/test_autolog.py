@@ -161,7 +161,7 @@ def test_r29_extra_tags_and_the_registered_name_are_used(table, runs):
     assert version.run_id == run.info.run_id
 
 
-@pytest.mark.parametrize("name", ["log_params", "log_input", "active_run"])
+@pytest.mark.parametrize("name", ["log_params", "MlflowClient.log_inputs", "active_run"])
 def test_r29_a_failure_of_mlflow_never_breaks_a_fit(table, runs, monkeypatch, name):
     def broken(*_args, **_kwargs):
         raise RuntimeError("store away")

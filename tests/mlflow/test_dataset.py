@@ -1,0 +1,172 @@
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+
+import mlflow_flavor
+import synth_components as synth
+from mlflow_flavor.dataset import SyntheticDatasetSource
+from mlflow_flavor.lineage import metadata, tags, training_dataset
+from synth_components.digest import digest
+from synth_components.protocols import Interval
+from synth_components.schema import TABLE
+
+
+@pytest.fixture(scope="module")
+def logged(model, store):
+    """A run with the model, and two versions of the registered model ``lineage``, which mean one logged model."""
+    with mlflow.start_run() as run:
+        info = mlflow_flavor.log_model(model, name="g", registered_model_name="lineage")
+    mlflow.MlflowClient().set_registered_model_alias("lineage", "champion", 1)
+    return run.info.run_id, info
+
+
+def the_dataset(run_id):
+    (found,) = [
+        one
+        for one in mlflow.get_run(run_id).inputs.dataset_inputs
+        if {tag.key: tag.value for tag in one.tags}["mlflow.data.context"] == "synthetic"
+    ]
+    return found.dataset
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        None,
+        {"sex": "F"},
+        {"sex": ["F", "M"], "active": True},
+        {"age": (30, 50), "joined": (pd.Timestamp("2020-06-01"), None)},
+        {"age": Interval(30, None), "score": None},
+        {"active": np.bool_(True), "age": {np.int64(30), np.int64(31)}},
+    ],
+)
+def test_r28_the_source_of_a_logged_dataset_draws_the_identical_table(model, logged, conditions):
+    rows = model.sample(40, seed=7, conditions=conditions)
+    with mlflow.start_run() as run:
+        dataset = mlflow.data.from_synthetic(rows, logged[1].model_uri, seed=7, conditions=conditions)
+        mlflow.log_input(dataset, context="synthetic")
+    again = mlflow.data.get_source(the_dataset(run.info.run_id)).load()
+    pd.testing.assert_frame_equal(again, rows)
+
+
+def test_r28_the_dataset_holds_model_rows_seed_and_digest(model, logged):
+    rows = model.sample(40, seed=7)
+    dataset = mlflow.data.from_synthetic(rows, logged[1].model_uri, seed=7)
+    assert dataset.source.to_dict() == {"model_uri": logged[1].model_uri, "num_rows": 40, "seed": 7}
+    assert digest({TABLE: [rows]}).startswith(dataset.digest)
+    assert dataset.name == "synthetic"
+
+
+@pytest.mark.parametrize("uri", ["models:/lineage@champion", "models:/lineage/1", "models:/lineage/latest", "runs:"])
+def test_r28_what_may_change_its_meaning_is_recorded_as_the_model_that_it_means(model, logged, uri):
+    run_id, info = logged
+    uri = f"runs:/{run_id}/g" if uri == "runs:" else uri
+    source = mlflow.data.from_synthetic(model.sample(3, seed=0), uri, seed=0).source
+    assert source.to_dict()["model_uri"] == info.model_uri
+    assert info.model_uri.startswith("models:/m-")
+
+
+def test_r28_a_model_that_nobody_logged_is_refused(model, tmp_path):
+    mlflow_flavor.save_model(model, tmp_path / "m")
+    with pytest.raises(MlflowException, match=r"log it with mlflow_flavor\.log_model"):
+        mlflow.data.from_synthetic(model.sample(3, seed=0), str(tmp_path / "m"), seed=0)
+
+
+def test_r28_the_source_takes_over_no_other_uri(logged):
+    assert not SyntheticDatasetSource._can_resolve(logged[1].model_uri)
+    with pytest.raises(MlflowException, match="from_synthetic"):
+        SyntheticDatasetSource._resolve(logged[1].model_uri)
+
+
+def test_r28_a_table_of_conditions_is_refused_by_column(model, logged):
+    conditions = {"sex": pd.DataFrame({"sex": ["F"]})}
+    with pytest.raises(MlflowException, match="column 'sex'"):
+        mlflow.data.from_synthetic(model.sample(3, seed=0), logged[1].model_uri, seed=0, conditions=conditions)
+
+
+def test_r28_a_damaged_condition_of_a_source_is_an_error_of_ours(logged):
+    source = SyntheticDatasetSource.from_dict(
+        {"model_uri": logged[1].model_uri, "num_rows": 3, "seed": 0, "conditions": {"nothing": 1}}
+    )
+    with pytest.raises(synth.errors.ConditionError, match="'nothing'"):
+        source.load()
+
+
+def test_r13_a_logged_model_says_generator_rows_and_digest_of_its_training_rows(model, logged):
+    run_id, info = logged
+    found = mlflow.get_logged_model(info.model_id)
+    assert found.model_type == "synthetic-tabular"
+    assert found.tags["synth.generator"] == "tabular.gaussian_copula"
+    assert found.tags["synth.rows"] == "600"
+    assert info.metadata["synth"]["data_digest"] == model.manifest.data_digest
+    assert info.metadata["synth"]["privacy"] == model.manifest.privacy.model_dump(mode="json")
+    (dataset,) = mlflow.get_run(run_id).inputs.dataset_inputs
+    assert model.manifest.data_digest.startswith(dataset.dataset.digest)
+    assert {tag.key: tag.value for tag in dataset.tags}["mlflow.data.context"] == "training"
+
+
+def test_r13_tags_and_metadata_of_the_caller_join_ours_and_win(model):
+    info = mlflow_flavor.log_model(
+        model, name="g", tags={"synth.rows": "many", "team": "a"}, metadata={"synth": "own", "team": "a"}
+    )
+    found = mlflow.get_logged_model(info.model_id)
+    assert {name: found.tags[name] for name in ("synth.rows", "team")} == {"synth.rows": "many", "team": "a"}
+    assert found.tags["synth.generator"] == "tabular.gaussian_copula"
+    assert info.metadata == {"synth": "own", "team": "a"}
+
+
+def test_r13_a_saved_model_holds_the_metadata_too(model, tmp_path):
+    mlflow_flavor.save_model(model, tmp_path / "m", metadata={"team": "a"})
+    found = mlflow.models.Model.load(tmp_path / "m").metadata
+    assert found == {**metadata(model), "team": "a"}
+
+
+def test_r13_models_are_found_by_their_tags(model, logged):
+    found = mlflow.search_logged_models(
+        filter_string="tags.`synth.generator` = 'tabular.gaussian_copula' and tags.`synth.rows` = '600'",
+        output_format="list",
+    )
+    assert logged[1].model_id in [one.model_id for one in found]
+
+
+def test_r13_the_promise_of_a_private_model_is_told_and_its_rows_are_not(model):
+    from dataclasses import replace
+
+    from synth_components.io.artifact import Statement
+
+    # No generator of this version keeps a finite epsilon, so the manifest of one is written by hand.
+    privacy = Statement(epsilon=1.5, delta=1e-6, unit="a person", theorem="some")
+    manifest = model.manifest.model_copy(update={"privacy": privacy, "rows": None, "data_digest": None, "seed": None})
+    private = replace(model, manifest=manifest)
+    assert tags(private) == {
+        "synth.generator": "tabular.gaussian_copula",
+        "synth.epsilon": "1.5",
+        "synth.delta": "1e-06",
+        "synth.unit": "a person",
+    }
+    assert metadata(private)["synth"]["privacy"]["epsilon"] == 1.5
+    first, second = (training_dataset(one) for one in (model, private))
+    assert first.digest != second.digest
+    assert not model.manifest.data_digest.startswith(second.digest)
+    assert second.to_dict().get("profile") is None
+
+
+def test_r13_the_training_dataset_holds_columns_and_no_value(model, table):
+    value = training_dataset(model).to_dict()
+    assert '"name": "income"' in value["schema"]
+    assert not any(str(cell) in value["schema"] for cell in table["income"])
+
+
+def test_r13_two_models_of_the_same_rows_leave_one_dataset_in_their_run(model):
+    with mlflow.start_run() as run:
+        for name in ("a", "b"):
+            mlflow_flavor.log_model(model, name=name)
+    assert len(mlflow.get_run(run.info.run_id).inputs.dataset_inputs) == 1
+
+
+def test_r13_without_a_run_no_run_is_made_for_the_dataset(model):
+    info = mlflow_flavor.log_model(model, name="g")
+    assert info.run_id is None
+    assert mlflow.get_logged_model(info.model_id).source_run_id is None
