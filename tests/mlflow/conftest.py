@@ -11,14 +11,13 @@ import urllib.request
 import warnings
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 
 import synth_components as synth
 
-with warnings.catch_warnings():  # pytest collects without the rule below, and this import warns of its own hints
+with warnings.catch_warnings():  # pytest collects without the rule below, and MLflow warns of itself
     warnings.simplefilter("ignore")
     import mlflow.pyfunc
 
