@@ -19,8 +19,8 @@ def to_pandera(constraints: Sequence[Constraint]) -> Any:  # noqa: ANN401 - a pa
     """Return a pandera schema that tests the rules, and from which ``from_pandera`` makes equal ones.
 
     Ranges of numbers, value sets, patterns and not-null rules become pandera's own checks of a column; the others
-    become checks of the table.  A rule with policy ``warn`` becomes a check that warns.  Columns without rules, and columns
-    that no rule declares not null, are left open.
+    become checks of the table.  A rule with policy ``warn`` becomes a check that warns.  Columns without rules, and
+    columns that no rule declares not null, are left open.
 
     Raises:
         SynthError: if pandera is not installed.

@@ -1,0 +1,83 @@
+"""Rules that the rows of a table suggest, each with its support: what ``synth profile`` proposes.
+
+What a proposed rule takes from the rows has support: no value, combination or bound in it stands for fewer than
+``min_count`` rows; thresholds and bounds are round numbers.  A rule is proposed only if chance, or independent columns,
+would break it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from synth_components.config import MIN_CATEGORY_COUNT
+from synth_components.privacy.ledger import Ledger, not_private
+from synth_components.proposal.arithmetic import bounded_sums, derived, ordered
+from synth_components.proposal.combination import together, unique
+from synth_components.proposal.condition import conditional_nulls, exactly_one, implications
+from synth_components.proposal.edge import on_columns
+from synth_components.proposal.order import monotone
+from synth_components.proposal.rows import Proposal, Rows, rows_of
+from synth_components.protocols import PrivacyLedger
+from synth_components.schema import Schema
+
+__all__ = ["Proposal", "proposals_to_json", "propose"]
+
+
+def propose(
+    table: pd.DataFrame,
+    schema: Schema,
+    *,
+    min_count: int = MIN_CATEGORY_COUNT,
+    max_rows: int = 20_000,
+    ledger: PrivacyLedger | None = None,
+) -> tuple[Proposal, ...]:
+    """Return the rules that at least 99 % of the rows obey and that are not trivial, most telling first.
+
+    Args:
+        schema: What the columns of ``table``, its root table, are.
+        min_count: Fewest rows behind a value that a rule names.
+        max_rows: Rows, evenly spaced, on which a dependency is tried before all.
+        ledger: What the read is charged to, before anything is read; ``None`` if nobody keeps account.
+
+    Raises:
+        BudgetExceededError: under a finite budget, as proposals are exact.
+    """
+    (Ledger() if ledger is None else ledger).spend("propose constraints", not_private)
+    rows = rows_of(table, schema, min_count=min_count)
+    if len(table) < 5 * min_count:
+        return ()
+    found: dict[str, Proposal] = {}
+    for proposal in _mined(rows, max_rows):
+        if proposal.share >= 0.99:
+            found.setdefault(proposal.rule.name, proposal)
+    return tuple(found.values())
+
+
+def _mined(rows: Rows, max_rows: int) -> Iterator[Proposal]:
+    """Yield proposals: what says much before what it makes superfluous."""
+    formulas = list(derived(rows))
+    computed = [proposal.rule.columns for proposal in formulas]
+    yield from formulas
+    combined = list(together(rows, computed, max_rows=max_rows))
+    yield from combined
+    yield from unique(rows)
+    ones = list(exactly_one(rows))
+    yield from ones
+    yield from conditional_nulls(rows)
+    rising = list(monotone(rows, computed))
+    yield from rising
+    yield from ordered(rows, computed)
+    yield from bounded_sums(rows, computed)
+    yield from on_columns(rows)
+    yield from implications(rows, [*computed, *(proposal.rule.columns for proposal in (*combined, *ones))])
+
+
+def proposals_to_json(proposals: Sequence[Proposal]) -> dict[str, Any]:
+    """Return the rules as ``constraints_from_file`` reads them, with the support of each beside them."""
+    return {
+        "constraints": [proposal.rule.to_json() for proposal in proposals],
+        "support": [{"name": p.rule.name, "share": p.share, "rows": p.rows, "reason": p.reason} for p in proposals],
+    }
