@@ -8,12 +8,9 @@ from mlflow.tracking._model_registry import DEFAULT_AWAIT_MAX_SLEEP_SECONDS as A
 from mlflow.tracking.artifact_utils import _download_artifact_from_uri as download_artifact
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _create_dataset_input as dataset_input
-from mlflow.utils.autologging_utils import (
-    BatchMetricsLogger,
-    autologging_integration,
-    safe_patch,
-)
+from mlflow.utils.autologging_utils import BatchMetricsLogger, autologging_integration, disable_autologging
 from mlflow.utils.autologging_utils.safety import _safe_function as attempt
+from mlflow.utils.autologging_utils.safety import safe_patch
 from mlflow.utils.docstring_utils import LOG_MODEL_PARAM_DOCS, format_docstring
 from mlflow.utils.environment import (
     _CONDA_ENV_FILE_NAME as CONDA_ENV_FILE,
@@ -75,6 +72,7 @@ __all__ = [
     "conda_env_of",
     "copy_code_paths",
     "copy_extra_files",
+    "disable_autologging",
     "dataset_input",
     "download_artifact",
     "flavor_configuration",
