@@ -124,26 +124,31 @@ def _places(rows: Rows, name: str) -> int:
 def _products(rows: Rows) -> Iterator[Proposal]:
     """Yield columns that are a multiple, a product or a ratio of others, up to their rounding."""
     names, matrix = _some(rows, [name for name in rows.numbers if name not in rows.binary])
-    if len(matrix) < 5 * rows.min_count:
+    if len(names) < 2 or len(matrix) < 5 * rows.min_count:
         return
     head = matrix[:64]
-    for t, target in enumerate(names):
-        places = _places(rows, target)
+    varied = [k for k in range(len(names)) if len(np.unique(head[:, k])) >= 5]
+    pairs = [(a, b) for a, b in permutations(range(len(names)), 2)]
+    with np.errstate(all="ignore"):
+        ratios = np.column_stack([head[:, a] / head[:, b] for a, b in pairs])
+    products = np.column_stack([head[:, a] * head[:, b] for a, b in pairs])
+    for t in varied:
+        target, places = names[t], _places(rows, names[t])
         candidates = []
         for a, first in enumerate(names):
-            if a == t or len(np.unique(head[:, t])) < 5:
-                continue
             with np.errstate(all="ignore"):
-                factor = float(f"{np.median(matrix[:, t] / matrix[:, a]):.4g}")
-            if np.isfinite(factor) and factor not in {0.0, 1.0} and _same(head[:, t], factor * head[:, a], places):
+                factor = float(f"{np.median(matrix[:, t] / matrix[:, a]):.4g}") if a != t else 0.0
+            if (
+                np.isfinite(factor)
+                and factor not in {0.0, 1.0}
+                and _agree(head[:, t], factor * head[:, a], places).all()
+            ):
                 candidates.append(f"{factor:g} * {quoted(first)}")
-        for a, b in permutations([k for k in range(len(names)) if k != t], 2):
-            if a < b and _same(head[:, t], head[:, a] * head[:, b], places):
-                candidates.append(f"{quoted(names[a])} * {quoted(names[b])}")
-            with np.errstate(all="ignore"):
-                ratio = head[:, a] / head[:, b]
-            if _same(head[:, t], ratio, places):
-                candidates.append(f"{quoted(names[a])} / {quoted(names[b])}")
+        for made, sign in ((products, "*"), (ratios, "/")):
+            for k in np.flatnonzero(_agree(head[:, [t]], made, places).all(axis=0)):
+                a, b = pairs[k]
+                if t not in {a, b} and (sign == "/" or a < b):
+                    candidates.append(f"{quoted(names[a])} {sign} {quoted(names[b])}")
         for text in candidates:
             rule = Derived(column=target, expression=text, places=places)
             if bool(rule.allows(rows.table).all()):
@@ -151,12 +156,11 @@ def _products(rows: Rows) -> Iterator[Proposal]:
                 break
 
 
-def _same(held: Floats, made: Floats, places: int) -> bool:
-    """Return whether numbers agree at so many decimal places, and vary enough for that to say something."""
-    if len(np.unique(held)) < 5 or not np.isfinite(made).all():
-        return False
+def _agree(held: Floats, made: Floats, places: int) -> NDArray[np.bool_]:
+    """Return where numbers agree at so many decimal places."""
     kept = np.round(made, places) if places < 15 else made
-    return bool((np.abs(held - kept) <= 1e-6 * np.maximum(1.0, np.abs(kept))).all())
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.abs(held - kept) <= 1e-6 * np.maximum(1.0, np.abs(kept)))
 
 
 def _days(rows: Rows) -> Iterator[Proposal]:
@@ -164,7 +168,9 @@ def _days(rows: Rows) -> Iterator[Proposal]:
         gap = (rows.times[second] - rows.times[first]) / (86_400 * 1e9)
         for name, values in rows.numbers.items():
             both = ~np.isnan(gap) & ~np.isnan(values)
-            if both.sum() >= 5 * rows.min_count and _same(values[both], gap[both], _places(rows, name)):
+            if both.sum() < 5 * rows.min_count or len(np.unique(values[both])) < 5:
+                continue
+            if _agree(values[both], gap[both], _places(rows, name)).all():
                 text = f"days({quoted(second)} - {quoted(first)})"
                 rule = Derived(column=name, expression=text, places=_places(rows, name))
                 yield rows.proposal(rule, "the days between two times, in every row")

@@ -13,7 +13,7 @@ from synth_components.proposal.rows import Floats, Proposal, Rows
 from synth_components.schema import Categorical, Key, Numeric, Text
 
 _MOST = 12  # columns of a kind
-_HEAD = 2_000  # rows, evenly spaced, on which a rule is tried before all
+_HEAD = 300  # rows, evenly spaced, on which a rule is tried before all
 _MOVES = 0.2  # of the neighbours must differ
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from keyword import iskeyword
 from typing import Any
 
 import numpy as np
@@ -119,7 +120,8 @@ def rows_of(table: pd.DataFrame, schema: Schema, *, min_count: int) -> Rows:
 
 def quoted(name: str) -> str:
     """Return a column's name as an expression writes it."""
-    return name if name.isidentifier() and name not in FUNCTIONS and not name.startswith("__") else f"`{name}`"
+    plain = name.isidentifier() and not iskeyword(name) and name not in FUNCTIONS and not name.startswith("__")
+    return name if plain else f"`{name}`"
 
 
 def listed(name: str, values: list[Any]) -> str:
