@@ -129,7 +129,7 @@ def centred_ranks(values: Floats, view: Coded) -> Floats:
 
 
 def pairs_of(codes: Codes, ranks: Floats, cells: Binned, numbers: NDArray[np.bool_]) -> Pairs:
-    """Return what a table says about its pairs, from its bins (n, d) and the centred ranks of its numbers (n, d)."""
+    """Return what a table says about its pairs, from bins (n, d) and centred ranks (n, d)."""
     n = max(len(codes), 1)
     sizes = np.array(cells.sizes)
     width = len(sizes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -14,41 +13,13 @@ from synth_components.constraints import Learnable
 from synth_components.errors import DataError, SchemaError, UnsupportedError
 from synth_components.preserve import genetic, iman_conover, raking, rules
 from synth_components.preserve.frame import Aim, Frame, Order, frames, square
-from synth_components.preserve.options import TOLERANCES, Method, Mode, PreserveConfig
+from synth_components.preserve.options import Method, Mode, PreserveConfig
+from synth_components.preserve.residuals import Infeasible, Preserved, residuals
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Dataset, Floats
 from synth_components.schema import Schema
 
-
-@dataclass(frozen=True)
-class Infeasible:
-    """A warning: no table has all the targets at once, so this pair aims at another, beyond its tolerance.
-
-    Attributes:
-        pair: The two columns.
-        declared: The target as declared, or as the real table has it.
-        nearest: What is aimed at instead: the entry of the nearest correlation matrix.
-    """
-
-    pair: tuple[str, str]
-    declared: float
-    nearest: float
-
-
-@dataclass(frozen=True)
-class Preserved:
-    """A mended table, and how close it came.
-
-    Attributes:
-        table: The synthetic table with reordered columns; index, dtypes and the values of each column are unchanged.
-        residuals: One row a pair that was worked on: ``pair``, ``kind`` (spearman, correlation_ratio or cramers_v),
-            ``target``, ``before``, ``after``, ``tolerance``, and ``met``.
-        infeasible: Warnings about targets that contradict each other.
-    """
-
-    table: pd.DataFrame
-    residuals: pd.DataFrame
-    infeasible: tuple[Infeasible, ...] = ()
+_SWEEPS = 3
 
 
 def preserve(
@@ -109,7 +80,7 @@ def preserve(
     rng = random.default_rng(None if config.seed == -1 else config.seed)
     rows, frame = frames(model, table, known)
     if len(frame.names) < 2:
-        return Preserved(table, _residuals(frame, frame, np.eye(len(frame.names)), set(), config))
+        return Preserved(table, residuals(frame, frame, np.eye(len(frame.names)), set(), config.mode))
     laws = tuple(
         rule.learn(model) if isinstance(rule, Learnable) and not rule.is_learned else rule for rule in known.constraints
     )
@@ -122,8 +93,8 @@ def preserve(
     named = {name: order for unit, order in zip(units, orders, strict=True) for name in unit}
     kept = rules.put_back(table, named, laws, groups) if laws else named
     moved = {frame.names.index(name): order for name, order in kept.items() if name in frame.names}
-    residuals = _residuals(frame, frame.reordered(moved), wanted, set(moved), config)
-    return Preserved(rules.applied(table, kept), residuals, infeasible)
+    gaps = residuals(frame, frame.reordered(moved), wanted, set(moved), config.mode)
+    return Preserved(rules.applied(table, kept), gaps, infeasible)
 
 
 def _nested(targets: Mapping[tuple[str, str], float]) -> dict[str, dict[str, float]]:
@@ -228,47 +199,30 @@ def _units(frame: Frame, schema: Schema, groups: list[set[str]], config: Preserv
 def _ordered(
     units: list[list[str]], frame: Frame, aim: Aim, config: PreserveConfig, rng: random.Generator
 ) -> list[Order]:
-    """Return one order for each unit."""
+    """Return one order for each unit.
+
+    First each unit is placed given those before it; then, while a pair is not close, given all others.
+    """
     at = {name: place for place, name in enumerate(frame.names)}
     places = [[at[name] for name in unit if name in at] for unit in units]
     if config.method == "genetic":
         return genetic.search(places, frame, aim, config=config, rng=rng)
     moving = {place for unit in places for place in unit}
     placed = [place for place in range(len(frame.names)) if place not in moving]
-    orders = []
-    for unit in places:
-        reorder = iman_conover.reorder if frame.numbers[unit[0]] else raking.reorder
-        order = reorder(unit[0], placed, frame, aim, rng=rng)
-        frame = frame.reordered(dict.fromkeys(unit, order))
-        placed = [*placed, *unit]
-        orders.append(order)
+    orders = [np.arange(len(frame.codes)) for _ in units]
+    for sweep in range(_SWEEPS):
+        for at_unit, unit in enumerate(places):
+            if sweep:
+                placed = [place for place in range(len(frame.names)) if place not in unit]
+            reorder = iman_conover.reorder if frame.numbers[unit[0]] else raking.reorder
+            order = reorder(unit[0], placed, frame, aim, rng=rng)
+            frame = frame.reordered(dict.fromkeys(unit, order))
+            orders[at_unit] = orders[at_unit][order]
+            placed = [*placed, *unit]
+        gaps = np.abs(square(frame.pairs.association, len(frame.names)) - aim.strength)
+        if (gaps[sorted(moving)] <= aim.tolerance).all():
+            break
     return orders
-
-
-def _residuals(before: Frame, after: Frame, wanted: Floats, moved: set[int], config: PreserveConfig) -> pd.DataFrame:
-    width = len(before.names)
-    columns = ["pair", "kind", "target", "before", "after", "tolerance", "met"]
-    if width < 2:
-        return pd.DataFrame(columns=columns)
-    sides = [square(frame.pairs.association, width) for frame in (before, after)]
-    found = []
-    for first in range(width):
-        for second in range(first + 1, width):
-            if not {first, second} & moved:
-                continue
-            target, was, now = (float(side[first, second]) for side in (wanted, *sides))
-            tolerance = _tolerance(abs(now - target), config.mode)
-            pair = (before.names[first], before.names[second])
-            met = abs(now - target) <= tolerance
-            found.append((pair, before.kind(first, second), target, was, now, tolerance, met))
-    return pd.DataFrame(found, columns=columns)
-
-
-def _tolerance(gap: float, mode: Mode) -> float:
-    """Return the tolerance of a mode; of the adaptive one the tightest that a gap meets, else the widest."""
-    if mode != "adaptive":
-        return TOLERANCES[mode]
-    return next((value for value in sorted(TOLERANCES.values()) if gap <= value), max(TOLERANCES.values()))
 
 
 __all__ = ["Infeasible", "PreserveConfig", "Preserved", "preserve"]

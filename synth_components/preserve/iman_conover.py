@@ -21,7 +21,7 @@ _CLOSE = 0.4  # share of the tolerance to come within
 
 
 def reorder(column: int, placed: list[int], frame: Frame, aim: Aim, *, rng: random.Generator) -> Order:
-    """Return the order of a numeric column that gives it its association with each of the ``placed`` columns.
+    """Return the order that gives a numeric column its associations with the ``placed`` columns.
 
     The scores of the column are regressed on the ranks and indicators of the placed columns, with the coefficients
     that the wanted covariances ask for; what is left of its own normal scores is added, and the values take the ranks
@@ -37,11 +37,11 @@ def reorder(column: int, placed: list[int], frame: Frame, aim: Aim, *, rng: rand
     n = len(frame.codes)
     rows = np.flatnonzero(frame.codes[:, column] != frame.sizes[column] - 1)
     identity = np.arange(n)
-    features = _Features(placed, frame, rows)
     values = frame.ranks[rows, column]
     variance = float((frame.ranks[:, column] ** 2).sum()) / n
     if len(rows) < 2 or variance <= 0 or not placed:
         return identity
+    features = _Features(placed, frame, rows)
     spread = variance * n / len(rows)
     wanted = features.feasible(features.wanted(column, aim, variance), features.declared(column, aim), spread)
     held = features.covariance(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,9 +48,10 @@ def fit(joint: Floats, rows: Floats, columns: Floats) -> Floats:
 
 
 def fit_to(joint: Floats, rows: Floats, columns: Floats, *, strength: float, tolerance: float) -> Floats:
-    """Return the counts (r, c) with these margins, the shape of ``joint`` and an association near ``strength``.
+    """Return counts (r, c) with these margins, the shape of ``joint``, and an association.
 
-    The odds ratios are raised to a power that is found by bisection: 1 keeps them, 0 is independence.
+    The association is near ``strength``: the odds ratios are raised to a power that bisection finds, 1 to keep them and
+    0 for independence.
     """
     made = fit(joint, rows, columns)
     if abs(association(made) - strength) <= tolerance:
@@ -74,7 +76,7 @@ def association(counts: Floats) -> float:
 
 
 def reorder(column: int, placed: list[int], frame: Frame, aim: Aim, *, rng: random.Generator) -> Order:
-    """Return the order of a categorical column that gives it its joint counts with each of the ``placed`` columns.
+    """Return the order that gives a category its joint counts with the ``placed`` columns.
 
     Row by row, the category with the largest utility is taken.  Utilities are drawn such that every row keeps its
     category while no weight is set; the weights of the placed columns' categories are then multiplied by wanted over
@@ -87,33 +89,98 @@ def reorder(column: int, placed: list[int], frame: Frame, aim: Aim, *, rng: rand
     """
     held, size = frame.codes[:, column], frame.sizes[column]
     n = len(held)
-    margin = np.bincount(held, minlength=size).astype(np.float64)
+    identity = np.arange(n)
+    if not placed:
+        return identity
+    margin = np.bincount(held, minlength=size)
+    task = _task(column, placed, frame, aim, margin)
+    before = task.excess(held)
+    if before == 0:
+        return identity
+    utilities = _utilities(held, margin / n, rng)
+    weights = np.zeros(task.target.shape, dtype=np.float32)
+    if n > 2 * _DRAFT_ROWS:
+        some = rng.choice(n, size=_DRAFT_ROWS, replace=False)
+        weights, _ = _settle(task.some(some), utilities[some], weights, rounds=_DRAFT_ROUNDS)
+    weights, chosen = _settle(task, utilities, weights, rounds=_ROUNDS)
+    chosen = _exact(chosen, utilities + task.hot @ weights, margin)
+    return _order(held, chosen, rng) if task.excess(chosen) < before else identity
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What the categories of one column are to fit, given m other columns (n rows).
+
+    Attributes:
+        others: (n, m) bins of the other columns.
+        sizes: Number of their bins.
+        hot: (n, sum of sizes) indicators of their bins.
+        ranks: (n, m) centred ranks of those that are numbers; 0 for the others.
+        target: (sum of sizes, size) wanted joint counts with each.
+        aims: (m,) wanted associations.
+        importance: (m,) how much each counts.
+        limit: Distance from an aim that is no miss.
+    """
+
+    others: Codes
+    sizes: list[int]
+    hot: csr_array
+    ranks: Floats
+    target: Floats
+    aims: Floats
+    importance: Floats
+    limit: float
+
+    def some(self, rows: Order) -> _Task:
+        """Return the task of some of the rows."""
+        share = len(rows) / len(self.others)
+        return replace(
+            self,
+            others=self.others[rows],
+            hot=self.hot[rows],
+            ranks=self.ranks[rows],
+            target=self.target * share,
+        )
+
+    def counts(self, chosen: Codes) -> Floats:
+        """Return the joint counts (sum of sizes, size) that a choice of categories gives."""
+        size = self.target.shape[1]
+        parts = [
+            np.bincount(self.others[:, place] * size + chosen, minlength=width * size).reshape(width, size)
+            for place, width in enumerate(self.sizes)
+        ]
+        return np.concatenate(parts).astype(np.float64)
+
+    def excess(self, chosen: Codes, counts: Floats | None = None) -> float:
+        """Return by how much the associations miss their aims beyond the limit, weighed and summed."""
+        counts = self.counts(chosen) if counts is None else counts
+        starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]]).astype(np.int64)
+        shares = counts.T / len(chosen)
+        margin = shares[:, : self.sizes[0]].sum(axis=1)
+        held = cramer(shares, margin, np.split(shares.sum(axis=0), starts[1:]), starts)
+        for place in np.flatnonzero(self.ranks.any(axis=0)):
+            sums = np.bincount(chosen, weights=self.ranks[:, place], minlength=len(margin))
+            between = float((sums[margin > 0] ** 2 / margin[margin > 0]).sum()) / len(chosen)
+            held[place] = np.sqrt(min(1.0, between / float((self.ranks[:, place] ** 2).sum())))
+        return float(self.importance @ np.maximum(np.abs(held - self.aims) - self.limit, 0.0))
+
+
+def _task(column: int, placed: list[int], frame: Frame, aim: Aim, margin: Codes) -> _Task:
+    limit = aim.tolerance * _CLOSE
     wanted = []
     for other in placed:
         rows = np.bincount(frame.codes[:, other], minlength=frame.sizes[other]).astype(np.float64)
-        joint = aim.joint(other, column)
+        joint, strength = aim.joint(other, column), float(aim.strength[other, column])
         if frame.numbers[other]:
-            wanted.append(fit(joint, rows, margin))
+            wanted.append(fit(joint, rows, margin.astype(np.float64)))
         else:
-            strength = float(aim.strength[other, column])
-            wanted.append(fit_to(joint, rows, margin, strength=strength, tolerance=aim.tolerance * _CLOSE / 2))
+            wanted.append(fit_to(joint, rows, margin.astype(np.float64), strength=strength, tolerance=limit / 2))
     sizes = [frame.sizes[other] for other in placed]
     others = frame.codes[:, placed]
-    aims = np.array([association(counts) for counts in wanted])
+    hot = one_hot(others, sizes).astype(np.float32)
     importance = aim.weights(column, placed)
-    limit = aim.tolerance * _CLOSE
-    if not placed or _excess(_counts(others, sizes, held, size), sizes, aims, importance, limit) == 0:
-        return np.arange(n)
-    utilities = _utilities(held, margin / n, rng)
-    target = np.concatenate(wanted)
-    weights = np.zeros(target.shape, dtype=np.float32)
-    if n > 2 * _DRAFT_ROWS:
-        some = rng.choice(n, size=_DRAFT_ROWS, replace=False)
-        draft = (others[some], utilities[some], target * (_DRAFT_ROWS / n))
-        weights, _ = _settle(*draft, sizes, aims, importance, weights, rounds=_DRAFT_ROUNDS, limit=limit)
-    weights, chosen = _settle(others, utilities, target, sizes, aims, importance, weights, rounds=_ROUNDS, limit=limit)
-    utilities = utilities + _scores(others, sizes, weights)
-    return _order(held, _exact(chosen, utilities, margin.astype(np.int64)), rng)
+    aims = aim.strength[placed, column]
+    return _Task(others, sizes, hot, frame.ranks[:, placed], np.concatenate(wanted), aims, importance, limit)
 
 
 def _utilities(held: Codes, shares: Floats, rng: random.Generator) -> NDArray[np.float32]:
@@ -128,12 +195,6 @@ def _utilities(held: Codes, shares: Floats, rng: random.Generator) -> NDArray[np
     return made
 
 
-def _scores(others: Codes, sizes: list[int], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the sum of the weights of a row's categories, (n, size)."""
-    made: NDArray[np.float32] = one_hot(others, sizes).astype(np.float32) @ weights
-    return made
-
-
 def one_hot(codes: Codes, sizes: list[int]) -> csr_array:
     """Return indicators (n, sum of sizes) of the categories of several columns."""
     from scipy.sparse import csr_array
@@ -144,55 +205,28 @@ def one_hot(codes: Codes, sizes: list[int]) -> csr_array:
     return csr_array((np.ones(n * width), places, np.arange(n + 1) * width), shape=(n, int(sum(sizes))))
 
 
-def _counts(others: Codes, sizes: list[int], chosen: Codes, size: int) -> Floats:
-    """Return the joint counts of each other column with one, stacked (sum of sizes, size)."""
-    return np.concatenate(
-        [
-            np.bincount(others[:, place] * size + chosen, minlength=width * size).reshape(width, size)
-            for place, width in enumerate(sizes)
-        ]
-    ).astype(np.float64)
-
-
-def _excess(counts: Floats, sizes: list[int], aims: Floats, importance: Floats, limit: float) -> float:
-    """Return by how much the associations miss their aims beyond ``limit``, weighed and summed."""
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-    shares = counts.T / counts[: sizes[0]].sum()
-    margins = np.split(shares.sum(axis=0), starts[1:])
-    gaps = np.abs(cramer(shares, shares[:, : sizes[0]].sum(axis=1), margins, starts) - aims)
-    return float(importance @ np.maximum(gaps - limit, 0.0))
-
-
 def _settle(
-    others: Codes,
-    utilities: NDArray[np.float32],
-    target: Floats,
-    sizes: list[int],
-    aims: Floats,
-    importance: Floats,
-    weights: NDArray[np.float32],
-    *,
-    rounds: int,
-    limit: float,
+    task: _Task, utilities: NDArray[np.float32], weights: NDArray[np.float32], *, rounds: int
 ) -> tuple[NDArray[np.float32], Codes]:
-    """Return the weights whose choices come closest to the target counts, and the choices (n,)."""
-    hot = one_hot(others, sizes).astype(np.float32)
-    size = target.shape[1]
-    margins = target[: sizes[0]].sum(axis=0)
+    """Return the weights whose choices come closest to the task, and the choices (n,)."""
+    n = len(utilities)
+    margin = task.target[: task.sizes[0]].sum(axis=0)
+    # What a person declared is approached fastest, and so holds where not all can be had.
+    pace = np.repeat(task.importance / task.importance.max(), task.sizes)[:, None] ** 0.5
+    pace = pace * (_DAMPING / np.sqrt(len(task.sizes)))
     best = (np.inf, weights, np.empty(0, dtype=np.int64))
     for _ in range(rounds):
-        chosen = np.asarray(np.argmax(utilities + hot @ weights, axis=1), dtype=np.int64)
-        counts = _counts(others, sizes, chosen, size)
+        chosen = np.asarray(np.argmax(utilities + task.hot @ weights, axis=1), dtype=np.int64)
+        counts = task.counts(chosen)
         # A choice with other margins is mended at the end, which costs a little closeness.
-        missed = _MARGIN_COST * float(np.abs(counts[: sizes[0]].sum(axis=0) - margins).sum()) / max(len(others), 1)
-        excess = _excess(counts, sizes, aims, importance, limit) + missed
+        missed = _MARGIN_COST * float(np.abs(counts[: task.sizes[0]].sum(axis=0) - margin).sum()) / n
+        excess = task.excess(chosen, counts) + missed
         if excess < best[0]:
             best = (excess, weights, chosen)
-        if excess <= _MARGIN_COST * limit:
+        if excess <= _MARGIN_COST * task.limit:
             break
         # Half a row on both sides: an empty cell must not send a weight to infinity.
-        step = np.log((target + 0.5) / (counts + 0.5)) * _DAMPING
-        weights = weights + (step / np.sqrt(len(sizes))).astype(np.float32)
+        weights = weights + (pace * np.log((task.target + 0.5) / (counts + 0.5))).astype(np.float32)
     return best[1], best[2]
 
 

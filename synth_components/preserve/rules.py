@@ -18,9 +18,9 @@ _LEAST_OBEDIENCE = 0.9
 
 
 def tied(table: pd.DataFrame, rules: Sequence[Constraint], *, rng: random.Generator) -> list[set[str]]:
-    """Return disjoint sets of columns whose values must stay side by side, or too many rows would break a rule.
+    """Return disjoint sets of columns whose values must stay side by side.
 
-    Putting rows back would otherwise undo the reordering.
+    Apart, too many rows would break a rule, and putting them back would undo the reordering.
     """
     groups: list[set[str]] = []
     for rule in rules:
@@ -76,7 +76,7 @@ def put_back(
 
 
 def restored(order: Order, rows: NDArray[np.bool_]) -> Order:
-    """Return the permutation that leaves ``rows`` in place and is otherwise as near to ``order`` as can be.
+    """Return the permutation nearest to ``order`` that leaves ``rows`` in place.
 
     A row that took its value from a restored one takes it from where that one would have.
     """

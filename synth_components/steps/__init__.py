@@ -23,6 +23,7 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "train": "train",
         "sample": "sample",
         "merge": "merge",
+        "preserve": "preserve",
         "evaluate": "evaluate",
         "evaluate_fidelity": "evaluate",
         "evaluate_tstr": "evaluate",
