@@ -1,22 +1,119 @@
-"""The report of an evaluation in a run: its scores as metrics, the page to look at, and the JSON to read back."""
+"""The report of an evaluation in a run: metrics, tables, plots, the page to look at, the JSON to read back."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import mlflow
+import pandas as pd
+from mlflow.models.evaluation.artifacts import JsonEvaluationArtifact, TextEvaluationArtifact
 
 from synth_components.evaluation.report import Report
+from synth_components.evaluation.sheet import sheets
+
+if TYPE_CHECKING:
+    from mlflow.models import EvaluationArtifact
+
+OVERALL = "overall"
+"""Metric of the overall score; ``overall/<group>`` are its parts."""
+
+_MOST_LETTERS = 60
+_DIGEST = 8
+# What every store of MLflow takes in one part of a name, less what ends like a digest of ours.
+_PLAIN = re.compile(rf"(?!\.+$)(?!.*-[0-9a-f]{{{_DIGEST}}}$)[\w.-]([\w. -]*[\w.-])?")
+
+_ODD = re.compile(r"[^\w-]")
+
+
+def metric_name(score: str, *subject: str) -> str:
+    """Return the name of a score's metric: ``fidelity.shape``, ``fidelity.marginal.ks/age``.
+
+    A subject, such as a column, that MLflow would refuse or that is longer than 60 letters is cut and spelled with
+    underscores, and ends in eight hexadecimal digits of its SHA-256, so that different subjects keep different names.
+    """
+    return "/".join([score, *(_part(one) for one in subject)])
+
+
+def _part(text: str) -> str:
+    if len(text) <= _MOST_LETTERS and _PLAIN.fullmatch(text):
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST]
+    return f"{_ODD.sub('_', text)[: _MOST_LETTERS - _DIGEST - 1]}-{digest}"
+
+
+def metrics_of(report: Report) -> dict[str, float]:
+    """Return every score of a report, and the overall score with its parts, by the name of its metric."""
+    made = {metric_name(one.name, *one.subject): one.value for one in report.scores}
+    if report.overall.value is not None:
+        made[OVERALL] = report.overall.value
+    return made | {f"{OVERALL}/{group}": value for group, value in report.overall.parts.items()}
+
+
+def tables_of(report: Report) -> dict[str, pd.DataFrame]:
+    """Return the tables of a report by name: ``scores``, ``card``, and what the report itself prints."""
+    scores = [
+        {
+            "metric": metric_name(one.name, *one.subject),
+            "score": one.name,
+            "subject": " / ".join(one.subject),
+            "value": one.value,
+            "low": None if one.interval is None else one.interval[0],
+            "high": None if one.interval is None else one.interval[1],
+            "floor": one.floor,
+            "ideal": one.ideal,
+        }
+        for one in report.scores
+    ]
+    return {"scores": pd.DataFrame(scores), "card": pd.DataFrame(report.card), **report.tables}
 
 
 def log_report(report: Report, run_id: str) -> None:
-    """Log the scores of the whole table, ``report.html`` and ``report.json`` into a run.
+    """Log a report into a run: metrics, tables, plots, ``report.html`` and ``report.json``.
 
     If one model was logged in that run, the metrics are linked to it.
     """
-    metrics = {score.name: score.value for score in report.scores if not score.subject}
-    if report.overall.value is not None:
-        metrics["overall"] = report.overall.value
     outputs = mlflow.get_run(run_id).outputs
     models = [] if outputs is None else [output.model_id for output in outputs.model_outputs]
-    mlflow.log_metrics(metrics, run_id=run_id, model_id=models[0] if len(models) == 1 else None)
-    mlflow.log_text(report.to_html(), "report.html", run_id=run_id)
-    mlflow.log_dict(report.to_json(), "report.json", run_id=run_id)
+    mlflow.log_metrics(metrics_of(report), run_id=run_id, model_id=models[0] if len(models) == 1 else None)
+    log_artifacts(report, run_id)
+
+
+def log_artifacts(report: Report, run_id: str) -> dict[str, EvaluationArtifact]:
+    """Log all of a report but its metrics into a run, in place of an earlier report's, and return what was logged.
+
+    Tables lie at the root, where ``EvaluationResult.tables`` finds them; the plots are ``plots/<name>.svg``.
+    """
+    client = mlflow.MlflowClient()
+    tables = {f"{name}.json": _table_json(frame) for name, frame in tables_of(report).items()}
+    held = {file.path for file in client.list_artifacts(run_id)}
+    for path, text in tables.items():
+        if path in held:  # `log_table` would append to it
+            client.log_text(run_id, text, path)
+        else:
+            client.log_table(run_id, pd.DataFrame(**json.loads(text)), path)
+    texts = {"report.html": report.to_html(), **{f"plots/{name}.svg": text for name, text in sheets(report).items()}}
+    whole = json.dumps(report.to_json(), indent=1, allow_nan=False)
+    with tempfile.TemporaryDirectory() as folder:
+        for path, text in {**texts, "report.json": whole}.items():
+            file = Path(folder, path)
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        client.log_artifacts(run_id, folder)
+
+    def kept(kind: type[EvaluationArtifact], path: str, content: Any) -> EvaluationArtifact:  # noqa: ANN401
+        return kind(f"runs:/{run_id}/{path}", content)  # with its content, for `EvaluationResult.save` asks for it
+
+    return {
+        **{Path(path).stem: kept(JsonEvaluationArtifact, path, json.loads(text)) for path, text in tables.items()},
+        **{path: kept(TextEvaluationArtifact, path, text) for path, text in texts.items()},
+        "report.json": kept(JsonEvaluationArtifact, "report.json", json.loads(whole)),
+    }
+
+
+def _table_json(frame: pd.DataFrame) -> str:
+    return str(frame.to_json(orient="split", index=False, date_format="iso"))  # as `log_table` writes it
