@@ -19,8 +19,8 @@ def search(
 
     An individual is one permutation a unit.  A child takes each unit from one of two parents, or from one alone; each
     of its units is disturbed with the chance ``mutation``: the values of a random share of rows trade places.  Fitness
-    weighs closeness, 1 minus the mean distance of the associations from their aim, against the share of values left
-    in place.  No ordering is ever a copy of real rows' own.
+    weighs closeness, the share of the mean distance from the aim that is gone, against the share of values left in
+    place.
 
     Source: Holland 1975, "Adaptation in natural and artificial systems"; elitism after De Jong 1975.
     """
@@ -32,13 +32,20 @@ def search(
     wanted = aim.strength[np.triu_indices(width, 1)]
     matters = counted[np.triu_indices(width, 1)]
 
-    def fitness(individual: list[Order]) -> float:
-        made = frame.reordered({c: order for unit, order in zip(units, individual, strict=True) for c in unit})
-        distance = float(np.abs(made.pairs.association - wanted)[matters].mean()) if matters.any() else 0.0
-        still = float(np.mean([(order == np.arange(n)).mean() for order in individual]))
-        return config.quality_weight * (1 - distance) + (1 - config.quality_weight) * still
+    def distance(made: Frame) -> float:
+        return float(np.abs(made.pairs.association - wanted)[matters].mean())
 
     identity = np.arange(n)
+    start = distance(frame) if matters.any() else 0.0
+    if start == 0:
+        return [identity for _ in units]
+
+    def fitness(individual: list[Order]) -> float:
+        made = frame.reordered({c: order for unit, order in zip(units, individual, strict=True) for c in unit})
+        closeness = 1 - distance(made) / start
+        still = float(np.mean([(order == identity).mean() for order in individual]))
+        return config.quality_weight * closeness + (1 - config.quality_weight) * still
+
     people = [[identity] * len(units)]
     people += [[_disturbed(identity, rng) for _ in units] for _ in range(config.population - 1)]
     scores = np.array([fitness(one) for one in people])

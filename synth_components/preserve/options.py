@@ -45,13 +45,13 @@ class PreserveConfig(StepConfig):
         0.7,
         ge=0,
         le=1,
-        description="With genetic: weight of closeness in the fitness; the rest goes to efficiency, the share of "
-        "values left in place.",
+        description="With genetic: weight of closeness in the fitness, the share of the distance that is gone; the "
+        "rest goes to efficiency, the share of values left in place.",
     )
     max_cells: int = Field(
         2_500_000_000,
         ge=1,
-        description="With genetic: table cells scored in all; a larger table gets fewer generations, so that the time "
+        description="With genetic: table cells scored over all generations; a larger table gets fewer generations, so that the time "
         "is bounded.",
     )
 
