@@ -50,6 +50,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 _LIBRARY = "synth-components"
 _LOADER_MODULE = "mlflow_flavor"
 _DATA = "model"
+_LAST_ENTRY = "utc_time_created"
+"""What MLflow writes last into an MLmodel, whose entries it sorts."""
 
 
 def get_default_pip_requirements() -> list[str]:
@@ -183,19 +185,18 @@ def _write_environment(
 
 
 def _default_requirements(synth_model: Model, target: Path) -> list[str]:
-    """Return the default requirements, with those of an outside generator: MLflow finds them in a process of its own.
+    """Return the default requirements, with the package that declares an outside generator, and what it imports.
 
-    Ours need no such search, which takes seconds.
+    MLflow finds the imports by loading the model in a process of its own; generators of ours need no such search, which
+    takes seconds.
     """
-    default = get_default_pip_requirements()
-    if _is_ours(synth_model.manifest.generator):
+    default, generator = get_default_pip_requirements(), synth_model.manifest.generator
+    points = [point for point in entry_points(group=GROUP) if point.name == generator]
+    if generator in names() and not points:
         return default
+    declaring = [f"{point.dist.name}=={point.dist.version}" for point in points if point.dist is not None]
     inferred: list[str] = infer_pip_requirements(str(target), FLAVOR_NAME)
-    return sorted({*default, *inferred})
-
-
-def _is_ours(generator: str) -> bool:
-    return generator in names() and generator not in {point.name for point in entry_points(group=GROUP)}
+    return sorted({*default, *declaring, *inferred})
 
 
 def _pinned_mlflow() -> str:
@@ -431,14 +432,17 @@ def _configuration(root: Path) -> dict[str, Any]:
         value = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
         value = None
+    damaged = ArtifactError(f"{MLMODEL_FILE_NAME} in {root} is damaged or cut short; restore the model")
     flavors = value.get("flavors") if isinstance(value, dict) else None
     if not isinstance(flavors, dict):
-        raise ArtifactError(f"{MLMODEL_FILE_NAME} in {root} is damaged or cut short; restore the model")
+        raise damaged
     conf = flavors.get(FLAVOR_NAME)
     if not isinstance(conf, dict):
         raise ArtifactError(
             f"the model in {root} has no flavor '{FLAVOR_NAME}', but {sorted(map(str, flavors))}; load it with that"
         )
+    if _LAST_ENTRY not in value:
+        raise damaged
     loader = (flavors.get(pyfunc.FLAVOR_NAME) or {}).get(pyfunc.MAIN, _LOADER_MODULE)
     if loader != _LOADER_MODULE:
         raise ArtifactError(

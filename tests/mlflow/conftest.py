@@ -79,15 +79,19 @@ def free_port():
         return probe.getsockname()[1]
 
 
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+"""A server does only what the tests ask of it."""
+
+
 @contextlib.contextmanager
-def serving(arguments, url, log, *, env=None, seconds=50):
+def serving(arguments, url, log, *, env=None, seconds=150):
     """Run ``python -m mlflow ...`` until the block ends, once ``url`` answers."""
     # MLflow starts uvicorn by its bare name: the environment's programs go first.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     with Path(log).open("w") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", *arguments],
-            env={**os.environ, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true", **(env or {})},
+            env={**os.environ, "PATH": path, **QUIET, **(env or {})},
             stdout=out,
             stderr=subprocess.STDOUT,
         )
