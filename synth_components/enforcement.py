@@ -73,8 +73,8 @@ def enforce(
     while len(missing) or not pieces:
         positions = np.tile(missing, factor)[:_BATCH]
         earlier = [piece for piece in ([before] if before is not None else []) + pieces if len(piece)]
-        candidates, masks = _mended(draw(positions), rows, spanning, earlier, schema, rng)
-        good = within(candidates, kept, schema)
+        candidates, masks, changed = _mended(draw(positions), rows, spanning, earlier, schema, rng)
+        good = _within(candidates, changed, schema)
         obeyed[_SCHEMA] += int(good.sum())
         for rule, held in zip(rows, masks, strict=True):
             _require(rule, held)
@@ -99,7 +99,7 @@ def enforce(
         factor = int(np.clip(1.2 / max(share, 1e-3) + 1, 2, max(2, _BATCH // len(missing))))
     order = np.argsort(np.concatenate(places), kind="stable")
     whole = _joined(pieces).iloc[order].reset_index(drop=True)
-    for rule in kept:
+    for rule in spanning:  # the others were asked about these very rows
         if not rule.allows(whole).all():
             raise ConstraintError(f"constraint '{rule.name}' is broken after enforcement", constraint=rule.name)
     acceptance = {name: count / max(drawn, 1) if n else 1.0 for name, count in obeyed.items()}
@@ -158,16 +158,18 @@ def _mended(
     earlier: Sequence[pd.DataFrame],
     schema: Schema,
     rng: random.Generator,
-) -> tuple[pd.DataFrame, list[Mask]]:
-    """Return the candidates after repair, and which of them obey each of ``rows``.
+) -> tuple[pd.DataFrame, list[Mask], set[str]]:
+    """Return the candidates after repair, which of them obey each of ``rows``, and the columns that a repair changed.
 
-    A rule may break what another mended, so the rules take turns.  A rule that was obeyed is asked again only if a
-    repair touched its columns.
+    A rule may break what another mended, so the rules take turns.  A rule is asked again only where a row was broken,
+    as a repair leaves the other rows alone, and only if a repair touched its columns.
     """
-    masks: list[Mask] = [rule.allows(table).to_numpy(dtype=bool) for rule in rows]
+    masks: list[Mask] = [rule.allows(table).to_numpy(dtype=bool, copy=True) for rule in rows]
     mending = [rule for rule in spanning if rule.policy == "repair"]
+    ever: set[str] = set()
     for turn in range(_PASSES):
         changed: set[str] = set()
+        broken = ~np.logical_and.reduce(masks) if masks else np.zeros(len(table), dtype=bool)
         for rule, held in zip(rows, masks, strict=True):
             if rule.policy == "repair" and (not held.all() or changed & set(rule.columns)):
                 made = rule.repair(table, rng=rng)
@@ -177,16 +179,19 @@ def _mended(
             if turn == 0 or changed & set(rule.columns):
                 before = _joined([piece[list(rule.columns)] for piece in earlier]) if earlier else None
                 made = rule.repair(table, rng=rng, before=before)
-                changed |= set(rule.columns) if made is not table else set()
-                table = made
+                if made is not table:
+                    changed |= set(rule.columns)
+                    broken[:] = True
+                    table = made
         if not changed:
             break
+        ever |= changed
         table = table.assign(**{name: _rounded(table[name], schema.columns[name]) for name in sorted(changed)})
-        masks = [
-            rule.allows(table).to_numpy(dtype=bool) if changed & set(rule.columns) else held
-            for rule, held in zip(rows, masks, strict=True)
-        ]
-    return table, masks
+        part = table.iloc[np.flatnonzero(broken)]
+        for rule, held in zip(rows, masks, strict=True):
+            if changed & set(rule.columns):
+                held[broken] = rule.allows(part).to_numpy(dtype=bool)
+    return table, masks, ever
 
 
 def _rounded(values: pd.Series[Any], column: AnyColumn) -> pd.Series[Any]:
@@ -199,10 +204,10 @@ def _rounded(values: pd.Series[Any], column: AnyColumn) -> pd.Series[Any]:
     return values.round(column.places) if values.dtype.kind == "f" else values
 
 
-def within(table: pd.DataFrame, constraints: Sequence[Constraint], schema: Schema) -> Mask:
-    """Return which rows obey the schema in the columns that a rule may have repaired, shape (n,)."""
+def _within(table: pd.DataFrame, names: set[str], schema: Schema) -> Mask:
+    """Return which rows obey the schema in the columns that a repair changed, shape (n,)."""
     good = np.ones(len(table), dtype=bool)
-    for name in {name for rule in constraints for name in rule.columns}:
+    for name in names:
         outside, _ = outside_of(table[name], schema.columns[name])
         good &= ~outside
         if not schema.columns[name].nullable:
