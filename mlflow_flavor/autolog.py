@@ -101,7 +101,7 @@ def _fit(
         fitted = original(*args, **{**kwargs, "run": replace(run, report=progress)})
     finally:
         private.attempt(metrics.flush)
-    private.attempt(_log_params, {"generator": fitted.manifest.generator, "seed": fitted.manifest.seed})
+    private.attempt(_log_params, lineage.params(fitted))
     if log_datasets:
         private.attempt(lineage.log_training_dataset, fitted, _run_id())
     if log_models:

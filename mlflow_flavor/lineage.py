@@ -58,4 +58,12 @@ def training_dataset(model: Model) -> MetaDataset:
 def log_training_dataset(model: Model, run_id: str) -> None:
     """Log the training rows of a model as a dataset of a run."""
     dataset = private.dataset_input(training_dataset(model), context="training")
-    mlflow.MlflowClient().log_inputs(run_id, [dataset])
+    mlflow.MlflowClient().log_inputs(run_id, [dataset])  # type: ignore[list-item,unused-ignore]  # None without a dataset only
+
+
+def params(model: Model) -> dict[str, object]:
+    """Return the parameters of the run that made a model, named as on the command line: ``generator.min_leaf``."""
+    manifest = model.manifest
+    known = {"generator": manifest.generator, "seed": manifest.seed}
+    options = {f"generator.{name}": value for name, value in manifest.options.items()}
+    return {name: value for name, value in {**known, **options}.items() if value is not None}

@@ -1,0 +1,58 @@
+"""The step from a model folder to a version in the model registry."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from synth_components.config import StepConfig
+from synth_components.steps.port import InModel, Port
+
+_LOG = logging.getLogger(__name__)
+
+_OptionalInReport = Annotated[Path | None, Port("in", "report", optional=True)]
+
+
+class RegisterConfig(StepConfig):
+    """Under which name."""
+
+    name: str = Field(min_length=1, description="Name of the registered model; it is made if there is none.")
+    alias: str = Field("", description="Alias that then means the new version, such as champion; empty for none.")
+
+
+def register(config: RegisterConfig, *, model: InModel, report: _OptionalInReport = None) -> None:
+    """Log a model with its report in MLflow, and register it as a new version.
+
+    Which server and experiment, MLflow's own variables say:
+
+        MLFLOW_TRACKING_URI=sqlite:///mlflow.db synth mlflow register --model model --name customers --alias champion
+
+    An alias moves without any question here; `synth mlflow promote` asks for scores first.
+
+    Args:
+        model: The model to register.
+        report: What an evaluation found out about it.
+    """
+    import mlflow
+
+    import mlflow_flavor
+    from mlflow_flavor import lineage
+    from mlflow_flavor.report import log_report
+    from synth_components.model import Model
+    from synth_components.steps.report_file import read_report
+
+    fitted = Model.load(model)
+    found = None if report is None else read_report(report)  # refuse it before anything is logged
+    with nullcontext() if mlflow.active_run() else mlflow.start_run():
+        mlflow.log_params(lineage.params(fitted))
+        info = mlflow_flavor.log_model(fitted, name="model", registered_model_name=config.name)
+        if found is not None:
+            log_report(found, str(info.run_id))
+    version = info.registered_model_version
+    if config.alias:
+        mlflow.MlflowClient().set_registered_model_alias(config.name, config.alias, str(version))
+    _LOG.info("registered models:/%s/%s, which is %s", config.name, version, info.model_uri)
