@@ -89,11 +89,11 @@ def preserve(
     units = _units(frame, known, groups, config)
     # One thread: the same seed gives the same bytes, and matrices this small gain nothing from more.
     with threadpool_limits(limits=1):
-        orders = _ordered(units, frame, aim, config, rng)
+        orders, after = _ordered(units, frame, aim, config, rng)
     named = {name: order for unit, order in zip(units, orders, strict=True) for name in unit}
     kept = rules.put_back(table, named, laws, groups) if laws else named
     moved = {frame.names.index(name): order for name, order in kept.items() if name in frame.names}
-    gaps = residuals(frame, frame.reordered(moved), wanted, set(moved), config.mode)
+    gaps = residuals(frame, frame.reordered(moved) if laws else after, wanted, set(moved), config.mode)
     return Preserved(rules.applied(table, kept), gaps, infeasible)
 
 
@@ -198,15 +198,16 @@ def _units(frame: Frame, schema: Schema, groups: list[set[str]], config: Preserv
 
 def _ordered(
     units: list[list[str]], frame: Frame, aim: Aim, config: PreserveConfig, rng: random.Generator
-) -> list[Order]:
-    """Return one order for each unit.
+) -> tuple[list[Order], Frame]:
+    """Return one order for each unit, and the frame that they make.
 
     First each unit is placed given those before it; then, while a pair is not close, given all others.
     """
     at = {name: place for place, name in enumerate(frame.names)}
     places = [[at[name] for name in unit if name in at] for unit in units]
     if config.method == "genetic":
-        return genetic.search(places, frame, aim, config=config, rng=rng)
+        found = genetic.search(places, frame, aim, config=config, rng=rng)
+        return found, frame.reordered({c: order for unit, order in zip(places, found, strict=True) for c in unit})
     moving = {place for unit in places for place in unit}
     placed = [place for place in range(len(frame.names)) if place not in moving]
     orders = [np.arange(len(frame.codes)) for _ in units]
@@ -222,7 +223,7 @@ def _ordered(
         gaps = np.abs(square(frame.pairs.association, len(frame.names)) - aim.strength)
         if (gaps[sorted(moving)] <= aim.tolerance).all():
             break
-    return orders
+    return orders, frame
 
 
 __all__ = ["Infeasible", "PreserveConfig", "Preserved", "preserve"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -43,7 +44,7 @@ class Frame:
     codes: Codes
     ranks: Floats
 
-    @property
+    @cached_property
     def pairs(self) -> Pairs:
         """The joint counts and associations, as the judge of fidelity measures them."""
         return pairs_of(self.codes, self.ranks, Binned(self.sizes, self.codes, self.codes, self.codes), self.numbers)

@@ -47,7 +47,7 @@ def reorder(column: int, placed: list[int], frame: Frame, aim: Aim, *, rng: rand
     held = features.covariance(values)
     limit = aim.tolerance * _CLOSE
     least = features.excess(held, column, aim, variance, limit)
-    if least == 0:
+    if features.excess(held, column, aim, variance, aim.tolerance) == 0:
         return identity
     ladder = np.lexsort((rng.random(len(rows)), values))  # rows by rising value, ties at random
     scores = np.empty(len(rows))

@@ -51,8 +51,8 @@ class PreserveConfig(StepConfig):
     max_cells: int = Field(
         2_500_000_000,
         ge=1,
-        description="With genetic: table cells scored over all generations; a larger table gets fewer generations, so that the time "
-        "is bounded.",
+        description="With genetic: table cells scored over all generations; a larger table gets fewer generations, so "
+        "that the time is bounded.",
     )
 
     @model_validator(mode="after")

@@ -94,9 +94,9 @@ def reorder(column: int, placed: list[int], frame: Frame, aim: Aim, *, rng: rand
         return identity
     margin = np.bincount(held, minlength=size)
     task = _task(column, placed, frame, aim, margin)
-    before = task.excess(held)
-    if before == 0:
+    if task.excess(held, limit=aim.tolerance) == 0:
         return identity
+    before = task.excess(held, limit=task.limit)
     utilities = _utilities(held, margin / n, rng)
     weights = np.zeros(task.target.shape, dtype=np.float32)
     if n > 2 * _DRAFT_ROWS:
@@ -104,7 +104,7 @@ def reorder(column: int, placed: list[int], frame: Frame, aim: Aim, *, rng: rand
         weights, _ = _settle(task.some(some), utilities[some], weights, rounds=_DRAFT_ROUNDS)
     weights, chosen = _settle(task, utilities, weights, rounds=_ROUNDS)
     chosen = _exact(chosen, utilities + task.hot @ weights, margin)
-    return _order(held, chosen, rng) if task.excess(chosen) < before else identity
+    return _order(held, chosen, rng) if task.excess(chosen, limit=task.limit) < before else identity
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class _Task:
         target: (sum of sizes, size) wanted joint counts with each.
         aims: (m,) wanted associations.
         importance: (m,) how much each counts.
-        limit: Distance from an aim that is no miss.
+        limit: Distance from an aim to come within.
     """
 
     others: Codes
@@ -151,8 +151,8 @@ class _Task:
         ]
         return np.concatenate(parts).astype(np.float64)
 
-    def excess(self, chosen: Codes, counts: Floats | None = None) -> float:
-        """Return by how much the associations miss their aims beyond the limit, weighed and summed."""
+    def excess(self, chosen: Codes, *, limit: float, counts: Floats | None = None) -> float:
+        """Return by how much the associations miss their aims beyond a limit, weighed and summed."""
         counts = self.counts(chosen) if counts is None else counts
         starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]]).astype(np.int64)
         shares = counts.T / len(chosen)
@@ -162,7 +162,7 @@ class _Task:
             sums = np.bincount(chosen, weights=self.ranks[:, place], minlength=len(margin))
             between = float((sums[margin > 0] ** 2 / margin[margin > 0]).sum()) / len(chosen)
             held[place] = np.sqrt(min(1.0, between / float((self.ranks[:, place] ** 2).sum())))
-        return float(self.importance @ np.maximum(np.abs(held - self.aims) - self.limit, 0.0))
+        return float(self.importance @ np.maximum(np.abs(held - self.aims) - limit, 0.0))
 
 
 def _task(column: int, placed: list[int], frame: Frame, aim: Aim, margin: Codes) -> _Task:
@@ -220,7 +220,7 @@ def _settle(
         counts = task.counts(chosen)
         # A choice with other margins is mended at the end, which costs a little closeness.
         missed = _MARGIN_COST * float(np.abs(counts[: task.sizes[0]].sum(axis=0) - margin).sum()) / n
-        excess = task.excess(chosen, counts) + missed
+        excess = task.excess(chosen, limit=task.limit, counts=counts) + missed
         if excess < best[0]:
             best = (excess, weights, chosen)
         if excess <= _MARGIN_COST * task.limit:
