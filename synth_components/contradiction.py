@@ -497,7 +497,7 @@ def _require_reach(rule: Derived, low: dict[str, _Limit], high: dict[str, _Limit
     floor, top = low[rule.column], high[rule.column]
     ends = [abs(end) for end in (least, most) if np.isfinite(end)]
     slack = 10.0**-rule.places + rule.tolerance * max([1.0, *ends])
-    slack += 0.0 if column.places is None else 10.0**-column.places  # the table keeps no more places
+    slack += 0.0 if column.places is None else 0.5 * 10.0**-column.places  # the table keeps no more places
     if least > top.value + slack:
         raise _clash((rule.name, *sources, *top.sources), f"column '{rule.column}' cannot be as large")
     if most < floor.value - slack:
