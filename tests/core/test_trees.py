@@ -11,7 +11,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from synth_components.errors import ConditionError, StoppedError
 from synth_components.generators.tabular._forest import Counts, Forest, Growth, grow, halves
-from synth_components.generators.tabular._ratio import DensityRatio
+from synth_components.generators.tabular._ratio import JUDGES, DensityRatio
 from synth_components.generators.tabular.trees import Trees
 from synth_components.model import fit
 from synth_components.privacy.ledger import Ledger
@@ -221,7 +221,13 @@ def test_the_density_ratio_is_the_classifiers_log_odds():
     real[:, 1] = real[:, 0]
     ratio = DensityRatio.nothing(3).boosted(real, made, n_trees=5, min_leaf=20)
     learner = HistGradientBoostingClassifier(
-        max_iter=5, min_samples_leaf=20, l2_regularization=1.0, early_stopping=False, random_state=0
+        max_iter=5,
+        learning_rate=0.2,
+        min_samples_leaf=20,
+        l2_regularization=1.0,
+        early_stopping=True,
+        validation_fraction=JUDGES,
+        random_state=0,
     ).fit(np.r_[real, made], np.r_[np.ones(800), np.zeros(1_600)])
     difference = learner.decision_function(made) - ratio.log_ratio(made)
     assert_allclose(difference, difference[0], atol=1e-5)
@@ -238,6 +244,15 @@ def test_the_correction_restores_what_the_trees_miss():
     kept = made[ratio.accepts(made, rng=rng)]
     assert_allclose(np.mean(kept[:, 0] == kept[:, 1]), 0.9, atol=4 * sqrt(0.09 / len(kept)))
     assert_allclose(len(kept) / 8_000, ratio.acceptance, atol=0.03)
+
+
+def test_the_correction_ends_where_other_rows_are_told_apart_no_better():
+    rng = np.random.default_rng(0)
+    real, made = (rng.integers(50, size=(n, 5)).astype(np.float32) for n in (2_000, 4_000))
+    ratio = DensityRatio.nothing(5)
+    assert len(ratio.boosted(real, made, n_trees=300, min_leaf=20).tree_starts) - 1 < 10  # one law: unended, 300
+    real[:, 1] = real[:, 0]
+    assert len(ratio.boosted(real, made, n_trees=300, min_leaf=20).tree_starts) - 1 > 10
 
 
 def test_the_correction_keeps_every_marginal():

@@ -1,9 +1,12 @@
 """The density ratio of real to drawn rows, by which drawn rows are accepted or rejected.
 
 Source: Azadi et al. 2019 (arXiv:1810.06758), "Discriminator rejection sampling"; Grover et al. 2019
-    (arXiv:1906.09531), likelihood-free importance weighting.
-Differs: the discriminator is a small histogram gradient-boosted forest whose leaves hold many rows, and the cap of the
-    ratio is a quantile over drawn rows, so that a fixed share of rows is accepted too rarely instead of all.
+    (arXiv:1906.09531), likelihood-free importance weighting; Prechelt 1998, "Early stopping - but when?"; Ke et al.
+    2017, "LightGBM", whose histogram algorithm scikit-learn's learner follows.
+Differs: the discriminator is a histogram gradient-boosted forest whose leaves hold many rows. It ends where rows that
+    it did not see are told apart no better, so its size follows the error of the trees and not the size of the table.
+    The cap of the ratio is a quantile over drawn rows, so that a fixed share of rows is accepted too rarely instead of
+    all.
 """
 
 from __future__ import annotations
@@ -32,6 +35,10 @@ RAKE_ROUNDS = 5
 """Passes over the columns that make their shares right."""
 PART_ROWS = 4_096
 """Fewest rows that are worth a thread."""
+JUDGES = 0.1
+"""Share of rows, the same in every round, that end the boosting and never take part in it."""
+PATIENCE = 10
+"""Trees without a gain on the judges after which the boosting ends."""
 CAP_QUANTILE = 0.99
 """Share of drawn rows whose ratio lies below the cap."""
 
@@ -81,20 +88,33 @@ class DensityRatio:
         )
 
     def boosted(self, real: Codes32, drawn: Codes32, *, n_trees: int, min_leaf: int) -> Self:
-        """Return this ratio times the one that tells real codes (n, w) from codes (m, w) drawn under this one."""
+        """Return this ratio times the one that tells real codes (n, w) from codes (m, w) drawn under this one.
+
+        The ratio itself, if no tree tells the judges apart better than none.
+
+        Args:
+            n_trees: Most trees.
+            min_leaf: Fewest rows in a leaf.
+        """
         labels = np.concatenate([np.ones(len(real)), np.zeros(len(drawn))])
         # One thread: on a busy machine OpenMP's waiting threads cost far more than they save.
         with threadpool_limits(1, user_api="openmp"):
             fitted = HistGradientBoostingClassifier(
                 max_iter=n_trees,
-                learning_rate=0.1,
+                learning_rate=0.2,
                 max_leaf_nodes=31,
                 min_samples_leaf=min_leaf,
                 l2_regularization=1.0,
-                early_stopping=False,
+                early_stopping=True,
+                validation_fraction=JUDGES,
+                n_iter_no_change=PATIENCE,
+                tol=0.0,
                 random_state=0,
             ).fit(np.concatenate([real, drawn]), labels)
-        trees = [stage[0].nodes for stage in fitted._predictors]  # there is no public way to a tree's nodes
+        best = int(np.argmax(fitted.validation_score_))  # the first score is that of no tree
+        if best == 0:
+            return self
+        trees = [stage[0].nodes for stage in fitted._predictors[:best]]  # there is no public way to a tree's nodes
         nodes = np.concatenate(trees)
         is_leaf = nodes["is_leaf"].astype(bool)
         return replace(

@@ -6,7 +6,8 @@ Source: Reiter 2005, "Using CART to generate partially synthetic public use micr
 Differs: the rows that choose a tree's structure are not the rows that fill its leaves, and a split that the latter do
     not bear out is undone, so that a leaf is small only where small leaves predict. Leaves hold counts over shared
     knots, not rows. A draw is from one of several trees. A value may be drawn to equal an earlier column's. Drawn rows
-    are accepted in proportion to a boosted density ratio, which corrects what a product of conditionals gets wrong.
+    are accepted in proportion to a boosted density ratio, which corrects what a product of conditionals gets wrong; it
+    grows for as long as rows set apart bear it out.
     Conditions on any columns are met by sequential importance resampling.
 """
 
@@ -44,6 +45,8 @@ PARTICLES = 32
 """Candidates per row that meet a condition, of which one is returned."""
 ROOT_SHARE = 1e-3
 """Share of a column's marginal in its conditional, where a condition is to be met: what a leaf lacks stays possible."""
+LEAST_ACCEPTANCE = 0.1
+"""Acceptance below which no more rows are drawn to measure the marginals of those that are accepted."""
 BATCH_ROWS = 131_072
 """Rows read at a time where there are more than ``max_grow_rows``."""
 
@@ -81,17 +84,17 @@ class Trees(Recipe):
         "is uniform within its piece.",
     )
     correction_trees: int = Field(
-        100,
+        300,
         ge=0,
         le=1000,
-        description="Privacy knob: trees of the density ratio by which drawn rows are accepted; 0 accepts every row, "
-        "faster and more private.",
+        description="Privacy knob: most trees, in each round, of the density ratio by which drawn rows are accepted; "
+        "rows set apart end a round. 0 accepts every row, faster and more private.",
     )
     correction_rounds: int = Field(
         3,
         ge=1,
         le=10,
-        description="Privacy knob: times that the density ratio is grown anew, against rows that the last one "
+        description="Privacy knob: most times that the density ratio is grown anew, against rows that the last one "
         "accepted. More is more exact, and follows the training rows closer.",
     )
     max_grow_rows: int = Field(
@@ -163,11 +166,17 @@ class Trees(Recipe):
             if len(codes) > self.max_correction_rows:
                 real = codes[rng.choice(len(codes), self.max_correction_rows, replace=False)]
             ratio = DensityRatio.nothing(len(order))
+            proposed = made.propose(2 * len(real), rng=rng)
             for _ in range(self.correction_rounds):
                 _stop_if_asked(run)
-                drawn = replace(made, ratio=ratio).accepted(2 * len(real), rng=rng)
-                ratio = ratio.boosted(real, drawn.codes, n_trees=self.correction_trees, min_leaf=2 * self.min_leaf)
-                ratio = ratio.raked(real, made.propose(2 * len(real), rng=rng).codes)
+                drawn = replace(made, ratio=ratio).accepted(2 * len(real), rng=rng, proposed=proposed)
+                boosted = ratio.boosted(real, drawn.codes, n_trees=self.correction_trees, min_leaf=2 * self.min_leaf)
+                if boosted is ratio:
+                    break
+                # Enough that n would be accepted: fewer leave their own sampling error in the marginals.
+                share = max(ratio.acceptance, LEAST_ACCEPTANCE)
+                proposed = made.propose(int(len(real) * max(2, 1 / share)), rng=rng)
+                ratio = boosted.raked(real, proposed.codes)
             made = replace(made, ratio=ratio)
         run.report(steps, steps)
         return made
@@ -331,14 +340,15 @@ class TreesSampler:
             made.equal[rows[is_known], position] = number + 1
         made.codes[:, position] = codes
 
-    def accepted(self, n: int, *, rng: random.Generator) -> Draw:
-        """Return ``n`` rows drawn from the trees and accepted by the density ratio."""
+    def accepted(self, n: int, *, rng: random.Generator, proposed: Draw | None = None) -> Draw:
+        """Return ``n`` rows drawn from the trees and accepted by the density ratio, of ``proposed`` first."""
         if self.ratio is None or n == 0:
             return self.propose(n, rng=rng)
         parts: list[Draw] = []
         missing = n
         while missing > 0:
-            made = self.propose(int(missing / self.ratio.acceptance * 1.05) + 16, rng=rng)
+            made = proposed or self.propose(int(missing / self.ratio.acceptance * 1.05) + 16, rng=rng)
+            proposed = None
             parts.append(made.take(np.flatnonzero(self.ratio.accepts(made.codes, rng=rng))[:missing]))
             missing -= len(parts[-1].codes)
         return Draw(np.concatenate([p.codes for p in parts]), np.concatenate([p.equal for p in parts]))
