@@ -29,10 +29,12 @@ def folder(table, model, tmp_path_factory):
     """A folder with a model, its training rows, a holdout, synthetic rows and a report."""
     root = tmp_path_factory.mktemp("register")
     model.save(root / "model")
-    table[:400].to_csv(root / "train.csv", index=False)
-    table[400:].to_csv(root / "holdout.csv", index=False)
-    model.sample(200, seed=0).to_csv(root / "synthetic.csv", index=False)
-    report = synth.evaluate(table[:400], table[400:], model.sample(200, seed=0))
+    # Two columns and few rows: an evaluation predicts each column in turn.
+    train, holdout = table[["age", "sex"]][:150], table[["age", "sex"]][150:250]
+    synthetic = model.sample(100, seed=0)[["age", "sex"]]
+    for name, rows in {"train": train, "holdout": holdout, "synthetic": synthetic}.items():
+        rows.to_csv(root / f"{name}.csv", index=False)
+    report = synth.evaluate(train, holdout, synthetic)
     (root / "report.json").write_text(json.dumps(report.to_json()), encoding="utf-8")
     return root
 
