@@ -12,7 +12,7 @@ from pydantic import Field
 from synth_components.config import StepConfig
 from synth_components.steps.port import InModel, Port
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger(f"synth_components.{__name__}")  # the command line shows what the core logs
 
 _OptionalInReport = Annotated[Path | None, Port("in", "report", optional=True)]
 
