@@ -1,0 +1,171 @@
+"""The gate of the model registry: an alias moves to a version only if its scores reach the thresholds.
+
+from mlflow.models import MetricThreshold
+from mlflow_flavor.promote import promote
+
+decision = promote("customers", 3, {
+    "fidelity.shape": MetricThreshold(threshold=0.9, greater_is_better=True),
+    "privacy.copies": MetricThreshold(threshold=0.01, greater_is_better=False),
+})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.models import EvaluationResult, MetricThreshold
+from mlflow.models.evaluation.validation import ModelValidationFailedException
+
+from mlflow_flavor.dataset import logged_model_uri
+from mlflow_flavor.report import OVERALL
+from synth_components.config import ConfigError
+from synth_components.steps.gate import GateConfig
+
+ALIAS = "champion"
+TAG = "synth.gate"
+"""``synth.gate.<alias>`` is ``passed`` or ``failed``; ``synth.gate.<alias>/<metric>`` says why, metric by metric, and
+``synth.gate.<alias>.baseline`` is the version that thresholds on change were held against."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided about one version, as its tags hold it.
+
+    Attributes:
+        name: Name of the registered model.
+        version: The version that was judged.
+        alias: What now means this version, if it passed.
+        passed: Whether every threshold was reached.
+        reasons: Of each metric with a threshold: passed or failed, its value, and the threshold.
+        baseline: The version that it was compared with; ``None`` if no threshold is on change, or none had the alias.
+    """
+
+    name: str
+    version: str
+    alias: str
+    passed: bool
+    reasons: Mapping[str, str]
+    baseline: str | None
+
+    @property
+    def missed(self) -> tuple[str, ...]:
+        """Why it failed, a line each."""
+        return tuple(reason for reason in self.reasons.values() if reason.startswith(_FAILED))
+
+
+_PASSED, _FAILED = "passed", "failed"
+
+
+def promote(
+    name: str, version: int | str, thresholds: Mapping[str, MetricThreshold] | GateConfig, alias: str = ALIAS
+) -> Decision:
+    """Let an alias mean a version if the version's scores reach every threshold, and tag the version with the decision.
+
+    The scores are the latest of each metric that is linked to the version's logged model, as
+    ``mlflow.models.evaluate(..., evaluators="synthetic")`` links them.  A metric that was never logged fails.
+    Thresholds on change compare with the version that has the alias; while none has it, they fail.  An alias is never
+    taken away.  To decide again from the same scores changes nothing.
+
+    Args:
+        name: Name of the registered model.
+        version: Its version.
+        thresholds: By name of metric; or the options of ``synth gate``, where a score of every column, pair or task
+            must reach its threshold in each.
+        alias: What the version is called from then on.
+
+    Raises:
+        ConfigError: without any threshold, which every version would pass, or for one of another type.
+        MlflowException: for an unknown model or version, an alias that MLflow refuses, or a version whose model was
+            saved and not logged, so that no metrics can be linked to it.
+    """
+    client = MlflowClient()
+    candidate = client.get_model_version(name, str(version))
+    scores = _scores(client, name, str(version))
+    asked = list(_asked(thresholds, scores))
+    for metric, threshold in asked:
+        if not isinstance(threshold, MetricThreshold):
+            raise ConfigError(
+                f"the threshold of '{metric}' must be a mlflow.models.MetricThreshold", option=str(metric)
+            )
+    if not asked:
+        raise ConfigError("there is no threshold, so every version would pass; give at least one", option="thresholds")
+    holder = client.get_registered_model(name).aliases.get(alias)
+    baseline = _baseline(candidate, alias, holder) if any(_is_change(threshold) for _, threshold in asked) else None
+    known = {} if baseline is None else _scores(client, name, baseline)
+    reasons: dict[str, str] = {}
+    for metric, threshold in asked:
+        reason = _reason(metric, threshold, scores, known)
+        if not reasons.get(metric, "").startswith(_FAILED):  # of two limits of a metric, the missed one is told
+            reasons[metric] = reason
+    passed = not any(reason.startswith(_FAILED) for reason in reasons.values())
+    decision = Decision(name, str(version), alias, passed, reasons, baseline)
+    _tag(client, candidate, decision)
+    if passed and str(holder) != str(version):
+        client.set_registered_model_alias(name, alias, str(version))
+    return decision
+
+
+def _scores(client: MlflowClient, name: str, version: str) -> dict[str, float]:
+    """Return the latest value of each metric that is linked to a version's logged model."""
+    model_id = logged_model_uri(f"models:/{name}/{version}").removeprefix("models:/")
+    metrics = client.get_logged_model(model_id).metrics or []
+    return {one.key: one.value for one in sorted(metrics, key=lambda one: (one.timestamp, one.step))}
+
+
+def _asked(
+    thresholds: Mapping[str, MetricThreshold] | GateConfig, scores: Mapping[str, float]
+) -> Iterator[tuple[str, MetricThreshold]]:
+    """Yield each metric with a threshold that it must reach."""
+    if not isinstance(thresholds, GateConfig):
+        yield from thresholds.items()
+        return
+    if thresholds.min_quality > 0:
+        yield OVERALL, MetricThreshold(threshold=thresholds.min_quality, greater_is_better=True)
+    for limits, greater in ((thresholds.min_scores, True), (thresholds.max_scores, False)):
+        for score, limit in limits.items():
+            of_each = [metric for metric in scores if metric.startswith(f"{score}/")]
+            for metric in [score] if score in scores or not of_each else of_each:
+                yield metric, MetricThreshold(threshold=limit, greater_is_better=greater)
+
+
+def _is_change(threshold: MetricThreshold) -> bool:
+    return threshold.min_absolute_change is not None or threshold.min_relative_change is not None
+
+
+def _baseline(candidate: ModelVersion, alias: str, holder: int | str | None) -> str | None:
+    """Return the version that has the alias, or had it before the candidate got it."""
+    if holder is not None and str(holder) == str(candidate.version):
+        return candidate.tags.get(f"{TAG}.{alias}.baseline")
+    return None if holder is None else str(holder)
+
+
+def _reason(metric: str, threshold: MetricThreshold, scores: Mapping[str, float], baseline: Mapping[str, float]) -> str:
+    """Return whether a metric passes and why, in MLflow's words."""
+    # One metric at a time: MLflow fails on a baseline that has other metrics and lacks this one.
+    found, before = ({metric: held[metric]} if metric in held else {} for held in (scores, baseline))
+    try:
+        mlflow.validate_evaluation_results(
+            {metric: threshold}, EvaluationResult(found, {}), EvaluationResult(before, {})
+        )
+    except ModelValidationFailedException as error:
+        return f"{_FAILED}: {error.message}"
+    return f"{_PASSED}: {scores[metric]:.6g}. {threshold}"
+
+
+def _tag(client: MlflowClient, version: ModelVersion, decision: Decision) -> None:
+    """Make the tags of a version tell the decision, and nothing of an earlier one about the same alias."""
+    prefix = f"{TAG}.{decision.alias}"
+    tags = {f"{prefix}/{metric}": reason for metric, reason in decision.reasons.items()}
+    tags[prefix] = _PASSED if decision.passed else _FAILED
+    if decision.baseline is not None:
+        tags[f"{prefix}.baseline"] = decision.baseline
+    before = {key: value for key, value in version.tags.items() if key.split("/")[0] in {prefix, f"{prefix}.baseline"}}
+    for key, value in tags.items():
+        if before.get(key) != value:
+            client.set_model_version_tag(decision.name, decision.version, key, value)
+    for key in before.keys() - tags.keys():
+        client.delete_model_version_tag(decision.name, decision.version, key)

@@ -1,0 +1,285 @@
+"""``promote``: an alias moves only to a version whose logged scores reach the thresholds (requirement 27)."""
+
+import itertools
+
+import mlflow
+import pytest
+from click.testing import CliRunner
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.models import MetricThreshold
+
+import mlflow_flavor
+import synth_components as synth
+from mlflow_flavor.gate import PromoteConfig
+from mlflow_flavor.gate import promote as step
+from mlflow_flavor.promote import TAG, promote
+from synth_components.config import ConfigError
+from synth_components.errors import ThresholdError
+from synth_components.steps.command import StepCommand
+from synth_components.steps.gate import GateConfig
+
+NAMES = (f"gated{number}" for number in itertools.count())
+
+
+def at_least(value, **change):
+    return MetricThreshold(threshold=value, greater_is_better=True, **change)
+
+
+def at_most(value):
+    return MetricThreshold(threshold=value, greater_is_better=False)
+
+
+@pytest.fixture(scope="module")
+def fitted(table):
+    return synth.fit(table[["age", "sex"]], generator="tabular.independent", seed=0)
+
+
+@pytest.fixture
+def register(fitted):
+    """Registers a version with metrics, and returns its number; all of one name, each test has its own."""
+    name = next(NAMES)
+
+    def registered(**metrics):
+        with mlflow.start_run():
+            info = mlflow_flavor.log_model(fitted, name="g", registered_model_name=name)
+            scores = {key.replace("__", "."): value for key, value in metrics.items()}
+            mlflow.log_metrics(scores, model_id=info.model_id)
+        registered.model_ids[info.registered_model_version] = info.model_id
+        return info.registered_model_version
+
+    registered.name, registered.model_ids = name, {}
+    return registered
+
+
+def holder(name, alias="champion"):
+    version = MlflowClient().get_registered_model(name).aliases.get(alias)
+    return None if version is None else int(version)
+
+
+def tags(name, version):
+    return {k: v for k, v in MlflowClient().get_model_version(name, version).tags.items() if k.startswith(TAG)}
+
+
+def test_r27_a_version_that_reaches_every_threshold_gets_the_alias_and_tags_that_say_why(register):
+    version = register(fidelity__shape=0.93, privacy__copies=0.0)
+    decision = promote(
+        register.name, version, {"fidelity.shape": at_least(0.9), "privacy.copies": at_most(0.01)}, alias="champion"
+    )
+    assert decision.passed
+    assert decision.missed == ()
+    assert holder(register.name) == version
+    kept = tags(register.name, version)
+    assert kept == {
+        "synth.gate.champion": "passed",
+        "synth.gate.champion/fidelity.shape": "passed: 0.93. Threshold: 0.9. Greater value is better.",
+        "synth.gate.champion/privacy.copies": "passed: 0. Threshold: 0.01. Lower value is better.",
+    }
+
+
+def test_r27_a_version_that_misses_a_threshold_is_tagged_and_the_alias_stays(register):
+    first = register(fidelity__shape=0.93, privacy__copies=0.0)
+    second = register(fidelity__shape=0.95, privacy__copies=0.2)
+    thresholds = {"fidelity.shape": at_least(0.9), "privacy.copies": at_most(0.01)}
+    assert promote(register.name, first, thresholds).passed
+    decision = promote(register.name, second, thresholds)
+    assert not decision.passed
+    assert holder(register.name) == first
+    kept = tags(register.name, second)
+    assert kept["synth.gate.champion"] == "failed"
+    assert kept["synth.gate.champion/fidelity.shape"].startswith("passed: 0.95")
+    assert kept["synth.gate.champion/privacy.copies"].startswith("failed: ")
+    assert "privacy.copies = 0.2" in kept["synth.gate.champion/privacy.copies"]
+    assert decision.missed == (kept["synth.gate.champion/privacy.copies"],)
+
+
+def test_r27_a_metric_that_was_never_logged_fails(register):
+    version = register(fidelity__shape=0.93)
+    decision = promote(register.name, version, {"privacy.copies": at_most(0.01)})
+    assert not decision.passed
+    assert "missing" in decision.missed[0]
+    assert holder(register.name) is None
+
+
+class Counted(MlflowClient):
+    writes = 0
+
+    def set_model_version_tag(self, *args, **kwargs):
+        Counted.writes += 1
+        return super().set_model_version_tag(*args, **kwargs)
+
+    def delete_model_version_tag(self, *args, **kwargs):
+        Counted.writes += 1
+        return super().delete_model_version_tag(*args, **kwargs)
+
+    def set_registered_model_alias(self, *args, **kwargs):
+        Counted.writes += 1
+        return super().set_registered_model_alias(*args, **kwargs)
+
+
+@pytest.mark.parametrize("limit", [0.9, 0.99])
+def test_r27_to_decide_again_changes_nothing(register, monkeypatch, limit):
+    before = register(fidelity__shape=0.8)
+    version = register(fidelity__shape=0.93)
+    MlflowClient().set_registered_model_alias(register.name, "champion", before)
+    thresholds = {"fidelity.shape": at_least(limit, min_absolute_change=0.05)}
+    first = promote(register.name, version, thresholds)
+    kept, meant = tags(register.name, version), holder(register.name)
+    monkeypatch.setattr("mlflow_flavor.promote.MlflowClient", Counted)
+    monkeypatch.setattr(Counted, "writes", 0)
+    assert promote(register.name, version, thresholds) == first
+    assert (tags(register.name, version), holder(register.name), Counted.writes) == (kept, meant, 0)
+
+
+def test_r27_a_later_decision_leaves_no_tag_of_an_earlier_one(register):
+    version = register(fidelity__shape=0.93, privacy__copies=0.0)
+    promote(register.name, version, {"privacy.copies": at_most(0.01)})
+    promote(register.name, version, {"fidelity.shape": at_least(0.9)})
+    assert set(tags(register.name, version)) == {"synth.gate.champion", "synth.gate.champion/fidelity.shape"}
+
+
+def test_the_gates_of_two_aliases_are_tagged_apart(register):
+    version = register(fidelity__shape=0.93)
+    promote(register.name, version, {"fidelity.shape": at_least(0.9)}, alias="staging")
+    promote(register.name, version, {"fidelity.shape": at_least(0.99)}, alias="champion")
+    kept = tags(register.name, version)
+    assert (kept["synth.gate.staging"], kept["synth.gate.champion"]) == ("passed", "failed")
+    assert (holder(register.name, "staging"), holder(register.name)) == (version, None)
+
+
+def test_a_change_is_measured_against_the_version_that_has_the_alias(register):
+    first = register(fidelity__shape=0.90, privacy__copies=0.0)
+    second = register(fidelity__shape=0.92)
+    third = register(fidelity__shape=0.96)
+    promote(register.name, first, {"fidelity.shape": at_least(0.8)})
+    better = {"fidelity.shape": at_least(0.8, min_absolute_change=0.05)}
+    assert not promote(register.name, second, better).passed
+    decision = promote(register.name, third, better)
+    assert decision.passed
+    assert decision.baseline == str(first)
+    assert tags(register.name, third)["synth.gate.champion.baseline"] == str(first)
+    assert holder(register.name) == third
+
+
+def test_a_change_without_anything_to_compare_with_fails(register):
+    version = register(fidelity__shape=0.96)
+    decision = promote(register.name, version, {"fidelity.shape": at_least(0.8, min_absolute_change=0.05)})
+    assert not decision.passed
+    assert "baseline" in decision.missed[0]
+
+
+def test_a_metric_that_the_baseline_lacks_can_still_be_held_against_a_threshold(register):
+    first = register(fidelity__shape=0.90)
+    second = register(fidelity__shape=0.96, privacy__copies=0.0)
+    promote(register.name, first, {"fidelity.shape": at_least(0.8)})
+    thresholds = {"fidelity.shape": at_least(0.8, min_absolute_change=0.05), "privacy.copies": at_most(0.01)}
+    assert promote(register.name, second, thresholds).passed
+
+
+def test_the_latest_value_of_a_metric_counts(register):
+    version = register(fidelity__shape=0.5)
+    model_id = register.model_ids[version]
+    with mlflow.start_run():
+        mlflow.log_metrics({"fidelity.shape": 0.95}, model_id=model_id, timestamp=4_000_000_000_000)
+    assert promote(register.name, version, {"fidelity.shape": at_least(0.9)}).passed
+
+
+def test_the_alias_is_not_taken_away_from_a_version_that_fails_later(register):
+    version = register(fidelity__shape=0.93)
+    promote(register.name, version, {"fidelity.shape": at_least(0.9)})
+    assert not promote(register.name, version, {"fidelity.shape": at_least(0.99)}).passed
+    assert holder(register.name) == version
+    assert tags(register.name, version)["synth.gate.champion"] == "failed"
+
+
+def test_the_options_of_synth_gate_hold_for_every_column(register, fitted):
+    version = register(overall=0.9)
+    model_id = register.model_ids[version]
+    with mlflow.start_run():
+        scores = {"fidelity.marginal.ks/age": 0.95, "fidelity.marginal.ks/score": 0.6, "privacy.copies": 0.5}
+        mlflow.log_metrics(scores, model_id=model_id)
+    config = GateConfig(
+        min_quality=0.8,
+        min_scores={"fidelity.marginal.ks": 0.9, "privacy.copies": 0.1},
+        max_scores={"privacy.copies": 0.2},
+    )
+    decision = promote(register.name, version, config)
+    assert {metric: reason.partition(":")[0] for metric, reason in decision.reasons.items()} == {
+        "overall": "passed",
+        "fidelity.marginal.ks/age": "passed",
+        "fidelity.marginal.ks/score": "failed",
+        "privacy.copies": "failed",
+    }
+
+
+def test_r27_an_evaluation_is_all_that_promote_needs(table, register):
+    version = register()
+    with mlflow.start_run():
+        result = mlflow.models.evaluate(
+            f"models:/{register.name}/{version}",
+            table[["age", "sex"]][:200],
+            model_type="synthetic-tabular",
+            evaluators="synthetic",
+            evaluator_config={
+                "train": table[["age", "sex"]][200:],
+                "replicates": 10,
+                "detector_rows": 50,
+                "detector_folds": 2,
+                "manifold_rows": 50,
+                "global_utility": False,
+                "num_rows": 200,
+            },
+        )
+    thresholds = {name: at_least(value) for name, value in result.metrics.items()}
+    assert promote(register.name, version, thresholds).passed
+    assert holder(register.name) == version
+
+
+@pytest.mark.parametrize("thresholds", [{}, GateConfig()])
+def test_a_gate_without_a_threshold_is_refused(register, thresholds):
+    version = register(fidelity__shape=0.93)
+    with pytest.raises(ConfigError, match="no threshold"):
+        promote(register.name, version, thresholds)
+    assert tags(register.name, version) == {}
+
+
+def test_a_threshold_that_is_a_bare_number_is_refused(register):
+    with pytest.raises(ConfigError, match="MetricThreshold"):
+        promote(register.name, register(a=1.0), {"a": 0.5})
+
+
+def test_an_unknown_version_is_refused(register):
+    register(fidelity__shape=0.93)
+    with pytest.raises(MlflowException, match="not found"):
+        promote(register.name, 99, {"fidelity.shape": at_least(0.9)})
+
+
+def test_a_version_without_a_logged_model_is_refused(fitted, tmp_path):
+    name = next(NAMES)
+    mlflow_flavor.save_model(fitted, tmp_path / "m")
+    MlflowClient().create_registered_model(name)
+    version = MlflowClient().create_model_version(name, source=(tmp_path / "m").as_uri()).version
+    with pytest.raises(MlflowException, match="saved, not logged"):
+        promote(name, version, {"fidelity.shape": at_least(0.9)})
+
+
+def test_the_step_passes_or_raises_for_exit_status_3(register):
+    version = register(overall=0.9)
+    options = {"name": register.name, "version": version}
+    with pytest.raises(ThresholdError, match="'champion' was not moved"):
+        step(PromoteConfig(**options, min_quality=0.95))
+    assert holder(register.name) is None
+    step(PromoteConfig(**options, min_quality=0.85))
+    assert holder(register.name) == version
+
+
+def test_the_step_is_a_command_with_the_options_of_synth_gate(register):
+    version = register(overall=0.9, privacy__copies=0.0)
+    arguments = ["--name", register.name, "--version", str(version), "--min-quality", "0.8"]
+    done = CliRunner().invoke(
+        StepCommand("promote", step), [*arguments, "--max-scores", '{"privacy.copies": 0.01}'], catch_exceptions=False
+    )
+    assert done.exit_code == 0, done.output
+    assert holder(register.name) == version
+    missed = CliRunner().invoke(StepCommand("promote", step), [*arguments, "--min-scores", '{"overall": 0.99}'])
+    assert isinstance(missed.exception, ThresholdError)
