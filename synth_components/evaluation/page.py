@@ -75,6 +75,7 @@ def page(report: Report) -> str:
         tasks=[(task, _bars(report, task)) for task in report.tasks],
         globals=_records(report, "utility.global"),
         distances=distances(report),
+        preservation=_records(report, "preservation"),
         left_out=_records(report, "left_out"),
         tests={row["column"]: row for row in _records(report, "fidelity.marginal")},
     )

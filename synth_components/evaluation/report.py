@@ -190,6 +190,8 @@ class Report:
             "",
             *(f"{note}\n" for note in (self.overall.formula, *self.notes)),
         ]
+        if "preservation" in self.tables:
+            lines += ["## Associations after preservation", "", *_residuals(self.tables["preservation"]), ""]
         if "left_out" in self.tables:
             rows = self.tables["left_out"].to_dict("records")
             lines += ["## Left out", "", *(f"- {r['score']} {r['subject']}: {r['reason']}" for r in rows), ""]
@@ -283,6 +285,21 @@ def _number(value: float | None) -> str:
     if value is None:
         return "not scored"
     return f"{value:.4f}" if abs(value) < 1_000 else f"{value:,.0f}"
+
+
+def _residuals(table: pd.DataFrame) -> list[str]:
+    """Return the pairs that preservation worked on, as Markdown."""
+    head = ["pair", "measure", "target", "before", "after", "tolerance", "met"]
+    rows = [
+        [
+            f"{row['first']} / {row['second']}",
+            str(row["kind"]),
+            *(_number(row[name]) for name in head[2:6]),
+            "yes" if row["met"] else "no",
+        ]
+        for row in table.to_dict("records")
+    ]
+    return _markdown_table(head, rows)
 
 
 def _markdown_table(head: list[str], rows: list[list[str]]) -> list[str]:

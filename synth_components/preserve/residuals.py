@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from synth_components.errors import DataError
 from synth_components.preserve.frame import Frame, square
 from synth_components.preserve.options import TOLERANCES, Mode
 from synth_components.protocols import Floats
+
+if TYPE_CHECKING:
+    from synth_components.evaluation.report import Report
 
 _COLUMNS = ["pair", "kind", "target", "before", "after", "tolerance", "met"]
 
@@ -74,6 +79,20 @@ class Preserved:
                 state += f"; contradicts others, {contradicted[pair]:.3f} is aimed at"
             lines.append(f"| {_cell(pair[0])} | {_cell(pair[1])} | {kind} | {numbers} | {tolerance:.2f} | {state} |")
         return "\n".join(lines) + "\n"
+
+
+def reported(report: Report, value: Mapping[str, Any]) -> Report:
+    """Return a report with the table ``preservation``: residuals as ``Preserved.to_json`` gives them.
+
+    Raises:
+        DataError: if the value holds no residuals.
+    """
+    try:
+        rows = [{"first": pair["pair"][0], "second": pair["pair"][1], **pair} for pair in value["pairs"]]
+        table = pd.DataFrame(rows, columns=["first", "second", *_COLUMNS[1:]])
+    except (KeyError, IndexError, TypeError):
+        raise DataError("the residuals hold no list of pairs; give the file that `synth preserve` wrote") from None
+    return replace(report, tables={**report.tables, "preservation": table})
 
 
 def residuals(before: Frame, after: Frame, wanted: Floats, moved: set[int], mode: Mode) -> pd.DataFrame:

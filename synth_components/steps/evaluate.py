@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from synth_components.errors import DataError, ThresholdError
 from synth_components.evaluation.options import (
@@ -16,12 +16,22 @@ from synth_components.evaluation.options import (
 )
 from synth_components.progress import stage
 from synth_components.protocols import Dataset
-from synth_components.steps.map_file import read_schema
-from synth_components.steps.port import InDataset, InSchema, OptionalInModel, OptionalOutPage, OutReport, Place
+from synth_components.steps.map_file import read_map, read_schema
+from synth_components.steps.port import (
+    InDataset,
+    InSchema,
+    OptionalInModel,
+    OptionalOutPage,
+    OutReport,
+    Place,
+    Port,
+)
 from synth_components.steps.record import write_json, write_text
 
 if TYPE_CHECKING:
     from synth_components.schema import Schema
+
+InResiduals = Annotated[Path | None, Port("in", "statistics", optional=True)]
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,6 +44,7 @@ def evaluate(
     synthetic: InDataset,
     schema: InSchema = None,
     model: OptionalInModel = None,
+    residuals: InResiduals = None,
     report: OutReport,
     page: OptionalOutPage = None,
 ) -> None:
@@ -50,13 +61,14 @@ def evaluate(
         synthetic: The rows to judge.
         schema: What the columns hold; without it the model's schema, or else one profiled from the real rows.
         model: The model, for its schema and rules.
+        residuals: What `synth preserve` wrote, to stand in the report.
         report: Where the report goes.
         page: Where the report goes as a page to look at.
 
     Raises:
         ThresholdError: if the overall score is below `min_quality`; the report is written all the same.
     """
-    _judge(config, train, holdout, synthetic, _schema(schema, model), report, page)
+    _judge(config, train, holdout, synthetic, _schema(schema, model), report, page, residuals=residuals)
 
 
 def evaluate_fidelity(
@@ -136,14 +148,19 @@ def _judge(
     schema: Schema | None,
     report: Path,
     page: Path | None,
+    *,
+    residuals: Path | None = None,
 ) -> None:
     from synth_components.evaluation import evaluate as judge
     from synth_components.io.dataset import read_dataset
+    from synth_components.preserve.residuals import reported
 
     with stage("evaluate") as progress:
         real = read_dataset(train, schema=schema)
         unseen, drawn = (_rows(place, real.schema) for place in (holdout, synthetic))
         found = judge(real, unseen, drawn, config=config, report=progress)
+    if residuals is not None:
+        found = reported(found, read_map(residuals, "residuals"))
     write_json(report, found.to_json())
     if page is not None:
         write_text(page, found.to_html())

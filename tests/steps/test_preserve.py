@@ -7,12 +7,15 @@ import pytest
 
 from synth_components.config import from_strings, to_strings
 from synth_components.constraints import Inequality
-from synth_components.errors import UnsupportedError
+from synth_components.errors import DataError, UnsupportedError
+from synth_components.evaluation.options import EvaluateConfig
 from synth_components.io.dataset import read_table
 from synth_components.preserve.options import PreserveConfig
 from synth_components.profile import profile
 from synth_components.schema import Key, Link, Schema
+from synth_components.steps.evaluate import evaluate
 from synth_components.steps.preserve import preserve
+from synth_components.steps.report_file import read_report
 from synth_components.steps.train import TrainConfig, train
 
 
@@ -62,6 +65,38 @@ def test_the_residuals_are_written_pair_by_pair_as_json_and_markdown(folder):
     assert "6 of 6 pairs" in text
     assert text.count("\n| ") == 7  # the head and the pairs
     assert "| age | income | spearman |" in text
+
+
+QUICK = {
+    "replicates": 10, "detector_rows": 60, "detector_folds": 2, "manifold_rows": 60, "global_utility": False
+}  # fmt: skip
+
+
+def judged(folder, residuals):
+    evaluate(
+        EvaluateConfig(**QUICK),
+        train=folder / "real.csv", holdout=folder / "real.csv", synthetic=folder / "mended.csv",
+        residuals=residuals, report=folder / "report.json", page=folder / "report.html",
+    )  # fmt: skip
+    return read_report(folder / "report.json")
+
+
+def test_the_residuals_stand_in_the_report(folder):
+    mend(folder, residuals=folder / "residuals.json")
+    report = judged(folder, folder / "residuals.json")
+    pairs = json.loads((folder / "residuals.json").read_text())["pairs"]
+    table = report.tables["preservation"]
+    assert table["after"].tolist() == [pair["after"] for pair in pairs]
+    assert table[["first", "second"]].to_numpy().tolist() == [pair["pair"] for pair in pairs]
+    assert "| age / income | spearman |" in report.to_markdown()
+    assert "6 of 6 associations within tolerance" in (folder / "report.html").read_text()
+
+
+def test_a_file_without_residuals_is_refused(folder):
+    mend(folder)
+    (folder / "wrong.json").write_text('{"pairs": [{"pair": ["age"]}]}')
+    with pytest.raises(DataError, match="hold no list of pairs"):
+        judged(folder, folder / "wrong.json")
 
 
 def test_contradicting_targets_are_told_in_the_log_and_in_the_outputs(folder, caplog):
