@@ -25,7 +25,7 @@ from synth_components.steps.record import perform, settled
 if TYPE_CHECKING:
     from synth_components.steps.port import Step
 
-STEPS: Mapping[str, str] = MappingProxyType({"register": "mlflow_flavor.register"})
+STEPS: Mapping[str, str] = MappingProxyType({"register": "mlflow_flavor.register", "promote": "mlflow_flavor.gate"})
 """The steps of this adapter, each with its module."""
 
 TRACKED = ("train", "sample", "evaluate")

@@ -6,11 +6,12 @@ import logging
 
 from pydantic import Field
 
-from mlflow_flavor import promote as registry
 from synth_components.errors import ThresholdError
 from synth_components.steps.gate import GateConfig
 
 _LOG = logging.getLogger(__name__)
+
+ALIAS = "champion"
 
 
 class PromoteConfig(GateConfig):
@@ -18,7 +19,7 @@ class PromoteConfig(GateConfig):
 
     name: str = Field(min_length=1, description="Name of the registered model.")
     version: int = Field(ge=1, lt=2**31, description="Version to judge.")
-    alias: str = Field(registry.ALIAS, min_length=1, description="What the version is called if it passes.")
+    alias: str = Field(ALIAS, min_length=1, description="What the version is called if it passes.")
 
 
 def promote(config: PromoteConfig) -> None:
@@ -31,6 +32,8 @@ def promote(config: PromoteConfig) -> None:
     Raises:
         ThresholdError: naming every threshold that was missed.
     """
+    from mlflow_flavor import promote as registry
+
     decision = registry.promote(config.name, config.version, config, config.alias)
     if not decision.passed:
         raise ThresholdError(

@@ -21,11 +21,11 @@ from mlflow.models import EvaluationResult, MetricThreshold
 from mlflow.models.evaluation.validation import ModelValidationFailedException
 
 from mlflow_flavor.dataset import logged_model_uri
+from mlflow_flavor.gate import ALIAS
 from mlflow_flavor.report import OVERALL
 from synth_components.config import ConfigError
 from synth_components.steps.gate import GateConfig
 
-ALIAS = "champion"
 TAG = "synth.gate"
 """``synth.gate.<alias>`` is ``passed`` or ``failed``; ``synth.gate.<alias>/<metric>`` says why, metric by metric, and
 ``synth.gate.<alias>.baseline`` is the version that thresholds on change were held against."""
