@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from html import escape
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pydantic import Field
 
 from synth_components.association import associations
 from synth_components.column_type import Kind, kind_of, ordinary, refused
 from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, StepConfig
 from synth_components.dependency import candidate_keys, codes_of, functional_dependencies, missing_patterns
-from synth_components.encode import cast_to, encoder
+from synth_components.encode import cast_to
 from synth_components.errors import SchemaError
 from synth_components.identifier import SOME, hints_at, identifier_kind, key_prefix, number_kind
 from synth_components.privacy.ledger import Ledger, not_private
 from synth_components.protocols import PrivacyLedger
 from synth_components.schema import TABLE, AnyColumn, Categorical, Datetime, Key, Link, Numeric, Schema, Text
 
-_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_MOST_ATOMS = 10
+_FEW_OUTLIERS = 0.001
 _MOST_SHOWN = 30  # columns, and warnings, of a table
 
 
@@ -38,7 +35,9 @@ class ProfileConfig(StepConfig):
 
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
     describe: bool = Field(
-        default=True, description="Also measure statistics, associations, dependencies and missing patterns."
+        default=True,
+        description="Also measure statistics, associations, dependencies, missing patterns, periods and complexity, "
+        "and advise on generator and privacy.",
     )
     max_rows: int = Field(
         20_000, ge=1_000, lt=2**53, description="Rows, evenly spaced, that the costly measures are read off."
@@ -66,12 +65,18 @@ class Profile:
     Attributes:
         schema: The schema, the first output.
         warnings: Findings, in column order.
-        statistics: By table and column: counts, mean, sd, supported quantiles, inflated values.
+        statistics: By table and column: counts, ratios, mean, sd, supported quantiles, inflated values, family of
+            distributions, outlier share, pattern of texts.
         missing: By table: joint patterns of missing values with rows and share.
         associations: By table: one record per pair of columns.
         keys: By table: candidate keys.
         dependencies: By table: pairs (determinant, dependent).
         num_rows: Rows by table.
+        summary: By table: the named statistics of `synth_components.statistics.table`.
+        missingness: By table and column: mechanism of the nulls, and the columns that they depend on.
+        seasonality: By table: periods and trend of each dated series.
+        complexity: By table: score from 1 to 10, and its parts.
+        advice: By table: topic, choice and reason.
     """
 
     schema: Schema
@@ -82,6 +87,11 @@ class Profile:
     keys: Mapping[str, list[tuple[str, ...]]]
     dependencies: Mapping[str, list[tuple[str, str]]]
     num_rows: Mapping[str, int]
+    summary: Mapping[str, Mapping[str, float | int | None]] = field(default_factory=dict)
+    missingness: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    seasonality: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    complexity: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    advice: Mapping[str, list[dict[str, str]]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Return what a person wants to see first: rows, columns with their types, and warnings."""
@@ -90,12 +100,23 @@ class Profile:
             lines.append(f"Profile of '{table}': {self.num_rows[table]:,} rows, {len(columns)} columns")
             width = max(map(len, columns), default=0)
             for name, column in list(columns.items())[:_MOST_SHOWN]:
-                empty = self.statistics.get(table, {}).get(name, {}).get("null_share", 0.0)
-                lines.append(f"  {name:<{width}}  {_label(column)}{f', {empty:.1%} missing' if empty else ''}")
+                facts = self.statistics.get(table, {}).get(name, {})
+                empty = facts.get("null_share", 0.0)
+                said = [f"{empty:.1%} missing"] * bool(empty) + remarks(facts, self._gap(table, name))
+                lines.append(f"  {name:<{width}}  {', '.join([_label(column), *said])}")
             if len(columns) > _MOST_SHOWN:
                 lines.append(f"  and {len(columns) - _MOST_SHOWN} more")
             lines += [f"  ! {warning.message}" for warning in self.warnings[:_MOST_SHOWN] if warning.table == table]
+            lines += [f"  ~ {told}" for told in map(_told, self.seasonality.get(table, [])) if told][:_MOST_SHOWN]
+            if table in self.complexity:
+                lines.append(f"  complexity {self.complexity[table]['score']} of 10")
+            lines += [
+                f"  > {said['topic']}: {said['choice']} ({said['reason']})" for said in self.advice.get(table, [])
+            ]
         return "\n".join(lines)
+
+    def _gap(self, table: str, column: str) -> Mapping[str, Any]:
+        return self.missingness.get(table, {}).get(column, {})
 
     def _repr_html_(self) -> str:
         """Return the same for a notebook."""
@@ -114,27 +135,43 @@ class Profile:
             "associations": {t: [dict(entry) for entry in found] for t, found in self.associations.items()},
             "keys": {t: [list(key) for key in found] for t, found in self.keys.items()},
             "dependencies": {t: [list(pair) for pair in found] for t, found in self.dependencies.items()},
+            "summary": {t: dict(found) for t, found in self.summary.items()},
+            "missingness": {t: {c: dict(gap) for c, gap in found.items()} for t, found in self.missingness.items()},
+            "seasonality": {t: [dict(entry) for entry in found] for t, found in self.seasonality.items()},
+            "complexity": {t: dict(found) for t, found in self.complexity.items()},
+            "advice": {t: [dict(entry) for entry in found] for t, found in self.advice.items()},
         }
 
     def to_markdown(self) -> str:
-        """Return the profile as text to read: columns, warnings, missing patterns, strongest associations."""
+        """Return the profile as text to read: columns, warnings, advice, and what else was found."""
         lines = ["# Profile", ""]
         for table, columns in self.schema.tables.items():
             lines += [f"## Table `{table}`: {self.num_rows[table]:,} rows, {len(columns)} columns", ""]
             lines += [
-                "| column | type | dtype | missing | distinct | range or categories |",
-                "|---|---|---|---|---|---|",
+                "| column | type | dtype | missing | distinct | range or categories | remarks |",
+                "|---|---|---|---|---|---|---|",
             ]
             for name, column in columns.items():
                 facts = self.statistics.get(table, {}).get(name, {})
                 lines.append(
                     f"| {_cell(name)} | {_label(column)} | {column.dtype} | {facts.get('null_share', 0.0):.1%} | "
-                    f"{facts.get('distinct', '')} | {_cell(_range(column))} |"
+                    f"{facts.get('distinct', '')} | {_cell(_range(column))} | "
+                    f"{_cell(', '.join(remarks(facts, self._gap(table, name))))} |"
                 )
             lines.append("")
             warned = [w for w in self.warnings if w.table == table]
             if warned:
                 lines += ["**Warnings**", "", *(f"- {w.message}" for w in warned), ""]
+            if self.advice.get(table):
+                lines += ["**Advice**", ""]
+                lines += [f"- {said['topic']}: `{said['choice']}`. {said['reason']}" for said in self.advice[table]]
+                lines.append("")
+            if table in self.complexity:
+                parts = ", ".join(f"{name} {value:.2f}" for name, value in self.complexity[table]["parts"].items())
+                lines += [f"**Complexity**: {self.complexity[table]['score']} of 10 ({parts})", ""]
+            told = [told for told in map(_told, self.seasonality.get(table, [])) if told]
+            if told:
+                lines += ["**In time**", "", *(f"- {line}" for line in told), ""]
             if len(self.missing.get(table, [])) > 1:
                 lines += ["**Missing together**", ""]
                 lines += [
@@ -155,7 +192,47 @@ class Profile:
             if self.dependencies.get(table):
                 pairs = "; ".join(f"{a} determines {b}" for a, b in self.dependencies[table])
                 lines += [f"**Dependencies**: {pairs}", ""]
+            if self.summary.get(table):
+                lines += ["**Statistics**", "", "| statistic | value |", "|---|---|"]
+                lines += [f"| {name} | {_shown(value)} |" for name, value in self.summary[table].items()]
+                lines.append("")
         return "\n".join(lines)
+
+
+def remarks(facts: Mapping[str, Any], gap: Mapping[str, Any]) -> list[str]:
+    """Return what stands out of a column, in a few words each: family, outliers, pattern, nulls."""
+    said = []
+    family = facts.get("family", {}).get("name", "none")
+    if family != "none":
+        said.append(family.replace("_", " "))
+    if facts.get("outlier_share", 0.0) >= _FEW_OUTLIERS:
+        said.append(f"{facts['outlier_share']:.1%} outliers")
+    if "pattern" in facts:
+        said.append(f"looks like {facts['pattern']['name'].replace('_', ' ')}")
+    if gap.get("mechanism") == "mar":
+        said.append(f"nulls depend on {', '.join(one['column'] for one in gap['depends_on'][:2])}")
+    elif gap.get("mechanism") == "mnar_suspected":
+        said.append(f"cut off {gap['cut']}: nulls may depend on the value itself")
+    elif gap.get("mechanism") == "mcar":
+        said.append("nulls seem random")
+    return said
+
+
+def _told(series: Mapping[str, Any]) -> str:
+    """Return a sentence on a dated series, empty if it has neither period nor trend."""
+    interval = series["interval"]
+    unit = interval["unit"] if interval["every"] == 1 else f"{interval['every']} {interval['unit']}"
+    said = [f"period of {p['length']} x {unit} (strength {p['strength']:.2f})" for p in series["periods"]]
+    if series["trend"]["direction"] != "none":
+        said.append(f"{series['trend']['direction']} (strength {series['trend']['strength']:.2f})")
+    what = f"rows by '{series['by']}'" if series["of"] is None else f"'{series['of']}' by '{series['by']}'"
+    return f"{what}: {', '.join(said)}" if said else ""
+
+
+def _shown(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
 
 
 def _cell(text: str) -> str:
@@ -216,31 +293,53 @@ def profile(
     schema = Schema(columns, root, keys, links)
     if not config.describe:
         return Profile(schema, tuple(warnings), {}, {}, {}, {}, {}, {t: len(table) for t, table in given.items()})
-    statistics: dict[str, dict[str, dict[str, Any]]] = {}
-    missing: dict[str, list[dict[str, Any]]] = {}
-    pairs: dict[str, list[dict[str, Any]]] = {}
-    candidates: dict[str, list[tuple[str, ...]]] = {}
-    dependencies: dict[str, list[tuple[str, str]]] = {}
-    for name, table in given.items():
-        codes = codes_of(
-            table, [c for c in columns[name] if table[c].dtype.kind != "f" or len(table) <= config.max_rows]
+    return _described(schema, given, tuple(warnings), config)
+
+
+def _described(
+    schema: Schema, tables: Mapping[str, pd.DataFrame], warnings: tuple[Finding, ...], config: ProfileConfig
+) -> Profile:
+    """Return the profile of a schema with everything that is measured beside it."""
+    from synth_components.statistics.advice import advice
+    from synth_components.statistics.complexity import complexity
+    from synth_components.statistics.description import column_facts, distinct_rows, gap_facts, time_facts
+    from synth_components.statistics.table import TableFacts, summary
+
+    known: dict[str, TableFacts] = {}
+    for name, table in tables.items():
+        columns = schema.tables[name]
+        is_small = len(table) <= config.max_rows
+        codes = codes_of(table, [c for c in columns if table[c].dtype.kind != "f" or is_small])
+        known[name] = TableFacts(
+            rows=len(table),
+            columns={
+                c: column_facts(table[c], column, min_count=config.min_category_count) for c, column in columns.items()
+            },
+            memory_bytes=int(table.memory_usage(index=False).sum()),
+            distinct_rows=distinct_rows(table, codes),
+            missing=missing_patterns(table, min_count=config.min_category_count),
+            associations=associations(table, columns, max_rows=config.max_rows),
+            keys=candidate_keys(table, codes),
+            dependencies=functional_dependencies(codes, max_rows=config.max_rows),
+            missingness=gap_facts(table, columns, min_count=config.min_category_count, max_rows=config.max_rows),
+            seasonality=time_facts(table, columns),
+            warned=[warning.kind for warning in warnings if warning.table == name],
         )
-        statistics[name] = {
-            c: _statistics(table[c], column, config.min_category_count) for c, column in columns[name].items()
-        }
-        missing[name] = missing_patterns(table, min_count=config.min_category_count)
-        pairs[name] = associations(table, columns[name], max_rows=config.max_rows)
-        candidates[name] = candidate_keys(table, codes)
-        dependencies[name] = functional_dependencies(codes, max_rows=config.max_rows)
+    summaries = {name: summary(facts) for name, facts in known.items()}
     return Profile(
-        schema,
-        tuple(warnings),
-        statistics,
-        missing,
-        pairs,
-        candidates,
-        dependencies,
-        {t: len(table) for t, table in given.items()},
+        schema=schema,
+        warnings=warnings,
+        statistics={t: facts.columns for t, facts in known.items()},
+        missing={t: facts.missing for t, facts in known.items()},
+        associations={t: facts.associations for t, facts in known.items()},
+        keys={t: facts.keys for t, facts in known.items()},
+        dependencies={t: facts.dependencies for t, facts in known.items()},
+        num_rows={t: len(table) for t, table in tables.items()},
+        summary=summaries,
+        missingness={t: facts.missingness for t, facts in known.items()},
+        seasonality={t: facts.seasonality for t, facts in known.items()},
+        complexity={t: asdict(complexity(found)) for t, found in summaries.items()},
+        advice={t: [asdict(said) for said in advice(summaries[t], facts)] for t, facts in known.items()},
     )
 
 
@@ -409,66 +508,6 @@ def _links(
             if held.dtype == tables[parent][key].dtype and bool(held.isin(tables[parent][key]).all()):
                 found.append(Link(child, (key,), parent, (key,)))
     return tuple(found)
-
-
-def _statistics(values: pd.Series[Any], column: AnyColumn, min_count: int) -> dict[str, Any]:
-    nulls = int(values.isna().sum())
-    facts: dict[str, Any] = {
-        "count": len(values) - nulls,
-        "nulls": nulls,
-        "null_share": nulls / len(values) if len(values) else 0.0,
-        "distinct": int(values.nunique()),
-    }
-    if not isinstance(column, Numeric | Datetime) or len(values) - nulls < min_count:
-        return facts
-    made = encoder(column, str(values.name))
-    if made.width != 1:
-        return facts
-    numbers = made.encode(values)[:, 0]
-    numbers = np.sort(numbers[~np.isnan(numbers)])
-    unit, origin = 1.0, 0.0
-    if isinstance(column, Numeric) and column.places is not None:
-        unit, origin = 10.0**-column.places, float(column.low or 0)
-    quantiles = {str(q): _supported_quantile(numbers, q, min_count) for q in _QUANTILES}
-    if isinstance(column, Datetime):
-        stamps = made.decode(np.array(list(quantiles.values()))[:, None])
-        facts["quantiles"] = {q: _iso(stamp) for q, stamp in zip(quantiles, stamps, strict=True)}
-        return facts
-    facts["mean"] = float(numbers.mean() * unit + origin)
-    facts["sd"] = float(numbers.std() * unit)
-    facts["quantiles"] = {q: float(value * unit + origin) for q, value in quantiles.items()}
-    facts["inflated"] = [
-        {"value": float(value * unit + origin), "share": share}
-        for value, share in inflated(numbers, min_count=min_count)
-    ]
-    return facts
-
-
-def _iso(stamp: Any) -> str:  # noqa: ANN401 - a Timestamp or a date
-    return str(stamp.isoformat())
-
-
-def _supported_quantile(numbers: NDArray[np.float64], probability: float, min_count: int) -> float:
-    """Return the mean of the ``min_count`` sorted numbers around a quantile."""
-    middle = probability * (len(numbers) - 1)
-    start = int(np.clip(round(middle - min_count / 2), 0, len(numbers) - min_count))
-    return float(numbers[start : start + min_count].mean())
-
-
-def inflated(numbers: NDArray[np.float64], *, min_count: int) -> list[tuple[float, float]]:
-    """Return (value, share of rows) of at most 10 values that stand out, largest share first.
-
-    A value stands out if at least 2 % of the rows and ``min_count`` rows hold it, and 5 times as many as the mean of
-    the ten values around it.  Columns of fewer than 12 values have no inflated ones.
-    """
-    distinct, counts = np.unique(numbers, return_counts=True)
-    if len(distinct) < 12:
-        return []
-    around = np.convolve(counts, np.ones(11), mode="same") - counts
-    near = np.convolve(np.ones(len(counts)), np.ones(11), mode="same") - 1
-    out = (counts >= max(min_count, 0.02 * len(numbers))) & (counts >= 5 * around / near)
-    order = np.argsort(-counts[out], kind="stable")[:_MOST_ATOMS]
-    return [(float(distinct[out][i]), float(counts[out][i] / len(numbers))) for i in order]
 
 
 def dumps(found: Profile) -> str:

@@ -87,7 +87,7 @@ def _nearest(found: list[Fit], n: int) -> Fit | None:
 
 
 def fits(numbers: Floats, *, step: float = 0.0) -> list[Fit]:
-    """Return every family that numbers (n,) can follow, fitted; empty for fewer than 50 numbers or a single value."""
+    """Return every family that numbers (n,) can follow, fitted; none for fewer than 50, or one value."""
     x = np.sort(np.asarray(numbers, dtype=np.float64))
     if len(x) < LEAST_ROWS or x[0] == x[-1]:
         return []

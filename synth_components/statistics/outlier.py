@@ -39,7 +39,7 @@ def is_outlier(numbers: Floats) -> NDArray[np.bool_]:
 
 
 def symmetric(numbers: Floats) -> Floats:
-    """Return numbers (n,) on the rung of the ladder of powers where their quartiles are the most symmetric."""
+    """Return numbers (n,) raised to the power of the ladder that makes their quartiles most symmetric."""
     sign = 1.0
     if (numbers > 0).all():
         powers = _LADDER

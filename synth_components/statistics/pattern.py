@@ -150,10 +150,10 @@ BY_NAME = {pattern.name: pattern for pattern in PATTERNS}
 
 
 def pattern_of(texts: Sequence[str]) -> tuple[str, float] | None:
-    """Return the first pattern that enough of the texts match, and the share that does; ``None`` if there is none.
+    """Return the first pattern that enough of the texts match, and the share that does.
 
     Args:
-        texts: Distinct values, without blanks at the ends.  No text at all has no pattern.
+        texts: Distinct values, without blanks at the ends.  No text at all has no pattern, which is ``None``.
     """
     if not texts:
         return None

@@ -80,10 +80,11 @@ _UNITS = {"s": 10**6, "min": 60 * 10**6, "h": 3_600 * 10**6, "D": 86_400 * 10**6
 
 
 def bins_of(moments: NDArray[np.int64], *, least_rows: float = 0.25) -> Bins | None:
-    """Return the finest intervals that suit moments (n,) in microseconds of local time; ``None`` if they are too few.
+    """Return the finest intervals that suit moments (n,), in microseconds of local time.
 
-    At most 20,000 intervals, of ``least_rows`` moments on average or more.  Moments that are all multiples of an
-    interval, such as first days of months or every sixth hour, are not cut finer than that.
+    ``None`` if the moments or the intervals are too few.  At most 20,000 intervals, of ``least_rows`` moments on
+    average or more.  Moments that are all multiples of an interval, such as first days of months or every sixth hour,
+    are not cut finer than that.
     """
     if len(moments) < LEAST_BINS:
         return None

@@ -17,9 +17,10 @@ from synth_components.encode import encoder
 from synth_components.errors import BudgetExceededError, SchemaError
 from synth_components.model import fit
 from synth_components.privacy.ledger import Ledger
-from synth_components.profile import ProfileConfig, dumps, inflated, profile
+from synth_components.profile import ProfileConfig, dumps, profile
 from synth_components.protocols import Budget
 from synth_components.schema import Boolean, Categorical, Datetime, Key, Link, Numeric, Schema, Text
+from synth_components.statistics.description import inflated
 from synth_components.statistics.pattern import is_card, is_iban
 
 RNG = np.random.default_rng(0)
@@ -412,6 +413,7 @@ def test_profile_is_json_and_its_schema_comes_back():
     assert Schema.from_json(value["schema"]) == found.schema
     assert set(value) == {
         "schema", "num_rows", "warnings", "statistics", "missing", "associations", "keys", "dependencies",
+        "summary", "missingness", "seasonality", "complexity", "advice",
     }  # fmt: skip
 
 
@@ -454,7 +456,9 @@ def test_profile_shows_columns_and_warnings_in_short():
     rows = pd.DataFrame({"x<y": [1.5, None, 2.5] * 20, "mail": [f"p{n}@example.org" for n in range(60)]})
     found = profile(rows)
     shown = repr(found)
-    assert shown.startswith("Profile of 'table': 60 rows, 2 columns\n  x<y   numeric, 33.3% missing\n")
+    assert shown.startswith(
+        "Profile of 'table': 60 rows, 2 columns\n  x<y   numeric, 33.3% missing, nulls seem random\n"
+    )
     assert all(warning.message in shown for warning in found.warnings)
     assert len(found.warnings) > 0
     assert "@" not in shown

@@ -1,0 +1,279 @@
+"""What is measured of the columns of a table, given their types; values of little support stay out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from synth_components.encode import encoder
+from synth_components.protocols import Floats
+from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Numeric, Text
+from synth_components.statistics.distribution import distribution
+from synth_components.statistics.missingness import groups, missingness
+from synth_components.statistics.outlier import is_outlier, outlier_share
+from synth_components.statistics.pattern import pattern_of
+from synth_components.statistics.seasonality import Bins, bins_of, periods, trend
+
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_MOST_ATOMS = 10
+_MOST_FITTED = 5_000  # numbers that a family is fitted to
+_MOST_TEXTS = 1_000  # distinct texts that patterns are tried on
+_MOST_CAUSES = 60  # columns that nulls may depend on
+_MOST_DATED = 3  # dated columns that are looked along, and
+_MOST_SERIES = 30  # columns of numbers along the first
+
+
+def column_facts(values: pd.Series[Any], column: AnyColumn, *, min_count: int) -> dict[str, Any]:
+    """Return what is measured of one column, as a JSON value."""
+    nulls = int(values.isna().sum())
+    counts = values.value_counts(sort=False)
+    counts = counts[counts > 0]
+    present = len(values) - nulls
+    facts: dict[str, Any] = {
+        "type": type(column).__name__.lower(),
+        "count": present,
+        "nulls": nulls,
+        "null_share": nulls / len(values) if len(values) else 0.0,
+        "distinct": len(counts),
+        "cardinality_ratio": len(counts) / present if present else 0.0,
+        "uniqueness_ratio": int((counts == 1).sum()) / present if present else 0.0,
+    }
+    if present < min_count:
+        return facts
+    if isinstance(column, Categorical | Boolean):
+        facts |= _balance(np.asarray(counts, dtype=np.float64), min_count)
+    if isinstance(column, Categorical | Text):
+        facts |= _text_facts(counts)
+    if isinstance(column, Numeric | Datetime):
+        facts |= _number_facts(values, column, min_count)
+    return facts
+
+
+def _balance(counts: Floats, min_count: int) -> dict[str, Any]:
+    """Return the entropy over that of as many equal categories, and the share of the commonest."""
+    shares = counts / counts.sum()
+    facts: dict[str, Any] = {}
+    if len(shares) > 1:
+        facts["balance"] = float(-(shares * np.log(shares)).sum() / np.log(len(shares)))
+    if counts.max() >= min_count:
+        facts["largest_share"] = float(shares.max())
+    return facts
+
+
+def _text_facts(counts: pd.Series[Any]) -> dict[str, Any]:
+    texts = [value.strip() for value in counts.index if isinstance(value, str)]
+    if len(texts) < len(counts):
+        return {}
+    lengths = np.array([len(text) for text in texts], dtype=np.float64)
+    facts: dict[str, Any] = {"mean_length": float(lengths @ np.asarray(counts, dtype=np.float64) / counts.sum())}
+    found = pattern_of(list(dict.fromkeys(texts))[:: max(1, len(texts) // _MOST_TEXTS)])
+    if found is not None:
+        facts["pattern"] = {"name": found[0], "share": found[1]}
+    return facts
+
+
+def _number_facts(values: pd.Series[Any], column: Numeric | Datetime, min_count: int) -> dict[str, Any]:
+    made = encoder(column, str(values.name))
+    if made.width != 1:
+        return {}
+    encoded = made.encode(values)[:, 0]
+    encoded = encoded[~np.isnan(encoded)]
+    ordered = np.sort(encoded)
+    quantiles = {str(q): _supported_quantile(ordered, q, min_count) for q in _QUANTILES}
+    if isinstance(column, Datetime):
+        stamps = made.decode(np.array(list(quantiles.values()))[:, None])
+        return {"quantiles": {q: _iso(stamp) for q, stamp in zip(quantiles, stamps, strict=True)}}
+    unit, origin = _unit(column)
+    atoms = inflated(ordered, min_count=min_count)
+    numbers = encoded * unit + origin
+    mean, sd = float(encoded.mean() * unit + origin), float(encoded.std() * unit)
+    rest = numbers[~np.isin(encoded, [value for value, _ in atoms])] if atoms else numbers
+    zeros = int((numbers == 0).sum())
+    facts: dict[str, Any] = {
+        "mean": mean,
+        "sd": sd,
+        "quantiles": {q: float(value * unit + origin) for q, value in quantiles.items()},
+        "inflated": [{"value": float(value * unit + origin), "share": share} for value, share in atoms],
+        "is_integer": column.places is not None and column.places <= 0,
+        "zero_share": zeros / len(numbers) if zeros >= min_count else 0.0,
+        "negative_share": float((numbers < 0).mean()),
+        "outlier_share": outlier_share(rest),
+    }
+    if sd > 0:
+        standard = (numbers - mean) / sd
+        facts["skewness"] = float((standard**3).mean())
+        facts["kurtosis"] = float((standard**4).mean() - 3)
+    fitted = distribution(rest[:: max(1, -(-len(rest) // _MOST_FITTED))], step=_step(column))
+    if fitted is not None:
+        shown = {name: float(f"{value:.6g}") for name, value in fitted.parameters.items()}
+        facts["family"] = {"name": fitted.family, "parameters": shown, "distance": round(fitted.distance, 4)}
+    return facts
+
+
+def _unit(column: Numeric) -> tuple[float, float]:
+    """Return the size and the origin of the steps that an encoded number counts."""
+    return (1.0, 0.0) if column.places is None else (10.0**-column.places, float(column.low or 0))
+
+
+def _step(column: Numeric) -> float:
+    return 0.0 if column.places is None else 10.0**-column.places
+
+
+def gap_facts(
+    table: pd.DataFrame, columns: Mapping[str, AnyColumn], *, min_count: int, max_rows: int
+) -> dict[str, dict[str, Any]]:
+    """Return how the nulls of each column come about, by its name.
+
+    Columns of few nulls or few values stay out.  Read off ``max_rows`` evenly spaced rows, and off the first 60 columns
+    that may be a cause.
+    """
+    some = table.iloc[:: max(1, -(-len(table) // max_rows))]
+    nulls = {name: some[name].isna().to_numpy() for name in columns}
+    gaps = [name for name, held in nulls.items() if min_count <= held.sum() <= len(some) - min_count]
+    if not gaps:
+        return {}
+    numbers = {name: made for name in columns if (made := _numbers(some[name], columns[name])) is not None}
+    causes: dict[str, NDArray[np.int64]] = {}
+    for name, column in columns.items():
+        if len(causes) == _MOST_CAUSES:
+            break
+        if name in numbers:
+            causes[name] = groups(numbers[name])
+        elif isinstance(column, Categorical | Boolean):
+            causes[name] = pd.factorize(some[name])[0].astype(np.int64)
+    found = {}
+    for name in gaps:
+        column = columns[name]
+        is_number = isinstance(column, Numeric) and name in numbers
+        told = missingness(
+            nulls[name],
+            {cause: codes for cause, codes in causes.items() if cause != name},
+            present=numbers[name][~nulls[name]] if is_number else None,
+            step=_step(column) if isinstance(column, Numeric) else 0.0,
+        )
+        found[name] = {
+            "mechanism": told.mechanism,
+            "depends_on": [{"column": cause, "strength": strength} for cause, strength in told.depends_on],
+            "cut": told.cut,
+        }
+    return found
+
+
+def _numbers(values: pd.Series[Any], column: AnyColumn) -> Floats | None:
+    """Return the numbers (n,) of a column in its own units, NaN where null; ``None`` if it has none."""
+    if not isinstance(column, Numeric | Datetime):
+        return None
+    made = encoder(column, str(values.name))
+    if made.width != 1:
+        return None
+    unit, origin = _unit(column) if isinstance(column, Numeric) else (1.0, 0.0)
+    return np.asarray(made.encode(values)[:, 0] * unit + origin)
+
+
+def time_facts(table: pd.DataFrame, columns: Mapping[str, AnyColumn]) -> list[dict[str, Any]]:
+    """Return periods and trends along dated columns.
+
+    Those of the number of rows along each dated column, and of the means of numbers along the first of them.
+    Moments far from the others are left out, and so are the intervals at both ends, which may not be whole.
+    """
+    found: list[dict[str, Any]] = []
+    is_first = True
+    for name in [name for name, column in columns.items() if isinstance(column, Datetime)][:_MOST_DATED]:
+        moments, kept = _moments(table[name])
+        bins = bins_of(moments)
+        if bins is not None:
+            found.append(_series_facts(name, None, bins, np.bincount(bins.index, minlength=bins.count).astype(float)))
+        filled = bins_of(moments, least_rows=1.0)
+        if filled is None or not is_first:
+            continue
+        is_first = False
+        measured = [other for other, column in columns.items() if isinstance(column, Numeric)]
+        for other in measured[:_MOST_SERIES]:
+            numbers = _numbers(table[other], columns[other])
+            if numbers is not None:
+                found.append(_series_facts(name, other, filled, _means(numbers[kept], filled)))
+    return found
+
+
+def _moments(values: pd.Series[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the moments (m,) in microseconds of local time, and which rows (n,) they come from."""
+    held = values.notna()
+    stamps = values[held]
+    if stamps.dtype == object:
+        local = stamps.to_numpy().astype("datetime64[D]")
+    elif getattr(stamps.dt, "tz", None) is not None:
+        local = stamps.dt.tz_localize(None).to_numpy()
+    else:
+        local = stamps.to_numpy()
+    moments = local.astype("datetime64[us]").astype(np.int64)
+    kept = held.to_numpy(dtype=bool, copy=True)
+    near = ~is_outlier(moments.astype(np.float64)) if len(moments) else np.zeros(0, dtype=bool)
+    kept[kept] = near
+    return moments[near], kept
+
+
+def _means(numbers: Floats, bins: Bins) -> Floats:
+    """Return the mean of each interval, NaN where there is none."""
+    held = ~np.isnan(numbers)
+    counts = np.bincount(bins.index[held], minlength=bins.count)
+    sums = np.bincount(bins.index[held], weights=numbers[held], minlength=bins.count)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def _series_facts(by: str, of: str | None, bins: Bins, series: Floats) -> dict[str, Any]:
+    whole = series[1:-1]
+    line = trend(whole)
+    return {
+        "by": by,
+        "of": of,
+        "interval": {"every": bins.every, "unit": bins.unit},
+        "periods": [{"length": period.length, "strength": period.strength} for period in periods(whole)],
+        "trend": {"direction": line.direction, "strength": line.strength},
+    }
+
+
+def distinct_rows(table: pd.DataFrame, codes: Mapping[str, NDArray[np.int64]]) -> int:
+    """Return the number of different rows, told by 64-bit sums: one table in a million is off by one.
+
+    Args:
+        codes: Codes of some of the columns, which are not made again.
+    """
+    sums = np.zeros(len(table), dtype=np.uint64)
+    for name in table.columns:
+        held = codes[name] if name in codes else pd.factorize(table[name])[0]
+        # Fowler-Noll-Vo, with the bits stirred, so that columns of small codes do not cancel.
+        sums = (sums ^ held.astype(np.int64).view(np.uint64)) * np.uint64(0x100000001B3)
+        sums ^= sums >> np.uint64(29)
+        sums *= np.uint64(0xBF58476D1CE4E5B9)
+    return len(np.unique(sums))
+
+
+def _iso(stamp: Any) -> str:  # noqa: ANN401 - a Timestamp or a date
+    return str(stamp.isoformat())
+
+
+def _supported_quantile(numbers: Floats, probability: float, min_count: int) -> float:
+    """Return the mean of the ``min_count`` sorted numbers around a quantile."""
+    middle = probability * (len(numbers) - 1)
+    start = int(np.clip(round(middle - min_count / 2), 0, len(numbers) - min_count))
+    return float(numbers[start : start + min_count].mean())
+
+
+def inflated(numbers: Floats, *, min_count: int) -> list[tuple[float, float]]:
+    """Return (value, share of rows) of at most 10 values that stand out, largest share first.
+
+    A value stands out if at least 2 % of the rows and ``min_count`` rows hold it, and 5 times as many as the mean of
+    the ten values around it.  Columns of fewer than 12 values have no inflated ones.
+    """
+    distinct, counts = np.unique(numbers, return_counts=True)
+    if len(distinct) < 12:
+        return []
+    around = np.convolve(counts, np.ones(11), mode="same") - counts
+    near = np.convolve(np.ones(len(counts)), np.ones(11), mode="same") - 1
+    out = (counts >= max(min_count, 0.02 * len(numbers))) & (counts >= 5 * around / near)
+    order = np.argsort(-counts[out], kind="stable")[:_MOST_ATOMS]
+    return [(float(distinct[out][i]), float(counts[out][i] / len(numbers))) for i in order]
