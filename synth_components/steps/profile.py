@@ -6,8 +6,14 @@ import logging
 
 from synth_components.profile import ProfileConfig
 from synth_components.profile import profile as profile_tables
-from synth_components.steps.port import InDataset, OptionalOutConstraints, OptionalOutStatistics, OutSchema
-from synth_components.steps.record import write_json
+from synth_components.steps.port import (
+    InDataset,
+    OptionalOutConstraints,
+    OptionalOutStatistics,
+    OptionalOutText,
+    OutSchema,
+)
+from synth_components.steps.record import write_json, write_text
 
 _LOG = logging.getLogger(__name__)
 
@@ -19,6 +25,7 @@ def profile(
     schema: OutSchema,
     statistics: OptionalOutStatistics = None,
     constraints: OptionalOutConstraints = None,
+    text: OptionalOutText = None,
 ) -> None:
     """Read a schema off the rows: types, bounds, categories, nulls, keys, direct identifiers.
 
@@ -30,6 +37,7 @@ def profile(
         statistics: Where missing patterns, associations and other findings go.
         constraints: Where the rules go that the rows suggest, with their support; strike out those that are not meant,
             and give the rest to `train`.
+        text: Where the profile goes as Markdown, to read.
     """
     from synth_components.io.dataset import read_table
     from synth_components.proposal import proposals_to_json, propose
@@ -45,4 +53,9 @@ def profile(
         proposals = propose(table, found.schema, min_count=config.min_category_count, max_rows=config.max_rows)
         write_json(constraints, proposals_to_json(proposals))
         _LOG.info("proposed %d rules", len(proposals))
+    if text is not None:
+        write_text(text, found.to_markdown())
+    for line in repr(found).splitlines():
+        if not line.startswith("  !"):  # a warning, which stands above
+            _LOG.info("%s", line)
     _LOG.info("profiled %d columns", len(found.schema.columns))

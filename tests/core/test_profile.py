@@ -499,3 +499,103 @@ def test_file_without_rows_is_a_users_error(text, tmp_path, capsys):
     assert status == 2
     assert "rows" in capsys.readouterr().err or not text
     assert not (tmp_path / "schema.json").exists()
+
+
+def dated(rng, n=2000):
+    """Rows with a weekly rhythm, forms of text, gaps that depend on another column, and values that nobody shares."""
+    day = pd.Timestamp("2021-01-04") + pd.to_timedelta(np.sort(rng.integers(0, 280, n)), unit="D")
+    value = rng.normal(100, 15, n) + 20 * np.sin(2 * np.pi * np.asarray(day.dayofweek) / 7)
+    table = pd.DataFrame(
+        {
+            "day": day,
+            "value": value,
+            "wait": rng.exponential(7.0, n),
+            "release": [f"{a}.{b}.{c}" for a, b, c in rng.integers(0, 3, (n, 3))],
+            "note": [f"{a:.9f} and {b:.9f}" for a, b in rng.random((n, 2))],
+        }
+    )
+    table.loc[rng.random(n) < np.where(table["wait"] > 7, 0.4, 0.05), "value"] = np.nan
+    return table
+
+
+@pytest.fixture(scope="module")
+def rhythm():
+    return profile(dated(np.random.default_rng(17)))
+
+
+def test_profile_tells_family_pattern_gaps_and_periods_in_the_text_that_people_read(rhythm):
+    for text in (rhythm.to_markdown(), repr(rhythm)):
+        assert "exponential" in text
+        assert "looks like version" in text
+        assert "nulls depend on wait" in text
+        assert "'value' by 'day': period of 7 x D" in text
+        assert "of 10" in text
+        assert "tabular." in text
+
+
+def test_profile_tells_the_same_in_json(rhythm):
+    value = json.loads(dumps(rhythm))
+
+    assert value["statistics"]["table"]["wait"]["family"]["name"] == "exponential"
+    assert value["statistics"]["table"]["release"]["pattern"] == {"name": "version", "share": 1.0}
+    assert value["missingness"]["table"]["value"]["mechanism"] == "mar"
+    assert [p["length"] for s in value["seasonality"]["table"] if s["of"] == "value" for p in s["periods"]] == [7]
+    assert value["complexity"]["table"]["score"] == rhythm.complexity["table"]["score"]
+    assert len(value["summary"]["table"]) >= 47
+
+
+def test_no_value_of_a_single_row_stands_in_the_json_or_the_markdown():
+    table = dated(np.random.default_rng(18))
+    numbers = {f"{held:.6g}" for name in ("value", "wait") for held in table[name].dropna()}
+
+    found = profile(table)
+
+    def leaves(value):
+        if isinstance(value, dict):
+            return [leaf for held in value.values() for leaf in leaves(held)]
+        return [leaf for held in value for leaf in leaves(held)] if isinstance(value, list) else [value]
+
+    shown = [leaf for leaf in leaves(found.to_json()) if isinstance(leaf, float)]
+    # Of some 200 figures of six digits, 200 * 4,000 / 10^6 = 0.8 are one of 4,000 values by chance, and more than two
+    # are a leak; the seed is fixed, and the extremes are looked for by themselves.
+    extremes = {f"{end:.6g}" for name in ("value", "wait") for end in (table[name].min(), table[name].max())}
+    assert not extremes & {f"{leaf:.6g}" for leaf in shown}
+    assert len(numbers & {f"{leaf:.6g}" for leaf in shown}) <= 2
+    assert not any(note in dumps(found) + found.to_markdown() for note in table["note"])
+
+
+def test_zeros_of_few_rows_are_not_counted():
+    numbers = RNG.normal(50, 5, 500)
+    numbers[:3] = 0.0
+
+    assert profile(pd.DataFrame({"x": numbers})).statistics["table"]["x"]["zero_share"] == 0.0
+
+
+@pytest.mark.parametrize("kind", ["date", "zoned", "sentinel"])
+def test_periods_are_found_in_dates_of_every_kind(kind):
+    days = pd.Series(dated(np.random.default_rng(19))["day"].repeat(1).reset_index(drop=True))
+    kept = days[(days.dt.dayofweek < 5) | (np.arange(len(days)) % 4 == 0)].reset_index(drop=True)
+    made = {
+        "date": kept.dt.date,
+        "zoned": kept.dt.tz_localize("Europe/Berlin"),
+        "sentinel": pd.concat([kept, pd.Series(pd.to_datetime(["1900-01-01"] * 20))], ignore_index=True),
+    }[kind]
+
+    (found,) = profile(pd.DataFrame({"day": made})).seasonality["table"]
+
+    assert [period["length"] for period in found["periods"]][:1] == [7]
+
+
+def test_step_writes_the_profile_as_markdown(tmp_path):
+    dated(np.random.default_rng(20), 300).to_csv(tmp_path / "t.csv", index=False)
+    at = {name: str(tmp_path / name) for name in ("t.csv", "s.json", "p.md")}
+
+    assert main(["profile", "--data", at["t.csv"], "--schema", at["s.json"], "--text", at["p.md"], "--quiet"]) == 0
+
+    assert (tmp_path / "p.md").read_text().startswith("# Profile\n")
+
+
+def test_describing_nothing_measures_nothing():
+    found = profile(people(), config=SCHEMA_ONLY)
+
+    assert (found.summary, found.missingness, found.seasonality, found.complexity, found.advice) == ({}, {}, {}, {}, {})
