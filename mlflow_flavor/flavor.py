@@ -13,12 +13,14 @@ A model folder is what ``Model.save`` writes, under ``model/``, beside the files
 
 from __future__ import annotations
 
+import ast
 import datetime
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from importlib.metadata import entry_points, requires, version
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, entry_points, requires, version
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -35,7 +37,7 @@ from mlflow_flavor import _mlflow as private
 from mlflow_flavor import lineage
 from mlflow_flavor.signature import get_default_signature
 from synth_components.errors import ArtifactError
-from synth_components.generators import GROUP, names
+from synth_components.generators import GROUP, module_of, names
 from synth_components.io.artifact import FORMAT_VERSION, MANIFEST
 from synth_components.model import Model
 
@@ -193,10 +195,42 @@ def _default_requirements(synth_model: Model, target: Path) -> list[str]:
     default, generator = get_default_pip_requirements(), synth_model.manifest.generator
     points = [point for point in entry_points(group=GROUP) if point.name == generator]
     if generator in names() and not points:
-        return default
+        module = module_of(generator)
+        root = Path(str(module.__file__)).parents[module.__name__.count(".")]
+        return [*default, *_optional_requirements(module.__name__, root)]
     declaring = [f"{point.dist.name}=={point.dist.version}" for point in points if point.dist is not None]
     inferred: list[str] = infer_pip_requirements(str(target), FLAVOR_NAME)
     return sorted({*default, *declaring, *inferred})
+
+
+@cache
+def _optional_requirements(module: str, root: Path) -> tuple[str, ...]:
+    """Return the libraries of our extras that a module below ``root`` imports, itself or through others, pinned."""
+    imported = {name.partition(".")[0] for name in _imports(module, root, set())}
+    extras = [need for need in map(Requirement, requires(_LIBRARY) or ()) if "extra" in str(need.marker)]
+    asked: list[str] = []
+    for need in extras:
+        if need.name.lower().replace("-", "_") in imported:
+            with suppress(PackageNotFoundError):  # the model was made without it, so it is not needed
+                brackets = f"[{','.join(sorted(need.extras))}]" if need.extras else ""
+                asked.append(f"{need.name}{brackets}=={version(need.name).partition('+')[0]}")
+    return tuple(sorted(set(asked)))
+
+
+def _imports(module: str, root: Path, seen: set[str]) -> Iterator[str]:
+    """Yield what a module below ``root`` imports, anywhere in its text, and what the modules below ``root`` do."""
+    file = root.joinpath(*module.split("."))
+    file = file / "__init__.py" if file.is_dir() else file.with_name(f"{file.name}.py")
+    if module in seen or not file.is_file():
+        return
+    seen.add(module)
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        found = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found = [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
+        for name in found:
+            yield name
+            yield from _imports(name, root, seen)
 
 
 def _pinned_mlflow() -> str:

@@ -155,6 +155,31 @@ def test_r08_an_installed_generator_needs_no_trust_and_is_required(installed, tm
     pd.testing.assert_frame_equal(served, wanted)
 
 
+def test_a_generator_of_ours_requires_what_it_imports_of_our_extras(tmp_path):
+    from importlib.metadata import version
+
+    # hypothesis stands in an extra of ours, as torch does.
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "newcomer.py").write_text("import math\n\ndef fit():\n    from hypothesis import given\n")
+    (tmp_path / "ours" / "friend.py").write_text("from ours import newcomer\n")
+    for name in ("newcomer", "friend"):
+        assert flavor._optional_requirements(f"ours.{name}", tmp_path) == (f"hypothesis=={version('hypothesis')}",)
+
+
+def test_a_library_of_an_extra_that_is_not_installed_is_not_required(tmp_path):
+    (tmp_path / "newcomer.py").write_text("import absent\n")
+    with mock.patch("mlflow_flavor.flavor.requires", return_value=["absent>=1; extra == 'x'"]):
+        assert flavor._optional_requirements("newcomer", tmp_path) == ()
+
+
+@pytest.mark.parametrize("generator", ["independent", "gaussian_copula", "trees"])
+def test_a_generator_that_needs_no_extra_requires_the_default_only(generator):
+    root = Path(inspect.getfile(synth)).parents[1]
+    name = f"synth_components.generators.tabular.{generator}"
+    assert len(list(flavor._imports(name, root, set()))) > 20
+    assert flavor._optional_requirements(name, root) == ()
+
+
 def test_the_native_loader_runs_no_code_of_the_model_unless_it_is_trusted(outside, tmp_path):
     path = tmp_path / "m"
     mlflow_flavor.save_model(outside, path, code_paths=[str(OUTSIDER)], pip_requirements=["a"])
