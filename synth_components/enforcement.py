@@ -164,6 +164,7 @@ def _mended(
     A rule may break what another mended, so the rules take turns.  A rule is asked again only where a row was broken,
     as a repair leaves the other rows alone, and only if a repair touched its columns.
     """
+    whole, table = table, table[list(dict.fromkeys(name for rule in (*rows, *spanning) for name in rule.columns))]
     masks: list[Mask] = [rule.allows(table).to_numpy(dtype=bool, copy=True) for rule in rows]
     mending = [rule for rule in spanning if rule.policy == "repair"]
     ever: set[str] = set()
@@ -191,7 +192,7 @@ def _mended(
         for rule, held in zip(rows, masks, strict=True):
             if changed & set(rule.columns):
                 held[broken] = rule.allows(part).to_numpy(dtype=bool)
-    return table, masks, ever
+    return (whole.assign(**{name: table[name] for name in sorted(ever)}) if ever else whole), masks, ever
 
 
 def _rounded(values: pd.Series[Any], column: AnyColumn) -> pd.Series[Any]:

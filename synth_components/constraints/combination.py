@@ -173,7 +173,8 @@ class FunctionalDependency(Rule):
         if not self.mapping:
             return table
         expected, known = self._expected(table)
-        wrong = ~self.allows(table).to_numpy() & known
+        held = table[self.dependent]
+        wrong = known & held.notna().to_numpy() & (held.astype(object).to_numpy() != expected)
         if not wrong.any():
             return table
         return table.assign(**{self.dependent: assigned(table[self.dependent], wrong, expected[wrong])})

@@ -19,7 +19,7 @@ _BROKEN = 0.05  # of independent rows must break a rule that says something
 
 
 def derived(rows: Rows) -> Iterator[Proposal]:
-    """Yield columns that others compute: equal ones, sums, differences, multiples, products, ratios, days between."""
+    """Yield columns that others compute: equal ones, sums, multiples, products, ratios, days between."""
     found: set[str] = set()
     for proposal in (*_equal(rows), *_linear(rows), *_products(rows), *_days(rows)):
         column = getattr(proposal.rule, "column", "")

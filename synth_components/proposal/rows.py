@@ -137,7 +137,7 @@ def rounded(value: float, step: float) -> float | int:
 
 
 def threshold(below: float, above: float, span: float) -> float | int:
-    """Return the roundest number ``t`` with ``below < t <= above``; if only fine ones do, one rounded down."""
+    """Return the roundest number ``t`` with ``below < t <= above``, or one rounded down from ``above``."""
     for exponent in range(math.floor(math.log10(span)) + 1, math.floor(math.log10(span)) - 4, -1):
         step = 10.0**exponent
         candidate = math.floor(above / step + 1e-9) * step
