@@ -7,7 +7,7 @@ from numpy import random
 from numpy.typing import NDArray
 
 from synth_components.preserve.frame import Aim, Frame, Order
-from synth_components.preserve.raking import one_hot
+from synth_components.preserve.raking import joint_counts, one_hot
 from synth_components.protocols import Floats
 
 _ROUNDS = 12
@@ -86,10 +86,11 @@ class _Features:
         ]
         self.ranks = frame.ranks[rows][:, self.numbers]
         self.deviations = np.sqrt((frame.ranks[:, self.numbers] ** 2).sum(axis=0) / self.n)
-        self.hot = one_hot(frame.codes[rows][:, self.groups], self.sizes)
+        codes = frame.codes[rows][:, self.groups]
+        self.hot = one_hot(codes, self.sizes)
         self.mean = self._sums(np.ones(self.m)) / self.m
         cross = self.hot.T @ self.ranks
-        square = np.block([[(self.hot.T @ self.hot).toarray(), cross], [cross.T, self.ranks.T @ self.ranks]])
+        square = np.block([[joint_counts(codes, self.sizes), cross], [cross.T, self.ranks.T @ self.ranks]])
         self.square = square / self.m - np.outer(self.mean, self.mean)
         self.inverse = _inverse(self.square)
 

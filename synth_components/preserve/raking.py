@@ -187,10 +187,9 @@ def _utilities(held: Codes, shares: Floats, rng: random.Generator) -> NDArray[np
     """Return Gumbel utilities (n, size) of categories with these shares, given that the held one is the largest."""
     with np.errstate(divide="ignore"):
         rates = (1 / shares).astype(np.float32)
-    waits = rng.exponential(size=(len(held), len(shares))).astype(np.float32) * rates
-    rows = np.arange(len(held))
-    first = rng.exponential(size=len(held)).astype(np.float32)
-    waits[rows, held] = 0.0
+    waits = rng.standard_exponential((len(held), len(shares)), dtype=np.float32) * rates
+    first = rng.standard_exponential(len(held), dtype=np.float32)
+    waits[np.arange(len(held)), held] = 0.0
     made: NDArray[np.float32] = -np.log(waits + np.maximum(first, 1e-12)[:, None])
     return made
 
@@ -203,6 +202,20 @@ def one_hot(codes: Codes, sizes: list[int]) -> csr_array:
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
     places = (codes + starts).ravel()
     return csr_array((np.ones(n * width), places, np.arange(n + 1) * width), shape=(n, int(sum(sizes))))
+
+
+def joint_counts(codes: Codes, sizes: list[int]) -> Floats:
+    """Return how often each category of several columns meets each other, (sum of sizes, sum of sizes)."""
+    starts = np.cumsum([0, *sizes])
+    made = np.zeros((starts[-1], starts[-1]))
+    columns = np.asfortranarray(codes)
+    for at, size in enumerate(sizes):
+        for to in range(at, len(sizes)):
+            cells = np.bincount(columns[:, at] * sizes[to] + columns[:, to], minlength=size * sizes[to])
+            block = cells.reshape(size, sizes[to])
+            made[starts[at] : starts[at + 1], starts[to] : starts[to + 1]] = block
+            made[starts[to] : starts[to + 1], starts[at] : starts[at + 1]] = block.T
+    return made
 
 
 def _settle(
