@@ -287,6 +287,14 @@ SECTIONS: dict[str, Mapping[str, str]] = {
         "status": "",
     },
     "sampling": {"what": "", "rows": "rows", "seconds": "s", "peak_mib": "peak resident set, MiB", "target": "target"},
+    "mlflow": {
+        "what": "",
+        "rows": "rows",
+        "seconds": "s",
+        "cpu_seconds": "s of processor",
+        "note": "",
+        "target": "target",
+    },
     "import_time": {"module": "import", "median_ms": "median, ms", "best_ms": "best, ms", "modules": "modules"},
 }
 
