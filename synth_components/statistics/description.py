@@ -16,7 +16,7 @@ from synth_components.statistics.distribution import distribution
 from synth_components.statistics.missingness import groups, missingness
 from synth_components.statistics.outlier import is_outlier, outlier_share
 from synth_components.statistics.pattern import pattern_of
-from synth_components.statistics.seasonality import Bins, bins_of, periods, trend
+from synth_components.statistics.seasonality import Bins, bins_of, months_of, periods, trend
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _MOST_ATOMS = 10
@@ -178,15 +178,16 @@ def time_facts(table: pd.DataFrame, columns: Mapping[str, AnyColumn]) -> list[di
     """Return periods and trends along dated columns.
 
     Those of the number of rows along each dated column, and of the means of numbers along the first of them.
-    Moments far from the others are left out, and so are the intervals at both ends, which may not be whole.
+    In the finest intervals that suit, and in months if these show a period.  Moments far from the others are left out,
+    and so are the intervals at both ends, which may not be whole.
     """
     found: list[dict[str, Any]] = []
     is_first = True
     for name in [name for name, column in columns.items() if isinstance(column, Datetime)][:_MOST_DATED]:
         moments, kept = _moments(table[name])
-        bins = bins_of(moments)
-        if bins is not None:
-            found.append(_series_facts(name, None, bins, np.bincount(bins.index, minlength=bins.count).astype(float)))
+        months = months_of(moments)
+        # Not by month: months of unequal length would look like a period of rows.
+        found += _at_two_scales(name, None, bins_of(moments), None, np.ones(len(moments)))
         filled = bins_of(moments, least_rows=1.0)
         if filled is None or not is_first:
             continue
@@ -195,8 +196,18 @@ def time_facts(table: pd.DataFrame, columns: Mapping[str, AnyColumn]) -> list[di
         for other in measured[:_MOST_SERIES]:
             numbers = _numbers(table[other], columns[other])
             if numbers is not None:
-                found.append(_series_facts(name, other, filled, _means(numbers[kept], filled)))
+                found += _at_two_scales(name, other, filled, months, numbers[kept])
     return found
+
+
+def _at_two_scales(
+    by: str, of: str | None, fine: Bins | None, months: Bins | None, numbers: Floats
+) -> list[dict[str, Any]]:
+    """Return what is found in the finest intervals, and in months if there is a period: noise hides slow ones."""
+    made = [_series_facts(by, of, bins, numbers) for bins in (fine, months) if bins is not None]
+    if fine is None or len(made) < 2 or fine.unit == "month":
+        return made[:1]
+    return made if made[1]["periods"] else made[:1]
 
 
 def _moments(values: pd.Series[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -216,22 +227,20 @@ def _moments(values: pd.Series[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool
     return moments[near], kept
 
 
-def _means(numbers: Floats, bins: Bins) -> Floats:
-    """Return the mean of each interval, NaN where there is none."""
+def _series_facts(by: str, of: str | None, bins: Bins, numbers: Floats) -> dict[str, Any]:
+    """Return periods and trend of means by interval, or of the number of rows if ``of`` is none."""
     held = ~np.isnan(numbers)
-    counts = np.bincount(bins.index[held], minlength=bins.count)
+    counts = np.bincount(bins.index[held], minlength=bins.count).astype(np.float64)
     sums = np.bincount(bins.index[held], weights=numbers[held], minlength=bins.count)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-
-
-def _series_facts(by: str, of: str | None, bins: Bins, series: Floats) -> dict[str, Any]:
+    series = counts if of is None else np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
     whole = series[1:-1]
-    line = trend(whole)
+    seasons = periods(whole)
+    line = trend(whole, known=seasons)
     return {
         "by": by,
         "of": of,
         "interval": {"every": bins.every, "unit": bins.unit},
-        "periods": [{"length": period.length, "strength": period.strength} for period in periods(whole)],
+        "periods": [{"length": period.length, "strength": period.strength} for period in seasons],
         "trend": {"direction": line.direction, "strength": line.strength},
     }
 

@@ -19,12 +19,14 @@ ALPHA = 0.001
 
 _MOST_PERIODS = 3
 _LEAST_STRENGTH = 0.02  # share of the variance below which a period is of no consequence
-_MOST_BINS = 20_000
+_MOST_BINS = 50_000
 _LEAST_CYCLES = 3
 _HARMONICS = 3
 _NOTCH = 5  # ordinates about a peak that are no background
 _MULTIPLES = 7  # of the period of a peak: a weekly dip may peak at a third of a week
 _TRIED = 25  # lengths at a time, about that of a peak
+_OVERTONE = 0.25  # of a period's strength, below which a multiple of its frequency belongs to its shape
+_SURE = 0.1  # of the series, at most, is a period whose multiples are told apart
 _MARGIN = 10.0  # nats by which a multiple of a period must be better
 _STEEP = 1.5  # times 1/sqrt(m), about the standard error of the slope of a log periodogram
 _EULER = 0.5772156649  # minus the mean logarithm of an exponential variable
@@ -79,10 +81,16 @@ class Bins:
 _UNITS = {"s": 10**6, "min": 60 * 10**6, "h": 3_600 * 10**6, "D": 86_400 * 10**6, "W": 7 * 86_400 * 10**6}
 
 
+def months_of(moments: NDArray[np.int64]) -> Bins | None:
+    """Return the months of moments (n,) in microseconds of local time; ``None`` if they are too few."""
+    ticks = moments.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64)
+    return _spaced(ticks - ticks.min(), "month", 1, _MOST_BINS) if len(ticks) else None
+
+
 def bins_of(moments: NDArray[np.int64], *, least_rows: float = 0.25) -> Bins | None:
     """Return the finest intervals that suit moments (n,), in microseconds of local time.
 
-    ``None`` if the moments or the intervals are too few.  At most 20,000 intervals, of ``least_rows`` moments on
+    ``None`` if the moments or the intervals are too few.  At most 50,000 intervals, of ``least_rows`` moments on
     average or more.  Moments that are all multiples of an interval, such as first days of months or every sixth hour,
     are not cut finer than that.
     """
@@ -116,9 +124,10 @@ def _spaced(ticks: NDArray[np.int64], unit: str, every: int, most: int) -> Bins 
 def periods(series: Floats) -> tuple[Period, ...]:
     """Return the periods of a series (t,), NaN for gaps, the most prominent first; at most three.
 
-    A parabola is taken out.  The largest ordinate of the periodogram is compared with the background; its period,
-    and up to seven times it, are compared by the Bayesian information criterion of a regression on three harmonics.
-    The winner is taken out, and the rest tested again.  A period must be seen three times over.
+    A parabola is taken out.  The largest ordinate of the periodogram is compared with the background; its period, and
+    up to seven times it, are compared by the Bayesian information criterion of a regression on three harmonics.  The
+    winner is taken out, and the rest tested again; what is left of its own shape is no other period.  A period must be
+    seen three times over.
 
     Source: Fisher 1929, "Tests of significance in harmonic analysis", for the largest of many ordinates; Mann & Lees
         1996, "Robust estimation of background noise and signal detection in climatic time series", for the
@@ -127,26 +136,45 @@ def periods(series: Floats) -> tuple[Period, ...]:
     Differs: the peak tested is left out of the background; the larger of the two backgrounds counts.
     """
     rest = without_line(series, degree=2)
-    total = float(rest @ rest)
+    n, total = len(rest), float(rest @ rest)
+    if total <= 1e-12 * float(np.nansum(series**2)):
+        return ()
     found: list[Period] = []
-    while total > 1e-12 * max(float(np.nanmax(np.abs(series), initial=0)) ** 2 * len(series), 1e-300):
+    for _ in range(2 * _MOST_PERIODS):
         peak = _peak(rest)
         if peak is None or len(found) == _MOST_PERIODS:
             break
-        length, fitted = _best_period(rest, peak)
-        strength = 1 - float((rest - fitted) @ (rest - fitted)) / total
+        length, wave, explained = _best_period(rest, peak)
+        strength = explained / total
+        parent = next((period for period in found if _is_harmonic(peak * period.length / n, period.length / n)), None)
+        if parent is not None and strength < _OVERTONE * parent.strength:
+            rest = rest - _phase_means(rest, parent.length)
+            continue
         if strength < _LEAST_STRENGTH or length in {period.length for period in found}:
             break
-        found.append(Period(length, round(strength, 4)))
-        rest = rest - fitted
+        found.append(Period(length, round(min(strength, 1.0), 4)))
+        rest = rest - wave[np.arange(n) % length]
     return tuple(found)
 
 
-def trend(series: Floats) -> Trend:
+def _is_harmonic(multiple: float, tolerance: float) -> bool:
+    """Return whether a frequency is a whole multiple of another, two or more, within an ordinate."""
+    return tolerance < _SURE and round(multiple) >= 2 and abs(multiple - round(multiple)) <= tolerance
+
+
+def _phase_means(rest: Floats, length: int) -> Floats:
+    phase = np.arange(len(rest)) % length
+    return np.asarray((np.bincount(phase, weights=rest) / np.bincount(phase))[phase])
+
+
+def trend(series: Floats, *, known: tuple[Period, ...] | None = None) -> Trend:
     """Return the trend of a series (t,), NaN for gaps.
 
     The slope's t-test counts fewer numbers where neighbours are alike: ``n (1 - r) / (1 + r)``, ``r`` being the
     correlation of neighbours about the line and the periods, which are fitted together.
+
+    Args:
+        known: The periods of the series; ``None`` has them found.
 
     Source: Bayley & Hammersley 1946, "The effective number of independent observations in an autocorrelated time
         series".
@@ -156,7 +184,7 @@ def trend(series: Floats) -> Trend:
     if n < LEAST_BINS or float(np.ptp(series[held])) == 0:
         return Trend("none", 0.0)
     line = np.linspace(-1, 1, len(series))
-    waves = [_waves(period.length, len(series)) for period in periods(series)]
+    waves = [_waves(period.length, len(series)) for period in (periods(series) if known is None else known)]
     design = np.concatenate([np.stack([line, np.ones(len(series))]), *waves])[:, held]  # (2 + w, n)
     inverse = np.linalg.pinv(design @ design.T)
     coefficients = inverse @ design @ series[held]
@@ -220,8 +248,8 @@ def _unbiased(alike: float, n: int) -> float:
     return min(alike + (2 + 4 * alike) / n, 0.999) if alike > 2 / np.sqrt(n) else 0.0
 
 
-def _best_period(rest: Floats, cycles: float) -> tuple[int, Floats]:
-    """Return the period that explains the most for its number of harmonics, and its fit (t,)."""
+def _best_period(rest: Floats, cycles: float) -> tuple[int, Floats, float]:
+    """Return the period that explains the most for its number of harmonics, its fit (length,) and what it explains."""
     n = len(rest)
     low, high = max(2, int(n / (cycles + 1))), min(n // _LEAST_CYCLES, int(n / (cycles - 1)) + 1)
     near = _best(rest, np.unique(np.linspace(low, high, _TRIED).astype(int)))
@@ -238,24 +266,30 @@ def _best_period(rest: Floats, cycles: float) -> tuple[int, Floats]:
         multiple_best = _best(rest, np.array(longer))
         # A multiple of a period explains as much; it must explain more.
         best = multiple_best if multiple_best[0] < best[0] - _MARGIN else best
-    return best[1], best[2]
+    return (best[1], *_harmonics(rest, best[1]))
 
 
-def _best(rest: Floats, lengths: NDArray[np.int64]) -> tuple[float, int, Floats]:
-    n = len(rest)
-    found: list[tuple[float, int, Floats]] = []
+def _best(rest: Floats, lengths: NDArray[np.int64]) -> tuple[float, int]:
+    """Return the least criterion of some periods, and the period."""
+    n, total = len(rest), float(rest @ rest)
+    found: list[tuple[float, int]] = []
     for length in map(int, lengths):
-        fitted = _harmonics(rest, length)
-        error = max(float((rest - fitted) @ (rest - fitted)), 1e-300)
+        error = max(total - _harmonics(rest, length)[1], 1e-12 * total)
         free = min(2 * _HARMONICS, length - 1)
-        found.append((0.5 * n * float(np.log(error / n)) + 0.5 * free * float(np.log(n)), length, fitted))
-    return min(found, key=lambda one: one[0])
+        found.append((0.5 * n * float(np.log(error / n)) + 0.5 * free * float(np.log(n)), length))
+    return min(found)
 
 
-def _harmonics(rest: Floats, length: int) -> Floats:
-    """Return the least-squares fit of the first three harmonics of a period."""
-    design = _waves(length, len(rest))
-    return np.asarray(np.linalg.solve(design @ design.T, design @ rest) @ design)
+def _harmonics(rest: Floats, length: int) -> tuple[Floats, float]:
+    """Return the least-squares fit (length,) of the first three harmonics of a period, and what it explains.
+
+    Whole periods repeat, so that the regression needs no more than counts and sums by phase.
+    """
+    phase = np.arange(len(rest)) % length
+    counts, sums = np.bincount(phase, minlength=length), np.bincount(phase, weights=rest, minlength=length)
+    design = _waves(length, length)  # (2 h, length)
+    coefficients = np.linalg.solve((design * counts) @ design.T, design @ sums)
+    return np.asarray(coefficients @ design), float(coefficients @ (design @ sums))
 
 
 def _waves(length: int, n: int) -> Floats:

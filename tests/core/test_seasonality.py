@@ -49,6 +49,13 @@ def test_two_periods_are_both_found():
     assert np.mean([found(rng) for rng in generators()]) >= 0.95
 
 
+def test_shape_of_a_period_is_no_other_period():
+    def found(rng):
+        return [period.length for period in periods(np.arange(24 * 60) % 24 + rng.normal(0, 1, 24 * 60))]
+
+    assert np.mean([found(rng) == [24] for rng in generators()]) >= 0.95
+
+
 NOISE = {
     "white": lambda rng, n: rng.normal(size=n),
     "skewed": lambda rng, n: rng.exponential(size=n),
