@@ -65,6 +65,8 @@ def preserve(
         contradict each other.
     Differs: see ``iman_conover.reorder`` and ``raking.reorder``.
     """
+    from threadpoolctl import threadpool_limits
+
     given = {"mode": mode, "method": method, "seed": seed, "targets": None if targets is None else _nested(targets)}
     options = {name: value for name, value in given.items() if value is not None}
     config = PreserveConfig.parse({**config.model_dump(), **options}) if options else config
@@ -72,8 +74,6 @@ def preserve(
     if len(known.tables) > 1 or known.links:
         raise UnsupportedError("preserve works on one table, and this schema links several; give it one at a time")
     model, table = (_rows(data, side) for data, side in ((real, "real"), (synthetic, "synthetic")))
-    from threadpoolctl import threadpool_limits
-
     account = Ledger() if ledger is None else ledger
     account.note_uncovered(f"preserve: {len(model)} real rows")
     # A fresh seed is drawn by the step that records it; here -1 draws one too.

@@ -324,6 +324,15 @@ def test_columns_keep_their_values_under_rules_too(under_rules):
         assert values(found.table[name]) == values(drawn[name]), name
 
 
+def test_an_index_with_repetitions_is_kept():
+    real, drawn = ruled(800, 1), ruled(600, 2, associated=False)
+    drawn.index = np.arange(600) // 3
+    found = preserve(real, drawn, schema=profile(real).schema.with_constraints(RULES))
+    assert found.table.index.equals(drawn.index)
+    assert all(rule.allows(found.table).all() for rule in RULES)
+    assert (found.table["age"].to_numpy() != drawn["age"].to_numpy()).any()
+
+
 def test_rows_that_a_reordering_breaks_are_put_back():
     # High ages with low limits break the rule.
     rng = np.random.default_rng(6)
