@@ -10,7 +10,7 @@ PACKAGES = synth_components mlflow_flavor kubeflow/synth_kubeflow sagemaker/synt
 PYTEST_ARGS =
 
 help:
-	@echo 'make demo    train, sample and evaluate on real data; results in demo-output/'
+	@echo 'make demo    train, sample, evaluate and register on real data; results in demo-output/'
 	@echo 'make test    run the tests'
 	@echo 'make slow    run the slow tests'
 	@echo 'make lint    check style and format'
@@ -21,6 +21,13 @@ help:
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/python -m synth_components demo --output demo-output
+	@echo; echo 'Then into a model registry, and back by its alias:'
+	@python=$$(cd $(BIN) && pwd)/python && cd demo-output && \
+	export MLFLOW_TRACKING_URI=sqlite:///mlflow.db MLFLOW_LOGGING_LEVEL=ERROR && \
+	"$$python" -m synth_components mlflow register --model model --report report.json --name demo --alias champion && \
+	"$$python" -c 'import mlflow_flavor; print(mlflow_flavor.load_model("models:/demo@champion").sample(3, seed=1))'
+	@echo; echo 'The run, with its charts and report, on http://127.0.0.1:5000:'
+	@echo '  cd demo-output && ../$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db'
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -56,7 +63,7 @@ $(BIN)/python:
 $(VENV)/demo.stamp: pyproject.toml $(CONSTRAINTS)
 	@$(MAKE) $(BIN)/python
 	@echo 'installing synth-components ...'
-	@$(INSTALL) --editable .
+	@$(INSTALL) --editable '.[mlflow]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml $(CONSTRAINTS)
