@@ -1,4 +1,4 @@
-"""The ten names of ``import synth_components as synth``."""
+"""The names of ``import synth_components as synth``."""
 
 import inspect
 import subprocess
@@ -40,7 +40,7 @@ def python(code):
     return done.stdout.strip()
 
 
-def test_there_are_ten_public_names():
+def test_the_public_names_are_these():
     assert set(synth.__all__) == set(dir(synth)) == NAMES
 
 
