@@ -159,7 +159,7 @@ def _requests(model_input: Any, schema: Schema) -> pd.DataFrame | None:  # noqa:
     # Null is free, in columns too that cannot be conditioned on.
     free = [name for name in table.columns if name in schema.columns and len(table) and table[name].isna().all()]
     table = table.drop(columns=free)
-    made = {name: _readable(values, schema.columns.get(name)) for name, values in table.items()}
+    made = {name: _readable(values, schema.columns.get(str(name))) for name, values in table.items()}
     return pd.DataFrame(made, index=table.index)
 
 
