@@ -21,6 +21,7 @@ from synth_components.statistics.seasonality import Bins, bins_of, months_of, pe
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _MOST_ATOMS = 10
 _MOST_FITTED = 5_000  # numbers that a family is fitted to
+_MOST_SIZE, _LEAST_SIZE = 1e60, 1e-60  # of the largest number: beyond them, fourth powers are no floats
 _MOST_TEXTS = 1_000  # distinct texts that patterns are tried on
 _MOST_CAUSES = 60  # columns that nulls may depend on
 _MOST_DATED = 3  # dated columns that are looked along, and
@@ -90,7 +91,10 @@ def _number_facts(values: pd.Series[Any], column: Numeric | Datetime, min_count:
     unit, origin = _unit(column)
     atoms = inflated(ordered, min_count=min_count)
     numbers = encoded * unit + origin
-    mean, sd = float(encoded.mean() * unit + origin), float(encoded.std() * unit)
+    # Divided by the largest, so that squares stay finite.
+    largest = float(np.abs(encoded).max()) or 1.0
+    mean = float((encoded / largest).mean() * largest * unit + origin)
+    sd = float((encoded / largest).std() * largest * unit)
     rest = numbers[~np.isin(encoded, [value for value, _ in atoms])] if atoms else numbers
     zeros = int((numbers == 0).sum())
     facts: dict[str, Any] = {
@@ -101,8 +105,10 @@ def _number_facts(values: pd.Series[Any], column: Numeric | Datetime, min_count:
         "is_integer": column.places is not None and column.places <= 0,
         "zero_share": zeros / len(numbers) if zeros >= min_count else 0.0,
         "negative_share": float((numbers < 0).mean()),
-        "outlier_share": outlier_share(rest),
     }
+    if not _LEAST_SIZE < largest < _MOST_SIZE:
+        return facts
+    facts["outlier_share"] = outlier_share(rest)
     if sd > 0:
         standard = (numbers - mean) / sd
         facts["skewness"] = float((standard**3).mean())
@@ -152,7 +158,7 @@ def gap_facts(
         told = missingness(
             nulls[name],
             {cause: codes for cause, codes in causes.items() if cause != name},
-            present=numbers[name][~nulls[name]] if is_number else None,
+            present=numbers[name][~nulls[name]] if is_number and _is_sized(numbers[name]) else None,
             step=_step(column) if isinstance(column, Numeric) else 0.0,
         )
         found[name] = {
@@ -161,6 +167,12 @@ def gap_facts(
             "cut": told.cut,
         }
     return found
+
+
+def _is_sized(numbers: Floats) -> bool:
+    """Return whether the powers of numbers, NaN for null, are floats."""
+    largest = float(np.nanmax(np.abs(numbers), initial=0.0))
+    return largest == 0 or _LEAST_SIZE < largest < _MOST_SIZE
 
 
 def _numbers(values: pd.Series[Any], column: AnyColumn) -> Floats | None:
@@ -195,7 +207,7 @@ def time_facts(table: pd.DataFrame, columns: Mapping[str, AnyColumn]) -> list[di
         measured = [other for other, column in columns.items() if isinstance(column, Numeric)]
         for other in measured[:_MOST_SERIES]:
             numbers = _numbers(table[other], columns[other])
-            if numbers is not None:
+            if numbers is not None and _is_sized(numbers):
                 found += _at_two_scales(name, other, filled, months, numbers[kept])
     return found
 

@@ -599,3 +599,32 @@ def test_describing_nothing_measures_nothing():
     found = profile(people(), config=SCHEMA_ONLY)
 
     assert (found.summary, found.missingness, found.seasonality, found.complexity, found.advice) == ({}, {}, {}, {}, {})
+
+
+HARD = {
+    "one row": lambda: pd.DataFrame({"a": [1.5], "b": ["x"], "d": [pd.Timestamp("2020-01-01")]}),
+    "nothing but nulls": lambda: pd.DataFrame({"a": [np.nan] * N, "d": pd.Series([pd.NaT] * N)}),
+    "constant": lambda: pd.DataFrame({"a": [0.0] * N, "d": [pd.Timestamp("2020-01-01")] * N}),
+    "huge and tiny": lambda: pd.DataFrame(
+        {"a": RNG.normal(size=N) * 1e300, "b": RNG.normal(size=N) * 1e-300, "d": pd.date_range("2020-01-01", periods=N)}
+    ),
+    "integers beyond 2^53": lambda: pd.DataFrame({"a": RNG.integers(-(2**62), 2**62, N)}),
+    "one index": lambda: pd.DataFrame(
+        {"a": RNG.normal(size=N), "d": pd.date_range("2020-01-01", periods=N)}, index=[0] * N
+    ),
+    "nullable": lambda: pd.DataFrame(
+        {"a": pd.array([None, 1.5] * (N // 2), dtype="Float64"), "b": pd.array([None, True] * (N // 2), "boolean")}
+    ),
+    "time spans": lambda: pd.DataFrame({"a": pd.to_timedelta(RNG.integers(0, 1000, N), unit="s")}),
+    "gaps in many columns": lambda: pd.DataFrame(RNG.normal(size=(N, 80)), columns=[f"c{i}" for i in range(80)]).mask(
+        RNG.random((N, 80)) < 0.2
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HARD)
+def test_hard_table_is_described_and_is_json(kind):
+    found = profile(HARD[kind]())
+
+    assert json.loads(dumps(found))["complexity"]["table"]["score"] in range(1, 11)
+    assert found.to_markdown().startswith("# Profile")
