@@ -177,7 +177,8 @@ def _exponential_from(x: Floats, start: float, free: int) -> _Law:
     scale = float(x.mean()) - start
     return _Law(
         "exponential",
-        {"scale": scale},
+        # The mean less the scale would be the smallest value; the deviation estimates the scale, too.
+        {"scale": scale if start == 0 else float(x.std())},
         free,
         -len(x) * (np.log(scale) + 1),
         lambda v: -np.expm1(-np.maximum(v - start, 0) / scale),

@@ -75,6 +75,15 @@ def test_no_end_of_the_range_is_among_the_parameters():
         assert not np.isin(shown, [numbers.min(), numbers.max()]).any()
 
 
+def test_mean_less_the_scale_of_an_exponential_is_not_the_smallest_value():
+    numbers = 18 + np.random.default_rng(2).exponential(3, N)
+
+    scale = distribution(numbers).parameters["scale"]
+
+    assert abs(scale - 3) < 0.3  # four deviations: 4 * 3 / sqrt(2000)
+    assert abs(numbers.mean() - scale - numbers.min()) > 0.005
+
+
 @pytest.mark.parametrize("numbers", [np.zeros(0), np.ones(500), np.arange(49.0)])
 def test_too_few_or_equal_numbers_have_no_family(numbers):
     assert distribution(numbers) is None
