@@ -107,7 +107,9 @@ def _given(path: Path | None, schema: Schema, num_rows: int) -> tuple[Given | No
 
 
 def condition_of(value: object, column: str) -> object:
-    """Return a condition of a file as Python says it: ``{"low": 1, "high": 2}`` is the interval (1, 2), a list a set.
+    """Return a condition of a file as ``Model.sample`` takes it.
+
+    ``{"low": 1, "high": 2}`` is the interval from 1 to 2, and a list is a set.
 
     Raises:
         ConditionError: for a map of anything else.
