@@ -163,7 +163,8 @@ def run(folder: Path, repeats: int) -> Iterator[common.Row]:
     path = folder / "model"
     mlflow_flavor.save_model(model, path)
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-    mlflow.set_experiment("benchmark")
+    store = (folder / "artifacts").as_uri()
+    mlflow.set_experiment(experiment_id=mlflow.create_experiment("benchmark", artifact_location=store))
     best = min(timed(lambda: mlflow_flavor.log_model(model, name="adult")) for _ in range(repeats))
     yield row("log_model, SQLite store, no inference", best, note="<= 3 s", passed=best[0] <= 3)
     for kind in ("native", "pyfunc"):
