@@ -30,8 +30,8 @@ def to_pandera(constraints: Sequence[Constraint]) -> Any:  # noqa: ANN401 - a pa
     wide: list[Any] = []
     filled = set()
     for rule in constraints:
-        facts = {
-            "name": rule.name,
+        facts = {  # no name: before 0.35, pandera finds its own checks by it
+            "title": rule.name,
             "description": json.dumps(rule.to_json(), ensure_ascii=False),
             "raise_warning": rule.policy == "warn",
         }
@@ -50,7 +50,7 @@ def to_pandera(constraints: Sequence[Constraint]) -> Any:  # noqa: ANN401 - a pa
             case Pattern():
                 checks[rule.column].append(pa.Check.str_matches(rf"^(?:{rule.pattern})$", **facts))
             case _:
-                wide.append(pa.Check(rule.allows, ignore_na=False, **facts))
+                wide.append(pa.Check(rule.allows, name=rule.name, ignore_na=False, **facts))
     columns = {name: pa.Column(checks=held, nullable=name not in filled) for name, held in checks.items()}
     return pa.DataFrameSchema(columns, checks=wide)
 
