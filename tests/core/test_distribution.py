@@ -130,8 +130,8 @@ def test_more_than_half_equal_numbers_still_show_an_outlier():
 def test_ladder_leaves_numbers_of_both_signs_and_keeps_the_order_of_others():
     rng = np.random.default_rng(3)
     both = rng.normal(0, 1, 100)
-    assert symmetric(both) is both
+    assert symmetric(both, both) is both
 
     amounts = np.sort(rng.lognormal(0, 1, 100))
-    assert (np.diff(symmetric(amounts)) > 0).all()
-    assert (np.diff(symmetric(-amounts[::-1])) != 0).all()
+    assert (np.diff(symmetric(amounts, amounts)) > 0).all()
+    assert (np.diff(symmetric(-amounts, -amounts)) != 0).all()
