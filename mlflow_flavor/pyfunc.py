@@ -265,6 +265,8 @@ def _typed(values: pd.Series[Any], kind: DataType) -> pd.Series[Any]:
 
     That makes the text "None" of a missing text and ``False`` of a missing boolean; but a categorical keeps its nulls.
     """
+    if values.isna().all():
+        return pd.Series(None, index=values.index, dtype=object)  # left as it is; no category would hold the null
     if kind in (DataType.string, DataType.boolean):
         plain = _for_json(values)
         return plain.astype("string" if kind == DataType.string else object).astype("category")
