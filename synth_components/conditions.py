@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,7 @@ from numpy import random
 from numpy.typing import NDArray
 
 from synth_components.encode import encoder
-from synth_components.errors import ConditionError
+from synth_components.errors import ConditionError, SchemaError
 from synth_components.null_indicator import null_indicators
 from synth_components.protocols import Allowed, Floats, Given, Interval
 from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Image, Key, Numeric, Schema, Text, Value
@@ -30,6 +31,11 @@ MAX_POOL = 262_144
 
 MIN_POOL = 4_096
 _NEIGHBOURS = 32
+_TINY = decimal.Decimal("1e-9")
+"""What a binary fraction may miss a decimal one by, in units of the column's resolution."""
+
+_FIRST, _LAST = pd.Timestamp.min + pd.Timedelta(1, "D"), pd.Timestamp.max - pd.Timedelta(1, "D")
+"""What nanoseconds hold in any zone."""
 
 Mask = NDArray[np.bool_]
 
@@ -40,13 +46,21 @@ def parse(conditions: Mapping[str, object] | pd.DataFrame, schema: Schema, n: in
     Args:
         conditions: Either column to a value, a list or set of values, a pair ``(low, high)`` or an ``Interval``, for
             every row, where ``None`` is null; or a table with one request row per output row, where null is free.
+            A time without an offset is local to a column's zone: of one that the zone repeats the earlier is meant,
+            one that it skips is the next that exists.
         n: Rows asked for.
 
     Raises:
-        ConditionError: for an unknown column, a value that the schema does not have, or a wrong number of rows.
+        ConditionError: for an unknown column, a value that the schema does not have, a wrong number of rows, or
+            conditions that are neither a mapping nor a table.
     """
     if isinstance(conditions, pd.DataFrame):
         return _from_table(conditions, schema, n)
+    if not isinstance(conditions, Mapping):
+        raise ConditionError(
+            f"conditions are a {type(conditions).__name__}; give a mapping from column to what is asked, or a table "
+            "with one request row per output row"
+        )
     allowed: dict[str, Allowed] = {}
     for name, wanted in conditions.items():
         allowed[name] = _allowed(wanted, name, _column(name, schema, null=_is_null(wanted)))
@@ -91,12 +105,12 @@ def _from_table(requests: pd.DataFrame, schema: Schema, n: int) -> Given:
         held = [_value(v, name, column) for v in values[~free].tolist()]
         whole = np.full(n, None, dtype=object)
         whole[~free] = np.fromiter(held, dtype=object, count=len(held))
-        made[name] = _typed(pd.Series(whole, name=name), column)
+        made[name] = typed(pd.Series(whole, name=name), column)
     return Given(pd.DataFrame(made, index=pd.RangeIndex(n)), {})
 
 
-def _typed(values: pd.Series[Any], column: AnyColumn) -> pd.Series[Any]:
-    """Return checked values with nulls as encoders take them."""
+def typed(values: pd.Series[Any], column: AnyColumn) -> pd.Series[Any]:
+    """Return checked values of a column, null as ``None``, as its encoder takes them."""
     if isinstance(column, Datetime):
         # One by one: texts with and without fractions of a second have no common format.
         times: Any = [pd.NaT if v is None else pd.Timestamp(v) for v in values]
@@ -160,8 +174,54 @@ def _number(bound: float | str | None, column: Numeric | Datetime) -> Any:  # no
     """Return a bound as something that compares: a number, or a time in the column's zone."""
     if bound is None or isinstance(column, Numeric):
         return bound
-    stamp = pd.Timestamp(bound)
-    return stamp.tz_localize(column.zone) if column.zone is not None and stamp.tzinfo is None else stamp
+    return _zoned(pd.Timestamp(bound), column)
+
+
+def _zoned(stamp: Any, column: Datetime) -> Any:  # noqa: ANN401
+    """Return a time with the column's zone, if it has one; which local time is meant, is as ``encode.localized``."""
+    if column.zone is None or stamp.tzinfo is not None:
+        return stamp
+    return stamp.tz_localize(column.zone, ambiguous=True, nonexistent="shift_forward")
+
+
+def ends_of(wanted: Interval, column: Numeric | Datetime, name: str) -> tuple[float, float]:
+    """Return the ends of an interval in encoded units, moved inwards to the column's resolution; infinite where open.
+
+    Integers beyond 2^53, which have two features, have no such ends.
+    """
+    low, high = _end(wanted.low, column, name, sign=-1), _end(wanted.high, column, name, sign=1)
+    if isinstance(column, Numeric):
+        return low, high
+    return float(np.ceil(low - float(_TINY))), float(np.floor(high + float(_TINY)))
+
+
+def _end(end: float | str | None, column: Numeric | Datetime, name: str, *, sign: int) -> float:
+    """Return the lower (``sign`` -1) or upper end in encoded units; of a time not moved to the resolution."""
+    if end is None:
+        return sign * np.inf
+    if isinstance(column, Datetime):
+        stamp, bound = _number(end, column), _number(column.low if sign < 0 else column.high, column)
+        if bound is not None and (stamp < bound if sign < 0 else stamp > bound):
+            stamp = bound
+        return _offset(stamp, column, name)
+    if column.places is None:
+        return float(end)
+    # In decimals: the scaled end as the person wrote it, at any size.
+    scaled = decimal.Decimal(end if isinstance(end, int) else repr(float(end))).scaleb(column.places)
+    rounding = decimal.ROUND_CEILING if sign < 0 else decimal.ROUND_FLOOR
+    whole = float((scaled + sign * _TINY).to_integral_value(rounding))
+    return whole - float(np.rint(float(column.low or 0) * 10.0**column.places))
+
+
+def _offset(stamp: Any, column: Datetime, name: str) -> float:  # noqa: ANN401
+    """Return a time as the encoder's offset; infinite where the encoder does not reach."""
+    moment = stamp if stamp.tzinfo is None else stamp.tz_convert("UTC").tz_localize(None)
+    if not _FIRST <= moment <= _LAST:
+        return np.inf if moment > _LAST else -np.inf
+    try:
+        return float(encoder(column, name).encode(pd.Series([stamp]))[0, 0])
+    except SchemaError:  # too many steps of a fine resolution
+        return np.inf if moment > pd.Timestamp(0) else -np.inf
 
 
 def _value(value: Any, name: str, column: AnyColumn) -> Value:  # noqa: ANN401
@@ -194,7 +254,9 @@ def _value(value: Any, name: str, column: AnyColumn) -> Value:  # noqa: ANN401
             lowest, highest = _number(column.low, column), _number(column.high, column)
             if (lowest is not None and stamp < lowest) or (highest is not None and stamp > highest):
                 raise _refuse(name, "fixes a time outside the schema's bounds; change it, or widen the schema")
-            step = encoder(column, name).encode(pd.Series([stamp]))[0, 0]
+            step = _offset(stamp, column, name)
+            if not np.isfinite(step):
+                raise _refuse(name, "fixes a time that the column cannot hold; its resolution reaches less far")
             if abs(step - np.rint(step)) > 1e-6:
                 raise _refuse(name, f"fixes a time that is no multiple of the column's resolution, {column.resolution}")
             return stamp.isoformat()
@@ -209,7 +271,7 @@ def _plain_number(value: Any, name: str, column: Numeric) -> float | int:  # noq
     bare = value.item() if isinstance(value, np.generic) else value
     if isinstance(bare, decimal.Decimal):
         bare = float(bare)
-    if isinstance(bare, bool) or not isinstance(bare, int | float) or not np.isfinite(bare):
+    if isinstance(bare, bool) or not isinstance(bare, int | float) or not abs(bare) <= sys.float_info.max:
         raise _refuse(name, "needs a finite number")
     if isinstance(bare, float) and bare.is_integer() and column.places == 0:
         return int(bare)
@@ -221,13 +283,13 @@ def _time(value: Any, name: str, column: Datetime) -> pd.Timestamp:  # noqa: ANN
         raise _refuse(name, "needs a time or its ISO 8601 text")
     try:
         stamp: Any = pd.Timestamp(value)
-    except ValueError:
+        if column.zone is not None and stamp is not pd.NaT:
+            stamp = _zoned(stamp, column).tz_convert(column.zone)
+    except (ValueError, OverflowError):
         raise _refuse(name, "needs a time or its ISO 8601 text") from None
-    if stamp is pd.NaT:
+    if stamp is pd.NaT or not datetime.MINYEAR <= stamp.year <= datetime.MAXYEAR:
         raise _refuse(name, "needs a time or its ISO 8601 text")
-    if column.zone is not None:
-        stamp = stamp.tz_localize(column.zone) if stamp.tzinfo is None else stamp.tz_convert(column.zone)
-    elif stamp.tzinfo is not None:
+    if column.zone is None and stamp.tzinfo is not None:
         raise _refuse(name, "has a time zone, and the column has none")
     made: pd.Timestamp = stamp
     return made
@@ -258,6 +320,11 @@ def _is_allowed(values: pd.Series[Any], allowed: Allowed, column: AnyColumn) -> 
         return np.asarray(missing, dtype=bool)  # parse lets nothing but null pass
     if isinstance(allowed, Interval):
         assert isinstance(column, Numeric | Datetime)  # noqa: S101 - parse refuses other intervals
+        if isinstance(column, Numeric) and column.places:
+            # Decimals, and fractions of a binary number, compare by the digits that the column keeps.
+            codes = encoder(column, str(values.name)).encode(values)[:, 0]
+            low, high = ends_of(allowed, column, str(values.name))
+            return np.asarray((codes >= low) & (codes <= high), dtype=bool)
         comparable: pd.Series[Any] = values
         if column.dtype.startswith("timedelta"):
             comparable = values.astype("int64")
@@ -272,7 +339,7 @@ def _is_allowed(values: pd.Series[Any], allowed: Allowed, column: AnyColumn) -> 
         return inside
     members = [member for member in allowed if member is not None]
     made = encoder(column, str(values.name))
-    wanted = made.encode(_typed(pd.Series(members, dtype=object, name=values.name), column))
+    wanted = made.encode(typed(pd.Series(members, dtype=object, name=values.name), column))
     codes = made.encode(values)
     matching = np.zeros(len(values), dtype=bool)
     if made.width == 1:
@@ -365,7 +432,7 @@ def _requests(
         column = schema.columns[name]
         coder = encoder(column, name)
         members = sorted(str(v) if isinstance(v, str) else v for v in wanted if v is not None)
-        codes = coder.encode(_typed(pd.Series(members, dtype=object, name=name), column))
+        codes = coder.encode(typed(pd.Series(members, dtype=object, name=name), column))
         held = _scalar(coder.encode(pool[name]))
         share = _density(held[~np.isnan(held)], _scalar(codes))
         null = float(np.isnan(held).mean()) * len(held) if None in wanted and len(held) else float(None in wanted)

@@ -300,3 +300,108 @@ def test_zoned_request_rows_across_the_change_of_summer_time_hold(model):
     times = pd.date_range("2020-03-28 22:00", periods=8, freq="h", tz="Europe/Berlin")
     drawn = model.sample(conditions=pd.DataFrame({"zoned": times}), seed=0)
     assert (drawn["zoned"] == pd.Series(times)).all()
+
+
+GENERATORS = ["tabular.independent", "tabular.gaussian_copula", "tabular.trees"]
+
+
+def fitted(generator, values, **column):
+    table = pd.DataFrame({"x": values, "k": [i % 4 for i in range(len(values))]})
+    columns = {"x": column, "k": {"type": "numeric", "dtype": "int64", "low": 0, "high": 3, "places": 0}}
+    return fit(table, generator=generator, schema={"columns": columns}, seed=0)
+
+
+@pytest.mark.parametrize("dtype", ["decimal", "float64"])
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_an_interval_on_decimal_places_includes_its_ends(generator, dtype):
+    made = decimal.Decimal if dtype == "decimal" else float
+    steps = [made(f"{100 + i % 30}") / made("100") for i in range(600)]
+    model = fitted(generator, steps, type="numeric", dtype=dtype, low=1.0, high=1.29, places=2)
+    # 0.1 + 0.2 and the like: ends that binary fractions miss by their last digit
+    drawn = model.sample(600, seed=0, conditions={"x": (1.1 + 1e-12, 1.2 - 1e-12)})["x"]
+    assert set(drawn) == {made(f"{i}") / made("100") for i in range(110, 121)}
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_a_set_of_times_with_and_without_fractions_holds(generator):
+    times = pd.to_datetime("2020-01-01") + pd.to_timedelta([500 * (i % 8) for i in range(400)], unit="ms")
+    model = fitted(
+        generator, times, type="datetime", dtype="datetime64[ns]", low="2020-01-01", high="2020-01-02", resolution="ms"
+    )
+    asked = ["2020-01-01T00:00:02", "2020-01-01T00:00:02.500"]
+    assert set(model.sample(60, seed=0, conditions={"x": asked})["x"]) == set(map(pd.Timestamp, asked))
+
+
+def berlin(generator, first, low):
+    times = pd.date_range(first, periods=8, freq="h", tz="UTC").tz_convert("Europe/Berlin")
+    dtype = "datetime64[ns, Europe/Berlin]"
+    high = times[-1].isoformat()
+    return fitted(generator, times.repeat(50), type="datetime", dtype=dtype, low=low, high=high, resolution="h")
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_a_local_time_that_the_zone_repeats_is_the_earlier(generator):
+    model = berlin(generator, "2020-10-25T00:00", "2020-10-25T02:00:00+02:00")
+    earlier = pd.Timestamp("2020-10-25T02:00:00+02:00")
+    requests = pd.DataFrame({"x": ["2020-10-25T02:00:00"] * 5})
+    assert (model.sample(5, seed=0, conditions={"x": "2020-10-25T02:00:00"})["x"] == earlier).all()
+    assert (model.sample(seed=0, conditions=requests)["x"] == earlier).all()
+    drawn = model.sample(60, seed=0, conditions={"x": (None, "2020-10-25T02:00:00")})["x"]
+    assert (drawn == earlier).all()
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_a_local_time_that_the_zone_skips_is_the_next_that_exists(generator):
+    model = berlin(generator, "2020-03-28T23:00", "2020-03-29T00:00:00")
+    next_one = pd.Timestamp("2020-03-29T03:00:00+02:00")
+    requests = pd.DataFrame({"x": ["2020-03-29T02:30:00"] * 5})
+    assert (model.sample(5, seed=0, conditions={"x": "2020-03-29T02:30:00"})["x"] == next_one).all()
+    assert (model.sample(seed=0, conditions=requests)["x"] == next_one).all()
+    drawn = model.sample(60, seed=0, conditions={"x": ("2020-03-29T02:30:00", None)})["x"]
+    assert drawn.min() == next_one
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+@pytest.mark.parametrize("bounds", [{"low": "2020-01-01", "high": "2020-02-01"}, {}], ids=["bounded", "unbounded"])
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_an_interval_may_end_beyond_what_nanoseconds_hold(generator, bounds, zone):
+    times = pd.date_range("2020-01-01", periods=30, freq="D", tz=zone).repeat(10)
+    dtype = "datetime64[ns]" if zone is None else f"datetime64[ns, {zone}]"
+    model = fitted(generator, times, type="datetime", dtype=dtype, resolution="D", **bounds)
+    drawn = model.sample(60, seed=0, conditions={"x": ("2020-01-20", "9999-12-31")})["x"]
+    assert drawn.min() >= pd.Timestamp("2020-01-20", tz=zone)
+    drawn = model.sample(60, seed=0, conditions={"x": ("0001-01-01", "2020-01-10")})["x"]
+    assert drawn.max() <= pd.Timestamp("2020-01-10", tz=zone)
+
+
+@pytest.mark.parametrize(
+    "time", ["9999-12-31", "0001-01-01", "9999-12-31T23:59:00-05:00", np.datetime64("20000-01-01")]
+)
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_a_fixed_time_beyond_what_nanoseconds_hold_is_refused(generator, time):
+    times = pd.date_range("2020-01-01", periods=30, freq="D", tz="UTC").repeat(10)
+    model = fitted(generator, times, type="datetime", dtype="datetime64[ns, UTC]", resolution="D")
+    with pytest.raises(ConditionError, match="column 'x'"):
+        model.sample(5, seed=0, conditions={"x": time})
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_an_interval_that_lies_beyond_what_nanoseconds_hold_has_no_rows(generator):
+    times = pd.date_range("2020-01-01", periods=30, freq="D", tz="UTC").repeat(10)
+    model = fitted(generator, times, type="datetime", dtype="datetime64[ns, UTC]", resolution="D")
+    with pytest.raises(ConditionError, match=r"no mass|no support"):
+        model.sample(5, seed=0, conditions={"x": ("9000-01-01", None)})
+
+
+@pytest.mark.parametrize("conditions", [["city"], range(5), "city", 3], ids=str)
+def test_conditions_that_are_neither_mapping_nor_table_are_refused(model, conditions):
+    with pytest.raises(ConditionError, match="give a mapping"):
+        model.sample(5, conditions=conditions)
+
+
+@pytest.mark.parametrize(
+    "number", [10**400, (None, 10**400), decimal.Decimal("1e400")], ids=["fixed", "end", "decimal"]
+)
+def test_a_number_beyond_floating_point_is_refused(model, number):
+    with pytest.raises(ConditionError, match="needs a finite number"):
+        model.sample(5, conditions={"span": number})

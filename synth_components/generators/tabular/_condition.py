@@ -11,6 +11,7 @@ import pandas as pd
 from numpy import random
 from numpy.typing import NDArray
 
+from synth_components.conditions import ends_of, typed
 from synth_components.encode import encoder, slices
 from synth_components.errors import ConditionError, UnsupportedError
 from synth_components.generators.tabular._grid import Codes, Grid
@@ -98,10 +99,12 @@ def _condition(
     low, high, members, share = -np.inf, np.inf, None, np.ones(grid.size)
     wanted = allowed.get(name)
     if isinstance(wanted, Interval):
-        low, high = _ends(wanted, name, column)
+        if not isinstance(column, Numeric | Datetime):
+            raise UnsupportedError(f"column '{name}' takes no interval; give a set of values")
+        low, high = ends_of(wanted, column, name)
         share = grid.share_within(low, high)
     elif wanted is not None:
-        listed = pd.Series([value for value in wanted if value is not None], dtype=object)
+        listed = typed(pd.Series([value for value in wanted if value is not None], dtype=object), column)
         members = np.sort(encoder(column, name).encode(listed)[:, 0])
         codes, part = grid.share_of(members)
         share = np.bincount(codes, weights=part, minlength=grid.size).astype(np.float64)
@@ -113,24 +116,3 @@ def _condition(
         fixed = encoder(column, name).encode(requests)[:, 0]
     codes, part = grid.share_of(fixed)
     return Condition(share, low, high, members, fixed, is_fixed, codes, part)
-
-
-def _ends(allowed: Interval, name: str, column: AnyColumn) -> tuple[float, float]:
-    """Return the ends of an interval in encoded units, moved inwards to the column's resolution."""
-    if not isinstance(column, Numeric | Datetime):
-        raise UnsupportedError(f"column '{name}' takes no interval; give a set of values")
-    is_exact = isinstance(column, Numeric) and column.places is None
-    ends: list[float] = []
-    for end, open_end in ((allowed.low, -np.inf), (allowed.high, np.inf)):
-        if end is None:
-            ends.append(open_end)
-        elif isinstance(column, Numeric):
-            scale = 1.0 if is_exact else 10.0 ** (column.places or 0)
-            ends.append(float(end) * scale - (0.0 if is_exact else float(np.rint(float(column.low or 0) * scale))))
-        else:
-            stamp = pd.Timestamp(str(end))
-            if column.zone is not None and stamp.tzinfo is None:
-                stamp = stamp.tz_localize(column.zone)
-            ends.append(float(encoder(column, name).encode(pd.Series([stamp]))[0, 0]))
-    tiny = 1e-9  # decimals scaled to integers miss them by rounding
-    return (ends[0], ends[1]) if is_exact else (float(np.ceil(ends[0] - tiny)), float(np.floor(ends[1] + tiny)))

@@ -26,6 +26,7 @@ from pydantic import Field
 from safetensors.numpy import load_file, save_file
 from scipy.special import ndtr, ndtri
 
+from synth_components.conditions import ends_of, typed
 from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, Recipe
 from synth_components.encode import Features, decode, encode, encoder, slices
 from synth_components.errors import ConditionError, StoppedError, UnsupportedError
@@ -299,26 +300,12 @@ class GaussianCopulaSampler:
         column = self.schema.columns[name]
         if not isinstance(column, Numeric | Datetime) or len(self.columns[name].marginals) > 1:
             raise UnsupportedError(f"column '{name}' takes no interval here; give a set of values")
-        ends: list[float] = []
-        exact = isinstance(column, Numeric) and column.places is None
-        for end, open_end in ((allowed.low, -np.inf), (allowed.high, np.inf)):
-            if end is None:
-                ends.append(open_end)
-            elif isinstance(column, Numeric):
-                steps = float(end) if exact else float(end) * 10.0 ** (column.places or 0)
-                origin = 0.0 if exact else np.rint(float(column.low or 0) * 10.0 ** (column.places or 0))
-                ends.append(steps - origin)
-            else:
-                stamp = pd.Timestamp(str(end))
-                if column.zone is not None and stamp.tzinfo is None:
-                    stamp = stamp.tz_localize(column.zone)
-                ends.append(float(encoder(column, name).encode(pd.Series([stamp]))[0, 0]))
-        tiny = 1e-9
-        return (ends[0], ends[1]) if exact else (np.ceil(ends[0] - tiny), np.floor(ends[1] + tiny))
+        return ends_of(allowed, column, name)
 
     def _codes(self, name: str, allowed: frozenset[Value | None]) -> Floats:
-        values = pd.Series([value for value in allowed if value is not None], dtype=object)
-        return np.sort(encoder(self.schema.columns[name], name).encode(values)[:, 0])
+        column = self.schema.columns[name]
+        values = typed(pd.Series([value for value in allowed if value is not None], dtype=object), column)
+        return np.sort(encoder(column, name).encode(values)[:, 0])
 
     def _allowed(self, name: str, allowed: Allowed) -> Region:
         """Return the region (1, m, k) of one column's latents in which its values are allowed."""
