@@ -38,6 +38,18 @@ class Verdict:
     threshold: float
     passed: bool
 
+    @property
+    def is_by_chance(self) -> bool:
+        """Whether it passes although the value lies above the threshold, by no more than chance explains."""
+        return self.passed and self.relation == "<=" and self.value is not None and self.value > self.threshold
+
+    @property
+    def sign(self) -> str:
+        """The verdict as tables and logs print it."""
+        if self.is_by_chance:
+            return "pass (above by no more than chance)"
+        return "pass" if self.passed else "MISS"
+
 
 def by_name(scores: Sequence[Score]) -> dict[str, Score]:
     """Return the scores of the whole table by name."""

@@ -24,10 +24,14 @@ FORMULA = (
     "Weighted geometric mean of the parts that were scored: fidelity 0.4, utility 0.3, privacy 0.2, validity 0.1. "
     "Fidelity is the mean of shape, pairs, correlation, detection (the worse of boosted C2ST against train and against "
     "holdout), alpha-precision and beta-recall, each over its floor, at most 1. Utility is the mean of each task's "
-    "TSTR/TRTR and of global utility, at most 1. Privacy is the least of: copies and near copies (1 up to the upper "
-    "95 % bound of the holdout's own rate, then bound over rate) and 1 - 2 max(0, DCR share - 0.5). Validity is the "
-    "mean share of rows that obey schema and rules."
+    "TSTR/TRTR, 0 for a task that could not be scored, and of global utility, at most 1. Privacy is the least of: "
+    "copies and near copies (1 up to the upper 95 % bound of the holdout's own rate, then bound over rate) and "
+    "1 - 2 max(0, DCR share - 0.5). Validity is the mean share of rows that obey schema and rules. A table of fewer "
+    "than 30 rows is not judged."
 )
+
+MIN_ROWS = 30
+"""Fewest rows of each table from which an overall score follows: the floors of fewer rows let everything pass."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Quality:
     """The overall score.
 
     Attributes:
-        value: In [0, 1]; ``None`` if nothing could be scored.
+        value: In [0, 1]; ``None`` if nothing could be scored, or a table has fewer than ``MIN_ROWS`` rows.
         parts: Score of each group, in [0, 1].
         threshold: ``min_quality``.
         passed: Whether the value reaches the threshold.
@@ -50,14 +54,15 @@ class Quality:
 
 
 def quality(scores: Sequence[Score], tasks: Sequence[str], *, threshold: float) -> Quality:
-    """Return the overall score of what was scored."""
+    """Return the overall score of what was scored; a named task that could not be scored counts as 0."""
     whole = by_name(scores)
     parts: dict[str, float] = {}
     fidelity = [_relative(whole[name]) for name in _FIDELITY if name in whole]
     detectors = [_relative(s) for name, s in whole.items() if name.startswith("fidelity.detection.boosted")]
     if detectors:
         fidelity.append(min(detectors))
-    utility = [min(1.0, ratio.value) for task in tasks if (ratio := task_ratio(scores, task)) is not None]
+    ratios = [task_ratio(scores, task) for task in tasks]
+    utility = [0.0 if ratio is None else min(1.0, ratio.value) for ratio in ratios]
     if "utility.global" in whole:
         utility.append(whole["utility.global"].value)
     privacy = [
@@ -75,10 +80,15 @@ def quality(scores: Sequence[Score], tasks: Sequence[str], *, threshold: float) 
         parts["privacy"] = min(privacy)
     parts = {group: parts[group] for group in WEIGHTS if group in parts}
     if not parts:
-        return Quality(None, {}, threshold, passed=threshold <= 0)
+        return unscored(threshold)
     total = sum(WEIGHTS[group] for group in parts)
     value = float(np.prod([part ** (WEIGHTS[group] / total) for group, part in parts.items()]))
     return Quality(value, parts, threshold, passed=value >= threshold)
+
+
+def unscored(threshold: float) -> Quality:
+    """Return the quality of what cannot be judged: it passes only where no threshold was set."""
+    return Quality(None, {}, threshold, passed=threshold <= 0)
 
 
 def _relative(one: Score) -> float:

@@ -57,6 +57,12 @@ def recommendations(
     return tuple(sorted(made, key=lambda one: -one.weight))
 
 
+def too_few_rows(side: str, rows: int, least: int) -> Recommendation:
+    """Return the advice on a table that is too small to be judged."""
+    finding = f"the {side} table has {rows} rows, and no overall score follows from fewer than {least}"
+    return Recommendation((), finding, f"give {least} rows or more, better thousands", 10.0)
+
+
 def _shapes(scores: Sequence[Score]) -> list[Recommendation]:
     made = []
     for one in scores:
@@ -117,7 +123,11 @@ def _tasks(scores: Sequence[Score], tasks: Sequence[str]) -> list[Recommendation
     made = []
     for task in tasks:
         ratio = task_ratio(scores, task)
-        if ratio is not None and ratio.value < TASK:
+        if ratio is None:
+            finding = f"the task '{task}' could not be scored, and counts as 0"
+            change = "see under left out why, and name a target that real rows predict, or draw more rows that have it"
+            made.append(Recommendation((task,), finding, change, 2 + TASK))
+        elif ratio.value < TASK:
             finding = f"models of '{task}' trained on synthetic rows reach {ratio.value:.2f} of the real score"
             change = (
                 "train on more rows, or with tabular.trees raise correction_trees or correction_rounds, or lower "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,8 +17,8 @@ import pandas as pd
 
 from synth_components.errors import ArtifactError
 from synth_components.evaluation.card import Verdict
-from synth_components.evaluation.quality import Quality
-from synth_components.evaluation.recommendation import Recommendation
+from synth_components.evaluation.quality import MIN_ROWS, Quality, unscored
+from synth_components.evaluation.recommendation import Recommendation, too_few_rows
 from synth_components.protocols import Score
 
 FORMAT = 1
@@ -31,6 +32,8 @@ NO_TRAIN = "There were no training rows"
 @dataclass(frozen=True)
 class Report:
     """What an evaluation found.  It holds aggregates: no row, and no category of fewer rows than asked.
+
+    It has no overall score where one of its tables has fewer than ``MIN_ROWS`` rows.
 
     Attributes:
         scores: Every score, with floor and interval.
@@ -59,6 +62,13 @@ class Report:
     rows: Mapping[str, int]
     tasks: tuple[str, ...]
     config: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        """Take the overall score away if a table is too small, in a report that was read back, too."""
+        small = [too_few_rows(side, count, MIN_ROWS) for side, count in self.rows.items() if count < MIN_ROWS]
+        if small and self.overall.value is not None:
+            object.__setattr__(self, "overall", unscored(self.overall.threshold))
+            object.__setattr__(self, "recommendations", (*small, *self.recommendations))
 
     def __repr__(self) -> str:
         """Return what a person wants to see first: overall score, verdicts and the worst columns."""
@@ -149,7 +159,7 @@ class Report:
         lines = [
             "# Report on synthetic data",
             "",
-            *(f"> {line}" for line in self.privacy),
+            *(f"> {_marked(line)}" for line in self.privacy),
             "",
             f"**Overall {overall}** ({'passed' if self.passed else 'missed'}, threshold {self.overall.threshold:g}; "
             + ", ".join(f"{group} {part:.3f}" for group, part in self.overall.parts.items())
@@ -167,7 +177,10 @@ class Report:
             "## Recommendations",
             "",
             *(
-                [f"- {one.finding[:1].upper()}{one.finding[1:]}: {one.change}." for one in self.recommendations]
+                [
+                    f"- {_marked(one.finding[:1].upper() + one.finding[1:])}: {_marked(one.change)}."
+                    for one in self.recommendations
+                ]
                 or ["None."]
             ),
             "",
@@ -188,13 +201,14 @@ class Report:
                 ],
             ),
             "",
-            *(f"{note}\n" for note in (self.overall.formula, *self.notes)),
+            *(f"{_marked(note)}\n" for note in (self.overall.formula, *self.notes)),
         ]
         if "preservation" in self.tables:
             lines += ["## Associations after preservation", "", *_residuals(self.tables["preservation"]), ""]
         if "left_out" in self.tables:
             rows = self.tables["left_out"].to_dict("records")
-            lines += ["## Left out", "", *(f"- {r['score']} {r['subject']}: {r['reason']}" for r in rows), ""]
+            told = (_marked(f"{r['score']} {r['subject']}: {r['reason']}") for r in rows)
+            lines += ["## Left out", "", *(f"- {line}" for line in told), ""]
         return "\n".join(lines)
 
     def to_html(self) -> str:
@@ -233,9 +247,7 @@ def _headline(report: Report) -> str:
 
 
 def _verdicts(card: tuple[Verdict, ...]) -> list[list[str]]:
-    return [
-        [v.name, _number(v.value), f"{v.relation} {_number(v.threshold)}", "pass" if v.passed else "MISS"] for v in card
-    ]
+    return [[v.name, _number(v.value), f"{v.relation} {_number(v.threshold)}", v.sign] for v in card]
 
 
 def _worst(scores: tuple[Score, ...], most: int = 5) -> list[str]:
@@ -302,8 +314,18 @@ def _residuals(table: pd.DataFrame) -> list[str]:
     return _markdown_table(head, rows)
 
 
+_MARKUP = re.compile(r"[\\`*~\[\]|]|(?<!\w)_|_(?!\w)")
+"""What Markdown would read as markup; an underscore within a word is none."""
+
+
+def _marked(text: str) -> str:
+    """Return text for one line of Markdown that shows as it is, whatever the names of columns hold."""
+    plain = re.sub(r"<(?![=\s])", "&lt;", " ".join(text.split()).replace("&", "&amp;"))
+    return _MARKUP.sub(r"\\\g<0>", plain)
+
+
 def _markdown_table(head: list[str], rows: list[list[str]]) -> list[str]:
     def line(cells: list[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        return "| " + " | ".join(_marked(cell) for cell in cells) + " |"
 
     return [line(head), "|" + " --- |" * len(head), *(line(row) for row in rows)]

@@ -166,13 +166,13 @@ def _judge(
         write_text(page, found.to_html())
     for verdict in found.card:
         value = "not scored" if verdict.value is None else f"{verdict.value:.3f}"
-        sign = "pass" if verdict.passed else "MISS"
-        _LOG.info("%s  %s: %s, %s %.3f", sign, verdict.name, value, verdict.relation, verdict.threshold)
+        _LOG.info("%s  %s: %s, %s %.3f", verdict.sign, verdict.name, value, verdict.relation, verdict.threshold)
     _LOG.info("overall score: %s", "not scored" if found.overall.value is None else f"{found.overall.value:.3f}")
     if not found.passed:
+        score = "not scored" if found.overall.value is None else f"{found.overall.value:.4g}"
         raise ThresholdError(
-            f"the overall score is {found.overall.value or 0:.4g}, and min_quality asks for {config.min_quality:g}; "
-            "the report's recommendations say what to change"
+            f"the overall score is {score}, and min_quality asks for {config.min_quality:g}; the report's "
+            "recommendations say what to change"
         )
 
 

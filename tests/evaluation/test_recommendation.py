@@ -50,3 +50,8 @@ def test_no_advice_asks_for_more_knots_than_the_default_which_is_the_most():
 
 def test_a_good_report_needs_no_advice():
     assert recommendations((Score("fidelity.marginal.ks", 0.99, None, 0, 0.99, 1, ("age",)),), {}, []) == ()
+
+
+def test_a_task_that_was_not_scored_is_named():
+    (one,) = recommendations((), {}, ["t"])
+    assert one.finding == "the task 't' could not be scored, and counts as 0"

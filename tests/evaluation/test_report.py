@@ -1,12 +1,15 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from synth_components.evaluation import evaluate
+from synth_components.evaluation.card import card
 from synth_components.evaluation.options import EvaluateConfig
 from synth_components.evaluation.report import Report
+from synth_components.protocols import Score
 
 QUICK = EvaluateConfig(replicates=10, detector_rows=60, detector_folds=2, manifold_rows=60, global_utility=False)
 
@@ -55,3 +58,35 @@ def test_no_interval_is_a_point(report):
 def test_the_report_says_what_an_interval_covers(report):
     for text in (report.to_markdown(), report.to_html()):
         assert "An interval of 95 % covers" in text
+
+
+def test_markdown_shows_the_names_of_columns_and_runs_none_of_them():
+    name, tag = "a|b\n# <script>alert(1)</script> [x](y) *z* _w_ `v`", "<script"
+    rng = np.random.default_rng(0)
+    real, unseen = (pd.DataFrame({name: rng.normal(size=120), "b": rng.normal(size=120)}) for _ in range(2))
+    drawn = real.assign(**{name: rng.normal(size=120) + 5})
+    made = evaluate(real, unseen, drawn, config=QUICK, target=name)
+    text = made.to_markdown()
+    assert any(name in one.subject for one in made.recommendations)
+    assert text.count(r"a\|b # &lt;script>alert(1)&lt;/script> \[x\](y) \*z\* \_w\_ \`v\`") > 5
+    assert tag not in text
+    assert "\n# " not in text.removeprefix("# Report")
+    assert "privacy.near_copies" in text
+
+
+def test_a_verdict_that_rests_on_chance_says_so():
+    share = Score("privacy.dcr.share", 0.541, (0.512, 0.570), 0.015, 0.5, 0.5)
+    (by_chance,) = card([share], ())
+    assert by_chance.passed
+    assert by_chance.sign == "pass (above by no more than chance)"
+    (missed,) = card([replace(share, interval=(0.535, 0.547))], ())
+    assert (missed.passed, missed.sign) == (False, "MISS")
+    (plain,) = card([replace(share, value=0.52, interval=(0.5, 0.54))], ())
+    assert (plain.passed, plain.sign) == (True, "pass")
+
+
+def test_every_printed_card_says_where_a_verdict_rests_on_chance(report):
+    (verdict,) = card([Score("privacy.dcr.share", 0.541, (0.512, 0.570), 0.015, 0.5, 0.5)], ())
+    told = replace(report, card=(verdict,))
+    for text in (repr(told), told._repr_html_(), told.to_markdown()):
+        assert "pass (above by no more than chance)" in text
