@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,9 +21,10 @@ from pydantic import Field
 from synth_components.config import Config, ConfigError
 from synth_components.errors import ArtifactError, SynthError, UnsupportedError
 from synth_components.generators import names, sampler_type
+from synth_components.null_indicator import null_indicators
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Sampler
-from synth_components.schema import Schema
+from synth_components.schema import Boolean, Schema
 
 FORMAT = "synth_components.model"
 FORMAT_VERSION = 1
@@ -64,7 +65,7 @@ class _File(Manifest):
     """The manifest as it stands on disk."""
 
     format: Literal["synth_components.model"] = "synth_components.model"
-    format_version: int = FORMAT_VERSION
+    format_version: int = Field(FORMAT_VERSION, strict=True, ge=1, le=FORMAT_VERSION)
     files: dict[str, str] = Field(description="SHA-256 by path within the folder.")
 
 
@@ -97,6 +98,8 @@ def save(artifact: Artifact, path: str | Path, *, overwrite: bool = False) -> No
         files = {name: _sha256(staging / name) for name in sorted(_files(staging))}
         if wrong := [name for name in files if not name.endswith(SUFFIXES)]:
             raise ArtifactError(f"the sampler wrote {wrong}; a model holds only {' and '.join(SUFFIXES)} files")
+        if empty := _stray_folders(staging, files):
+            raise ArtifactError(f"the sampler made the empty folders {empty}; a model holds files only")
         value = _File(**artifact.manifest.model_dump(), files=files).model_dump(mode="json")
         _write(staging / MANIFEST, json.dumps({**value, "digest": _digest(value)}, indent=1, sort_keys=True) + "\n")
         _publish(staging, path)
@@ -111,8 +114,9 @@ def refuse_foreign(path: Path, *, overwrite: bool = False) -> None:
     Raises:
         ArtifactError: if ``path`` is a file, the working directory or one around it, or holds what is no model.
     """
-    if path.exists() and not path.is_dir():
-        raise ArtifactError(f"{path} is a file; name a folder for the model")
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise ArtifactError(f"{place} is a file; name a folder for the model")
     if Path.cwd().is_relative_to(path.resolve()):
         raise ArtifactError(f"folder {path} holds the working directory; name a folder of its own for the model")
     if path.is_dir() and any(path.iterdir()) and not overwrite and not _is_model(path):
@@ -177,10 +181,12 @@ def load(path: str | Path, *, trust: tuple[str, ...] = ()) -> Artifact:
         schema = Schema.from_json(json.loads((path / "schema.json").read_text(encoding="utf-8")))
         ledger = Ledger.from_json(json.loads((path / "ledger.json").read_text(encoding="utf-8")))
         kind = sampler_type(manifest.generator, trust=trust)
-        return Artifact(kind.load(path / "sampler"), schema, ledger, plain)
+        sampler = kind.load(path / "sampler")
+        _check_schemas(path, schema, sampler.schema)
+        return Artifact(sampler, schema, ledger, plain)
     except (ArtifactError, UnsupportedError):
         raise
-    except (SynthError, OSError, KeyError, ValueError, TypeError) as error:
+    except (SynthError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise ArtifactError(
             f"the model in {path} cannot be read by this version ({type(error).__name__}); it was written by version "
             f"{manifest.library_version}"
@@ -191,13 +197,14 @@ def _manifest(path: Path) -> _File:
     """Return the checked manifest."""
     if not path.is_dir():
         raise ArtifactError(f"there is no model folder at {path}")
-    if not (path / MANIFEST).exists():
+    if not (path / MANIFEST).is_file():
         raise ArtifactError(f"folder {path} is not a model: it has no {MANIFEST}")
     if (path / MANIFEST).is_symlink():
         raise ArtifactError(f"{MANIFEST} in {path} is a link; a model holds plain files only")
     try:
         value = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except ValueError:
+        actual = _digest({k: v for k, v in value.items() if k != "digest"}) if isinstance(value, dict) else ""
+    except (ValueError, RecursionError):
         raise ArtifactError(f"{MANIFEST} in {path} is damaged: it is not JSON; restore the model") from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise ArtifactError(f"folder {path} is not a model: its {MANIFEST} is of another kind")
@@ -207,7 +214,7 @@ def _manifest(path: Path) -> _File:
             f"the model in {path} has format {version}, newer than {FORMAT_VERSION}; update synth-components"
         )
     digest = value.pop("digest", None)
-    if digest != _digest(value):
+    if digest != actual:
         raise ArtifactError(f"{MANIFEST} in {path} was changed after it was written; restore the model")
     try:
         return _File.parse(value)
@@ -228,6 +235,8 @@ def _check_files(path: Path, listed: Mapping[str, str]) -> None:
         raise ArtifactError(f"the model in {path} is incomplete: {missing} is missing; copy the whole folder")
     if extra := sorted(found - set(listed)):
         raise ArtifactError(f"the model in {path} has files that do not belong to it: {extra}; remove them")
+    if empty := _stray_folders(path, listed):
+        raise ArtifactError(f"the model in {path} has folders that do not belong to it: {empty}; remove them")
     for name, digest in listed.items():
         if _sha256(path / name) != digest:
             raise ArtifactError(f"'{name}' of the model in {path} is damaged: its SHA-256 differs; restore the model")
@@ -243,14 +252,34 @@ def _files(folder: Path) -> Iterator[str]:
             yield name
 
 
+def _stray_folders(folder: Path, files: Iterable[str]) -> list[str]:
+    """Return the folders within a folder that hold none of its files; the sampler's own may be empty."""
+    needed = {parent.as_posix() for name in files for parent in PurePosixPath(name).parents} | {"sampler"}
+    found = (entry.relative_to(folder).as_posix() for entry in folder.rglob("*") if entry.is_dir())
+    return sorted(set(found) - needed)
+
+
+def _check_schemas(path: Path, schema: Schema, learned: Schema) -> None:
+    """Raise unless the sampler draws the columns that the model decodes and promises."""
+    expected = dict(schema.modelled.tables)
+    if indicators := null_indicators(schema):
+        columns = dict.fromkeys(indicators.values(), Boolean(public=True))
+        expected = {schema.root: {**expected[schema.root], **columns}}
+    if expected != dict(learned.tables):
+        raise ArtifactError(f"schema.json of the model in {path} is not that of its sampler; restore the model")
+
+
 def _is_model(path: Path) -> bool:
     """Return whether a folder holds a model, perhaps a damaged one, and nothing beside it."""
     try:
         value = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         found = set(_files(path)) - {MANIFEST}
-    except (OSError, ValueError, ArtifactError):
+    except (OSError, ValueError, RecursionError, ArtifactError):
         return False
-    return isinstance(value, dict) and value.get("format") == FORMAT and found <= set(value.get("files", ()))
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        return False
+    listed = value.get("files", {})
+    return isinstance(listed, dict) and found <= set(listed)
 
 
 def _canonical(value: object) -> str:

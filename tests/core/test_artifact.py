@@ -287,3 +287,74 @@ def test_a_save_that_fails_leaves_the_old_model_and_nothing_else(model, saved, s
 def test_a_model_can_be_moved(saved, tmp_path, model):
     shutil.copytree(saved, tmp_path / "copy")
     pd.testing.assert_frame_equal(load(tmp_path / "copy").sample(3, seed=1), model.sample(3, seed=1))
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "schema.json", "ledger.json", "sampler/schema.json"])
+def test_json_that_is_nested_without_end_is_refused(saved, name):
+    (saved / name).write_text("[" * 100_000, encoding="utf-8")
+    if name != "manifest.json":
+        rewrite(saved, lambda value: value["files"].update({name: artifact._sha256(saved / name)}))
+    with pytest.raises(ArtifactError, match=r"not JSON|cannot be read"):
+        load(saved)
+
+
+def test_a_manifest_that_is_a_folder_is_no_model(saved):
+    (saved / "manifest.json").unlink()
+    (saved / "manifest.json").mkdir()
+    with pytest.raises(ArtifactError, match="not a model"):
+        load(saved)
+
+
+@pytest.mark.parametrize("version", ["9", "1", 0, -1, 1.0, True, None])
+def test_a_format_version_that_never_was_is_refused(saved, version):
+    rewrite(saved, lambda value: value.update(format_version=version))
+    with pytest.raises(ArtifactError, match="format_version"):
+        load(saved)
+
+
+@pytest.mark.parametrize("name", ["extra", "sampler/extra", "extra/within"])
+def test_an_extra_empty_folder_is_named(saved, name):
+    (saved / name).mkdir(parents=True)
+    with pytest.raises(ArtifactError, match=rf"folders that do not belong.*{name}"):
+        load(saved)
+
+
+def test_a_schema_that_is_not_the_sampler_s_is_refused(saved):
+    value = json.loads((saved / "schema.json").read_text(encoding="utf-8"))
+    value["tables"]["table"]["age"]["high"] = 50
+    (saved / "schema.json").write_text(json.dumps(value), encoding="utf-8")
+    rewrite(saved, lambda value: value["files"].update({"schema.json": artifact._sha256(saved / "schema.json")}))
+    with pytest.raises(ArtifactError, match="not that of its sampler"):
+        load(saved)
+
+
+def test_a_model_with_made_up_columns_fits_its_sampler(tmp_path):
+    schema = Schema.from_json(
+        {
+            "columns": {
+                "id": {"type": "key", "dtype": "object", "prefix": "c"},
+                "note": {"type": "text", "nullable": True},
+                "city": {"type": "categorical", "dtype": "object", "categories": ["A", "B"], "nullable": True},
+            },
+            "keys": {"table": ["id"]},
+        }
+    )
+    rows = {"id": [f"c{i}" for i in range(40)], "note": ["x", None] * 20, "city": ["A", "B", None, "A"] * 10}
+    fitted = fit(pd.DataFrame(rows, dtype=object), generator="tabular.independent", schema=schema, seed=0)
+    fitted.save(tmp_path / "model")
+    assert load(tmp_path / "model").schema == fitted.schema
+
+
+@pytest.mark.parametrize("name", ["file.txt/m", "file.txt/m/deeper"])
+def test_saving_below_a_file_is_refused(model, tmp_path, name):
+    (tmp_path / "file.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"file\.txt is a file"):
+        model.save(tmp_path / name)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"format": "synth_components.model", "files": 5}'])
+def test_saving_over_a_damaged_manifest_of_somebody_else_is_refused(model, tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text, encoding="utf-8")
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(ArtifactError, match="no model"):
+        model.save(tmp_path)
