@@ -34,8 +34,9 @@ from synth_components.constraints import (
     Unique,
     ValueSet,
 )
+from synth_components.encode import zone_of
 from synth_components.errors import ConstraintError
-from synth_components.expression import Formula, formula
+from synth_components.expression import Formula, formula, moment
 from synth_components.pattern import matches
 from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Key, Numeric, Schema
 
@@ -98,6 +99,8 @@ def _clash(sources: Sequence[str], why: str) -> ConstraintError:
     listed = list(dict.fromkeys(sources))
     rules = [source for source in listed if not source.startswith("the ")]
     told = [f"'{source}'" if source in rules else source for source in listed]
+    if len(rules) == len(listed) == 1:
+        return ConstraintError(f"constraint {told[0]} contradicts itself: {why}; mend or drop it", constraint=rules[0])
     together = f"{', '.join(told[:-1])} and {told[-1]}" if len(told) > 1 else told[0]
     kind = "constraint" if len(rules) == 1 else "constraints"
     ordered = kind if told[0].startswith("'") else "rules"
@@ -320,12 +323,13 @@ def _position(bound: float | str, column: AnyColumn, rule: str) -> float:
             constraint=rule,
         )
     if isinstance(bound, str) and isinstance(column, Datetime):
-        stamp = pd.Timestamp(bound)
-        if column.zone is not None:
-            stamp = (stamp.tz_localize(column.zone) if stamp.tzinfo is None else stamp).tz_convert("UTC")
-        elif stamp.tzinfo is not None:
+        stamp = moment(bound, zone_of(column))
+        if column.zone is None and stamp.tzinfo is not None:
             raise ConstraintError(f"constraint '{rule}' gives a zone to a column without one", constraint=rule)
-        return float(stamp.as_unit("ns").value)
+        try:
+            return float(stamp.as_unit("ns").value)
+        except pd.errors.OutOfBoundsDatetime:
+            return stamp.timestamp() * 1e9
     return float(bound)
 
 

@@ -13,6 +13,7 @@ from numpy import random
 from numpy.typing import NDArray
 
 from synth_components.constraints import Constraint, Learnable, Unique
+from synth_components.constraints.rule import WIDE
 from synth_components.contradiction import refuse_contradictions as refuse_contradictions
 from synth_components.errors import ConditionError, ConstraintError
 from synth_components.schema import AnyColumn, Key, Numeric, Schema, outside_of
@@ -201,7 +202,7 @@ def _rounded(values: pd.Series[Any], column: AnyColumn) -> pd.Series[Any]:
         return values
     if column.dtype == "decimal":
         quantum = Decimal(1).scaleb(-column.places)
-        return values.map(lambda v: v.quantize(quantum) if isinstance(v, Decimal) else v)
+        return values.map(lambda v: v.quantize(quantum, context=WIDE) if isinstance(v, Decimal) else v)
     return values.round(column.places) if values.dtype.kind == "f" else values
 
 

@@ -8,12 +8,13 @@ is interpreted node by node from a closed list: no attribute, no subscript, no v
 from __future__ import annotations
 
 import ast
+import datetime
 import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,12 @@ from numpy.typing import NDArray
 from synth_components.errors import ConstraintError
 
 MAX_CHARACTERS = 2_000
+MAX_DEPTH = 200
+"""Operations within operations: Python's stack takes no more than a few times as many."""
+
+_INT64 = 2**63 - 1
+_LONGEST = 2**512
+"""Integers are exact up to here, and floating point beyond: a product of a hundred columns would take for ever."""
 
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -141,7 +148,7 @@ def formula(text: str) -> Formula:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ConstraintError("the text is not an expression; check its syntax", constraint=text) from None
     columns: dict[str, None] = {}
-    _check(root, text, names, columns)
+    _check(root, text, names, columns, depth=0)
     aware = {
         names.get(call.args[0].id, call.args[0].id)
         for call in ast.walk(root)
@@ -153,8 +160,12 @@ def formula(text: str) -> Formula:
     return Formula(text, root, tuple(names.items()), tuple(columns), frozenset(aware))
 
 
-def _check(node: ast.AST, text: str, names: dict[str, str], columns: dict[str, None]) -> None:
+def _check(node: ast.AST, text: str, names: dict[str, str], columns: dict[str, None], *, depth: int) -> None:
     """Raise unless the tree is within the language; collect its columns."""
+    if depth > MAX_DEPTH:
+        raise ConstraintError(
+            f"an expression nests more than {MAX_DEPTH} operations; split the rule into several", constraint=text
+        )
 
     def refuse(what: str) -> ConstraintError:
         return ConstraintError(
@@ -196,12 +207,19 @@ def _check(node: ast.AST, text: str, names: dict[str, str], columns: dict[str, N
                 raise refuse("names that begin with two underscores")
             columns[names.get(name, name)] = None
             inside = []
+        case ast.Constant(value=int() | float() as number) if not is_modest(number):
+            raise refuse("a number beyond those of floating point")
         case ast.Constant(value=bool() | int() | float() | str()):
             inside = []
         case _:
             raise refuse(f"a {type(node).__name__} node")
     for child in inside:
-        _check(child, text, names, columns)
+        _check(child, text, names, columns, depth=depth + 1)
+
+
+def is_modest(number: float) -> bool:
+    """Return whether a number is finite as a float: an integer of Python may have any number of digits."""
+    return abs(number) < 2**1023  # an infinite one is not either
 
 
 def _unsigned(node: ast.expr) -> ast.expr:
@@ -219,17 +237,20 @@ def _value(node: ast.expr, table: pd.DataFrame, names: dict[str, str]) -> Any:  
             joined = np.logical_and if isinstance(op, ast.And) else np.logical_or
             return pd.Series(joined.reduce(masks), index=table.index)
         case ast.UnaryOp(op=ast.USub(), operand=part):
-            return -_value(part, table, names)
+            value = _widened(_value(part, table, names))
+            return _computed(ast.Sub, 0, value) if _is_whole(value) else -value
         case ast.UnaryOp(op=ast.UAdd(), operand=part):
             return _value(part, table, names)
         case ast.UnaryOp(operand=part):
             return pd.Series(~_truth(_value(part, table, names), len(table)), index=table.index)
         case ast.BinOp(left=left, op=op, right=right):
-            return _ARITHMETIC[type(op)](_value(left, table, names), _value(right, table, names))
+            return _computed(type(op), _value(left, table, names), _value(right, table, names))
         case ast.Compare(left=left, ops=ops, comparators=others):
             return _compared(left, ops, others, table, names)
         case ast.Call(func=ast.Name(id=name), args=arguments):
-            return FUNCTIONS[name][1](*(_value(argument, table, names) for argument in arguments))
+            given = [_value(argument, table, names) for argument in arguments]
+            largest = _INT64 // 2 if name in {"abs", "round"} else _INT64  # what these make may be larger
+            return FUNCTIONS[name][1](*(_floating(value, largest) for value in given))
         case _:
             raise TypeError(type(node).__name__)  # unreachable: _check refused it
 
@@ -247,9 +268,107 @@ def _compared(
             mask &= inside if isinstance(op, ast.In) else ~inside & values.notna().to_numpy()
         else:
             after = _value(other, table, names)
-            mask &= _truth(_COMPARISONS[type(op)](before, after), len(table))
+            sides = _dated(before, after), _dated(after, before)
+            mask &= _truth(_COMPARISONS[type(op)](*sides), len(table))
             before = after
     return pd.Series(mask, index=table.index)
+
+
+def _computed(op: type[ast.operator], left: Any, right: Any) -> Any:  # noqa: ANN401
+    """Return an operation of two values; of integers as Python computes it, which wraps none.
+
+    Where 64 bits might not hold the result it is made of Python's own integers; a quotient, or a power, is a float.
+    """
+    combine = _ARITHMETIC[op]
+    if not any(isinstance(value, pd.Series) for value in (left, right)):
+        return combine(left, right)
+    left, right = _widened(left), _widened(right)
+    if op in {ast.Div, ast.Pow} or not (_is_whole(left) and _is_whole(right)):
+        return combine(_floating(left), _floating(right))
+    divides = op in {ast.FloorDiv, ast.Mod}  # what comes out is no larger than what goes in
+    ends = [] if divides else [combine(x, y) for x in _ends(left) for y in _ends(right)]
+    largest = max((abs(end) for end in (*ends, *_ends(left), *_ends(right))), default=0)
+    if largest <= _INT64:
+        return combine(left, right)
+    if largest > _LONGEST:
+        return combine(_as_float(left), _as_float(right))
+    right = _boxed(right)
+    if divides:  # by nothing: null, where Python would raise
+        right = right.where(right != 0, np.nan) if isinstance(right, pd.Series) else right or np.nan
+    return combine(_boxed(left), right)
+
+
+def _widened(values: Any) -> Any:  # noqa: ANN401
+    """Return integers and booleans, of whatever width, as 64-bit integers; others as they are."""
+    if not isinstance(values, pd.Series) or values.dtype.kind not in "iub":
+        return values
+    is_extension = not isinstance(values.dtype, np.dtype)
+    if values.dtype.kind == "u" and max(_ends(values), default=0) > _INT64:
+        return values.astype("UInt64" if is_extension else "uint64")
+    return values.astype("Int64" if is_extension else "int64")
+
+
+def _is_whole(values: Any) -> bool:  # noqa: ANN401
+    """Return whether a value, or a column, is of integers."""
+    if not isinstance(values, pd.Series):
+        return isinstance(values, int | np.integer)
+    return values.dtype.kind in "iu" or is_boxed(values)
+
+
+def is_boxed(values: Any) -> bool:  # noqa: ANN401
+    """Return whether a column holds Python's own integers."""
+    return (
+        isinstance(values, pd.Series)
+        and values.dtype == object
+        and pd.api.types.infer_dtype(values, skipna=True) == "integer"
+    )
+
+
+def _ends(values: Any) -> tuple[int, ...]:  # noqa: ANN401
+    """Return the least and largest of integers; nothing where all are null."""
+    if not isinstance(values, pd.Series):
+        return (int(values),)
+    present = values.dropna()
+    return (int(present.min()), int(present.max())) if len(present) else ()
+
+
+def _boxed(values: Any) -> Any:  # noqa: ANN401
+    """Return integers as Python's own, nulls as NaN."""
+    return values.astype(object).where(values.notna(), np.nan) if isinstance(values, pd.Series) else int(values)
+
+
+def _floating(values: Any, largest: int = _INT64) -> Any:  # noqa: ANN401
+    """Return integers as floats where one of them is beyond ``largest``; other values as they are."""
+    if not isinstance(values, pd.Series) or not _is_whole(values):
+        return values
+    return _as_float(values) if max(map(abs, _ends(values)), default=0) > largest else values
+
+
+def _as_float(values: Any) -> Any:  # noqa: ANN401
+    if not isinstance(values, pd.Series):
+        return float(values)
+    return pd.Series(values.to_numpy(dtype=np.float64, na_value=np.nan), index=values.index, name=values.name)
+
+
+def _dated(value: Any, other: Any) -> Any:  # noqa: ANN401
+    """Return text that is compared with a column of times as a time."""
+    if isinstance(value, str) and isinstance(other, pd.Series) and other.dtype.kind == "M":
+        return moment(value, getattr(other.dtype, "tz", None))
+    return value
+
+
+def moment(text: str, zone: datetime.tzinfo | None) -> pd.Timestamp:
+    """Return an ISO 8601 time; without an offset it is in the zone, where there is one.
+
+    A time that the zone skips becomes the next one that exists; of a time that it repeats the earlier is meant.
+
+    Raises:
+        ValueError: if the text is no time.
+    """
+    stamp = pd.Timestamp(text)
+    if zone is None or stamp.tzinfo is not None:
+        return stamp
+    return stamp.tz_localize(zone, ambiguous=True, nonexistent="shift_forward")
 
 
 def _truth(value: Any, n: int) -> NDArray[np.bool_]:  # noqa: ANN401
@@ -263,9 +382,16 @@ def _truth(value: Any, n: int) -> NDArray[np.bool_]:  # noqa: ANN401
 
 
 def operand(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Return a column as arithmetic takes it: decimals as floats, dates as times, categories as values."""
+    """Return a column as arithmetic takes it: decimals as floats, dates as times, categories as values.
+
+    Integers come with 64 bits, so that no result wraps for the column's own width.
+    """
     if isinstance(values.dtype, pd.CategoricalDtype):
         return operand(values.astype(object))
+    if isinstance(values.dtype, pd.ArrowDtype) and values.dtype.kind == "f":
+        return values.astype("Float64")
+    if values.dtype.kind in "iu":
+        return cast("pd.Series[Any]", _widened(values))
     if values.dtype == object:
         kind = pd.api.types.infer_dtype(values, skipna=True)
         if kind == "decimal":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_CEILING, ROUND_FLOOR
 from typing import Any, Literal
 
 import numpy as np
@@ -9,9 +10,9 @@ import pandas as pd
 from numpy import random
 from pydantic import Field, model_validator
 
-from synth_components.constraints.rule import Bound, Rule, Value, assigned, mask_of, misfit, redrawn
+from synth_components.constraints.rule import Bound, Rule, Value, assigned, like, mask_of, misfit, redrawn
 from synth_components.errors import ConstraintError
-from synth_components.expression import operand
+from synth_components.expression import moment, operand
 from synth_components.pattern import matches, require_pattern, written
 
 
@@ -55,9 +56,15 @@ class Range(Rule):
             return pd.Timedelta(round(float(bound)), unit=np.datetime_data(values.dtype)[0])  # type: ignore[arg-type]  # known at run time
         if not isinstance(bound, str):
             return bound
-        stamp = pd.Timestamp(bound)
-        zone = getattr(values.dtype, "tz", None)
-        return stamp if zone is None or stamp.tzinfo is not None else stamp.tz_localize(zone)
+        return moment(bound, getattr(values.dtype, "tz", None))
+
+    def _end(self, values: pd.Series[Any], bound: float | str | None) -> Any:  # noqa: ANN401
+        """Return what values can be clipped to; ``None`` for a time beyond those of the dtype."""
+        made = None if bound is None else self._bound(values, bound)
+        try:
+            return made.as_unit(values.dt.unit) if isinstance(made, pd.Timestamp) else made
+        except pd.errors.OutOfBoundsDatetime:
+            return None
 
     def allows(self, table: pd.DataFrame) -> pd.Series[bool]:
         """Return which rows obey the rule, shape (n,)."""
@@ -76,18 +83,34 @@ class Range(Rule):
         return pd.Series(obeys | inside, index=table.index)
 
     def repair(self, table: pd.DataFrame, *, rng: random.Generator, before: pd.DataFrame | None = None) -> pd.DataFrame:
-        """Return the table with outlying values moved to the nearest bound; object columns are redrawn."""
+        """Return the table with outlying values moved to the nearest bound."""
         values = table[self.column]
-        if self.strict or values.dtype == object or bool(self.allows(table).all()):
+        if self.strict or isinstance(values.dtype, pd.CategoricalDtype) or bool(self.allows(table).all()):
             return table
+        if values.dtype == object:
+            return table.assign(**{self.column: self._clipped(values)})
         low, high = self.low, self.high
         if values.dtype.kind in "iu":  # the bounds that an integer can take
             low = low if low is None or isinstance(low, str) else int(np.ceil(low))
             high = high if high is None or isinstance(high, str) else int(np.floor(high))
-        clipped = values.clip(
-            None if low is None else self._bound(values, low), None if high is None else self._bound(values, high)
-        )
-        return table.assign(**{self.column: clipped.astype(values.dtype)})
+        try:
+            clipped = values.clip(self._end(values, low), self._end(values, high)).astype(values.dtype)
+        except (OverflowError, TypeError):
+            return table  # left to redrawing: the column's dtype does not hold the bound
+        return table.assign(**{self.column: clipped})
+
+    def _clipped(self, held: pd.Series[Any]) -> pd.Series[Any]:
+        """Return decimals, dates or integers, held as objects, moved to the nearest of them within the bounds."""
+        values, made = operand(held), held
+        for bound, up in ((self.low, True), (self.high, False)):
+            if bound is None:
+                continue
+            end = self._bound(values, bound)
+            beyond = mask_of(values < end if up else values > end)
+            nearest = like([end], held, rounding=ROUND_CEILING if up else ROUND_FLOOR)
+            if nearest is not None and beyond.any():
+                made = assigned(made, beyond, nearest[0])
+        return made
 
 
 class ValueSet(Rule):
@@ -120,12 +143,11 @@ class ValueSet(Rule):
         pool = right & held.notna().to_numpy()
         if pool.any():
             return table.assign(**{self.column: redrawn(held, ~right, pool, rng=rng)})
-        if pd.api.types.infer_dtype(held, skipna=True) == "decimal":
-            return table  # left to redrawing: a float is no decimal
         chosen = np.array(self.values, dtype=object)[rng.integers(len(self.values), size=int((~right).sum()))]
         try:
-            return table.assign(**{self.column: assigned(held, ~right, chosen)})
-        except (TypeError, ValueError):
+            made = like(chosen, held) if held.dtype == object else None
+            return table.assign(**{self.column: assigned(held, ~right, chosen if made is None else made)})
+        except (TypeError, ValueError, ArithmeticError):
             raise misfit(self, self.columns) from None
 
 

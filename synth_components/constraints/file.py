@@ -72,13 +72,15 @@ def constraints_from_file(path: str | Path) -> tuple[Constraint, ...]:
 
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):
             raise DataError(f"constraints file {path} is not valid YAML") from None
     else:
         try:
             value = json.loads(text)
         except json.JSONDecodeError as error:
             raise DataError(f"constraints file {path} is not valid JSON (line {error.lineno})") from None
+        except (ValueError, RecursionError):
+            raise DataError(f"constraints file {path} holds a number, or a nesting, beyond any rule") from None
     rules = value.get("constraints") if isinstance(value, dict) else value
     if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
         raise DataError(f"constraints file {path} must hold a list of rules, each a map with a 'type'")

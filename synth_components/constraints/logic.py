@@ -11,9 +11,9 @@ from numpy import random
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from synth_components.constraints.rule import Mask, Rule, assigned, nulled, redrawn
+from synth_components.constraints.rule import Mask, Rule, assigned, like, nulled, redrawn
 from synth_components.errors import ConstraintError
-from synth_components.expression import formula, operand
+from synth_components.expression import formula, moment, operand
 
 
 class Implication(Rule):
@@ -57,9 +57,16 @@ class Implication(Rule):
             return table
         if held.dtype.kind not in "Ob" and isinstance(literal, str) != (held.dtype.kind not in "iuf"):
             return table
-        values = held.astype(object)
-        values[wrong] = literal
-        return table.assign(**{then.columns[0]: values.astype(held.dtype)})
+        try:
+            if held.dtype == object:
+                made = like([literal], held)
+                value = literal if made is None else made[0]
+            else:
+                is_time = isinstance(literal, str) and held.dtype.kind == "M"
+                value = moment(str(literal), getattr(held.dtype, "tz", None)) if is_time else literal
+            return table.assign(**{then.columns[0]: assigned(held, wrong, value)})
+        except (TypeError, ValueError, ArithmeticError):
+            return table  # left to redrawing: no value of the column's dtype
 
 
 class Expression(Rule):

@@ -10,9 +10,9 @@ from numpy import random
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from synth_components.constraints.rule import Rule, assigned, mask_of, misfit
+from synth_components.constraints.rule import Rule, assigned, fits, like, mask_of, misfit
 from synth_components.errors import ConstraintError
-from synth_components.expression import Formula, formula, operand
+from synth_components.expression import Formula, formula, is_boxed, operand
 
 
 class Inequality(Rule):
@@ -100,7 +100,7 @@ class Derived(Rule):
         """Return which rows obey the rule, shape (n,)."""
         expected, held = self._expected(table), operand(table[self.column])
         unknown = held.isna().to_numpy() | self.formula.unknown(table)
-        if expected.dtype.kind in "iuf" and held.dtype.kind in "iuf":
+        if (expected.dtype.kind in "iuf" or is_boxed(expected)) and held.dtype.kind in "iuf":
             wanted = expected.to_numpy(dtype=np.float64, na_value=np.nan)
             with np.errstate(invalid="ignore"):
                 gap = np.abs(held.to_numpy(dtype=np.float64, na_value=np.nan) - wanted)
@@ -115,16 +115,18 @@ class Derived(Rule):
         wrong = ~self.allows(table).to_numpy() & expected.notna().to_numpy()
         if expected.dtype.kind == "f":
             wrong &= np.isfinite(expected.to_numpy(dtype=np.float64, na_value=np.nan))
-        if not wrong.any() or isinstance(held.dtype, pd.CategoricalDtype):
-            return table
-        values = held.astype(object)
-        new = expected[wrong]
-        if held.dtype.kind in "iu":
-            new = new.round().astype("int64")
-        values[wrong] = new.astype(object)
-        if held.dtype == object and pd.api.types.infer_dtype(held, skipna=True) in {"decimal", "date"}:
-            return table  # left to redrawing: a float is no decimal
-        return table.assign(**{self.column: values.astype(held.dtype)})
+        try:
+            if held.dtype.kind in "iu":
+                wrong &= fits(expected, held.dtype)  # the others are left to redrawing
+            if not wrong.any() or isinstance(held.dtype, pd.CategoricalDtype):
+                return table
+            new = expected[wrong].astype(object).to_numpy()
+            if held.dtype.kind in "iu":
+                new = np.array([round(value) for value in new], dtype=object)
+            made = like(new, held) if held.dtype == object else None
+            return table.assign(**{self.column: assigned(held, wrong, new if made is None else made)})
+        except (TypeError, ValueError, ArithmeticError):
+            raise misfit(self, self.columns) from None
 
 
 class ConstantSum(Rule):
@@ -162,9 +164,9 @@ class ConstantSum(Rule):
         return pd.Series(obeys | np.isnan(sums), index=table.index)
 
     def repair(self, table: pd.DataFrame, *, rng: random.Generator, before: pd.DataFrame | None = None) -> pd.DataFrame:
-        """Return the table with wrong rows scaled to the total; decimal columns are left to redrawing."""
+        """Return the table with wrong rows scaled to the total, where the columns' dtypes hold the result."""
         wrong = ~self.allows(table).to_numpy()
-        if not wrong.any() or any(table[name].dtype == object for name in self.columns):
+        if not wrong.any():
             return table
         numbers = self._numbers(table)
         places = [_places(numbers[:, k]) for k in range(len(self.columns))]
@@ -182,7 +184,18 @@ class ConstantSum(Rule):
         for k, kept in enumerate(places):
             if kept is not None:
                 rows[:, k] = np.round(rows[:, k], kept)
-        return table.assign(**{name: assigned(table[name], wrong, rows[:, k]) for k, name in enumerate(self.columns)})
+        kept_rows = np.ones(len(rows), dtype=bool)
+        for k, name in enumerate(self.columns):
+            if table[name].dtype.kind in "iu":
+                kept_rows &= fits(pd.Series(rows[:, k]), table[name].dtype)
+        rows, wrong = rows[kept_rows], wrong.copy()
+        wrong[wrong] = kept_rows
+        made = {}
+        for k, name in enumerate(self.columns):
+            held = table[name]
+            values = like(rows[:, k], held) if held.dtype == object else None
+            made[name] = assigned(held, wrong, rows[:, k] if values is None else values)
+        return table.assign(**made)
 
 
 def _places(numbers: NDArray[np.float64]) -> int | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import decimal
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -13,9 +15,12 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from synth_components.config import Config
 from synth_components.errors import ConstraintError
+from synth_components.expression import is_modest
 
 Value: TypeAlias = bool | int | float | str
 Mask: TypeAlias = NDArray[np.bool_]
+WIDE = decimal.Context(prec=400)
+"""Digits for any float at any places."""
 Policy: TypeAlias = Literal["repair", "reject", "warn", "refuse"]
 
 
@@ -83,6 +88,14 @@ class Rule(Config):
             self.__dict__["name"] = self.title()  # the model is frozen from here on
         return self
 
+    @model_validator(mode="after")
+    def _refuse_giants(self) -> Rule:
+        if not all(is_modest(number) for number in _integers(tuple(self.__dict__.values()))):
+            raise ConstraintError(
+                "a rule names a number beyond those of floating point; give one below 1e308", constraint=self.name[:40]
+            )
+        return self
+
     def title(self) -> str:
         """Return the rule in a few words."""
         raise NotImplementedError
@@ -95,6 +108,15 @@ class Rule(Config):
     def to_json(self) -> dict[str, Any]:
         """Return a JSON value with a ``type`` from which ``constraint_from_json`` makes an equal rule."""
         return self.model_dump(mode="json")
+
+
+def _integers(value: object) -> Iterator[int]:
+    """Yield the integers in nested tuples."""
+    if isinstance(value, tuple):
+        for entry in value:
+            yield from _integers(entry)
+    elif isinstance(value, int):
+        yield value
 
 
 def _iso(value: object) -> object:
@@ -147,6 +169,48 @@ def assigned(held: pd.Series[Any], where: Mask, values: Any) -> pd.Series[Any]: 
     made = held.astype(object)
     made[where] = values
     return made.astype(held.dtype)
+
+
+def like(
+    values: Iterable[Any], held: pd.Series[Any], *, rounding: str = decimal.ROUND_HALF_EVEN
+) -> NDArray[np.object_] | None:
+    """Return numbers or times as an object column writes them: decimals at its places, whole numbers, dates.
+
+    Args:
+        held: The column; ``None`` is returned if it holds none of these.
+        rounding: What becomes of places that the column does not have, as the ``decimal`` module names it.
+    """
+    kind = pd.api.types.infer_dtype(held, skipna=True)
+    made: list[Any]
+    if kind == "decimal":
+        exponents = [v.as_tuple().exponent for v in held.dropna() if v.is_finite()]
+        quantum = decimal.Decimal(1).scaleb(min(exponents, default=0))
+        made = [exact(v).quantize(quantum, rounding=rounding, context=WIDE) for v in values]
+    elif kind == "integer":
+        made = [int(exact(v).to_integral_value(rounding=rounding)) for v in values]
+    elif kind == "date":
+        days = [pd.Timestamp(v) for v in values]
+        made = [(day.ceil("D") if rounding == decimal.ROUND_CEILING else day).date() for day in days]
+    else:
+        return None
+    whole = np.empty(len(made), dtype=object)
+    whole[:] = made
+    return whole
+
+
+def exact(number: Any) -> decimal.Decimal:  # noqa: ANN401 - any number
+    """Return a number as the decimal that it is written as."""
+    if isinstance(number, int | np.integer):
+        return decimal.Decimal(int(number))
+    return number if isinstance(number, decimal.Decimal) else decimal.Decimal(repr(float(number)))
+
+
+def fits(numbers: pd.Series[Any], dtype: Any) -> Mask:  # noqa: ANN401 - a dtype of pandas or numpy
+    """Return which numbers an integer dtype can hold once they are rounded, shape (n,)."""
+    ends = np.iinfo(getattr(dtype, "numpy_dtype", dtype))
+    held = np.rint(numbers.to_numpy(dtype=np.float64, na_value=np.nan))
+    made: Mask = (held >= float(ends.min)) & (held < float(ends.max + 1))
+    return made
 
 
 def nulled(held: pd.Series[Any], where: Mask) -> pd.Series[Any]:
