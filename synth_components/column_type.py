@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 
 from synth_components.encode import localized, zone_of
 from synth_components.errors import SchemaError
-from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Numeric, Resolution, Value
+from synth_components.schema import (
+    AnyColumn,
+    Boolean,
+    Categorical,
+    Datetime,
+    Numeric,
+    Resolution,
+    Value,
+    dtype_name,
+    is_unicode,
+)
 
 Kind: TypeAlias = Literal[
     "integer", "float", "boolean", "text", "datetime", "timedelta", "date", "decimal", "category", "bytes", "empty"
@@ -49,13 +59,33 @@ def kind_of(values: pd.Series[Any]) -> Kind:
     """Return what the non-null values are, by dtype, and by their own types where it is ``object``.
 
     Raises:
-        SchemaError: for mixed types, and for types that no column of a schema can hold.
+        SchemaError: for mixed types, for types that no column of a schema can hold, and for text that no file can.
     """
-    name, dtype = str(values.name), values.dtype
+    name = str(values.name)
+    kind = _kind_of_dtype(values, name)
+    if not is_unicode("".join(_texts(values, kind))):
+        raise refused(
+            name,
+            "holds text with half a surrogate pair, which no file can hold",
+            f"mend it: table['{name}'].map(lambda text: text.encode('utf-8', 'replace').decode(), na_action='ignore')",
+        )
+    return kind
+
+
+def _texts(values: pd.Series[Any], kind: Kind) -> list[str]:
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return [category for category in values.dtype.categories.tolist() if isinstance(category, str)]
+    return values.dropna().tolist() if kind == "text" else []
+
+
+def _kind_of_dtype(values: pd.Series[Any], name: str) -> Kind:
+    dtype = values.dtype
     if pd.api.types.is_object_dtype(dtype):
         return _kind_of_objects(values, name)
     text = str(dtype)
     if isinstance(dtype, pd.CategoricalDtype):
+        if any(not isinstance(category, str | int | float | bool) for category in dtype.categories.tolist()):
+            raise refused(name, "has categories that are not text, numbers or booleans", "cast them to text")
         return "category"
     if isinstance(dtype, pd.PeriodDtype | pd.IntervalDtype | pd.SparseDtype):
         raise refused(name, f"has dtype {text.split('[')[0]}", "cast it to a number, a datetime or text")
@@ -359,14 +389,12 @@ def categorical(values: pd.Series[Any], *, min_count: int) -> tuple[Categorical,
     A declared category that too few rows hold is dropped, too: it may be somebody's in other rows.
 
     Raises:
-        SchemaError: for categories that are not text, numbers or booleans.
+        SchemaError: for categories of several types.
     """
-    name, dtype = str(values.name), str(values.dtype)
+    name, dtype = str(values.name), dtype_name(values.dtype)
     ordered = False
     if isinstance(values.dtype, pd.CategoricalDtype):
         ordered = bool(values.dtype.ordered)
-        if any(not isinstance(c, str | int | float | bool) for c in values.dtype.categories.tolist()):
-            raise refused(name, "has categories that are not text, numbers or booleans", "cast them to text")
         if len({type(c) for c in values.dtype.categories.tolist()}) > 1:
             raise refused(name, "has categories of several types", "cast them to text")
     counts = values.value_counts()

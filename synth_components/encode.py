@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from synth_components.errors import SchemaError
 from synth_components.protocols import Dataset, Encoder, Floats
-from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Numeric, Schema
+from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Numeric, Schema, dtype_of
 
 UNKNOWN = -1.0
 """The code of a value outside the declared categories."""
@@ -329,7 +329,7 @@ def decode(features: Features) -> Dataset:
 def _numpy_dtype(dtype: str) -> np.dtype[Any]:
     if dtype == "decimal":
         return np.dtype("float64")
-    parsed: Any = pd.api.types.pandas_dtype(dtype)
+    parsed: Any = dtype_of(dtype)
     if isinstance(parsed, pd.StringDtype):
         return np.dtype(object)
     made: np.dtype[Any] = np.dtype(getattr(parsed, "numpy_dtype", parsed))
@@ -365,14 +365,7 @@ def _scatter(
 
 def cast_to(values: pd.Series[Any], dtype: Any) -> pd.Series[Any]:  # noqa: ANN401 - the stubs know dtypes as literals only
     """Return the values with a dtype that is known at run time only."""
-    if isinstance(dtype, str) and dtype == "string[pyarrow]":
-        # The name of two dtypes: pandas parses it as the other one, whose own name is "string".
-        import pyarrow as pa
-
-        dtype = pd.ArrowDtype(pa.string())
-    elif dtype == "str" and not isinstance(pd.api.types.pandas_dtype("str"), pd.StringDtype):
-        dtype = object  # a schema that pandas 3 profiled, read by pandas 2, whose "str" would spell nulls out
-    cast: pd.Series[Any] = values.astype(dtype)
+    cast: pd.Series[Any] = values.astype(dtype_of(dtype) if isinstance(dtype, str) else dtype)
     return cast
 
 

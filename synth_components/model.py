@@ -27,7 +27,19 @@ from synth_components.io.artifact import Artifact, Manifest, Statement
 from synth_components.null_indicator import indicating, modelled, null_indicators, with_nulls
 from synth_components.privacy.ledger import Ledger, not_private
 from synth_components.protocols import BLOCK_ROWS, Budget, Dataset, Given, Run, Sampler
-from synth_components.schema import TABLE, AnyColumn, Image, Key, Schema, Text, same_dtype, violations
+from synth_components.schema import (
+    TABLE,
+    AnyColumn,
+    Boolean,
+    Categorical,
+    Image,
+    Key,
+    Schema,
+    Text,
+    outside_of,
+    same_dtype,
+    violations,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -465,8 +477,12 @@ def _ruled(data: Dataset, ledger: Ledger) -> Dataset:
 
 
 def _require_fit(data: Dataset, *, strict: bool) -> None:
-    """Raise unless the rows fit the schema: types always; nulls and declared values unless a budget forbids to look."""
+    """Raise unless the rows fit the schema: types always; nulls and declared values unless a budget forbids to look.
+
+    Rows outside a profiled column are advisory, unless all are: text that should be truth values, say.
+    """
     for table, columns in data.schema.tables.items():
+        fits: dict[str, bool] = {}  # whether a value of the column is inside
         for batch in data.batches(table):
             for name, column in columns.items():
                 values = batch[name]
@@ -486,6 +502,17 @@ def _require_fit(data: Dataset, *, strict: bool) -> None:
                         column=name,
                         table=table,
                     )
+                if strict and isinstance(column, Boolean | Categorical) and not fits.get(name):
+                    present = values[values.notna()]
+                    if len(present):
+                        fits[name] = not outside_of(present, column)[0].all()
+        for name in (name for name, is_fit in fits.items() if not is_fit):
+            raise SchemaError(
+                f"column '{name}' of table '{table}' has values, and none that its schema lists; give it the schema's "
+                "type of value, or declare its values",
+                column=name,
+                table=table,
+            )
 
 
 def _statement(ledger: Ledger, schema: Schema, profile_epsilon: float) -> Statement:

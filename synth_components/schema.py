@@ -72,6 +72,9 @@ class Numeric(Column):
 class Categorical(Column):
     """One of a list of values.
 
+    Rows of dtype ``category`` come back from sampling with these categories: a profile lists the ones that enough rows
+    hold, and a declared column also keeps those that nobody holds.
+
     Attributes:
         categories: The values, in the order of their codes.  A value outside them encodes as -1 and is never drawn.
         ordered: Whether the order of ``categories`` means something.
@@ -85,6 +88,8 @@ class Categorical(Column):
         """Refuse categories that are listed twice."""
         if len({(type(c).__name__, c) for c in self.categories}) != len(self.categories):
             raise SchemaError("a category is listed twice; list each once")
+        if not is_unicode("".join(c for c in self.categories if isinstance(c, str))):
+            raise SchemaError("a category holds half a surrogate pair, which no file can; mend the text")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +167,7 @@ _COLUMNS: dict[str, type[Column]] = {
     "key": Key,
 }
 _NAMES = {kind: name for name, kind in _COLUMNS.items()}
+_STORAGES = {"string[storage=python]": "python", "string[storage=pyarrow]": "pyarrow"}
 
 
 @dataclass(frozen=True)
@@ -214,11 +220,13 @@ class Schema:
     constraints: tuple[Constraint, ...] = ()
 
     def __post_init__(self) -> None:
-        """Freeze the maps, and refuse names that do not exist."""
+        """Freeze the maps, and refuse names that do not exist or that no file can hold."""
         frozen = {name: MappingProxyType(dict(columns)) for name, columns in self.tables.items()}
         object.__setattr__(self, "tables", MappingProxyType(frozen))
         object.__setattr__(self, "keys", MappingProxyType({t: tuple(k) for t, k in self.keys.items()}))
         object.__setattr__(self, "order", MappingProxyType(dict(self.order)))
+        if not is_unicode("".join(str(name) for table, columns in self.tables.items() for name in (table, *columns))):
+            raise SchemaError("the name of a table or column holds half a surrogate pair; rename it")
         if self.root not in self.tables:
             raise SchemaError(f"the root table '{self.root}' is not among the tables", table=self.root)
         for table, columns in self.keys.items():
@@ -474,7 +482,47 @@ def _comparable(bound: float, dtype: np.dtype[Any], *, up: bool) -> Any:  # noqa
 
 
 def same_dtype(values: pd.Series[Any], dtype: str) -> bool:
-    """Return whether a column has the dtype that a schema names; ``str`` and ``object`` text count as one."""
+    """Return whether a column has the dtype that a schema names.
+
+    ``str`` and ``object`` text count as one, and ``string`` is text of either storage.
+    """
     actual = str(values.dtype)
     text = {"object", "str", "string", "date", "decimal"}
+    if dtype in _STORAGES:
+        return bool(values.dtype == dtype_of(dtype))
     return actual == dtype or (actual in {"object", "str"} and dtype in text)
+
+
+def dtype_name(dtype: Any) -> str:  # noqa: ANN401 - numpy's dtypes and those of extensions
+    """Return the name of a dtype in a schema, from which ``dtype_of`` makes it.
+
+    It is the name that pandas gives it, but for the two storages of ``string``, to which pandas gives one name: the one
+    that is not the default is told.
+    """
+    name = str(dtype)
+    if name == "string" and dtype != pd.StringDtype() and dtype.storage in _STORAGES.values():
+        return next(told for told, storage in _STORAGES.items() if storage == dtype.storage)
+    return name
+
+
+def dtype_of(name: str) -> Any:  # noqa: ANN401
+    """Return the dtype that a schema names."""
+    if name in _STORAGES:
+        return pd.StringDtype(_STORAGES[name])
+    if name == "string[pyarrow]":
+        # The name of two dtypes: pandas parses it as the other one, whose own name is "string".
+        import pyarrow as pa
+
+        return pd.ArrowDtype(pa.string())
+    if name == "str" and not isinstance(pd.api.types.pandas_dtype(name), pd.StringDtype):
+        return np.dtype(object)  # a schema that pandas 3 profiled, read by pandas 2, whose "str" would spell nulls out
+    return pd.api.types.pandas_dtype(name)
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether text can be written down: half a surrogate pair has no bytes in UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -14,6 +14,7 @@ from synth_components.column_type import kind_of
 from synth_components.encode import cast_to
 from synth_components.errors import DataError, SchemaError
 from synth_components.io.location import Location
+from synth_components.schema import dtype_name, dtype_of, is_unicode
 
 _METADATA = b"synth_components"
 _NESTED = ("list", "struct", "map", "union", "large_list", "fixed_size_list")
@@ -33,6 +34,8 @@ def require_names(names: list[Any], *, place: str) -> None:
             )
         if not name.strip():
             raise DataError(f"column {position} of '{place}' has no name; name it, or delete it")
+        if not is_unicode(name):
+            raise DataError(f"column {position} of '{place}' has half a surrogate pair in its name; rename it")
     repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if repeated:
         raise DataError(f"'{place}' has several columns named '{repeated[0]}'; rename all but one")
@@ -71,7 +74,7 @@ def to_arrow(table: pd.DataFrame, *, place: str) -> Any:  # noqa: ANN401 - pyarr
                 "to one numeric type"
             ) from None
     made = pa.table(arrays, names=list(table.columns))
-    dtypes = {name: str(table[name].dtype) for name in table.columns}
+    dtypes = {name: dtype_name(table[name].dtype) for name in table.columns}
     # Parquet keeps dictionaries of text only; other categories and their order are written down beside the dtypes.
     categories = {
         name: {"values": dtype.categories.tolist(), "ordered": bool(dtype.ordered)}
@@ -190,7 +193,7 @@ def _plain(column: Any) -> pd.Series[Any]:  # noqa: ANN401
 def _typed(column: Any, dtype: str) -> pd.Series[Any]:  # noqa: ANN401
     if dtype.endswith("[pyarrow]"):
         return pd.Series(pd.arrays.ArrowExtensionArray(column))
-    extension: Any = pd.api.types.pandas_dtype("object" if dtype == "category" else dtype)
+    extension: Any = dtype_of("object" if dtype == "category" else dtype)
     if hasattr(extension, "__from_arrow__") and dtype != "category":
         return pd.Series(extension.__from_arrow__(column))
     made: pd.Series[Any] = column.to_pandas()

@@ -33,7 +33,7 @@ from synth_components.io.location import Location, locate, writing
 from synth_components.privacy.ledger import Ledger, not_private
 from synth_components.profile import ProfileConfig, profile
 from synth_components.protocols import Dataset, PrivacyLedger
-from synth_components.schema import TABLE, AnyColumn, Categorical, Key, Numeric, Schema, Text, same_dtype
+from synth_components.schema import TABLE, AnyColumn, Boolean, Categorical, Key, Numeric, Schema, Text, same_dtype
 
 Format: TypeAlias = Literal["csv", "parquet", "json", "jsonl", "hdf5"]
 SCHEMA_FILE = "schema.json"
@@ -224,11 +224,13 @@ def conform(table: pd.DataFrame, columns: Mapping[str, AnyColumn], *, place: str
 
 
 def _cast(values: pd.Series[Any], column: AnyColumn, name: str, place: str) -> pd.Series[Any]:
-    if same_dtype(values, column.dtype) and column.dtype not in {"date", "decimal"}:
+    is_made_of_objects = column.dtype in {"date", "decimal"} or (column.dtype == "object" and _is_typed(column))
+    is_kept = column.dtype != "string" or str(values.dtype) == "string"  # objects count as one with it, and are not it
+    if same_dtype(values, column.dtype) and is_kept and not is_made_of_objects:
         return values
     try:
-        if column.dtype in {"date", "decimal"}:
-            return _objects(values, column.dtype)
+        if is_made_of_objects:
+            return _objects(values, column)
         if column.dtype == "category" and isinstance(column, Categorical):
             dtype = pd.CategoricalDtype(list(column.categories), ordered=column.ordered)
             return _categories(values, dtype)
@@ -252,16 +254,31 @@ def _categories(values: pd.Series[Any], dtype: pd.CategoricalDtype) -> pd.Series
     return made
 
 
-def _objects(values: pd.Series[Any], dtype: str) -> pd.Series[Any]:
+def _is_typed(column: AnyColumn) -> bool:
+    """Return whether the objects of a column are truth values or numbers, and not text."""
+    if isinstance(column, Categorical):
+        return len(column.categories) > 0 and not any(isinstance(category, str) for category in column.categories)
+    return isinstance(column, Boolean | Numeric)
+
+
+def _objects(values: pd.Series[Any], column: AnyColumn) -> pd.Series[Any]:
     import datetime
     from decimal import Decimal
 
     def make(value: Any) -> Any:  # noqa: ANN401
-        if dtype == "decimal":
+        if column.dtype == "decimal":
             return value if isinstance(value, Decimal) else Decimal(str(value))
-        if isinstance(value, datetime.datetime):
-            return value.date()
-        return value if isinstance(value, datetime.date) else datetime.date.fromisoformat(str(value))
+        if column.dtype == "date":
+            if isinstance(value, datetime.datetime):
+                return value.date()
+            return value if isinstance(value, datetime.date) else datetime.date.fromisoformat(str(value))
+        if isinstance(column, Boolean) and value not in (True, False):
+            raise ValueError("some rows are neither true nor false")
+        if isinstance(column, Boolean):
+            return bool(value)
+        if isinstance(column, Numeric) and isinstance(value, str):  # whole numbers beyond 64 bits are text in CSV
+            return int(value) if column.places == 0 else float(value)
+        return value.item() if isinstance(value, np.generic) else value
 
     try:
         return pd.Series(

@@ -26,6 +26,7 @@ from synth_components.encode import cast_to
 from synth_components.errors import DataError
 from synth_components.io.arrow import require_names
 from synth_components.io.location import Location, reading
+from synth_components.schema import dtype_name
 
 _ATTRIBUTE = "synth_components"
 _VERSION = 1
@@ -72,14 +73,10 @@ def hdf5_writer(path: Path, *, place: str) -> Iterator[Callable[[pd.DataFrame], 
 
 def _described(values: pd.Series[Any]) -> dict[str, Any]:
     kind = kind_of(values)
-    entry: dict[str, Any] = {"name": str(values.name), "kind": kind, "dtype": str(values.dtype)}
+    entry: dict[str, Any] = {"name": str(values.name), "kind": kind, "dtype": dtype_name(values.dtype)}
     if isinstance(values.dtype, pd.CategoricalDtype):
         entry["categories"] = values.dtype.categories.tolist()
         entry["ordered"] = bool(values.dtype.ordered)
-        if any(not isinstance(category, str | int | float | bool) for category in entry["categories"]):
-            raise DataError(
-                f"column '{values.name}' has categories that are not text, numbers or booleans; cast them to text"
-            )
     return entry
 
 
@@ -102,10 +99,8 @@ def _append(file: Any, at: int, values: pd.Series[Any], entry: dict[str, Any], r
         values_at.resize((start + len(held),))
         try:
             values_at[start:] = held
-        except (ValueError, UnicodeEncodeError):
-            raise DataError(
-                f"column '{entry['name']}' holds text that HDF5 cannot (a NUL or half a surrogate pair); write parquet"
-            ) from None
+        except ValueError:
+            raise DataError(f"column '{entry['name']}' holds text that HDF5 cannot (a NUL); write parquet") from None
 
 
 def _stored(held: pd.Series[Any], entry: dict[str, Any]) -> NDArray[Any]:

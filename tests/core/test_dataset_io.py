@@ -28,7 +28,7 @@ from synth_components.io.dataset import (
 from synth_components.privacy.ledger import Ledger
 from synth_components.profile import ProfileConfig, profile
 from synth_components.protocols import Budget, Dataset
-from synth_components.schema import Categorical, Datetime, Key, Numeric, Schema, Text, check
+from synth_components.schema import Boolean, Categorical, Datetime, Key, Numeric, Schema, Text, check
 
 ENDINGS = ["csv", "csv.gz", "parquet", "json", "json.gz", "jsonl", "jsonl.gz", "h5"]
 STREAMED = ["csv", "csv.gz", "parquet", "jsonl", "h5"]
@@ -280,6 +280,51 @@ def test_csv_text_with_digits_that_is_no_number_stays_text(fields, tmp_path):
     made = read_text(tmp_path, "x,y\n" + "".join(f'"{text}",1\n' for text in fields))
 
     assert made["x"].tolist() == fields
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize(
+    ("values", "column"),
+    [
+        ([True, False, None], Boolean(dtype="object", nullable=True)),
+        ([True, False], Boolean(dtype="object")),
+        ([None, None], Boolean(dtype="object", nullable=True)),
+        ([1, 2, None], Numeric(dtype="object", nullable=True, places=0)),
+        ([2**63 + 1, 2, None], Numeric(dtype="object", nullable=True, places=0)),
+        ([0.5, 1.25, None], Numeric(dtype="object", nullable=True)),
+        ([1, 2, None], Categorical(dtype="object", nullable=True, categories=(1, 2))),
+        ([True, None], Categorical(dtype="object", nullable=True, categories=(True, False))),
+        (["1", "2", None], Categorical(dtype="object", nullable=True, categories=("1", "2"))),
+    ],
+    ids=repr,
+)
+def test_objects_of_a_schema_come_back_from_every_format_with_their_types(values, column, ending, tmp_path):
+    needs(ending)
+    table = pd.DataFrame({"x": pd.Series(values, dtype=object), "k": range(len(values))})
+    columns = {"x": column, "k": Numeric(dtype="int64")}
+    write_table(table, tmp_path / f"t.{ending}")
+
+    made = read_table(tmp_path / f"t.{ending}", columns=columns)["x"]
+
+    assert made.dtype == object
+    assert [(type(value), value) for value in made] == [(type(value), value) for value in values]
+
+
+def test_text_that_is_no_truth_value_is_refused_for_a_boolean_column(tmp_path):
+    with pytest.raises(DataError, match="column 'x'"):
+        read_text(tmp_path, "x\nCANARY\nTrue\n", columns={"x": Boolean(dtype="object")})
+
+
+@pytest.mark.parametrize("storage", ["python", "pyarrow"])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_text_has_the_storage_that_its_schema_names(ending, storage, tmp_path):
+    needs(ending)
+    table = pd.DataFrame({"x": pd.Series(["a", "b", None] * 40, dtype=pd.StringDtype(storage))})
+    write_table(table, tmp_path / f"t.{ending}")
+
+    made = read_table(tmp_path / f"t.{ending}", columns=profile(table).schema.columns)
+
+    assert made["x"].dtype == table["x"].dtype
 
 
 def test_csv_tells_null_from_empty_text(tmp_path):

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +27,8 @@ from synth_components.schema import (
     Text,
     Unit,
     check,
+    dtype_name,
+    dtype_of,
     outside_of,
     same_dtype,
 )
@@ -246,6 +249,39 @@ def test_check_refuses_missing_unexpected_and_disordered_columns(columns):
 )
 def test_text_dtypes_of_pandas_2_and_3_count_as_one(values, dtype, same):
     assert same_dtype(values, dtype) is same
+
+
+@pytest.mark.parametrize("storage", ["python", "pyarrow"])
+def test_string_of_an_older_schema_is_text_of_either_storage(storage):
+    assert same_dtype(pd.Series(["a"], dtype=pd.StringDtype(storage)), "string")
+
+
+@pytest.mark.parametrize("storage", ["python", "pyarrow"])
+def test_string_of_one_storage_is_not_that_of_the_other(storage):
+    values = pd.Series(["a"], dtype=pd.StringDtype(storage))
+
+    same = [held for held in ("python", "pyarrow") if same_dtype(values, f"string[storage={held}]")]
+
+    assert same == [storage]
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [pd.StringDtype("python"), pd.StringDtype("pyarrow"), pd.ArrowDtype(pa.string()), pd.Int8Dtype(), np.dtype("f4")],
+    ids=repr,
+)
+def test_name_of_a_dtype_gives_it_back(dtype):
+    assert dtype_of(dtype_name(dtype)) == dtype
+
+
+def test_category_with_half_a_surrogate_pair_is_refused():
+    with pytest.raises(SchemaError, match=r"column 'x'.*surrogate"):
+        Schema.from_json({"columns": {"x": {"type": "categorical", "categories": ["a\ud800", "b"]}}})
+
+
+def test_column_whose_name_holds_half_a_surrogate_pair_is_refused():
+    with pytest.raises(SchemaError, match="surrogate"):
+        Schema.from_json({"columns": {"x\ud800": {"type": "numeric"}}})
 
 
 EDGES = {
