@@ -152,7 +152,7 @@ class ConstantSum(Rule):
     def _numbers(self, table: pd.DataFrame) -> NDArray[np.float64]:
         """Return the columns as floats, shape (n, columns)."""
         held = [operand(table[name]) for name in self.columns]
-        if any(values.dtype.kind not in "iufb" for values in held):
+        if any(values.dtype.kind not in "iufb" and bool(values.notna().any()) for values in held):
             raise misfit(self, self.columns)
         return np.column_stack([values.to_numpy(dtype=np.float64, na_value=np.nan) for values in held])
 

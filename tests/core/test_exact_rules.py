@@ -185,6 +185,11 @@ def test_decimals_that_sum_to_a_constant_are_scaled_to_it():
     assert [a + b + c for a, b, c in zip(mended.a, mended.b, mended.c, strict=True)] == [Decimal(100)] * 100
 
 
+def test_a_batch_of_nulls_fits_a_sum_of_decimals():
+    table = pd.DataFrame({"a": cents([None, None]), "b": cents([1, 2])})
+    assert ConstantSum(columns=("a", "b"), total=1).allows(table).all()
+
+
 def test_dates_are_clipped_to_dates():
     table = pd.DataFrame({"d": pd.Series([*pd.to_datetime(["2020-01-01", "2020-03-01"]).date], dtype=object)})
     rule = Range(column="d", low="2020-01-05T12:00:00", high="2020-02-01T12:00:00")
