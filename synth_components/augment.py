@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from synth_components.config import StepConfig
-from synth_components.errors import SchemaError
+from synth_components.errors import SchemaError, SynthError
 from synth_components.schema import AnyColumn, Boolean, Categorical, Numeric, Value
 
 if TYPE_CHECKING:
@@ -64,9 +64,11 @@ def augment(table: pd.DataFrame, model: Model, *, config: AugmentConfig, seed: i
         seed: Seed of the added rows; ``None`` takes the config's.
 
     Raises:
+        SynthError: if an argument is of another type.
         SchemaError: if the model is of another table, a column cannot form groups, or provenance would overwrite one.
         ConditionError: if the model cannot draw a group.
     """
+    _require_types(table, model, config)
     _refuse(table, model, config)
     seed = config.seed if seed is None else seed
     if config.mode == "multiply":
@@ -78,6 +80,18 @@ def augment(table: pd.DataFrame, model: Model, *, config: AugmentConfig, seed: i
         requests = _requests(table, config)
         drawn = _drawn(model, len(requests), seed=seed, conditions=requests)
     return _joined(table, drawn, config.provenance)
+
+
+def _require_types(table: object, model: object, config: object) -> None:
+    from synth_components.model import Model
+
+    for name, given, kind in (
+        ("table", table, pd.DataFrame),
+        ("model", model, Model),
+        ("config", config, AugmentConfig),
+    ):
+        if not isinstance(given, kind):
+            raise SynthError(f"augment: {name} must be a {kind.__name__}, not of type {type(given).__name__}")
 
 
 def _refuse(table: pd.DataFrame, model: Model, config: AugmentConfig) -> None:

@@ -300,10 +300,13 @@ def fit(
         trust: Module paths of generators that may be imported although nobody installed them as generators.
 
     Raises:
+        SynthError: if an argument is of another type, or two exclude each other.
         SchemaError: if the table does not fit its schema.
         BudgetExceededError: if the generator would spend more than epsilon; no row was read.
         ConstraintError: if the rules contradict each other or no training row obeys one.
     """
+    tables = _tables(table)
+    _require_types(generator, schema, constraints, options, epsilon, delta)
     if epsilon is not None and seed is not None:
         raise SynthError("a seed and epsilon exclude each other: whoever knows the seed can undo the noise; drop one")
     if delta is not None and epsilon is None:
@@ -319,9 +322,6 @@ def fit(
     ledger = Ledger(budget)
     chosen = _seed(seed)
 
-    tables = (
-        {TABLE: table} if isinstance(table, pd.DataFrame) else table.tables if isinstance(table, Dataset) else table
-    )
     _require_names(tables)
     profile_epsilon = 0.0
     if schema is None and isinstance(table, Dataset):
@@ -357,6 +357,40 @@ def fit(
         holds_rows=bool(getattr(sampler, "holds_rows", False)),
     )
     return Model(sampler, data.schema, ledger, manifest)
+
+
+def _tables(table: pd.DataFrame | Dataset | Mapping[str, pd.DataFrame]) -> Mapping[str, pd.DataFrame]:
+    """Return the tables by name."""
+    if isinstance(table, pd.DataFrame):
+        return {TABLE: table}
+    if isinstance(table, Dataset):
+        return table.tables
+    if isinstance(table, Mapping) and all(isinstance(one, pd.DataFrame) for one in table.values()):
+        return table
+    kind = f"a {type(table).__name__} of other things" if isinstance(table, Mapping) else type(table).__name__
+    raise SynthError(
+        f"fit learns from a DataFrame, a Dataset, or DataFrames by name, not from {kind}; read a file first, and put "
+        "rows into a pandas.DataFrame"
+    )
+
+
+def _require_types(
+    generator: object, schema: object, constraints: object, options: object, epsilon: object, delta: object
+) -> None:
+    """Raise for an argument of ``fit`` that is of another type, saying what to give."""
+    asked = (
+        ("generator", generator, str | Recipe, "a generator's name or a recipe"),
+        ("schema", schema, Schema | Mapping | None, "a Schema or its JSON value"),
+        ("options", options, Mapping | None, "a mapping of a generator's options"),
+        ("epsilon", epsilon, int | float | np.number | None, "a number"),
+        ("delta", delta, int | float | np.number | None, "a number"),
+    )
+    for name, given, kind, what in asked:
+        if not isinstance(given, kind):
+            raise SynthError(f"{name} must be {what}, not of type {type(given).__name__}")
+    rules: Sequence[object] = constraints if isinstance(constraints, list | tuple) else (None,)
+    if not all(isinstance(rule, Mapping) or hasattr(rule, "allows") for rule in rules):
+        raise SynthError("constraints must be a list of rules, each an object of synth_components.constraints or JSON")
 
 
 def _name_of(recipe: Recipe) -> str:
@@ -559,7 +593,7 @@ def _require_whole(n: object) -> None:
 def _seed(seed: int | None) -> int:
     if seed is None:
         return secrets.randbelow(2**53)
-    if isinstance(seed, bool) or not 0 <= seed < 2**53:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**53:
         raise SynthError("a seed is a whole number from 0 to 2^53 - 1")
     return int(seed)
 

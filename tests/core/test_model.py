@@ -465,3 +465,44 @@ def test_a_digest_sees_times_and_not_their_unit():
 def test_the_infinite_curve_is_what_a_non_private_fit_charges(model):
     assert not_private(np.ones(2)).tolist() == [math.inf, math.inf]
     assert model.ledger.epsilon(1e-5) == math.inf
+
+
+@pytest.mark.parametrize(
+    "table",
+    ["d.csv", [1], np.zeros((3, 3)), {"a": [1]}, None, pd.Series([1, 2])],
+    ids=lambda given: type(given).__name__,
+)
+def test_what_is_no_table_is_refused_and_told_what_to_give(table):
+    with pytest.raises(SynthError, match=r"fit learns from a DataFrame, .* not from"):
+        fit(table, generator="tabular.independent")
+
+
+@pytest.mark.parametrize("constraints", [["a"], "a", {"type": "range", "column": "age", "low": 0}, 5, [None]])
+def test_what_is_no_list_of_rules_is_refused(constraints):
+    with pytest.raises(SynthError, match="constraints must be a list of rules"):
+        fitted(constraints=constraints)
+
+
+def test_a_rule_that_stands_alone_is_refused_as_no_list():
+    with pytest.raises(SynthError, match="constraints must be a list of rules"):
+        fitted(constraints=Range(column="age", low=0))
+
+
+@pytest.mark.parametrize("seed", ["1", 1.5, 1.0, True, -1, 2**53, [1]])
+def test_a_seed_that_is_no_whole_number_is_refused(model, seed):
+    with pytest.raises(SynthError, match="a seed is a whole number"):
+        fitted(seed=seed)
+    with pytest.raises(SynthError, match="a seed is a whole number"):
+        model.sample(1, seed=seed)
+
+
+def test_a_numpy_seed_is_that_seed(model):
+    pd.testing.assert_frame_equal(model.sample(9, seed=np.int64(3)), model.sample(9, seed=3))
+
+
+@pytest.mark.parametrize(
+    ("name", "given"), [("generator", 5), ("schema", "s.json"), ("options", ["a"]), ("epsilon", "1"), ("delta", "1")]
+)
+def test_an_argument_of_another_type_is_refused_by_name(name, given):
+    with pytest.raises(SynthError, match=rf"^{name} must be .*, not of type {type(given).__name__}$"):
+        fitted(**{name: given})

@@ -4,7 +4,7 @@ import pytest
 
 from synth_components.augment import AugmentConfig, augment
 from synth_components.config import ConfigError
-from synth_components.errors import SchemaError
+from synth_components.errors import SchemaError, SynthError
 from synth_components.model import fit
 
 
@@ -111,3 +111,15 @@ def test_a_model_of_other_columns_is_refused(table, model):
 def test_a_mode_without_its_options_is_refused(options):
     with pytest.raises(ConfigError):
         AugmentConfig.parse(options)
+
+
+@pytest.mark.parametrize("name", ["table", "model", "config"])
+def test_an_argument_of_another_type_is_refused_by_name(table, model, name):
+    given = {"table": table, "model": model, "config": AugmentConfig(), name: None}
+    with pytest.raises(SynthError, match=rf"augment: {name} must be"):
+        augment(given["table"], given["model"], config=given["config"])
+
+
+def test_a_seed_that_is_no_whole_number_is_refused(table, model):
+    with pytest.raises(SynthError, match="whole number"):
+        augment(table, model, config=AugmentConfig(), seed=1.5)
