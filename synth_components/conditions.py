@@ -283,11 +283,14 @@ def _time(value: Any, name: str, column: Datetime) -> pd.Timestamp:  # noqa: ANN
         raise _refuse(name, "needs a time or its ISO 8601 text")
     try:
         stamp: Any = pd.Timestamp(value)
-        if column.zone is not None and stamp is not pd.NaT:
-            stamp = _zoned(stamp, column).tz_convert(column.zone)
-    except (ValueError, OverflowError):
-        raise _refuse(name, "needs a time or its ISO 8601 text") from None
-    if stamp is pd.NaT or not datetime.MINYEAR <= stamp.year <= datetime.MAXYEAR:
+        is_time = stamp is not pd.NaT and datetime.MINYEAR <= stamp.year <= datetime.MAXYEAR
+        if column.zone is not None and is_time:
+            # As UTC: ISO text cannot tell the offsets of local mean time, which zones had before about 1900.
+            stamp = _zoned(stamp, column).tz_convert("UTC")
+            is_time = stamp.year <= datetime.MAXYEAR
+    except (ValueError, OverflowError, NotImplementedError):
+        is_time = False
+    if not is_time:
         raise _refuse(name, "needs a time or its ISO 8601 text")
     if column.zone is None and stamp.tzinfo is not None:
         raise _refuse(name, "has a time zone, and the column has none")

@@ -307,6 +307,8 @@ GENERATORS = ["tabular.independent", "tabular.gaussian_copula", "tabular.trees"]
 
 def fitted(generator, values, **column):
     table = pd.DataFrame({"x": values, "k": [i % 4 for i in range(len(values))]})
+    if column["type"] == "datetime":
+        table["x"] = table["x"].astype(column["dtype"])  # pandas 3 makes microseconds
     columns = {"x": column, "k": {"type": "numeric", "dtype": "int64", "low": 0, "high": 3, "places": 0}}
     return fit(table, generator=generator, schema={"columns": columns}, seed=0)
 
