@@ -294,7 +294,6 @@ def test_csv_text_with_digits_that_is_no_number_stays_text(fields, tmp_path):
         ([0.5, 1.25, None], Numeric(dtype="object", nullable=True)),
         ([1, 2, None], Categorical(dtype="object", nullable=True, categories=(1, 2))),
         ([True, None], Categorical(dtype="object", nullable=True, categories=(True, False))),
-        (["1", "2", None], Categorical(dtype="object", nullable=True, categories=("1", "2"))),
     ],
     ids=repr,
 )
