@@ -441,7 +441,8 @@ def outside_of(values: pd.Series[Any], column: AnyColumn) -> tuple[np.ndarray[An
                 if bound is not None:
                     stamp = pd.Timestamp(bound)
                     if column.zone is not None and stamp.tzinfo is None:
-                        stamp = stamp.tz_localize(column.zone)
+                        # As `encode.localized` reads local times that the clock repeats or skips.
+                        stamp = stamp.tz_localize(column.zone, ambiguous=True, nonexistent="shift_forward")
                     bad |= (stamps > stamp).to_numpy(dtype=bool) if above else (stamps < stamp).to_numpy(dtype=bool)
             outside[present] = bad
             return outside, "outside its time bounds"

@@ -317,3 +317,11 @@ def test_bounds_of_a_million_rows_take_no_loop_over_them():
     # A comparison of 8 MB takes about 10 ms; a Python loop twice over a million numbers about 200 ms.
     assert int(outside.sum()) == 2
     assert time.process_time() - start < 0.1
+
+
+@pytest.mark.parametrize("low", ["2020-10-25T02:30:00", "2020-03-29T02:30:00"])
+def test_a_bound_may_be_a_local_time_that_the_clock_repeats_or_skips(low):
+    times = pd.to_datetime(["2020-03-29T00:59:00Z", "2020-10-25T00:30:00Z"]).tz_convert("Europe/Berlin")
+    column = Datetime(dtype="datetime64[ns, Europe/Berlin]", low=low)
+    outside, _ = outside_of(pd.Series(times), column)
+    assert outside.tolist() == [True, False]
