@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlflow_flavor.autolog import autolog as autolog
+    from mlflow_flavor.autologging import autolog as autolog
     from mlflow_flavor.flavor import FLAVOR_NAME as FLAVOR_NAME
     from mlflow_flavor.flavor import MODEL_TYPE as MODEL_TYPE
     from mlflow_flavor.flavor import get_default_conda_env as get_default_conda_env
@@ -37,16 +37,17 @@ __all__ = [
     "save_model",
 ]
 
-_HOMES = {"autolog": "autolog", "get_default_signature": "signature", "_load_pyfunc": "pyfunc"}
-"""The module of each name that is not at home in ``flavor``; ``pyfunc.load_model`` asks for ``_load_pyfunc``."""
+_HOMES = {"autolog": "autologging", "get_default_signature": "signature", "_load_pyfunc": "pyfunc"}
+"""The module of each name that is not at home in ``flavor``; ``pyfunc.load_model`` asks for ``_load_pyfunc``.
+
+No module has the name of what it holds: once imported, it would hide it.
+"""
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
     if name not in (*__all__, *_HOMES):
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'; it offers {', '.join(__all__)}")
-    found = getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'flavor')}"), name)
-    globals()[name] = found  # a submodule of the same name must not hide the function
-    return found
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'flavor')}"), name)
 
 
 def __dir__() -> list[str]:

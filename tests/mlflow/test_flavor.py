@@ -129,6 +129,18 @@ def test_r03_the_package_offers_exactly_these_names():
         mlflow_flavor.save_modell  # noqa: B018
 
 
+def test_r03_no_module_of_the_package_hides_a_name_that_it_offers():
+    # In a fresh process: here, all names may have been asked for before the modules were imported.
+    code = (
+        "import importlib, pkgutil, mlflow_flavor\n"
+        "for module in pkgutil.iter_modules(mlflow_flavor.__path__):\n"
+        "    importlib.import_module(f'mlflow_flavor.{module.name}')\n"
+        "print([n for n in dir(mlflow_flavor) if type(getattr(mlflow_flavor, n)).__name__ == 'module'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
+    assert done.stdout.strip() == "[]", done.stderr
+
+
 @pytest.mark.parametrize("function", ["log_model", "save_model"])
 def test_r04_takes_every_argument_that_catboost_takes_with_its_default(function):
     theirs = dict(inspect.signature(getattr(mlflow.catboost, function)).parameters)
