@@ -47,7 +47,7 @@ class DemoConfig(StepConfig):
 
     generator: str = Field(DEFAULT, description="Name of the generator; `synth generators` lists them.")
     num_rows: int = Field(
-        427, ge=10, lt=2**53, description="Synthetic rows to draw; by default as many as it learns from."
+        427, ge=30, lt=2**53, description="Synthetic rows to draw; by default as many as it learns from."
     )
     seed: int = Field(0, ge=0, lt=2**53, description="Seed of split, fit and sample.")
 

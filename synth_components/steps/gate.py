@@ -10,7 +10,7 @@ from pydantic import Field
 from synth_components.config import StepConfig
 from synth_components.errors import ThresholdError
 from synth_components.steps.port import InReport
-from synth_components.steps.report_file import quality_of, read_report, values_of
+from synth_components.steps.report_file import read_report, values_of
 
 if TYPE_CHECKING:
     from synth_components.evaluation.report import Report
@@ -56,8 +56,10 @@ def shortfalls(report: Report, config: GateConfig) -> list[str]:
         DataError: if the report has no score of a name that the thresholds use.
     """
     missed = []
-    if config.min_quality > 0 and (quality := quality_of(report)) < config.min_quality:
-        missed.append(f"the overall score is {quality:.4g}, at least {config.min_quality:g} is asked for")
+    quality = report.overall.value
+    if config.min_quality > 0 and (quality is None or quality < config.min_quality):
+        told = "there is no overall score" if quality is None else f"the overall score is {quality:.4g}"
+        missed.append(f"{told}, at least {config.min_quality:g} is asked for")
     for name, least in config.min_scores.items():
         value = min(values_of(report, name))
         if value < least:

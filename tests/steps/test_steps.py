@@ -243,6 +243,14 @@ def test_gate_passes_what_it_reaches_and_names_all_that_it_misses(judged):
         gate(hard, report=judged / "report.json")
 
 
+def test_gate_lets_no_report_without_an_overall_score_pass(judged, tmp_path):
+    value = json.loads((judged / "report.json").read_text(encoding="utf-8"))
+    value["rows"]["synthetic"] = 1
+    (tmp_path / "few.json").write_text(json.dumps(value))
+    with pytest.raises(ThresholdError, match=r"there is no overall score, at least 0\.01 is asked for"):
+        gate(GateConfig(min_quality=0.01), report=tmp_path / "few.json")
+
+
 def test_gate_refuses_a_score_that_the_report_lacks(judged):
     with pytest.raises(DataError, match=r"did you mean 'fidelity\.shape'"):
         gate(GateConfig(min_scores={"fidelity.shpe": 0.5}), report=judged / "report.json")
