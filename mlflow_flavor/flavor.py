@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import datetime
 import hashlib
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,7 +27,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import yaml
-from mlflow import pyfunc
+from mlflow import MlflowClient, pyfunc
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model as MlflowModel
 from mlflow.models import ModelSignature, infer_pip_requirements
@@ -369,6 +370,7 @@ def log_model(
         model_type: {{ model_type }}
         step: {{ step }}
         model_id: {{ model_id }}
+            Its type and its parameters stay those that ``initialize_logged_model`` gave it.
         kwargs: Further arguments of ``mlflow.models.Model.log``, such as ``run_id`` and ``prompts``.
 
     Returns:
@@ -376,6 +378,7 @@ def log_model(
     """
     import mlflow_flavor
 
+    tags = {**lineage.tags(synth_model), **(tags or {})}
     info: ModelInfo = MlflowModel.log(
         artifact_path=artifact_path,
         name=name,
@@ -392,12 +395,14 @@ def log_model(
         metadata=metadata,
         extra_files=extra_files,
         params=params,
-        tags={**lineage.tags(synth_model), **(tags or {})},
+        tags=tags,
         model_type=model_type,
         step=step,
         model_id=model_id,
         **kwargs,
     )
+    if model_id is not None:  # MLflow sets tags as it makes a logged model, and this one exists already
+        MlflowClient().set_logged_model_tags(model_id, tags)
     if info.run_id is not None:
         lineage.log_training_dataset(synth_model, info.run_id)
     return info
@@ -441,7 +446,14 @@ def native(root: Path, *, trust: tuple[str, ...] = ()) -> Model:
     if conf.get("generator") in trust and conf.get("code") is not None:
         _within(root, conf["code"], "its code")
         private.add_code_to_path(str(root), conf)
-    return Model.load(data, trust=trust)
+    model = Model.load(data, trust=trust)
+    manifest = json.loads((data / MANIFEST).read_text(encoding="utf-8"))
+    differing = [name for name in ("generator", "format_version") if conf.get(name) != manifest[name]]
+    if differing:
+        raise ArtifactError(
+            f"{MLMODEL_FILE_NAME} in {root} and its {MANIFEST} differ in {differing}; restore the whole folder"
+        )
+    return model
 
 
 def shipped_generators(root: Path) -> tuple[str, ...]:
@@ -462,9 +474,10 @@ def _configuration(root: Path) -> dict[str, Any]:
     file = root / MLMODEL_FILE_NAME
     if not file.is_file():
         raise ArtifactError(f"there is no MLflow model at {root}: it has no {MLMODEL_FILE_NAME}")
+    content = file.read_bytes()
     try:
-        value = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
+        value = yaml.safe_load(content.decode())
+    except Exception:  # noqa: BLE001 - of a date, a number or a nesting that is none, PyYAML lets any error through
         value = None
     damaged = ArtifactError(f"{MLMODEL_FILE_NAME} in {root} is damaged or cut short; restore the model")
     flavors = value.get("flavors") if isinstance(value, dict) else None
@@ -477,7 +490,10 @@ def _configuration(root: Path) -> dict[str, Any]:
         )
     if _LAST_ENTRY not in value:
         raise damaged
-    loader = (flavors.get(pyfunc.FLAVOR_NAME) or {}).get(pyfunc.MAIN, _LOADER_MODULE)
+    served = flavors.get(pyfunc.FLAVOR_NAME, {})
+    if not isinstance(served, dict):
+        raise damaged
+    loader = served.get(pyfunc.MAIN, _LOADER_MODULE)
     if loader != _LOADER_MODULE:
         raise ArtifactError(
             f"{MLMODEL_FILE_NAME} in {root} has a loader_module that is not '{_LOADER_MODULE}'; do not trust this model"
@@ -491,7 +507,10 @@ def _sha256(path: Path) -> str:
 
 def _within(root: Path, name: object, what: str) -> Path:
     """Return a folder that the MLmodel names, refusing one outside of the model."""
-    folder = (root / name).resolve() if isinstance(name, str) else root
+    try:
+        folder = (root / name).resolve() if isinstance(name, str) else root
+    except (ValueError, OSError, RuntimeError):  # a NUL, links in a circle: no path at all
+        folder = root
     if root.resolve() not in folder.parents:
         raise ArtifactError(
             f"{MLMODEL_FILE_NAME} in {root} names a folder outside of the model for {what}; do not trust this model"

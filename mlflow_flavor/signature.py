@@ -106,7 +106,8 @@ def synthetic_example(model: Model) -> tuple[pd.DataFrame, dict[str, Any]]:
         mlflow_flavor.log_model(model, name="customers", input_example=synthetic_example(model))
 
     The conditions are categories or truth values that the model draws, for they have support in every model; where
-    there are none, they fix the first column that a condition may fix.
+    there are none, they fix the first column that a condition may fix.  The rows of a table with one or two columns
+    are thus whole, and where all its values are frequent, such as categories, may equal training rows by value.
     """
     columns = model.schema.columns
     free = [name for name, column in columns.items() if not isinstance(column, Text | Image | Key)]

@@ -137,7 +137,7 @@ def test_r03_no_module_of_the_package_hides_a_name_that_it_offers():
         "    importlib.import_module(f'mlflow_flavor.{module.name}')\n"
         "print([n for n in dir(mlflow_flavor) if type(getattr(mlflow_flavor, n)).__name__ == 'module'])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.strip() == "[]", done.stderr
 
 
@@ -215,6 +215,15 @@ def test_a_model_is_logged_into_one_that_exists_already(model):
     info = mlflow_flavor.log_model(model, model_id=made.model_id)
     assert info.model_id == made.model_id
     same_rows(mlflow_flavor.load_model(f"models:/{made.model_id}"), model)
+
+
+def test_r13_a_model_logged_into_one_that_exists_has_its_tags(model):
+    made = mlflow.initialize_logged_model(name="g", tags={"kept": "1"})
+    mlflow_flavor.log_model(model, model_id=made.model_id, tags={"t": 2})
+    tags = mlflow.get_logged_model(made.model_id).tags
+    assert tags["synth.generator"] == "tabular.gaussian_copula"
+    assert tags["synth.rows"] == "600"
+    assert (tags["kept"], tags["t"]) == ("1", "2")
 
 
 def test_name_and_artifact_path_exclude_each_other(model):

@@ -170,10 +170,42 @@ def test_a_file_that_does_not_belong_is_refused(path):
     refused(path, r"files that do not belong to it: \['extra.json'\]")
 
 
-@pytest.mark.parametrize("content", ["", "flavors: [", "flavors: 3", "- a", "\x00"])
-def test_a_damaged_mlmodel_is_refused(path, content):
+DAMAGED = ["", "flavors: [", "flavors: 3", "- a", "\x00", "[" * 100_000, "a: !!int ''", "a: !!timestamp b"]
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
+def test_r15_a_damaged_mlmodel_is_refused(path, content):
     (path / "MLmodel").write_text(content)
     refused(path, "MLmodel in .* is damaged or cut short; restore the model")
+
+
+@pytest.mark.parametrize(
+    ("sound", "damaged"),
+    [
+        ("\n  python_function:\n", "\n  python_function: 3\n  cut:\n"),
+        ("\n  python_function:\n", "\n  python_function: [a]\n  cut:\n"),
+        ("\nutc_time_created: ", "\nutc_time_created: 2024-99-99 #"),
+    ],
+)
+def test_r15_an_mlmodel_damaged_in_one_entry_is_refused(path, sound, damaged):
+    text = (path / "MLmodel").read_text()
+    assert sound in text
+    (path / "MLmodel").write_text(text.replace(sound, damaged))
+    with pytest.raises(ArtifactError, match=r"MLmodel in .* is damaged or cut short; restore the model"):
+        mlflow_flavor.load_model(path)
+
+
+@pytest.mark.parametrize("name", ["a\0b"])
+def test_r15_a_folder_name_that_is_no_path_is_refused(path, name):
+    edit(path, data=name)
+    with pytest.raises(ArtifactError):
+        mlflow_flavor.load_model(path)
+
+
+@pytest.mark.parametrize("changes", [{"generator": "tabular.trees"}, {"format_version": 7}, {"generator": None}])
+def test_r06_a_flavor_that_disagrees_with_the_manifest_is_refused(path, changes):
+    edit(path, **changes)
+    refused(path, f"MLmodel in .* and its manifest.json differ in .*{next(iter(changes))}.*; restore the whole folder")
 
 
 def test_an_mlmodel_cut_anywhere_is_refused_with_a_message(path):
@@ -285,8 +317,22 @@ def test_r10_no_training_row_stands_in_any_artifact(planted, generator):
         assert time.isoformat().encode() not in content
 
 
-def test_r10_no_row_of_the_example_is_a_training_row(planted):
-    model = synth.fit(planted, generator="tabular.independent", seed=0)
-    conditions, _ = synthetic_example(model)
-    assert set(conditions) < set(planted)  # not a whole row
+def whole_rows(table, columns):
+    """Return the rows of a table as a set; one without all of the columns has no whole row."""
+    return set(table[columns].itertuples(index=False, name=None)) if set(columns) <= set(table) else set()
+
+
+@pytest.mark.parametrize("columns", [["city", "income", "name", "when"], ["income"], ["when"], ["name", "income"]])
+def test_r10_no_row_of_the_example_is_a_training_row(planted, columns):
+    table = planted[columns]
+    conditions, _ = synthetic_example(synth.fit(table, generator="tabular.independent", seed=0))
+    assert len(conditions) == 2
+    assert not whole_rows(conditions, columns) & whole_rows(table, columns)
     assert CANARY not in conditions.to_json()
+
+
+def test_r10_the_example_of_a_table_of_one_categorical_has_values_of_training_rows_as_documented(planted):
+    table = planted[["city"]]
+    conditions, _ = synthetic_example(synth.fit(table, generator="tabular.independent", seed=0))
+    assert whole_rows(conditions, ["city"]) <= whole_rows(table, ["city"])
+    assert "may equal training rows" in " ".join(synthetic_example.__doc__.split())
