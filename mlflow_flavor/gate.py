@@ -9,7 +9,7 @@ from pydantic import Field
 from synth_components.errors import ThresholdError
 from synth_components.steps.gate import GateConfig
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger(f"synth_components.{__name__}")  # the command line shows what the core logs
 
 ALIAS = "champion"
 

@@ -11,11 +11,15 @@ decision = promote("customers", 3, {
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import EvaluationResult, MetricThreshold
 from mlflow.models.evaluation.validation import ModelValidationFailedException
@@ -58,6 +62,8 @@ class Decision:
 
 
 _PASSED, _FAILED = "passed", "failed"
+# MLflow's rule, asked before anything is written; without dots and slashes no alias has a tag of another one.
+_ALIAS = re.compile(r"(?!(?i:latest|v\d+)$)[\w-]{1,255}")
 
 
 def promote(
@@ -68,7 +74,7 @@ def promote(
     The scores are the latest of each metric that is linked to the version's logged model, as
     ``mlflow.models.evaluate(..., evaluators="synthetic")`` links them.  A metric that was never logged fails.
     Thresholds on change compare with the version that has the alias; while none has it, they fail.  An alias is never
-    taken away.  To decide again from the same scores changes nothing.
+    taken away.  To decide again from the same scores changes nothing.  A score that is not finite fails.
 
     Args:
         name: Name of the registered model.
@@ -78,14 +84,21 @@ def promote(
         alias: What the version is called from then on.
 
     Raises:
-        ConfigError: without any threshold, which every version would pass, or for one of another type.
-        MlflowException: for an unknown model or version, an alias that MLflow refuses, or a version whose model was
-            saved and not logged, so that no metrics can be linked to it.
+        ConfigError: without any threshold, which every version would pass, for one of another type, or for an alias
+            that MLflow refuses.
+        MlflowException: for an unknown model or version, or a version whose model was saved and not logged, so that no
+            metrics can be linked to it.
     """
+    if not _ALIAS.fullmatch(alias):
+        raise ConfigError(
+            f"the alias '{alias}' must be 1 to 255 letters, digits, underscores and hyphens, and neither 'latest' nor "
+            "like 'v1', which MLflow keeps for itself",
+            option="alias",
+        )
     client = MlflowClient()
     candidate = client.get_model_version(name, str(version))
-    scores = _scores(client, name, str(version))
-    asked = list(_asked(thresholds, scores))
+    linked = _linked(client, name, str(version))
+    asked = list(_asked(thresholds, linked))
     for metric, threshold in asked:
         if not isinstance(threshold, MetricThreshold):
             raise ConfigError(
@@ -95,7 +108,9 @@ def promote(
         raise ConfigError("there is no threshold, so every version would pass; give at least one", option="thresholds")
     holder = client.get_registered_model(name).aliases.get(alias)
     baseline = _baseline(candidate, alias, holder) if any(_is_change(threshold) for _, threshold in asked) else None
-    known = {} if baseline is None else _scores(client, name, baseline)
+    metrics = {metric for metric, _ in asked}
+    scores = _scores(client, linked, metrics)
+    known = {} if baseline is None else _scores(client, _linked(client, name, baseline), metrics)
     reasons: dict[str, str] = {}
     for metric, threshold in asked:
         reason = _reason(metric, threshold, scores, known)
@@ -103,21 +118,38 @@ def promote(
             reasons[metric] = reason
     passed = not any(reason.startswith(_FAILED) for reason in reasons.values())
     decision = Decision(name, str(version), alias, passed, reasons, baseline)
-    _tag(client, candidate, decision)
+    _tag_reasons(client, candidate, decision)
     if passed and str(holder) != str(version):
         client.set_registered_model_alias(name, alias, str(version))
+    _tag_verdict(client, candidate, decision)  # last: nothing says passed of an alias that a server refused to move
     return decision
 
 
-def _scores(client: MlflowClient, name: str, version: str) -> dict[str, float]:
-    """Return the latest value of each metric that is linked to a version's logged model."""
+def _linked(client: MlflowClient, name: str, version: str) -> dict[str, Metric]:
+    """Return the latest of each metric that is linked to a version's logged model."""
     model_id = logged_model_uri(f"models:/{name}/{version}").removeprefix("models:/")
     metrics = client.get_logged_model(model_id).metrics or []
-    return {one.key: one.value for one in sorted(metrics, key=lambda one: (one.timestamp, one.step))}
+    return {one.key: one for one in sorted(metrics, key=lambda one: (one.timestamp, one.step))}
+
+
+def _scores(client: MlflowClient, linked: Mapping[str, Metric], metrics: Iterable[str]) -> dict[str, float]:
+    """Return the values of linked metrics, as the runs that logged them have them."""
+    return {metric: _value(client, linked[metric]) for metric in metrics if metric in linked}
+
+
+def _value(client: MlflowClient, metric: Metric) -> float:
+    # A database hands a NaN back as 0.0 with the model, and as NaN with the run.
+    history = client.get_metric_history(metric.run_id, metric.key) if metric.run_id else []
+    values = [one.value for one in history if (one.timestamp, one.step) == (metric.timestamp, metric.step)]
+    return next((value for value in values if not _is_finite(value)), float(metric.value))
+
+
+def _is_finite(value: float) -> bool:
+    return math.isfinite(value) and abs(value) < sys.float_info.max  # as which a database keeps an infinity
 
 
 def _asked(
-    thresholds: Mapping[str, MetricThreshold] | GateConfig, scores: Mapping[str, float]
+    thresholds: Mapping[str, MetricThreshold] | GateConfig, linked: Mapping[str, Metric]
 ) -> Iterator[tuple[str, MetricThreshold]]:
     """Yield each metric with a threshold that it must reach."""
     if not isinstance(thresholds, GateConfig):
@@ -127,8 +159,8 @@ def _asked(
         yield OVERALL, MetricThreshold(threshold=thresholds.min_quality, greater_is_better=True)
     for limits, greater in ((thresholds.min_scores, True), (thresholds.max_scores, False)):
         for score, limit in limits.items():
-            of_each = [metric for metric in scores if metric.startswith(f"{score}/")]
-            for metric in [score] if score in scores or not of_each else of_each:
+            of_each = [metric for metric in linked if metric.startswith(f"{score}/")]
+            for metric in [score] if score in linked or not of_each else of_each:
                 yield metric, MetricThreshold(threshold=limit, greater_is_better=greater)
 
 
@@ -145,8 +177,12 @@ def _baseline(candidate: ModelVersion, alias: str, holder: int | str | None) -> 
 
 def _reason(metric: str, threshold: MetricThreshold, scores: Mapping[str, float], baseline: Mapping[str, float]) -> str:
     """Return whether a metric passes and why, in MLflow's words."""
+    if metric in scores and not _is_finite(scores[metric]):
+        return f"{_FAILED}: {metric} is not a finite number"
     # One metric at a time: MLflow fails on a baseline that has other metrics and lacks this one.
-    found, before = ({metric: held[metric]} if metric in held else {} for held in (scores, baseline))
+    found, before = (
+        {metric: held[metric]} if _is_finite(held.get(metric, math.nan)) else {} for held in (scores, baseline)
+    )
     try:
         mlflow.validate_evaluation_results(
             {metric: threshold}, EvaluationResult(found, {}), EvaluationResult(before, {})
@@ -156,16 +192,21 @@ def _reason(metric: str, threshold: MetricThreshold, scores: Mapping[str, float]
     return f"{_PASSED}: {scores[metric]:.6g}. {threshold}"
 
 
-def _tag(client: MlflowClient, version: ModelVersion, decision: Decision) -> None:
-    """Make the tags of a version tell the decision, and nothing of an earlier one about the same alias."""
+def _tag_reasons(client: MlflowClient, version: ModelVersion, decision: Decision) -> None:
+    """Make the tags of a version tell the reasons, and nothing of an earlier decision about the same alias."""
     prefix = f"{TAG}.{decision.alias}"
     tags = {f"{prefix}/{metric}": reason for metric, reason in decision.reasons.items()}
-    tags[prefix] = _PASSED if decision.passed else _FAILED
     if decision.baseline is not None:
         tags[f"{prefix}.baseline"] = decision.baseline
-    before = {key: value for key, value in version.tags.items() if key.split("/")[0] in {prefix, f"{prefix}.baseline"}}
+    before = {key: value for key, value in version.tags.items() if key.startswith((f"{prefix}/", f"{prefix}.baseline"))}
     for key, value in tags.items():
         if before.get(key) != value:
             client.set_model_version_tag(decision.name, decision.version, key, value)
     for key in before.keys() - tags.keys():
         client.delete_model_version_tag(decision.name, decision.version, key)
+
+
+def _tag_verdict(client: MlflowClient, version: ModelVersion, decision: Decision) -> None:
+    key, value = f"{TAG}.{decision.alias}", _PASSED if decision.passed else _FAILED
+    if version.tags.get(key) != value:
+        client.set_model_version_tag(decision.name, decision.version, key, value)

@@ -286,3 +286,60 @@ def test_the_command_has_the_options_of_synth_gate_and_ends_with_status_3_on_a_m
     assert holder(register.name) is None
     assert main([*words, "--min-quality", "0.8", "--max-scores", '{"privacy.copies": 0.01}']) == 0
     assert holder(register.name) == version
+
+
+@pytest.mark.parametrize(
+    "alias", ["latest", "LATEST", "v1", "V22", "champion.baseline", "champion/fidelity.shape", "", "a b", "a" * 256]
+)
+def test_r27_an_alias_that_mlflow_refuses_is_refused_before_any_tag(register, alias):
+    version = register(fidelity__shape=0.93)
+    with pytest.raises(ConfigError, match="alias"):
+        promote(register.name, version, {"fidelity.shape": at_least(0.9)}, alias=alias)
+    assert tags(register.name, version) == {}
+
+
+@pytest.mark.parametrize("alias", ["v1a", "vip", "latest2", "größe", "a-b_c"])
+def test_r27_an_alias_that_mlflow_takes_is_taken(register, alias):
+    version = register(fidelity__shape=0.93)
+    assert promote(register.name, version, {"fidelity.shape": at_least(0.9)}, alias=alias).passed
+    assert holder(register.name, alias) == version
+
+
+class Refusing(MlflowClient):
+    def set_registered_model_alias(self, *args, **kwargs):
+        raise MlflowException("no right to move an alias")
+
+
+def test_r27_no_tag_says_passed_of_an_alias_that_the_server_refused_to_move(register, monkeypatch):
+    version = register(fidelity__shape=0.93)
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow_flavor.promote.MlflowClient", Refusing)
+        with pytest.raises(MlflowException, match="no right"):
+            promote(register.name, version, {"fidelity.shape": at_least(0.9)})
+    assert "synth.gate.champion" not in tags(register.name, version)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_r27_a_score_that_is_not_finite_fails(register, value):
+    version = register(privacy__copies=value)
+    for threshold in (at_most(0.01), at_least(-1.0)):
+        decision = promote(register.name, version, {"privacy.copies": threshold})
+        assert decision.missed == ("failed: privacy.copies is not a finite number",)
+    assert holder(register.name) is None
+
+
+def test_a_baseline_that_is_not_finite_is_none_to_compare_with(register):
+    first, second = register(fidelity__shape=float("nan")), register(fidelity__shape=0.96)
+    MlflowClient().set_registered_model_alias(register.name, "champion", first)
+    assert not promote(register.name, second, {"fidelity.shape": at_least(0.8, min_absolute_change=0.05)}).passed
+
+
+@pytest.mark.skipif(
+    not entry_points(group=GROUP, name="mlflow"),
+    reason="installed before the commands were declared; install the package again",
+)
+def test_the_command_says_which_version_the_alias_means(register, capsys):
+    version = register(overall=0.9)
+    words = ["mlflow", "promote", "--name", register.name, "--version", str(version), "--min-quality", "0.8"]
+    assert main(words) == 0
+    assert f"models:/{register.name}@champion is version {version}" in capsys.readouterr().err
