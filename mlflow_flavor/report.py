@@ -87,6 +87,7 @@ def log_artifacts(report: Report, run_id: str) -> dict[str, EvaluationArtifact]:
     """Log all of a report but its metrics into a run, in place of an earlier report's, and return what was logged.
 
     Tables lie at the root, where ``EvaluationResult.tables`` finds them; the plots are ``plots/<name>.svg``.
+    Give each evaluation a run of its own: what an earlier one logged and this one does not stays beside it.
     """
     client = mlflow.MlflowClient()
     tables = {f"{name}.json": _table_json(frame) for name, frame in tables_of(report).items()}
