@@ -20,7 +20,7 @@ from mlflow.types import DataType
 from mlflow_flavor import _mlflow as private
 from mlflow_flavor.flavor import native, shipped_generators
 from mlflow_flavor.signature import get_default_signature
-from synth_components.conditions import parse
+from synth_components.conditions import nulls, parse
 from synth_components.errors import ConditionError, SchemaError, SynthError, UnsupportedError
 from synth_components.model import Model
 from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Image, Key, Numeric, Schema, Text
@@ -149,15 +149,22 @@ def _given_params(params: dict[str, Any] | None) -> dict[str, Any]:
 def _requests(model_input: Any, schema: Schema) -> pd.DataFrame | None:  # noqa: ANN401 - what pyfunc lets pass
     """Return the request rows, ``None`` where there are neither rows nor columns."""
     try:
-        table = pd.DataFrame(model_input)
-    except ValueError:
-        raise ConditionError("the conditions are no table; give columns of values, or a list of rows") from None
+        # As objects: pandas looks for a number type that holds all integers, and fails where there is none.
+        table = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame(model_input, dtype=object)
+    except (ValueError, TypeError):
+        columns = model_input if isinstance(model_input, Mapping) else {}
+        names = tuple(str(n) for n, v in columns.items() if not pd.api.types.is_list_like(v, allow_sets=False))
+        raise ConditionError(
+            "the conditions are no table; give columns of values, or a list of rows", columns=names
+        ) from None
     if not len(table) and not len(table.columns):
         return None
     if not table.columns.is_unique:
         return table  # the core refuses it
     # Null is free, in columns too that cannot be conditioned on.
-    free = [name for name in table.columns if name in schema.columns and len(table) and table[name].isna().all()]
+    free = [
+        name for name in table.columns if name in schema.columns and len(table) and nulls(table[name], str(name)).all()
+    ]
     table = table.drop(columns=free)
     made = {name: _readable(values, schema.columns.get(str(name))) for name, values in table.items()}
     return pd.DataFrame(made, index=table.index)
@@ -168,22 +175,31 @@ def _readable(values: pd.Series[Any], column: AnyColumn | None) -> pd.Series[Any
     if not isinstance(column, Numeric):
         return values
     if column.dtype.startswith("timedelta"):
-        return values.map(_time_span).astype(object)
-    return values.map(_decimal).astype(object) if column.dtype == "decimal" else values
+        return pd.Series([_time_span(v) for v in values.tolist()], index=values.index, dtype=object)
+    if column.dtype == "decimal":
+        return pd.Series([_decimal(v) for v in values.tolist()], index=values.index, dtype=object)
+    return values
 
 
 def _time_span(value: object) -> object:
+    """Return the time span of an ISO 8601 text, and anything else as it is: of texts, the core refuses those."""
+    if not isinstance(value, str) or not value.startswith(("P", "-P")):
+        return value  # pandas takes "5" for nanoseconds, and "" for null
     try:
-        return pd.Timedelta(value) if isinstance(value, str) else value
-    except ValueError:
-        return value  # the core refuses it
+        return pd.Timedelta(value)
+    except (ValueError, OverflowError):
+        return value
 
 
 def _decimal(value: object) -> object:
+    """Return the finite number that a text is, and anything else as it is: of texts, the core refuses those."""
+    if not isinstance(value, str):
+        return value
     try:
-        return decimal.Decimal(value) if isinstance(value, str) else value
+        made = decimal.Decimal(value)
     except decimal.InvalidOperation:
-        return value  # the core refuses it
+        return value
+    return made if made.is_finite() else value
 
 
 def _rules(names: tuple[str, ...], schema: Schema) -> str:

@@ -37,6 +37,8 @@ _TINY = decimal.Decimal("1e-9")
 _FIRST, _LAST = pd.Timestamp.min + pd.Timedelta(1, "D"), pd.Timestamp.max - pd.Timedelta(1, "D")
 """What nanoseconds hold in any zone."""
 
+_SIGNALLING = "holds a signalling NaN; give a number, or None for null"
+
 Mask = NDArray[np.bool_]
 
 
@@ -63,7 +65,7 @@ def parse(conditions: Mapping[str, object] | pd.DataFrame, schema: Schema, n: in
         )
     allowed: dict[str, Allowed] = {}
     for name, wanted in conditions.items():
-        allowed[name] = _allowed(wanted, name, _column(name, schema, null=_is_null(wanted)))
+        allowed[name] = _allowed(wanted, name, _column(name, schema, null=_is_null(wanted, str(name))))
     return Given(None, allowed)
 
 
@@ -101,7 +103,7 @@ def _from_table(requests: pd.DataFrame, schema: Schema, n: int) -> Given:
     made: dict[str, pd.Series[Any]] = {}
     for name, column in columns.items():
         values = requests[name].reset_index(drop=True)
-        free = values.isna().to_numpy()
+        free = nulls(values, name)
         held = [_value(v, name, column) for v in values[~free].tolist()]
         whole = np.full(n, None, dtype=object)
         whole[~free] = np.fromiter(held, dtype=object, count=len(held))
@@ -137,7 +139,7 @@ def _allowed(wanted: object, name: str, column: AnyColumn) -> Allowed:
         members = [wanted]
     values: set[Value | None] = set()
     for member in members:
-        if _is_null(member):
+        if _is_null(member, name):
             if not column.nullable:
                 raise _refuse(name, "asks for null, and the column is not nullable")
             values.add(None)
@@ -146,15 +148,30 @@ def _allowed(wanted: object, name: str, column: AnyColumn) -> Allowed:
     return frozenset(values)
 
 
-def _is_null(value: Any) -> bool:  # noqa: ANN401
-    return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
+def _is_null(value: Any, name: str) -> bool:  # noqa: ANN401
+    try:
+        return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
+    except decimal.InvalidOperation:
+        raise _refuse(name, _SIGNALLING) from None
+
+
+def nulls(values: pd.Series[Any], name: str) -> Mask:
+    """Return which values (n,) of the conditions on a column are null.
+
+    Raises:
+        ConditionError: for a signalling NaN, of which Python does not let anyone ask whether it is a number.
+    """
+    try:
+        return values.isna().to_numpy()
+    except decimal.InvalidOperation:
+        raise _refuse(name, _SIGNALLING) from None
 
 
 def _interval(wanted: Interval, name: str, column: AnyColumn) -> Interval:
     if not isinstance(column, Numeric | Datetime):
         raise _refuse(name, "is an interval, and the column is no number or time; give a list of values")
-    low = None if _is_null(wanted.low) else _bound(wanted.low, name, column)
-    high = None if _is_null(wanted.high) else _bound(wanted.high, name, column)
+    low = None if _is_null(wanted.low, name) else _bound(wanted.low, name, column)
+    high = None if _is_null(wanted.high, name) else _bound(wanted.high, name, column)
     lowest, highest = _number(column.low, column), _number(column.high, column)
     if low is not None and high is not None and _number(low, column) > _number(high, column):
         raise _refuse(name, "is an interval with low > high; swap its ends")
@@ -226,6 +243,8 @@ def _offset(stamp: Any, column: Datetime, name: str) -> float:  # noqa: ANN401
 
 def _value(value: Any, name: str, column: AnyColumn) -> Value:  # noqa: ANN401
     """Return a fixed value as JSON carries it: times as ISO text, time spans in the column's unit."""
+    if not pd.api.types.is_scalar(value):
+        raise _refuse(name, "fixes a list or another object, which is no single value")
     bare = value.item() if isinstance(value, np.generic) and not isinstance(value, np.datetime64) else value
     match column:
         case Numeric():

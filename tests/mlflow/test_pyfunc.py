@@ -219,6 +219,18 @@ def test_r17_answered_rows_are_good_conditions(wide, serving):
         ("price", "Secret-1", "a number of at most 2 decimal places"),
         ("price", "12.345", "a number of at most 2 decimal places"),
         ("key", "user-3", "no value"),
+        ("zoned", "2024-03-31T02:30:00", "a time as ISO 8601 text"),  # a time that Rome skips
+        ("zoned", "0001-01-01", "a time as ISO 8601 text"),  # a year earlier in UTC
+        ("price", decimal.Decimal("sNaN"), "a number"),
+        ("price", "sNaN", "a number"),
+        ("price", "NaN", "a number"),
+        ("price", "Infinity", "a number"),
+        ("whole", decimal.Decimal("sNaN"), "a whole number"),
+        ("city", decimal.Decimal("sNaN"), "one of its 2 categories"),
+        ("spent", "NaT", "a time span as ISO 8601 text"),
+        ("spent", "5", "a time span as ISO 8601 text"),
+        ("spent", "P99999999999999D", "a time span as ISO 8601 text"),
+        ("paid", np.array([1, 2]), "true or false"),
     ],
 )
 def test_r17_a_refused_condition_names_its_column_and_what_it_takes(wide, wide_table, name, value, allowed):
@@ -228,6 +240,33 @@ def test_r17_a_refused_condition_names_its_column_and_what_it_takes(wide, wide_t
     spoken = set(message.replace("'", " ").replace(";", " ").replace(",", " ").split())
     text = {str(v) for n in ("city", "born", "at", "key", "price") for v in wide_table[n].dropna()}
     assert not spoken & text
+
+
+def typed_refusal(model: Any, asked: Any) -> str:
+    with pytest.raises(MlflowException) as caught:
+        SyntheticPyfunc(model).predict(asked)
+    assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["whole", "real", "city", "paid", "at", "zoned", "spent", "price", "born"])
+@pytest.mark.parametrize("as_table", [True, False])
+def test_r17_an_integer_of_400_digits_is_refused_by_its_column(wide, name, as_table):
+    values = [10**400, None]
+    asked = pd.DataFrame({name: values}, dtype=object) if as_table else {name: values}
+    assert f"column '{name}' takes" in typed_refusal(wide.get_raw_model(), asked)
+
+
+def test_r17_an_empty_text_is_no_null(wide):
+    for name in ("spent", "price", "at"):
+        assert f"column '{name}' takes" in typed_refusal(wide.get_raw_model(), {name: [""]})
+
+
+def test_r17_a_set_is_no_column_of_conditions_and_its_column_is_named(wide):
+    message = typed_refusal(wide.get_raw_model(), {"whole": {1, 2}, "paid": [True, False]})
+    assert "no table" in message
+    assert "column 'whole' takes" in message
+    assert "'paid'" not in message
 
 
 def test_r17_an_unknown_column_is_refused_where_mlflow_lets_it_through(model):
