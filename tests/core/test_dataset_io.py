@@ -253,7 +253,8 @@ def test_csv_number_that_may_be_another_is_refused_by_column_without_its_value(f
     with pytest.raises(DataError, match=r"column 'amount' .* like 1,234.5, or declare") as raised:
         read_text(tmp_path, text)
 
-    assert not any(field and field in str(raised.value) for field in fields)
+    told = str(raised.value).replace(str(tmp_path), "")  # a folder's number is no cell value
+    assert not any(field and field in told for field in fields)
 
 
 def test_csv_column_that_the_schema_declares_text_may_hold_anything(tmp_path):
