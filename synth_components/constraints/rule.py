@@ -174,7 +174,7 @@ def assigned(held: pd.Series[Any], where: Mask, values: Any) -> pd.Series[Any]: 
 def like(
     values: Iterable[Any], held: pd.Series[Any], *, rounding: str = decimal.ROUND_HALF_EVEN
 ) -> NDArray[np.object_] | None:
-    """Return numbers or times as an object column writes them: decimals at its places, whole numbers, dates.
+    """Return numbers or times as an object column writes them: decimals at its places, integers, dates.
 
     Args:
         held: The column; ``None`` is returned if it holds none of these.

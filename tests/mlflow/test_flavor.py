@@ -411,7 +411,7 @@ def test_requirements_and_extra_requirements(model, path, tmp_path, argument, gi
     "extra",
     [
         ["/x/mlflow_flavor-1.whl"],
-        ["/home/me/mlflow/dist/other-1.0-py3-none-any.whl"],
+        ["/y/mlflow/dist/other-1.0-py3-none-any.whl"],
         ["https://example.org/mlflow/other-1.0.tar.gz"],
         ["pandas"],
         [],
