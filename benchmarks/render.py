@@ -100,7 +100,7 @@ def flagship(path: Path) -> None:
     seeds = sorted({row["seed"] for row in rows if row["generator"] == MAIN})
     lines = [
         f"Seeds {', '.join(map(str, seeds))} of `{MAIN}`, one set of defaults; mean over the seeds, the real rows' "
-        f"scores from the same seeds. {_machine(facts)}"
+        f"scores beside them. {_machine(facts)}"
     ]
     header = ["target", *datasets.NAMES]
     verdicts = [
