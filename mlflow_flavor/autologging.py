@@ -7,6 +7,7 @@ The hooks are ``synth_components.model.fit`` and ``synth_components.evaluation.e
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +20,7 @@ import mlflow_flavor
 from mlflow_flavor import _mlflow as private
 from mlflow_flavor import lineage
 from mlflow_flavor.flavor import FLAVOR_NAME, MODEL_TYPE
-from mlflow_flavor.report import log_report
+from mlflow_flavor.report import log_report, metric_name
 from synth_components import evaluation, model
 from synth_components.config import Recipe
 from synth_components.evaluation.report import Report
@@ -76,13 +77,26 @@ class _Progress:
     """Passes the progress of a fit on to the caller, and to a run as metrics by step."""
 
     caller: Watcher
-    record: Callable[..., None]
+    metrics: private.BatchMetricsLogger
     step: int = 0
 
     def __call__(self, done: int, total: int, /, **metrics: float) -> None:
         self.caller(done, total, **metrics)
         self.step = done
-        private.attempt(self.record, {"progress": done / max(total, 1), **metrics}, step=done)
+        named = {_metric_name(name): value for name, value in metrics.items()}
+        private.attempt(self._record, {"progress": done / max(total, 1), **named})
+
+    def _record(self, metrics: Mapping[str, float]) -> None:
+        started = time.time()
+        try:
+            self.metrics.record_metrics(dict(metrics), step=self.step)
+        except Exception:
+            # MLflow's logger would keep what failed, send it again at every report, and take the wait for training.
+            now = time.time()
+            self.metrics.data = []
+            self.metrics.total_log_batch_time += now - started  # type: ignore[assignment,unused-ignore]
+            self.metrics.previous_training_timestamp = now
+            raise
 
 
 def _fit(
@@ -96,7 +110,7 @@ def _fit(
     private.attempt(_log_asked, original, args, kwargs)
     run = kwargs.get("run") or Run()
     metrics = private.BatchMetricsLogger(_run_id())
-    progress = _Progress(run.report, metrics.record_metrics)
+    progress = _Progress(run.report, metrics)
     try:
         fitted = original(*args, **{**kwargs, "run": replace(run, report=progress)})
     finally:
@@ -118,6 +132,11 @@ def _fit(
             step=progress.step,
         )
     return fitted
+
+
+def _metric_name(reported: str) -> str:
+    """Return what a generator reports under a name that MLflow takes; one that it takes already stays."""
+    return metric_name("", *reported.split("/"))[1:]
 
 
 def _evaluate(original: Callable[..., Report], *args: Any, **kwargs: Any) -> Report:  # noqa: ANN401 - of `evaluate`

@@ -18,7 +18,7 @@ import click
 
 from synth_components.errors import DataError
 from synth_components.steps import load
-from synth_components.steps.command import StepCommand, read_arguments
+from synth_components.steps.command import DerivedOption, Origin, StepCommand, read_arguments
 from synth_components.steps.places import refuse_clashes
 from synth_components.steps.record import perform, settled
 
@@ -74,9 +74,17 @@ class TrackedCommand(StepCommand):
     """The command of a step of the core, within a run that holds what it did; takes a model by its URI too."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse, with a local copy of each model that a URI names."""
+        """Parse, with a local copy of each model that a URI names; ``--trust`` holds for its code too."""
         ctx.meta[_URIS] = []
-        return super().parse_args(ctx, [_fetched(ctx, arg) for arg in args])
+        rest = super().parse_args(ctx, args)
+        said = {one.origin: one.name or "" for one in self.params if isinstance(one, DerivedOption)}
+        named = ctx.params.get(said.get(Origin("field", "trust"), "")) or ""
+        trust = tuple(part.strip(' []"') for part in named.split(","))
+        for name in [name for origin, name in said.items() if origin.kind == "port"]:
+            value = ctx.params.get(name)
+            if isinstance(value, str) and URI.match(value):
+                ctx.params[name] = _fetched(ctx, value, trust)
+        return rest
 
     def invoke(self, ctx: click.Context) -> None:
         """Run the step within the active run, or a new one, with autologging on."""
@@ -99,17 +107,14 @@ class TrackedCommand(StepCommand):
             mlflow_flavor.autolog(disable=True)
 
 
-def _fetched(ctx: click.Context, arg: str) -> str:
-    """Return the argument with a local folder in place of the URI of a model."""
-    flag, equals, value = arg.partition("=") if arg.startswith("--") else ("", "", arg)
-    if not URI.match(value):
-        return arg
+def _fetched(ctx: click.Context, uri: str, trust: tuple[str, ...]) -> str:
+    """Return a local folder with the model of a URI."""
     import mlflow_flavor
 
     folder = f"{ctx.with_resource(TemporaryDirectory())}/model"
-    mlflow_flavor.load_model(value).save(folder)
-    ctx.meta[_URIS].append(value)
-    return f"{flag}{equals}{folder}"
+    mlflow_flavor.load_model(uri, trust=trust).save(folder)
+    ctx.meta[_URIS].append(uri)
+    return folder
 
 
 @click.command(cls=Commands)

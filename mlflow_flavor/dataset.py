@@ -8,10 +8,11 @@ mlflow.data.get_source(run.inputs.dataset_inputs[0].dataset).load()  # the same 
 
 # No deferred annotations here: MLflow reads the return type of a constructor as a class.
 import datetime
+import decimal
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import numpy as np
@@ -20,14 +21,22 @@ from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.pandas_dataset import PandasDataset
 from mlflow.exceptions import MlflowException
 
+if TYPE_CHECKING:
+    from synth_components.schema import AnyColumn
+
 
 class SyntheticDatasetSource(DatasetSource):
     """A model and what was asked of it: enough to draw the same rows again."""
 
     def __init__(
-        self, model_uri: str, num_rows: int, seed: int, conditions: Mapping[str, object] | None = None
+        self,
+        model_uri: str,
+        num_rows: int,
+        seed: int,
+        conditions: Mapping[str, object] | None = None,
+        digest: str | None = None,
     ) -> None:
-        self._model_uri, self._num_rows, self._seed = model_uri, num_rows, seed
+        self._model_uri, self._num_rows, self._seed, self._digest = model_uri, num_rows, _whole(seed), digest
         self._conditions = None if conditions is None else {name: _json(name, c) for name, c in conditions.items()}
 
     @staticmethod
@@ -35,15 +44,27 @@ class SyntheticDatasetSource(DatasetSource):
         return "synthetic"
 
     def load(self) -> pd.DataFrame:
-        """Return the rows, drawn again."""
+        """Return the rows, drawn again; the generator must be installed here.
+
+        Raises:
+            MlflowException: if they are not the rows that the dataset was made from.
+        """
         import mlflow_flavor
         from synth_components.steps.sample import condition_of
 
+        model = mlflow_flavor.load_model(self._model_uri)
         asked = None
         if self._conditions is not None:
-            asked = {name: condition_of(value, name) for name, value in self._conditions.items()}
-        model = mlflow_flavor.load_model(self._model_uri)
+            columns = model.schema.columns
+            asked = {
+                name: condition_of(_spans(value, columns.get(name)), name) for name, value in self._conditions.items()
+            }
         rows: pd.DataFrame = model.sample(self._num_rows, seed=self._seed, conditions=asked)
+        if self._digest is not None and self._digest != _digest(rows):
+            raise MlflowException.invalid_parameter_value(
+                f"'{self._model_uri}' draws other rows with this seed and these conditions than the dataset was made "
+                "from; give mlflow.data.from_synthetic the rows as Model.sample returned them, whole and unchanged"
+            )
         return rows
 
     @staticmethod
@@ -56,8 +77,9 @@ class SyntheticDatasetSource(DatasetSource):
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``from_dict`` reads; conditions as a file of conditions says them."""
-        asked = {} if self._conditions is None else {"conditions": self._conditions}
-        return {"model_uri": self._model_uri, "num_rows": self._num_rows, "seed": self._seed, **asked}
+        said = {"conditions": self._conditions, "digest": self._digest}
+        known = {name: value for name, value in said.items() if value is not None}
+        return {"model_uri": self._model_uri, "num_rows": self._num_rows, "seed": self._seed, **known}
 
     @classmethod
     def from_dict(cls, source_dict: dict[str, Any]) -> "SyntheticDatasetSource":
@@ -77,7 +99,8 @@ def from_synthetic(
     """Return synthetic rows as a dataset whose source draws them again.
 
     Args:
-        df: The rows, as ``model.sample(len(df), seed=seed, conditions=conditions)`` returned them.
+        df: The rows, as ``model.sample(len(df), seed=seed, conditions=conditions)`` returned them.  They are not drawn
+            again here: the source refuses to load if they are other rows.
         model_uri: The logged model that drew them.  An alias, a version or a run's artifact is followed to the model
             that it means now, ``models:/m-...``, which never changes.
         seed: The seed that they were drawn with.
@@ -87,10 +110,11 @@ def from_synthetic(
         digest: Fingerprint of the rows; by default that of a model's manifest, which sees every row.
 
     Raises:
-        MlflowException: if the URI means no logged model, or the conditions are a table.
+        MlflowException: if the URI means no logged model, the seed is no whole number, or the conditions are a table.
     """
-    source = SyntheticDatasetSource(logged_model_uri(model_uri), len(df), seed, conditions)
-    return PandasDataset(df=df, source=source, targets=targets, name=name or "synthetic", digest=digest or _digest(df))
+    held = _digest(df)
+    source = SyntheticDatasetSource(logged_model_uri(model_uri), len(df), seed, conditions, held)
+    return PandasDataset(df=df, source=source, targets=targets, name=name or "synthetic", digest=digest or held)
 
 
 def logged_model_uri(model_uri: str) -> str:
@@ -119,10 +143,34 @@ def _digest(rows: pd.DataFrame) -> str:
     return digest({TABLE: [rows]})[:DIGEST_LENGTH]
 
 
+def _whole(seed: object) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise MlflowException.invalid_parameter_value(
+            "the seed must be the whole number that the rows were drawn with; without one they cannot be drawn again"
+        )
+    return int(seed)
+
+
+def _spans(condition: Any, column: "AnyColumn | None") -> Any:  # noqa: ANN401 - a JSON value
+    """Return a written condition on a column of time spans with the spans that its texts mean."""
+    if not getattr(column, "dtype", "").startswith("timedelta"):
+        return condition
+    match condition:
+        case str():
+            return pd.Timedelta(condition)
+        case list():
+            return [_spans(member, column) for member in condition]
+        case dict():
+            return {end: _spans(value, column) for end, value in condition.items()}
+    return condition
+
+
 def _json(column: str, condition: object) -> Any:  # noqa: ANN401 - a JSON value
-    """Return a condition as a file of conditions says it."""
+    """Return a condition as a file of conditions says it, and a time span as ISO 8601 says it."""
     from synth_components.protocols import Interval
 
+    if condition is pd.NaT or condition is pd.NA:
+        return None
     match condition:
         case Interval(low, high) | (low, high) if not isinstance(condition, list):
             return {"low": _json(column, low), "high": _json(column, high)}
@@ -130,10 +178,14 @@ def _json(column: str, condition: object) -> Any:  # noqa: ANN401 - a JSON value
             return condition
         case str() | bool() | int() | float() | None:
             return None if isinstance(condition, float) and math.isnan(condition) else condition
-        case list() | tuple() | set() | frozenset():
+        case decimal.Decimal() if not condition.is_snan():
+            return _json(column, float(condition))
+        case list() | tuple() | set() | frozenset() | np.ndarray() | pd.Series() | pd.Index():
             return sorted((_json(column, member) for member in condition), key=repr)
         case datetime.date() | np.datetime64():
-            return pd.Timestamp(condition).isoformat()
+            return None if pd.isna(condition) else pd.Timestamp(condition).isoformat()
+        case datetime.timedelta() | np.timedelta64():  # before np.generic, whose item() may be a bare count
+            return None if pd.isna(condition) else pd.Timedelta(condition).isoformat()
         case np.generic():
             return _json(column, condition.item())
     raise MlflowException.invalid_parameter_value(

@@ -31,7 +31,8 @@ def register(config: RegisterConfig, *, model: InModel, report: _OptionalInRepor
 
         MLFLOW_TRACKING_URI=sqlite:///mlflow.db synth mlflow register --model model --name customers --alias champion
 
-    An alias moves without any question here; `synth mlflow promote` asks for scores first.
+    An alias moves without any question here; `synth mlflow promote` asks for scores first.  The model's generator must
+    be installed; one that lies beside your code is logged from Python, by mlflow_flavor.log_model with code_paths.
 
     Args:
         model: The model to register.

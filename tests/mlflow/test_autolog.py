@@ -1,4 +1,6 @@
 import json
+import sys
+import time
 
 import mlflow
 import pytest
@@ -8,6 +10,8 @@ import mlflow_flavor
 import synth_components as synth
 from mlflow_flavor import _mlflow as private
 from mlflow_flavor import autolog as switch
+from mlflow_flavor import autologging
+from synth_components.generators import GROUP
 from synth_components.generators.tabular.independent import Independent
 from synth_components.protocols import Run
 
@@ -273,22 +277,86 @@ def test_r03_autolog_is_among_the_names_of_the_package():
     assert switch.integration_name == mlflow_flavor.FLAVOR_NAME
 
 
-class Losing(Independent):
-    """A recipe that reports a loss per epoch, as neural ones do."""
+LOSING = """
+from synth_components.generators.tabular.independent import Independent, IndependentSampler
+from synth_components.protocols import Run
 
+
+class Losing(Independent):
     def fit(self, data, *, rng, ledger, run):
         sampler = super().fit(data, rng=rng, ledger=ledger, run=Run())
         for epoch, loss in enumerate((0.9, 0.4, 0.2), start=1):
-            run.report(epoch, 3, loss=loss)
+            run.report(epoch, 3, **{"loss": loss, "loss ($)": 100 * loss})
         return sampler
 
 
-def test_r14_loss_is_logged_by_epoch_and_the_last_one_stands_on_the_model(table, runs):
+GENERATOR = Losing
+SAMPLER = IndependentSampler
+"""
+
+
+@pytest.fixture
+def losing(tmp_path, monkeypatch):
+    """The name of an installed generator that reports losses per epoch, one under a name that MLflow refuses."""
+    info = tmp_path / "losing-1.0.dist-info"
+    info.mkdir()
+    (tmp_path / "losing.py").write_text(LOSING, encoding="utf-8")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: losing\nVersion: 1.0\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text(f"[{GROUP}]\nacme.losing = losing\n", encoding="utf-8")
+    (info / "top_level.txt").write_text("losing\n", encoding="utf-8")
+    (info / "RECORD").write_text("losing.py,,\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "acme.losing"
+    sys.modules.pop("losing", None)
+
+
+def test_r14_loss_is_logged_by_epoch_and_the_last_one_stands_on_the_model(table, runs, losing):
     mlflow_flavor.autolog()
-    synth.fit(table, generator=Losing(), seed=0)
+    synth.fit(table, generator=losing, seed=0)
     (run,) = runs()
     history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "loss")
     assert [(point.step, point.value) for point in history] == [(1, 0.9), (2, 0.4), (3, 0.2)]
+    (logged,) = models_of(run)
+    assert [metric.value for metric in logged.metrics if metric.key == "loss"] == [0.2]
+
+
+def test_r29_a_metric_name_that_mlflow_refuses_is_spelled_so_that_it_takes_it(table, runs, losing):
+    mlflow_flavor.autolog(log_models=False)
+    synth.fit(table, generator=losing, seed=0)
+    (run,) = runs()
+    assert {"progress", "loss"} <= set(run.data.metrics)
+    (other,) = set(run.data.metrics) - {"progress", "loss"}
+    assert other.startswith("loss")
+    assert run.data.metrics[other] == pytest.approx(20)
+
+
+def test_r29_a_store_that_is_away_is_not_asked_at_every_report(monkeypatch):
+    clock, sent = [0.0], []
+
+    def away(_client, run_id, metrics):
+        sent.append([metric.step for metric in metrics])
+        clock[0] += 60
+        raise ConnectionError("store away")
+
+    monkeypatch.setattr(time, "time", lambda: clock[0])
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", away)
+    watch = autologging._Progress(lambda *_, **__: None, private.BatchMetricsLogger("r"))
+    for step in range(1, 1300):
+        clock[0] += 1
+        watch(step, 1300)
+    # A minute lost is followed by ten of training before the next, which sends nothing a second time.
+    assert [steps[-1] for steps in sent] == [1, 601, 1201]
+    assert [step for steps in sent for step in steps] == list(range(1, 1202))
+
+
+def test_r29_mlflows_own_autolog_does_not_turn_this_one_off_and_disable_does(table, runs):
+    mlflow_flavor.autolog(log_models=False)
+    mlflow.autolog(disable=True, silent=True)
+    fitted(table)
+    assert len(runs()) == 1
+    mlflow_flavor.autolog(disable=True)
+    fitted(table)
+    assert len(runs()) == 1
 
 
 def test_r14_the_best_of_several_checkpoints_is_found_by_its_loss(model):

@@ -1,3 +1,5 @@
+import decimal
+
 import mlflow
 import numpy as np
 import pandas as pd
@@ -40,6 +42,8 @@ def the_dataset(run_id):
         {"age": (30, 50), "joined": (pd.Timestamp("2020-06-01"), None)},
         {"age": Interval(30, None), "score": None},
         {"active": np.bool_(True), "age": {np.int64(30), np.int64(31)}},
+        {"age": np.array([30, 31]), "sex": pd.Index(["F", "M"]), "active": pd.Series([True])},
+        {"age": decimal.Decimal(30), "score": pd.NA},
     ],
 )
 def test_r28_the_source_of_a_logged_dataset_draws_the_identical_table(model, logged, conditions):
@@ -54,7 +58,8 @@ def test_r28_the_source_of_a_logged_dataset_draws_the_identical_table(model, log
 def test_r28_the_dataset_holds_model_rows_seed_and_digest(model, logged):
     rows = model.sample(40, seed=7)
     dataset = mlflow.data.from_synthetic(rows, logged[1].model_uri, seed=7)
-    assert dataset.source.to_dict() == {"model_uri": logged[1].model_uri, "num_rows": 40, "seed": 7}
+    asked = {"model_uri": logged[1].model_uri, "num_rows": 40, "seed": 7}
+    assert dataset.source.to_dict() == {**asked, "digest": dataset.digest}
     assert digest({TABLE: [rows]}).startswith(dataset.digest)
     assert dataset.name == "synthetic"
 
@@ -78,6 +83,54 @@ def test_r28_the_source_takes_over_no_other_uri(logged):
     assert not SyntheticDatasetSource._can_resolve(logged[1].model_uri)
     with pytest.raises(MlflowException, match="from_synthetic"):
         SyntheticDatasetSource._resolve(logged[1].model_uri)
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        pd.Timedelta(30, "min"),
+        (pd.Timedelta(10, "min"), np.timedelta64(2, "h")),
+        [np.timedelta64(30 * 60 * 10**9, "ns"), pd.Timedelta(31, "min")],
+        pd.to_timedelta([30, 31], unit="min"),
+        np.timedelta64("NaT"),
+    ],
+)
+def test_r28_conditions_on_time_spans_draw_the_identical_table(wait):
+    waits = pd.Series(pd.to_timedelta(np.arange(200) % 180, unit="min"))
+    model = synth.fit(
+        pd.DataFrame({"wait": waits.mask(np.arange(200) % 7 == 0)}), generator="tabular.independent", seed=0
+    )
+    rows = model.sample(20, seed=7, conditions={"wait": wait})
+    with mlflow.start_run() as run:
+        uri = mlflow_flavor.log_model(model, name="g").model_uri
+        mlflow.log_input(mlflow.data.from_synthetic(rows, uri, 7, {"wait": wait}), context="synthetic")
+    pd.testing.assert_frame_equal(mlflow.data.get_source(the_dataset(run.info.run_id)).load(), rows)
+
+
+@pytest.mark.parametrize("seed", [None, True, 1.0, "1"])
+def test_r28_rows_without_a_whole_seed_are_refused(model, logged, seed):
+    with pytest.raises(MlflowException, match="whole number"):
+        mlflow.data.from_synthetic(model.sample(3, seed=1), logged[1].model_uri, seed=seed)
+
+
+def test_r28_a_seed_of_numpy_is_written_down(model, logged):
+    dataset = mlflow.data.from_synthetic(model.sample(3, seed=1), logged[1].model_uri, seed=np.int64(1))
+    with mlflow.start_run() as run:
+        mlflow.log_input(dataset, context="synthetic")
+    assert len(mlflow.data.get_source(the_dataset(run.info.run_id)).load()) == 3
+
+
+def test_r28_real_rows_do_not_pass_as_synthetic(table, logged):
+    dataset = mlflow.data.from_synthetic(table.head(5), logged[1].model_uri, seed=1)
+    with mlflow.start_run() as run:
+        mlflow.log_input(dataset, context="synthetic")
+    with pytest.raises(MlflowException, match="draws other rows"):
+        mlflow.data.get_source(the_dataset(run.info.run_id)).load()
+
+
+def test_r28_a_source_that_was_written_without_a_digest_still_draws(model, logged):
+    source = SyntheticDatasetSource.from_dict({"model_uri": logged[1].model_uri, "num_rows": 3, "seed": 1})
+    pd.testing.assert_frame_equal(source.load(), model.sample(3, seed=1))
 
 
 def test_r28_a_table_of_conditions_is_refused_by_column(model, logged):

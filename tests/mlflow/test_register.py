@@ -120,6 +120,24 @@ def test_a_model_is_sampled_by_its_uri_and_the_run_says_which_it_was(model, tmp_
     assert used.model_id == info.model_id
 
 
+def test_a_model_that_ships_its_generator_is_sampled_by_its_uri_if_it_is_trusted(table, tmp_path, monkeypatch, capsys):
+    outsider = Path(__file__).parent / "outside" / "outsider.py"
+    with monkeypatch.context() as patched:
+        patched.syspath_prepend(outsider.parent)
+        model = synth.fit(table, generator="outsider", trust=("outsider",), seed=0)
+        uri = mlflow_flavor.log_model(model, name="g", code_paths=[str(outsider)]).model_uri
+    monkeypatch.setattr(sys, "path", list(sys.path))  # where loading puts the code
+    asked = ("sample", "--model", uri, "--synthetic", tmp_path / "s.parquet", "--num-rows", 7, "--seed", 1)
+    try:
+        sys.modules.pop("outsider", None)
+        assert said(*asked) == 2
+        assert "trust" in capsys.readouterr().err
+        assert said(*asked, "--trust", "outsider") == 0
+    finally:
+        sys.modules.pop("outsider", None)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "s.parquet"), model.sample(7, seed=1))
+
+
 def test_a_tracked_evaluation_leaves_its_report_in_a_run(folder, tmp_path):
     tables = [word for name in ("train", "holdout", "synthetic") for word in (f"--{name}", folder / f"{name}.csv")]
     assert said("evaluate", *tables, "--report", tmp_path / "report.json") == 0
