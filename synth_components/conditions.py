@@ -202,7 +202,9 @@ def _zoned(stamp: Any, column: Datetime) -> Any:  # noqa: ANN401
 
 
 def ends_of(wanted: Interval, column: Numeric | Datetime, name: str) -> tuple[float, float]:
-    """Return the ends of an interval in encoded units, within the column's resolution; infinite where open.
+    """Return the ends of an interval in encoded units, moved inwards to the column's resolution.
+
+    An open end is infinite.
 
     Integers beyond 2^53, which have two features, have no such ends.
     """
