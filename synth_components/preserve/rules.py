@@ -42,7 +42,7 @@ def applied(table: pd.DataFrame, orders: Mapping[str, Order]) -> pd.DataFrame:
 
 
 def _taken(values: pd.Series[Any], order: Order) -> pd.Series[Any]:
-    return pd.Series(values.array.take(order), index=values.index, name=values.name)
+    return pd.Series(values.array.take(order), index=values.index, name=values.name, dtype=values.dtype)
 
 
 def put_back(

@@ -223,7 +223,7 @@ def test_saving_refuses_a_file(model, tmp_path):
 
 
 def test_saving_replaces_a_model_and_leaves_nothing_beside_it(model, saved):
-    dataclasses.replace(model, schema=dataclasses.replace(SCHEMA, constraints=())).save(saved)
+    dataclasses.replace(model, schema=dataclasses.replace(model.schema, constraints=())).save(saved)
     assert load(saved).schema.constraints == ()
     assert [p.name for p in saved.parent.iterdir()] == ["model"]
 

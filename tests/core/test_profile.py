@@ -504,7 +504,7 @@ def test_file_without_rows_is_a_users_error(text, tmp_path, capsys):
 def dated(rng, n=2000):
     """Rows with a weekly rhythm, forms of text, gaps that depend on another column, and values that nobody shares."""
     day = pd.Timestamp("2021-01-04") + pd.to_timedelta(np.sort(rng.integers(0, 280, n)), unit="D")
-    value = rng.normal(100, 15, n) + 20 * np.sin(2 * np.pi * np.asarray(day.dayofweek) / 7)
+    value = rng.normal(100, 15, n) + 20 * np.sin(2 * np.pi * np.asarray(day.day_of_week) / 7)
     table = pd.DataFrame(
         {
             "day": day,
@@ -574,7 +574,7 @@ def test_zeros_of_few_rows_are_not_counted():
 @pytest.mark.parametrize("kind", ["date", "zoned", "sentinel"])
 def test_periods_are_found_in_dates_of_every_kind(kind):
     days = pd.Series(dated(np.random.default_rng(19))["day"].repeat(1).reset_index(drop=True))
-    kept = days[(days.dt.dayofweek < 5) | (np.arange(len(days)) % 4 == 0)].reset_index(drop=True)
+    kept = days[(days.dt.day_of_week < 5) | (np.arange(len(days)) % 4 == 0)].reset_index(drop=True)
     made = {
         "date": kept.dt.date,
         "zoned": kept.dt.tz_localize("Europe/Berlin"),
