@@ -291,6 +291,8 @@ def _plain_number(value: Any, name: str, column: Numeric) -> float | int:  # noq
         return int(pd.Timedelta(value) // pd.Timedelta(1, unit=unit))  # type: ignore[arg-type]  # known at run time
     bare = value.item() if isinstance(value, np.generic) else value
     if isinstance(bare, decimal.Decimal):
+        if bare.is_snan():
+            raise _refuse(name, _SIGNALLING)
         bare = float(bare)
     if isinstance(bare, bool) or not isinstance(bare, int | float) or not abs(bare) <= sys.float_info.max:
         raise _refuse(name, "needs a finite number")

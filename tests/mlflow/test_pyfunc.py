@@ -249,6 +249,7 @@ def typed_refusal(model: Any, asked: Any) -> str:
     return str(caught.value)
 
 
+@pytest.mark.skipif(pd.__version__.startswith("2.1."), reason="pandas 2.1 cannot hold such an integer in a table")
 @pytest.mark.parametrize("name", ["whole", "real", "city", "paid", "at", "zoned", "spent", "price", "born"])
 @pytest.mark.parametrize("as_table", [True, False])
 def test_r17_an_integer_of_400_digits_is_refused_by_its_column(wide, name, as_table):
