@@ -35,7 +35,7 @@ KNOBS: tuple[dict[str, float], ...] = (
     {"min_evidence": -8},
     {"min_evidence": 0},
     {"correction_trees": 0},
-    {"correction_trees": 300},
+    {"correction_trees": 100},
 )
 PICTURE = common.HERE / "frontier.svg"
 NAMES = {
