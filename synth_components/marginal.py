@@ -6,7 +6,8 @@ need that support and every edge of the piecewise part is a mean over at least t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -80,6 +81,12 @@ class Marginal:
         return np.concatenate([[0.0], np.cumsum(self.mass)])
 
     @property
+    def atoms(self) -> Floats:
+        """The single values (k,), ascending."""
+        atoms: Floats = self.low[self.low == self.high]
+        return atoms
+
+    @property
     def is_discrete(self) -> bool:
         """Whether every piece is an atom."""
         return bool(np.all(self.low == self.high))
@@ -137,6 +144,51 @@ class Marginal:
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Return the marginal that ``to_arrays`` wrote."""
         return cls(arrays["low"], arrays["high"], arrays["mass"], float(arrays["null"][0]))
+
+
+def marginals_of(values: Floats, column: AnyColumn, *, name: str, knots: int, min_count: int) -> tuple[Marginal, ...]:
+    """Return the marginal of the first feature of encoded values (n, w), and those of a second one given the first.
+
+    There is one of the second given each atom of the first, ascending, and one given no atom if there are other values.
+
+    Raises:
+        UnsupportedError: if nothing has enough support.
+    """
+    first = Marginal.of(values[:, 0], column, name=name, knots=knots, min_count=min_count)
+    if values.shape[1] == 1:
+        return (first,)
+    held = values[~np.isnan(values[:, 0])]
+    place = _place(first, held[:, 0])
+    groups = [held[place == k, 1] for k in range(len(first.atoms) + (not first.is_discrete))]
+    return first, *(
+        Marginal.of(group, column, name=name, knots=math.ceil(knots * len(group) / len(held)), min_count=min_count)
+        for group in groups
+    )
+
+
+def second_given(marginals: Sequence[Marginal], first: Floats) -> NDArray[np.int64]:
+    """Return which of the marginals the second feature has, given values (n,) of the first; a nearby one for others."""
+    return np.minimum(1 + _place(marginals[0], first), len(marginals) - 1)
+
+
+def quantiles(marginals: Sequence[Marginal], uniforms: Floats) -> Floats:
+    """Return the features (n, w) at probabilities (w, n) in [0, 1); the share of nulls gives NaN."""
+    first = marginals[0].quantile(uniforms[0])
+    if len(uniforms) == 1:
+        return first[:, None]
+    first = np.rint(first)
+    second = np.full(len(first), np.nan)
+    place = second_given(marginals, first)
+    for k in range(1, len(marginals)):
+        rows = (place == k) & ~np.isnan(first)
+        second[rows] = np.rint(marginals[k].quantile(uniforms[1, rows]))
+    return np.stack([first, second], axis=1)
+
+
+def _place(marginal: Marginal, values: Floats) -> NDArray[np.int64]:
+    """Return which of the k atoms each value (n,) is; k for none."""
+    atoms = marginal.atoms
+    return np.where(np.isin(values, atoms), np.searchsorted(atoms, values), len(atoms))
 
 
 def _pieces(rest: Floats, *, knots: int, min_count: int) -> tuple[Floats, Floats]:

@@ -6,13 +6,14 @@ Differs: an atom scores its conditional mean instead of a random draw within it,
     is inverted pair by pair through Mehler's expansion (Xiao 2014, "Evaluating correlation coefficient for Nataf
     transformation"), so that the correlation is the latent one. Categories without an order take the order of their
     means along the direction in which the other columns differ most between them. Whether a value is null is a latent
-    of its own, correlated with all others. Correlations shrink towards 0 by ``prior_rows`` rows without dependence.
+    of its own, correlated with all others. Correlations shrink towards 0 by ``prior_rows`` rows without dependence. Of
+    integers beyond 2^53, which are two features with a latent each, the lower half's marginal is given the upper one.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +32,7 @@ from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, Recipe
 from synth_components.encode import Features, decode, encode, encoder, slices
 from synth_components.errors import ConditionError, StoppedError, UnsupportedError
 from synth_components.gaussian import Region, conditional_draw, draw, interval_mass, nearest_correlation
-from synth_components.marginal import Marginal
+from synth_components.marginal import Marginal, marginals_of, quantiles, second_given
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Allowed, Dataset, Floats, Given, Interval, PrivacyLedger, Run
 from synth_components.schema import Boolean, Categorical, Datetime, Numeric, Schema, Value, outside_of
@@ -80,12 +81,8 @@ class GaussianCopula(Recipe):
 
     def _column(self, values: Floats, schema: Schema, name: str) -> ColumnModel:
         column = schema.columns[name]
-        marginals, order = [], np.empty(0, dtype=np.int64)
-        for feature in values.T:
-            marginal = Marginal.of(feature, column, name=name, knots=self.knots, min_count=self.min_category_count)
-            null = marginal.null
-            total = marginal.mass.sum()
-            marginals.append(replace(marginal, mass=marginal.mass / total if total > 0 else marginal.mass, null=0.0))
+        found = marginals_of(values, column, name=name, knots=self.knots, min_count=self.min_category_count)
+        null, marginals, order = found[0].null, [_known(marginal) for marginal in found], np.empty(0, dtype=np.int64)
         if isinstance(column, Categorical | Boolean) and len(marginals[0].mass):
             # Positions stand in for codes, so that an order may be chosen; frequency is the first one.
             by_mass = np.argsort(-marginals[0].mass, kind="stable") if _is_nominal(schema, name) else slice(None)
@@ -141,10 +138,11 @@ class GaussianCopula(Recipe):
 
 @dataclass(frozen=True, eq=False)
 class ColumnModel:
-    """One column: a marginal of known values per feature, the null share, the order of categories.
+    """One column: the marginals of its known values, the null share, the order of categories.
 
     Attributes:
-        marginals: Over encoded values; over positions in ``order`` for categories and booleans.
+        marginals: Over encoded values, as ``marginals_of`` gives them; over positions in ``order`` for categories and
+            booleans.
         null: Probability of null.
         order: Codes in the order of the latent; empty for numbers and times.
     """
@@ -166,7 +164,12 @@ class ColumnModel:
     @property
     def width(self) -> int:
         """Number of latents."""
-        return len(self.marginals) * self.is_known + self.has_null_latent
+        return self.features * self.is_known + self.has_null_latent
+
+    @property
+    def features(self) -> int:
+        """Number of features, each with a latent where any value is known: two for integers beyond 2^53, else one."""
+        return 1 + (len(self.marginals) > 1)
 
     @property
     def null_cut(self) -> float:
@@ -184,24 +187,48 @@ class ColumnModel:
         return place[codes]
 
     def values(self, positions: Floats) -> Floats:
-        """Return encoded values (n,) of positions."""
+        """Return encoded values of positions, of any shape."""
         return self.order[np.rint(positions).astype(np.int64)].astype(np.float64) if len(self.order) else positions
 
     def scores(self, values: Floats) -> Floats:
         """Return normal scores (n, width): the latent's conditional mean; NaN where the value is not known."""
         if not self.is_known:
             return np.empty((len(values), 0))
-        parts = [_score(m, p) for m, p in zip(self.marginals, self.positions(values).T, strict=True)]
+        positions = self.positions(values)
+        parts = [_score(*ends, np.isnan(p)) for ends, p in zip(self.ends(positions), positions.T, strict=True)]
         if self.has_null_latent:
-            parts.append(_score(_atoms(np.array([1.0 - self.null, self.null])), np.isnan(values[:, 0]) * 1.0))
+            is_null = np.isnan(values[:, 0])
+            parts.append(_score(*_ends(self._null_marginal, is_null * 1.0), np.zeros_like(is_null)))
         return np.stack(parts, axis=1)
+
+    def ends(self, positions: Floats) -> list[tuple[Floats, Floats]]:
+        """Return by feature the latent interval (n,), (n,) of each position (n, w): of its atom's mass, or a point."""
+        made = [_ends(self.marginals[0], positions[:, 0])]
+        if self.features > 1:
+            low, high = np.empty(len(positions)), np.empty(len(positions))
+            place = second_given(self.marginals, positions[:, 0])
+            for k in range(1, len(self.marginals)):
+                rows = place == k
+                low[rows], high[rows] = _ends(self.marginals[k], positions[rows, 1])
+            made.append((low, high))
+        return made
 
     def hermite(self) -> Iterator[Floats]:
         """Yield the coefficients (TERMS,) of each latent's score, scaled to unit variance."""
         if self.is_known:
-            yield from (_hermite(marginal) for marginal in self.marginals)
+            first, *seconds = self.marginals
+            yield _hermite([first], np.ones(1))
+            if seconds:
+                is_atom = first.low == first.high
+                shares = np.append(first.mass[is_atom], first.mass[~is_atom].sum())
+                yield _hermite(seconds, shares[: len(seconds)])
         if self.has_null_latent:
-            yield _hermite(_atoms(np.array([1.0 - self.null, self.null])))
+            yield _hermite([self._null_marginal], np.ones(1))
+
+    @property
+    def _null_marginal(self) -> Marginal:
+        """The marginal of whether the value is null."""
+        return _atoms(np.array([1.0 - self.null, self.null]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,7 +325,7 @@ class GaussianCopulaSampler:
     def _encoded(self, name: str, allowed: Interval) -> tuple[float, float]:
         """Return the ends of an interval in encoded units, moved inwards to the column's resolution."""
         column = self.schema.columns[name]
-        if not isinstance(column, Numeric | Datetime) or len(self.columns[name].marginals) > 1:
+        if not isinstance(column, Numeric | Datetime) or self.columns[name].features > 1:
             raise UnsupportedError(f"column '{name}' takes no interval here; give a set of values")
         return ends_of(allowed, column, name)
 
@@ -317,13 +344,13 @@ class GaussianCopulaSampler:
                 raise refused
             if not model.has_null_latent:
                 return Region(np.empty(0, dtype=np.int64), np.empty((1, 0, 1)), np.empty((1, 0, 1)))
-            latent = np.array([first + len(model.marginals)])
+            latent = np.array([first + model.features])
             return Region(latent, np.full((1, 1, 1), model.null_cut), np.full((1, 1, 1), np.inf))
         if with_null:
             raise UnsupportedError(f"a set for column '{name}' mixes null and values; the copula resamples that")
         if not model.is_known:
             raise refused
-        if len(model.marginals) > 1:
+        if model.features > 1:
             raise UnsupportedError(f"column '{name}' has integers beyond 2^53; the copula does not condition on those")
         marginal = model.marginals[0]
         if isinstance(allowed, Interval):
@@ -359,11 +386,10 @@ class GaussianCopulaSampler:
         for name, where in places.items():
             model, first = self.columns[name], self._places[name].start
             if model.is_known:
-                for i, marginal in enumerate(model.marginals):
-                    drawn = marginal.quantile(np.minimum(ndtr(latents[:, first + i]), np.nextafter(1.0, 0.0)))
-                    values[:, where.start + i] = model.values(drawn)
+                uniforms = np.minimum(ndtr(latents[:, first : first + model.features].T), np.nextafter(1.0, 0.0))
+                values[:, where] = model.values(quantiles(model.marginals, uniforms))
             if model.has_null_latent:
-                is_null = latents[:, first + len(model.marginals)] > model.null_cut
+                is_null = latents[:, first + model.features] > model.null_cut
                 values[is_null, where] = np.nan
             wanted = None if allowed is None else allowed.get(name)
             if isinstance(wanted, Interval):
@@ -395,12 +421,12 @@ class GaussianCopulaSampler:
                     Marginal.from_arrays(
                         {part: arrays[f"{column}.{i}.{part}"] for part in ("low", "high", "mass", "null")}
                     )
-                    for i in range(where.stop - where.start)
+                    for i in range(sum(key.startswith(f"{column}.") and key.endswith(".mass") for key in arrays))
                 ),
                 float(arrays[f"{column}.null"][0]),
                 arrays[f"{column}.order"],
             )
-            for column, (name, where) in enumerate(slices(schema).items())
+            for column, name in enumerate(slices(schema))
         }
         return cls(schema, columns, arrays["correlation"])
 
@@ -414,7 +440,7 @@ class _Confined:
     def __init__(self, sampler: GaussianCopulaSampler, name: str, values: Floats) -> None:
         model, first = sampler.columns[name], sampler._places[name].start
         is_fixed = ~np.isnan(values[:, 0])
-        ends = [_ends(m, p) for m, p in zip(model.marginals, model.positions(values).T, strict=True)]
+        ends = model.ends(model.positions(values))
         is_atom = (
             np.stack([low < high for low, high in ends], axis=1) if model.is_known else np.zeros((len(values), 0), bool)
         )
@@ -449,6 +475,12 @@ def _is_nominal(schema: Schema, name: str) -> bool:
 def _is_exact(schema: Schema, name: str) -> bool:
     column = schema.columns[name]
     return isinstance(column, Numeric) and column.places is None
+
+
+def _known(marginal: Marginal) -> Marginal:
+    """Return the marginal of the values that are not null."""
+    total = marginal.mass.sum()
+    return replace(marginal, mass=marginal.mass / total if total > 0 else marginal.mass, null=0.0)
 
 
 def _atoms(mass: Floats) -> Marginal:
@@ -495,12 +527,11 @@ def _cuts(marginal: Marginal, low: float, high: float) -> Iterator[tuple[float, 
     )
 
 
-def _score(marginal: Marginal, values: Floats) -> Floats:
-    """Return the conditional mean (n,) of the latent, given each value; NaN for NaN."""
-    low, high = _ends(marginal, values)
+def _score(low: Floats, high: Floats, is_free: NDArray[np.bool_]) -> Floats:
+    """Return the conditional mean (n,) of a latent in each interval; NaN where ``is_free``."""
     mass = interval_mass(low, high)
     mean = np.divide(_density(low) - _density(high), mass, out=np.where(np.isfinite(low), low, 0.0), where=mass > 0)
-    return np.where(np.isnan(values), np.nan, mean)
+    return np.where(is_free, np.nan, mean)
 
 
 def _density(z: Floats) -> Floats:
@@ -508,8 +539,19 @@ def _density(z: Floats) -> Floats:
     return density
 
 
-def _hermite(marginal: Marginal) -> Floats:
-    """Return the Hermite coefficients (TERMS,) of degrees 1, 2, ... of the score, scaled to unit variance.
+def _hermite(marginals: Sequence[Marginal], shares: Floats) -> Floats:
+    """Return the Hermite coefficients (TERMS,) of the score of a latent, scaled to unit variance.
+
+    Args:
+        shares: (m,) probability of each of the marginals, whichever of them the latent has.
+    """
+    series = np.stack([_series(marginal) for marginal in marginals])  # (m, TERMS)
+    variance = float(shares @ np.square(series).sum(axis=1))
+    return shares @ series / np.sqrt(variance) if variance > 1e-12 else np.zeros(TERMS)
+
+
+def _series(marginal: Marginal) -> Floats:
+    """Return the Hermite coefficients (TERMS,) of degrees 1, 2, ... of the score.
 
     The score of latent z is z outside atoms and the mean of the atom's interval within.
     """
@@ -534,8 +576,7 @@ def _hermite(marginal: Marginal) -> Floats:
         # z h_k = sqrt(k + 1) h_{k+1} + sqrt(k) h_{k-1}
         free = np.sqrt(k + 1) * integrals[k + 1] + np.sqrt(k) * integrals[k - 1]
         coefficients[k - 1] = np.where(is_atom, mean * integrals[k], free).sum()
-    variance = float(np.square(coefficients).sum())
-    return coefficients / np.sqrt(variance) if variance > 1e-12 else np.zeros(TERMS)
+    return coefficients
 
 
 def _invert(observed: Floats, coefficients: Floats) -> Floats:

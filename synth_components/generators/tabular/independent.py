@@ -8,25 +8,23 @@ Differs: marginals are counts over at most ``knots`` shared knots per column, no
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy import random
-from numpy.typing import NDArray
 from pydantic import Field
 from safetensors.numpy import load_file, save_file
 
 from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, Recipe
 from synth_components.encode import Features, decode, encode, slices
 from synth_components.errors import StoppedError, UnsupportedError
-from synth_components.marginal import Marginal
+from synth_components.marginal import Marginal, marginals_of, quantiles
 from synth_components.privacy.ledger import not_private
-from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
-from synth_components.schema import AnyColumn, Schema
+from synth_components.protocols import Dataset, Given, PrivacyLedger, Run
+from synth_components.schema import Schema
 
 
 class Independent(Recipe):
@@ -44,34 +42,20 @@ class Independent(Recipe):
         for done, (name, where) in enumerate(features.columns.items(), start=1):
             if run.should_stop():
                 raise StoppedError("fit stopped as asked; nothing was saved")
-            marginals[name] = self._marginals(features.values[:, where], data.schema.columns[name], name)
-            run.report(done, len(features.columns))
-        return IndependentSampler(data.schema, marginals)
-
-    def _marginals(self, values: Floats, column: AnyColumn, name: str) -> tuple[Marginal, ...]:
-        """Return the marginal of the first feature, and of a second one given each atom of it, then given no atom."""
-        first = Marginal.of(values[:, 0], column, name=name, knots=self.knots, min_count=self.min_category_count)
-        if values.shape[1] == 1:
-            return (first,)
-        held = values[~np.isnan(values[:, 0])]
-        atoms = _atoms(first)
-        place = _place(held[:, 0], atoms)
-        groups = [held[place == atom, 1] for atom in range(len(atoms) + (not first.is_discrete))]
-        return first, *(
-            Marginal.of(
-                group,
-                column,
+            marginals[name] = marginals_of(
+                features.values[:, where],
+                data.schema.columns[name],
                 name=name,
-                knots=math.ceil(self.knots * len(group) / len(held)),
+                knots=self.knots,
                 min_count=self.min_category_count,
             )
-            for group in groups
-        )
+            run.report(done, len(features.columns))
+        return IndependentSampler(data.schema, marginals)
 
 
 @dataclass(frozen=True)
 class IndependentSampler:
-    """Marginals by column: one, or for integers beyond 2^53 those of ``_marginals``."""
+    """Marginals by column: one, or for integers beyond 2^53 those of ``marginals_of``."""
 
     schema: Schema
     marginals: Mapping[str, tuple[Marginal, ...]]
@@ -87,11 +71,7 @@ class IndependentSampler:
         places = slices(self.schema)
         values = np.empty((n, sum(where.stop - where.start for where in places.values())))
         for name, where in places.items():
-            first, *seconds = self.marginals[name]
-            values[:, where.start] = first.quantile(rng.random(n))
-            if where.stop - where.start > 1:
-                values[:, where.start] = np.rint(values[:, where.start])
-                values[:, where.start + 1] = _drawn(values[:, where.start], _atoms(first), seconds, rng.random(n))
+            values[:, where] = quantiles(self.marginals[name], rng.random((where.stop - where.start, n)))
         return decode(Features(values, places, self.schema))
 
     def save(self, directory: Path) -> None:
@@ -120,28 +100,6 @@ class IndependentSampler:
             for column, name in enumerate(slices(schema))
         }
         return cls(schema, marginals)
-
-
-def _atoms(marginal: Marginal) -> Floats:
-    """Return the single values (k,) of a marginal, ascending."""
-    atoms: Floats = marginal.low[marginal.low == marginal.high]
-    return atoms
-
-
-def _place(values: Floats, atoms: Floats) -> NDArray[np.int64]:
-    """Return which of the atoms (k,) each value is; k for none."""
-    place = np.searchsorted(atoms, values)
-    return np.where(np.isin(values, atoms), place, len(atoms))
-
-
-def _drawn(first: Floats, atoms: Floats, seconds: Sequence[Marginal], uniforms: Floats) -> Floats:
-    """Return the second feature (n,) given the first; null where that is."""
-    drawn = np.full(len(first), np.nan)
-    place = np.where(np.isnan(first), -1, _place(first, atoms))
-    for number, second in enumerate(seconds):
-        rows = place == number
-        drawn[rows] = np.rint(second.quantile(uniforms[rows]))
-    return drawn
 
 
 GENERATOR = Independent
