@@ -15,7 +15,7 @@ import pandas as pd
 
 from synth_components.encode import cast_to
 from synth_components.protocols import Dataset, Given
-from synth_components.schema import TABLE, Boolean, Key, Schema, Text
+from synth_components.schema import TABLE, Boolean, Key, Schema, Text, dtype_of
 
 
 def null_indicators(schema: Schema) -> dict[str, str]:
@@ -33,7 +33,7 @@ def null_indicators(schema: Schema) -> dict[str, str]:
 
 
 def _holds_nulls(dtype: str) -> bool:
-    parsed: Any = pd.api.types.pandas_dtype(dtype)
+    parsed = dtype_of(dtype)
     return not (isinstance(parsed, np.dtype) and parsed.kind in "iu")
 
 

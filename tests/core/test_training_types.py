@@ -1,6 +1,7 @@
 """What `fit` makes of the types of a training table: they come back from sampling, or the table is refused."""
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from synth_components.errors import SchemaError
@@ -32,9 +33,23 @@ def test_column_without_any_value_may_be_learned_as_null():
     assert fit(table, generator="tabular.independent", schema=schema, seed=0).sample(20, seed=0)["x"].isna().all()
 
 
-@pytest.mark.parametrize("storage", ["python", "pyarrow"])
-def test_a_sample_has_the_text_storage_of_the_training_table(storage, tmp_path):
-    table = pd.DataFrame({"x": pd.Series(["a", "b", None] * 50, dtype=pd.StringDtype(storage))})
+TEXTS = {
+    "category": ["a", "b", None] * 50,
+    "e-mail": [f"person.{i}@mail.test" if i % 3 else None for i in range(150)],
+    "free text": [f"note {i * i} on {i}" for i in range(150)],
+    "key": [f"card-{i:06d}" if i % 3 else None for i in range(150)],
+}
+DTYPES = {
+    "python": pd.StringDtype("python"),
+    "pyarrow": pd.StringDtype("pyarrow"),
+    "arrow": pd.ArrowDtype(pa.string()),
+}
+
+
+@pytest.mark.parametrize("values", TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
+def test_a_sample_has_the_text_storage_of_the_training_table(values, dtype, tmp_path):
+    table = pd.DataFrame({"x": pd.Series(values, dtype=dtype), "k": [1, 2] * 75})
 
     made = fit(table, generator="tabular.independent", seed=0)
     made.save(tmp_path / "m")
