@@ -22,9 +22,22 @@ from synth_components.dependency import candidate_keys, codes_of, functional_dep
 from synth_components.encode import cast_to
 from synth_components.errors import SchemaError
 from synth_components.identifier import SOME, hints_at, identifier_kind, key_prefix, number_kind
+from synth_components.markdown import marked
+from synth_components.markdown import table as markdown_table
 from synth_components.privacy.ledger import Ledger, not_private
 from synth_components.protocols import PrivacyLedger
-from synth_components.schema import TABLE, AnyColumn, Categorical, Datetime, Key, Link, Numeric, Schema, Text
+from synth_components.schema import (
+    TABLE,
+    AnyColumn,
+    Categorical,
+    Datetime,
+    Key,
+    Link,
+    Numeric,
+    Schema,
+    Text,
+    dtype_name,
+)
 
 _FEW_OUTLIERS = 0.001
 _MOST_SHOWN = 30  # columns, and warnings, of a table
@@ -146,56 +159,49 @@ class Profile:
         """Return the profile as text to read: columns, warnings, advice, and what else was found."""
         lines = ["# Profile", ""]
         for table, columns in self.schema.tables.items():
-            lines += [f"## Table `{table}`: {self.num_rows[table]:,} rows, {len(columns)} columns", ""]
-            lines += [
-                "| column | type | dtype | missing | distinct | range or categories | remarks |",
-                "|---|---|---|---|---|---|---|",
-            ]
+            lines += [f"## Table {marked(table)}: {self.num_rows[table]:,} rows, {len(columns)} columns", ""]
+            rows = []
             for name, column in columns.items():
                 facts = self.statistics.get(table, {}).get(name, {})
-                lines.append(
-                    f"| {_cell(name)} | {_label(column)} | {column.dtype} | {facts.get('null_share', 0.0):.1%} | "
-                    f"{facts.get('distinct', '')} | {_cell(_range(column))} | "
-                    f"{_cell(', '.join(remarks(facts, self._gap(table, name))))} |"
-                )
+                missing, distinct = f"{facts.get('null_share', 0.0):.1%}", str(facts.get("distinct", ""))
+                said = ", ".join(remarks(facts, self._gap(table, name)))
+                rows.append([name, _label(column), column.dtype, missing, distinct, _range(column), said])
+            lines += markdown_table(
+                ["column", "type", "dtype", "missing", "distinct", "range or categories", "remarks"], rows
+            )
             lines.append("")
             warned = [w for w in self.warnings if w.table == table]
             if warned:
-                lines += ["**Warnings**", "", *(f"- {w.message}" for w in warned), ""]
+                lines += ["**Warnings**", "", *(f"- {marked(w.message)}" for w in warned), ""]
             if self.advice.get(table):
                 lines += ["**Advice**", ""]
-                lines += [f"- {said['topic']}: `{said['choice']}`. {said['reason']}" for said in self.advice[table]]
+                lines += [f"- {one['topic']}: `{one['choice']}`. {marked(one['reason'])}" for one in self.advice[table]]
                 lines.append("")
             if table in self.complexity:
                 parts = ", ".join(f"{name} {value:.2f}" for name, value in self.complexity[table]["parts"].items())
                 lines += [f"**Complexity**: {self.complexity[table]['score']} of 10 ({parts})", ""]
             told = [told for told in map(_told, self.seasonality.get(table, [])) if told]
             if told:
-                lines += ["**In time**", "", *(f"- {line}" for line in told), ""]
+                lines += ["**In time**", "", *(f"- {marked(line)}" for line in told), ""]
             if len(self.missing.get(table, [])) > 1:
                 lines += ["**Missing together**", ""]
                 lines += [
-                    f"- {entry['share']:.1%}: {', '.join(entry['columns']) or 'nothing missing'}"
+                    f"- {entry['share']:.1%}: {marked(', '.join(entry['columns'])) or 'nothing missing'}"
                     for entry in self.missing[table][:10]
                 ]
                 lines.append("")
             strong = sorted(self.associations.get(table, []), key=lambda entry: -abs(entry["value"]))[:10]
             if strong:
-                lines += ["**Strongest associations**", "", "| columns | measure | value |", "|---|---|---|"]
-                lines += [
-                    f"| {_cell(' and '.join(entry['columns']))} | {entry['measure']} | {entry['value']:.2f} |"
-                    for entry in strong
-                ]
-                lines.append("")
+                rows = [[" and ".join(one["columns"]), one["measure"], f"{one['value']:.2f}"] for one in strong]
+                lines += ["**Strongest associations**", "", *markdown_table(["columns", "measure", "value"], rows), ""]
             if self.keys.get(table):
-                lines += ["**Candidate keys**: " + "; ".join(", ".join(key) for key in self.keys[table]), ""]
+                lines += ["**Candidate keys**: " + marked("; ".join(", ".join(key) for key in self.keys[table])), ""]
             if self.dependencies.get(table):
                 pairs = "; ".join(f"{a} determines {b}" for a, b in self.dependencies[table])
-                lines += [f"**Dependencies**: {pairs}", ""]
+                lines += [f"**Dependencies**: {marked(pairs)}", ""]
             if self.summary.get(table):
-                lines += ["**Statistics**", "", "| statistic | value |", "|---|---|"]
-                lines += [f"| {name} | {_shown(value)} |" for name, value in self.summary[table].items()]
-                lines.append("")
+                rows = [[name, _shown(value)] for name, value in self.summary[table].items()]
+                lines += ["**Statistics**", "", *markdown_table(["statistic", "value"], rows), ""]
         return "\n".join(lines)
 
 
@@ -233,10 +239,6 @@ def _shown(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
 
 
 def _label(column: AnyColumn) -> str:
@@ -426,7 +428,7 @@ def _integer_identifier(values: pd.Series[Any], table: str, min_count: int) -> t
 
 
 def _text_identifier(values: pd.Series[Any], table: str, min_count: int) -> tuple[AnyColumn, list[Finding]] | None:
-    name, dtype = str(values.name), str(values.dtype)
+    name, dtype = str(values.name), dtype_name(values.dtype)
     nullable = bool(values.isna().any())
     present = values[values.notna()]
     if isinstance(values.dtype, pd.CategoricalDtype):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from synth_components.errors import DataError
+from synth_components.markdown import table
 from synth_components.preserve.frame import Frame, square
 from synth_components.preserve.options import TOLERANCES, Mode
 from synth_components.protocols import Floats
@@ -69,16 +70,16 @@ class Preserved:
             "",
             f"{met} of {len(rows)} pairs are within their tolerance.",
             "",
-            "| first | second | measure | target | before | after | tolerance | met |",
-            "|---|---|---|--:|--:|--:|--:|---|",
         ]
+        cells = []
         for pair, kind, target, before, after, tolerance, is_met in rows.itertuples(index=False):
-            numbers = " | ".join(f"{value:.3f}" for value in (target, before, after))
             state = "yes" if is_met else "no"
             if pair in contradicted:
                 state += f"; contradicts others, {contradicted[pair]:.3f} is aimed at"
-            lines.append(f"| {_cell(pair[0])} | {_cell(pair[1])} | {kind} | {numbers} | {tolerance:.2f} | {state} |")
-        return "\n".join(lines) + "\n"
+            numbers = [f"{value:.3f}" for value in (target, before, after)]
+            cells.append([*pair, kind, *numbers, f"{tolerance:.2f}", state])
+        head = ["first", "second", "measure", "target", "before", "after", "tolerance", "met"]
+        return "\n".join([*lines, *table(head, cells)]) + "\n"
 
 
 def reported(report: Report, value: Mapping[str, Any]) -> Report:
@@ -119,7 +120,3 @@ def _tolerance(gap: float, mode: Mode) -> float:
     if mode != "adaptive":
         return TOLERANCES[mode]
     return next((value for value in sorted(TOLERANCES.values()) if gap <= value), max(TOLERANCES.values()))
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -427,6 +427,18 @@ def test_markdown_names_every_column_and_warning():
     assert "city determines country" in text
 
 
+def test_markdown_shows_the_names_of_columns_and_runs_none_of_them():
+    name = "a|b\n# <script>alert(1)</script> [x](y) *z*"
+    x = RNG.normal(size=200)
+    table = pd.DataFrame({name: x, f"{name} again": x + 0.1 * RNG.normal(size=200), f"{name} once": "same"})
+
+    text = profile(table.mask(RNG.random((200, 3)) < 0.1)).to_markdown()
+
+    assert text.count(r"a\|b # &lt;script>alert(1)&lt;/script> \[x\](y) \*z\*") > 5
+    assert "<script" not in text
+    assert "\n# " not in text.removeprefix("# Profile")
+
+
 @pytest.mark.parametrize("table", [people().iloc[:0], pd.DataFrame(), pd.DataFrame(index=range(3))])
 def test_table_without_rows_or_columns_is_refused(table):
     with pytest.raises(SchemaError, match=r"\d columns and \d rows"):
