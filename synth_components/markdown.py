@@ -21,4 +21,4 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(marked(cell) for cell in cells) + " |"
 
-    return [line(head), "|" + " --- |" * len(head), *(line(row) for row in rows)]
+    return [line(head), "|" + "---|" * len(head), *(line(row) for row in rows)]
