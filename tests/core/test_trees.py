@@ -145,6 +145,16 @@ def test_a_condition_without_mass_raises():
         drawn(sampler, 5, given=Given(rows=pd.DataFrame({"storm": [True] * 5})))
 
 
+@pytest.mark.parametrize("wanted", [Interval(None, 3), frozenset({2})], ids=["interval", "set"])
+def test_a_condition_beyond_the_bounds_of_the_schema_is_refused_without_word_of_request_rows(wanted):
+    table = pd.DataFrame({"x": list(range(1, 11)) * 30, "y": [1.0, 2.0] * 150})
+    schema = Schema({"table": {"x": Numeric(dtype="int64", low=5, high=10, places=0), "y": Numeric()}})
+    sampler = fitted(Dataset({"table": table}, schema), n_trees=2, correction_trees=0)
+
+    with pytest.raises(ConditionError, match=r"^the conditions contradict each other, or the schema, in 5 of 5 rows"):
+        drawn(sampler, 5, given=Given(None, {"x": wanted}))
+
+
 def test_nulls_are_learned_with_the_other_columns():
     rng = np.random.default_rng(0)
     works = rng.random(4_000) < 0.5

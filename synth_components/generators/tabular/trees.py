@@ -299,7 +299,7 @@ class TreesSampler:
         broken = ~meets(made.table, given, self.schema)
         if broken.any():
             raise ConditionError(
-                f"{int(broken.sum())} request rows contradict the schema or the allowed values; correct them",
+                f"the conditions contradict each other, or the schema, in {int(broken.sum())} of {n} rows; mend them",
                 columns=given.columns,
             )
         return made
