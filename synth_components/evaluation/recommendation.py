@@ -142,9 +142,8 @@ def _validity(scores: Sequence[Score]) -> list[Recommendation]:
     for one in scores:
         if one.name == "validity.rule" and one.value < 1:
             finding = f"rule '{one.subject[0]}' is broken by {1 - one.value:.2%} of the rows"
-            made.append(
-                Recommendation(one.subject, finding, "pass it as a constraint, so that sampling enforces it", 2.0)
-            )
+            change = "pass it as a constraint with policy repair or reject, so that sampling enforces it"
+            made.append(Recommendation(one.subject, finding, change, 2.0))
         elif one.name == "validity.column" and one.value < 1 and one.value < one.floor:
             finding = f"{1 - one.value:.2%} of '{one.subject[0]}' break the schema"
             change = "sample through a Model, which decodes by the schema, or widen the schema"

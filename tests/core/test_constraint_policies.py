@@ -10,9 +10,11 @@ import synth_components as synth
 from synth_components.constraints import RULES, Expression, Monotone, Range, Unique, check, constraint_from_json
 from synth_components.enforcement import enforce
 from synth_components.errors import ConstraintError
+from synth_components.evaluation.options import FidelityConfig
 from synth_components.evaluation.validity import validity
 from synth_components.protocols import Context, Dataset
 from synth_components.schema import Schema
+from synth_components.steps.gate import GateConfig, shortfalls
 
 SCHEMA = Schema.from_json(
     {"columns": {name: {"type": "numeric", "dtype": "float64", "low": 0, "high": 100, "places": 0} for name in "ab"}}
@@ -78,6 +80,28 @@ def test_a_row_that_breaks_a_warned_rule_does_not_count_as_compliant():
     evidence = validity(data, data, data, context=Context(), rng=np.random.default_rng(0))
     scores = {score.name: score.value for score in evidence.scores}
     assert scores["validity.rules"] == (drawn["a"] <= 50).mean() < 1
+
+
+def test_report_card_score_and_gate_count_the_rows_of_a_warned_rule_as_broken():
+    rule = below_fifty("warn")
+    drawn = enforced(rule)
+    share = (drawn["a"] <= 50).mean()
+    report = synth.evaluate(
+        draws(1)(np.arange(200)),
+        draws(2)(np.arange(200)),
+        drawn,
+        schema=SCHEMA.with_constraints((rule,)),
+        config=FidelityConfig(replicates=10, detector_rows=60, detector_folds=2, manifold_rows=60),
+    )
+
+    (verdict,) = (line for line in report.card if line.name == "rules obeyed")
+    (advice,) = (one for one in report.recommendations if one.subject == ("low",))
+    assert (verdict.value, verdict.passed) == (share, False)
+    assert report.overall.parts["validity"] == pytest.approx((share + 1) / 2)
+    assert "policy repair or reject" in advice.change
+    assert shortfalls(report, GateConfig(min_scores={"validity.rules": 1})) == [
+        f"validity.rules is {share:.4g}, at least 1 is asked for"
+    ]
 
 
 def test_refuse_raises_as_soon_as_one_candidate_breaks_the_rule():
