@@ -46,9 +46,6 @@ _ADDRESS_WORD = re.compile(
     r"straße|str|weg|allee|platz|rue|calle|via|p\.?o\.? box)\b",
     re.IGNORECASE,
 )
-_POSTCODE = re.compile(
-    r"\d{5}(?:-\d{4})?|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|[A-Z]\d[A-Z] ?\d[A-Z]\d|\d{4} ?[A-Z]{2}|\d{4,6}"
-)
 _NAME = re.compile(r"(?:(?:Mr|Mrs|Ms|Miss|Dr|Prof)\.? )?[^\W\d_][\w'\u2019.-]*,?(?: [^\W\d_][\w'\u2019.-]*,?){0,4}")
 
 
@@ -82,6 +79,13 @@ def _is_known_name(text: str) -> bool:
 def _is_any(*names: str) -> Callable[[str], bool]:
     patterns = [BY_NAME[name] for name in names]
     return lambda text: any(pattern.matches(text) for pattern in patterns)
+
+
+_is_known_postcode = _is_any("zip_code", "uk_postcode", "canadian_postcode", "dutch_postcode")
+
+
+def _is_postcode(text: str) -> bool:
+    return _is_known_postcode(text) or re.fullmatch(r"\d{4,6}", text) is not None
 
 
 _PATTERNS: tuple[tuple[TextKind, Callable[[str], bool]], ...] = (
@@ -128,7 +132,7 @@ def identifier_kind(values: pd.Series[Any], *, supported: float) -> TextKind | N
     if supported < SOME:
         if hints_at(name, "address") and share(_has_two_words) >= SOME:
             return "address"
-        if hints_at(name, "postcode") and share(lambda text: _POSTCODE.fullmatch(text) is not None) >= MOST:
+        if hints_at(name, "postcode") and share(_is_postcode) >= MOST:
             return "postcode"
     return None
 

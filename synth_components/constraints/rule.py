@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -96,9 +97,9 @@ class Rule(Config):
             )
         return self
 
+    @abstractmethod
     def title(self) -> str:
         """Return the rule in a few words."""
-        raise NotImplementedError
 
     @property
     def spans_rows(self) -> bool:

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy import random
 
 from synth_components.config import ConfigError
-from synth_components.constraints import Learnable
+from synth_components.enforcement import learned
 from synth_components.errors import DataError, SchemaError, UnsupportedError
 from synth_components.preserve import genetic, iman_conover, raking, rules
 from synth_components.preserve.frame import Aim, Frame, Order, frames, square
@@ -81,9 +81,7 @@ def preserve(
     rows, frame = frames(model, table, known)
     if len(frame.names) < 2:
         return Preserved(table, residuals(frame, frame, np.eye(len(frame.names)), set(), config.mode))
-    laws = tuple(
-        rule.learn(model) if isinstance(rule, Learnable) and not rule.is_learned else rule for rule in known.constraints
-    )
+    laws = learned(known.constraints, model)
     groups = rules.tied(table, laws, rng=rng)
     wanted, aim, infeasible = _aim(rows, known, config)
     units = _units(frame, known, groups, config)

@@ -120,7 +120,7 @@ def _preparation(statistics: dict[str, Value], facts: TableFacts) -> list[Advice
         reason = f"one category holds 95 % or more of {named(lopsided)}"
         found.append(Advice("preparation", "draw rare classes with conditions, or augment", reason))
     many = [
-        name for name, column in facts.columns.items() if column["type"] == "categorical" and column["distinct"] > 200
+        name for name, column in facts.columns.items() if column["type"] == "categorical" and column["distinct"] > _MANY
     ]
     if many:
         found.append(Advice("preparation", "group categories", f"more than {_MANY} categories in {named(many)}"))
