@@ -86,10 +86,16 @@ def correlation(first: Floats, second: Floats) -> tuple[float, int]:
     n = int(both.sum())
     if n < 2:
         return 0.0, n
-    x, y = first[both] - first[both].mean(), second[both] - second[both].mean()
-    x, y = x / max(np.abs(x).max(), 1e-300), y / max(np.abs(y).max(), 1e-300)
+    x, y = _centred(first[both]), _centred(second[both])
     scale = float(np.sqrt((x @ x) * (y @ y)))
     return (float(np.clip((x @ y) / scale, -1.0, 1.0)) if scale > 0 else 0.0), n
+
+
+def _centred(values: Floats) -> Floats:
+    """Return the distances of values (n,) from their mean over the largest: sums and squares of floats stay finite."""
+    scaled = values / max(np.abs(values).max(), 1e-300)
+    centred = scaled - scaled.mean()
+    return np.asarray(centred / max(np.abs(centred).max(), 1e-300))
 
 
 def cramers_v(first: NDArray[np.int64], second: NDArray[np.int64]) -> tuple[float, int]:
@@ -119,8 +125,7 @@ def correlation_ratio(groups: NDArray[np.int64], values: Floats) -> tuple[float,
     n = int(both.sum())
     if n < 2:
         return 0.0, n
-    held, numbers = groups[both], values[both] - values[both].mean()
-    numbers = numbers / max(np.abs(numbers).max(), 1e-300)
+    held, numbers = groups[both], _centred(values[both])
     counts, sums = np.bincount(held), np.bincount(held, weights=numbers)
     between = float((sums[counts > 0] ** 2 / counts[counts > 0]).sum())
     total = float(numbers @ numbers)

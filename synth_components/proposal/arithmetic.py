@@ -131,7 +131,7 @@ def _products(rows: Rows) -> Iterator[Proposal]:
     pairs = [(a, b) for a, b in permutations(range(len(names)), 2)]
     with np.errstate(all="ignore"):
         ratios = np.column_stack([head[:, a] / head[:, b] for a, b in pairs])
-    products = np.column_stack([head[:, a] * head[:, b] for a, b in pairs])
+        products = np.column_stack([head[:, a] * head[:, b] for a, b in pairs])
     for t in varied:
         target, places = names[t], _places(rows, names[t])
         candidates = []

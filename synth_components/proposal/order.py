@@ -52,7 +52,7 @@ def _orders(rows: Rows) -> dict[str, Floats]:
             found[name] = values
     for name, column in rows.columns.items():
         if isinstance(column, Key) and rows.table[name].dtype.kind in "iu":
-            found[name] = rows.table[name].to_numpy(dtype=np.float64)
+            found[name] = rows.table[name].to_numpy(dtype=np.float64, na_value=np.nan)
     return found
 
 

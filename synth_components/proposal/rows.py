@@ -25,6 +25,9 @@ FEW = 20
 """Most values of a column that conditions and value sets list."""
 
 
+_LARGEST = 1e300
+
+
 @dataclass(frozen=True)
 class Proposal:
     """A rule that the rows suggest.
@@ -58,12 +61,16 @@ class Rows:
 
     @cached_property
     def numbers(self) -> dict[str, Floats]:
-        """Numeric columns as floats with NaN for null, (n,) each; constant ones and time spans are left out."""
+        """Numeric columns as floats with NaN for null, (n,) each.
+
+        Left out are constant ones, time spans, and numbers whose sums might not be finite.
+        """
         made = {}
         for name, column in self.columns.items():
             if isinstance(column, Numeric) and "time" not in column.dtype and "`" not in name:
                 values = operand(self.table[name]).to_numpy(dtype=np.float64, na_value=np.nan)
-                if np.isfinite(values).sum() >= self.min_count and np.nanmin(values) < np.nanmax(values):
+                held = values[np.isfinite(values)]
+                if len(held) >= self.min_count and -_LARGEST < held.min() < held.max() < _LARGEST:
                     made[name] = np.where(np.isfinite(values), values, np.nan)
         return made
 

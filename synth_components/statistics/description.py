@@ -91,9 +91,8 @@ def _number_facts(values: pd.Series[Any], column: Numeric | Datetime, min_count:
     unit, origin = _unit(column)
     atoms = inflated(ordered, min_count=min_count)
     numbers = encoded * unit + origin
-    # Divided by the largest, so that squares stay finite.
     largest = float(np.abs(encoded).max()) or 1.0
-    mean = float((encoded / largest).mean() * largest * unit + origin)
+    mean = _mean(encoded) * unit + origin
     sd = float((encoded / largest).std() * largest * unit)
     rest = numbers[~np.isin(encoded, [value for value, _ in atoms])] if atoms else numbers
     zeros = int((numbers == 0).sum())
@@ -118,6 +117,12 @@ def _number_facts(values: pd.Series[Any], column: Numeric | Datetime, min_count:
         shown = {name: float(f"{value:.6g}") for name, value in fitted.parameters.items()}
         facts["family"] = {"name": fitted.family, "parameters": shown, "distance": round(fitted.distance, 4)}
     return facts
+
+
+def _mean(numbers: Floats) -> float:
+    """Return the mean of numbers (n,), divided by the largest on the way, so that their sum stays finite."""
+    largest = float(np.abs(numbers).max()) or 1.0
+    return float((numbers / largest).mean() * largest)
 
 
 def _unit(column: Numeric) -> tuple[float, float]:
@@ -281,7 +286,7 @@ def _supported_quantile(numbers: Floats, probability: float, min_count: int) -> 
     """Return the mean of the ``min_count`` sorted numbers around a quantile."""
     middle = probability * (len(numbers) - 1)
     start = int(np.clip(round(middle - min_count / 2), 0, len(numbers) - min_count))
-    return float(numbers[start : start + min_count].mean())
+    return _mean(numbers[start : start + min_count])
 
 
 def inflated(numbers: Floats, *, min_count: int) -> list[tuple[float, float]]:

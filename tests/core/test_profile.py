@@ -620,6 +620,9 @@ HARD = {
     "huge and tiny": lambda: pd.DataFrame(
         {"a": RNG.normal(size=N) * 1e300, "b": RNG.normal(size=N) * 1e-300, "d": pd.date_range("2020-01-01", periods=N)}
     ),
+    "near the ends of floating point": lambda: pd.DataFrame(
+        {"a": RNG.choice([1.7e308, -1.7e308, 0.5, 3.25], N), "b": RNG.normal(size=N)}
+    ),
     "integers beyond 2^53": lambda: pd.DataFrame({"a": RNG.integers(-(2**62), 2**62, N)}),
     "one index": lambda: pd.DataFrame(
         {"a": RNG.normal(size=N), "d": pd.date_range("2020-01-01", periods=N)}, index=[0] * N

@@ -88,3 +88,16 @@ def test_names_that_are_no_identifiers_are_quoted():
 
 def test_a_table_of_few_rows_suggests_nothing():
     assert proposed(pd.DataFrame({"a": range(20), "b": range(20)})) == ()
+
+
+def test_numbers_near_the_ends_of_floating_point_are_mined_without_a_warning():
+    generator = rng()
+    ends = {f"e{k}": generator.choice([10.0**k, -(10.0**k), 0.5, 3.25], 300) for k in (299, 308)}
+    found = proposed(pd.DataFrame({**ends, "b": generator.normal(size=300)}))
+    assert [proposal.rule.columns for proposal in found if proposal.rule.type == "value_set"] == [("e299",)]
+
+
+def test_a_key_with_nulls_may_be_what_a_column_rises_along():
+    key = pd.array([None if i % 7 == 0 else i for i in range(300)], dtype="Int64")
+    found = [p.rule for p in proposed(pd.DataFrame({"id": key, "reading": np.arange(300) ** 2}))]
+    assert ("reading", "id") in {(rule.column, rule.order) for rule in found if rule.type == "monotone"}
