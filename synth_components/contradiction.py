@@ -53,7 +53,7 @@ class _Limit:
 
 
 @dataclass(frozen=True)
-class _Listing:
+class Listing:
     """The combinations that columns may take, and the names of what leaves no others."""
 
     columns: tuple[str, ...]
@@ -61,13 +61,13 @@ class _Listing:
     sources: tuple[str, ...]
 
 
-def refuse_contradictions(schema: Schema, *, n: int | None = None) -> None:
-    """Return if rules do not contradict each other, the columns or ``n``, as far as is easily seen.
+def refuse_contradictions(schema: Schema) -> tuple[Listing, ...]:
+    """Return what columns may take together, if no rule contradicts others or the columns as far as is easily seen.
 
     Seen are: names used twice; ranges, value sets, patterns, fixed combinations, hierarchies and mappings that leave
     nothing; inequalities along bounds and cycles; sums, derived columns and expressions that the bounds cannot reach;
-    columns that must and must not be null; equal conditions with consequences that exclude each other; columns that
-    must rise and fall; and more unique rows than there are values.
+    columns that must and must not be null; equal conditions with consequences that exclude each other; and columns
+    that must rise and fall.
 
     Raises:
         ConstraintError: naming the rules.
@@ -90,7 +90,20 @@ def refuse_contradictions(schema: Schema, *, n: int | None = None) -> None:
     for rule in rules:
         if isinstance(rule, Implication):
             _refuse_empty([*simple, *_atoms(formula(rule.then).root, rule, schema)], rules, schema)
-        if isinstance(rule, Unique) and n is not None:
+    return listings
+
+
+def require_room(schema: Schema, listings: Sequence[Listing], n: int) -> None:
+    """Return if ``n`` rows can obey the rules on unique columns.
+
+    Args:
+        listings: What ``refuse_contradictions`` returned for the schema.
+
+    Raises:
+        ConstraintError: naming the rules that leave fewer different rows.
+    """
+    for rule in schema.constraints:
+        if isinstance(rule, Unique) and rule.policy != "warn":
             _require_room(rule, schema, listings, n)
 
 
@@ -256,7 +269,7 @@ def _atom(column: str, op: ast.cmpop, other: ast.expr, rule: Constraint, schema:
             return None
 
 
-def _refuse_empty(simple: Sequence[Constraint], rules: Sequence[Constraint], schema: Schema) -> tuple[_Listing, ...]:
+def _refuse_empty(simple: Sequence[Constraint], rules: Sequence[Constraint], schema: Schema) -> tuple[Listing, ...]:
     """Return what columns may take together; raise if that is nothing."""
     low, high = _limits(simple, schema)
     listings = _listings(simple, rules, schema)
@@ -340,31 +353,31 @@ def _require_between(low: _Limit, high: _Limit, column: str) -> None:
         raise _clash((*low.sources, *high.sources), f"they leave no value of column '{column}'")
 
 
-def _listings(simple: Sequence[Constraint], rules: Sequence[Constraint], schema: Schema) -> list[_Listing]:
+def _listings(simple: Sequence[Constraint], rules: Sequence[Constraint], schema: Schema) -> list[Listing]:
     """Return the combinations that rules list, then the categories of their columns."""
     found = []
     for rule in [*simple, *rules]:
         match rule:
             case ValueSet() if rule in simple:
-                found.append(_Listing((rule.column,), tuple((value,) for value in rule.values), (rule.name,)))
+                found.append(Listing((rule.column,), tuple((value,) for value in rule.values), (rule.name,)))
             case FixedCombinations(combinations=entries) if entries:
-                found.append(_Listing(rule.columns, entries, (rule.name,)))
+                found.append(Listing(rule.columns, entries, (rule.name,)))
             case Hierarchy(paths=entries) if entries:
-                found.append(_Listing(rule.levels, entries, (rule.name,)))
+                found.append(Listing(rule.levels, entries, (rule.name,)))
             case FunctionalDependency(mapping=pairs) if pairs:
                 entries = tuple((*key, value) for key, value in pairs)
-                found.append(_Listing(rule.columns, entries, (rule.name,)))
+                found.append(Listing(rule.columns, entries, (rule.name,)))
     for name in dict.fromkeys(name for listing in found for name in listing.columns):
         match schema.columns[name]:
             case Categorical(categories=categories) if categories:
                 own = (f"the categories of column '{name}'",)
-                found.append(_Listing((name,), tuple((value,) for value in categories), own))
+                found.append(Listing((name,), tuple((value,) for value in categories), own))
             case Boolean():
-                found.append(_Listing((name,), ((True,), (False,)), (f"the type of column '{name}'",)))
+                found.append(Listing((name,), ((True,), (False,)), (f"the type of column '{name}'",)))
     return found
 
 
-def _left(listing: _Listing, keeps: Callable[[tuple[Any, ...]], bool], sources: tuple[str, ...]) -> _Listing:
+def _left(listing: Listing, keeps: Callable[[tuple[Any, ...]], bool], sources: tuple[str, ...]) -> Listing:
     """Return the listing with the entries that ``keeps`` accepts; raise if there is none."""
     kept = tuple(entry for entry in listing.entries if keeps(entry))
     if len(kept) == len(listing.entries):
@@ -375,7 +388,7 @@ def _left(listing: _Listing, keeps: Callable[[tuple[Any, ...]], bool], sources: 
     return replace(listing, entries=kept, sources=names)
 
 
-def _within(listing: _Listing, low: dict[str, _Limit], high: dict[str, _Limit], schema: Schema) -> _Listing:
+def _within(listing: Listing, low: dict[str, _Limit], high: dict[str, _Limit], schema: Schema) -> Listing:
     """Return the listing without numbers beyond the limits."""
     for place, name in enumerate(listing.columns):
         if not isinstance(schema.columns[name], Numeric):
@@ -393,7 +406,7 @@ def _within(listing: _Listing, low: dict[str, _Limit], high: dict[str, _Limit], 
     return listing
 
 
-def _matching(listing: _Listing, rules: Sequence[Constraint]) -> _Listing:
+def _matching(listing: Listing, rules: Sequence[Constraint]) -> Listing:
     """Return the listing without texts that break a pattern."""
     for rule in rules:
         if isinstance(rule, Pattern) and rule.column in listing.columns:
@@ -405,7 +418,7 @@ def _matching(listing: _Listing, rules: Sequence[Constraint]) -> _Listing:
     return listing
 
 
-def _joined(listing: _Listing, other: _Listing) -> _Listing:
+def _joined(listing: Listing, other: Listing) -> Listing:
     """Return the listing without entries that another one excludes in the columns that they share."""
     shared = [name for name in listing.columns if name in other.columns]
     if not shared:
@@ -416,7 +429,7 @@ def _joined(listing: _Listing, other: _Listing) -> _Listing:
     return _left(listing, lambda entry: tuple(entry[k] for k in mine) in known, other.sources)
 
 
-def _narrow(listing: _Listing, low: dict[str, _Limit], high: dict[str, _Limit], schema: Schema) -> None:
+def _narrow(listing: Listing, low: dict[str, _Limit], high: dict[str, _Limit], schema: Schema) -> None:
     """Move the limits of numbers to the least and the most that a listing leaves."""
     for place, name in enumerate(listing.columns):
         if isinstance(schema.columns[name], Numeric):
@@ -530,7 +543,7 @@ def _require_comparison(rule: Expression, low: dict[str, _Limit], high: dict[str
         raise _clash((rule.name, *a[2], *b[2]), "the bounds never meet the comparison")
 
 
-def _require_room(rule: Unique, schema: Schema, listings: Sequence[_Listing], n: int) -> None:
+def _require_room(rule: Unique, schema: Schema, listings: Sequence[Listing], n: int) -> None:
     """Raise if ``n`` rows cannot all differ."""
     room = 1.0
     for name in rule.columns:

@@ -8,6 +8,7 @@ import math
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,8 +19,9 @@ from numpy import random
 from synth_components import conditions as conditioning
 from synth_components.config import Recipe
 from synth_components.constraints import Constraint, Learnable, check, constraint_from_json
+from synth_components.contradiction import Listing, refuse_contradictions, require_room
 from synth_components.digest import digest
-from synth_components.enforcement import Mask, Positions, enforce, is_by_construction, learned, refuse_contradictions
+from synth_components.enforcement import Mask, Positions, enforce, is_by_construction, learned
 from synth_components.errors import ConditionError, ConstraintError, SchemaError, SynthError, UnsupportedError
 from synth_components.generators import DEFAULT, GROUP, make
 from synth_components.io import artifact
@@ -96,6 +98,11 @@ class Model:
         epsilon = math.inf if stated.epsilon is None else stated.epsilon
         return Privacy(epsilon, stated.delta, stated.unit, stated.neighbours, stated.theorem)
 
+    @cached_property
+    def _listings(self) -> tuple[Listing, ...]:
+        """What columns may take together.  A model does not change, so its rules are held against each other once."""
+        return refuse_contradictions(self.schema)
+
     def __repr__(self) -> str:
         """Return the model in one line."""
         columns = len(self.schema.columns)
@@ -150,7 +157,7 @@ class Model:
             )
         if len(self.schema.tables) > 1 and n > BLOCK_ROWS:
             raise UnsupportedError(f"several linked tables are drawn up to {BLOCK_ROWS} entities at a time")
-        refuse_contradictions(self.schema, n=n)
+        require_room(self.schema, self._listings, n)
         rules = tuple(rule for rule in self.schema.constraints if not is_by_construction(rule, self.schema))
         if num_shards > 1 and any(rule.spans_rows for rule in rules):
             raise UnsupportedError("a rule compares rows of different shards; draw with one shard, or drop the rule")

@@ -22,7 +22,8 @@ from synth_components.constraints import (
     constraint_from_json,
     constraints_from_file,
 )
-from synth_components.enforcement import enforce, refuse_contradictions
+from synth_components.contradiction import refuse_contradictions, require_room
+from synth_components.enforcement import enforce
 from synth_components.errors import ConditionError, ConstraintError, DataError, SchemaError
 from synth_components.expression import formula
 from synth_components.schema import Schema
@@ -307,13 +308,11 @@ def test_rules_that_agree_are_not_refused():
 
 
 def test_more_unique_rows_than_a_column_has_values_are_refused():
+    column = {"type": "numeric", "low": 0, "high": 100, "places": 0}
+    schema = Schema.from_json({"columns": {"a": column}}).with_constraints((Unique(columns=("a",)),))
+    require_room(schema, (), 101)
     with pytest.raises(ConstraintError, match="room for 101 rows"):
-        refuse_contradictions(
-            Schema.from_json(
-                {"columns": {"a": {"type": "numeric", "low": 0, "high": 100, "places": 0}}}
-            ).with_constraints((Unique(columns=("a",)),)),
-            n=102,
-        )
+        require_room(schema, (), 102)
 
 
 def test_a_learned_dependency_keeps_only_pairs_with_support():

@@ -1,5 +1,7 @@
 """Rules that cannot hold together are refused before anything is drawn, and each of them is named."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -22,7 +24,7 @@ from synth_components.constraints import (
     Unique,
     ValueSet,
 )
-from synth_components.enforcement import refuse_contradictions
+from synth_components.contradiction import refuse_contradictions, require_room
 from synth_components.errors import ConstraintError
 from synth_components.schema import Schema
 
@@ -197,7 +199,8 @@ AGREEING = (
 
 
 def test_rules_that_agree_are_not_refused():
-    refuse_contradictions(SCHEMA.with_constraints(AGREEING), n=1_000)
+    schema = SCHEMA.with_constraints(AGREEING)
+    require_room(schema, refuse_contradictions(schema), 1_000)
 
 
 def test_derived_columns_that_say_the_same_are_not_refused():
@@ -206,10 +209,20 @@ def test_derived_columns_that_say_the_same_are_not_refused():
 
 
 def test_more_unique_rows_than_fixed_combinations_are_refused_naming_both():
-    rules = (CITIES, Unique(name="once", columns=("city", "land")))
-    refuse_contradictions(SCHEMA.with_constraints(rules), n=2)
+    schema = SCHEMA.with_constraints((CITIES, Unique(name="once", columns=("city", "land"))))
+    listings = refuse_contradictions(schema)
+    require_room(schema, listings, 2)
     with pytest.raises(ConstraintError, match=r"'once' and 'places' leaves room for 2 rows"):
-        refuse_contradictions(SCHEMA.with_constraints(rules), n=3)
+        require_room(schema, listings, 3)
+
+
+def test_a_model_that_is_given_contradictory_rules_draws_no_row():
+    table = pd.DataFrame({"a": [1, 3, 5, 7, 9] * 20})
+    model = synth.fit(table, generator="tabular.independent", seed=0)
+    assert len(model.sample(5, seed=0)) == 5
+    contradictory = model.schema.with_constraints((ValueSet(column="a", values=(3,)), Range(column="a", low=5)))
+    with pytest.raises(ConstraintError, match=r"'range\(a\)'"):
+        replace(model, schema=contradictory).sample(5, seed=0)
 
 
 def test_fit_refuses_contradictory_rules_before_it_reads_a_row():
