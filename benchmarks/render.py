@@ -295,6 +295,16 @@ SECTIONS: dict[str, Mapping[str, str]] = {
         "note": "",
         "target": "target",
     },
+    "constraints": {
+        "generator": "generator",
+        "rows": "rows",
+        "rules": "rules",
+        "obeyed_before_repair": "obeyed before repair",
+        "free_cpu_seconds": "without, s of processor",
+        "ruled_cpu_seconds": "with, s of processor",
+        "ratio": "ratio",
+        "target": "target",
+    },
     "import_time": {"module": "import", "median_ms": "median, ms", "best_ms": "best, ms", "modules": "modules"},
 }
 
