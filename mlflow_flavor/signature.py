@@ -18,6 +18,12 @@ ASKED = ("num_rows", "seed", "columns", "shard_index", "num_shards")
 
 WITHHELD = {
     "format": "the rows are returned, so there is no file to have a format",
+    "offset": "a request row or a shard takes a part of the rows already",
+    "rate": "an answer is no stream",
+    "monitor": "an answer is no stream",
+    "false_alarms": "an answer is no stream",
+    "tolerance": "an answer is no stream",
+    "knobs": "an answer is no stream",
     "trust": "a caller of a server must not choose which code the server imports",
 }
 """The options that it does not take, and why."""

@@ -137,15 +137,23 @@ class Model:
         return tables[self.schema.root] if len(tables) == 1 else tables
 
     def blocks(
-        self, n: int, *, seed: int, given: Given | None = None, shard_index: int = 0, num_shards: int = 1
+        self,
+        n: int,
+        *,
+        seed: int,
+        given: Given | None = None,
+        shard_index: int = 0,
+        num_shards: int = 1,
+        first_block: int = 0,
     ) -> Iterator[Dataset]:
         """Yield the blocks of a shard of ``n`` rows, in order; the rows do not depend on ``num_shards``.
 
         Args:
             given: Checked conditions (``conditions.parse``) for all ``n`` rows.
+            first_block: Number, among those of all ``n`` rows, of the block before which none is drawn.
 
         Raises:
-            UnsupportedError: if a rule compares rows of different shards.
+            UnsupportedError: if a rule compares rows of different shards, or of blocks that are not drawn.
         """
         _require_whole(n)
         if n < 0 or not 0 <= shard_index < num_shards:
@@ -159,9 +167,13 @@ class Model:
             raise UnsupportedError(f"several linked tables are drawn up to {BLOCK_ROWS} entities at a time")
         require_room(self.schema, self._listings, n)
         rules = tuple(rule for rule in self.schema.constraints if not is_by_construction(rule, self.schema))
-        if num_shards > 1 and any(rule.spans_rows for rule in rules):
-            raise UnsupportedError("a rule compares rows of different shards; draw with one shard, or drop the rule")
-        return self._blocks(n, seed, given, rules, range(*_shard(n, shard_index, num_shards)))
+        if (num_shards > 1 or first_block) and any(rule.spans_rows for rule in rules):
+            raise UnsupportedError(
+                "a rule compares rows of different shards, or rows with those left out; draw all rows, with one shard, "
+                "or drop the rule"
+            )
+        first, end = _shard(n, shard_index, num_shards)
+        return self._blocks(n, seed, given, rules, range(max(first, first_block), end))
 
     def _blocks(
         self, n: int, seed: int, given: Given | None, rules: tuple[Constraint, ...], numbers: range

@@ -104,10 +104,10 @@ def coded(train: Dataset, holdout: Dataset, synthetic: Dataset) -> Coded:
         match column:
             case Numeric():
                 kinds[name] = "number"
-                made = [_number(table[name]) for table in tables]
+                made = [numbers_of(table[name]) for table in tables]
             case Datetime():
                 kinds[name] = "time"
-                made = [_seconds(table[name], column) for table in tables]
+                made = [seconds_of(table[name], column) for table in tables]
             case Categorical() | Boolean():
                 kinds[name] = "category"
                 made, labels[name] = _codes([table[name] for table in tables])
@@ -136,7 +136,12 @@ def _complete(table: pd.DataFrame, columns: Mapping[str, AnyColumn], side: str) 
     return table
 
 
-def _number(values: pd.Series[Any]) -> Floats:
+def numbers_of(values: pd.Series[Any]) -> Floats:
+    """Return numbers (n,), time spans as seconds; null and infinite values are NaN.
+
+    Raises:
+        SchemaError: for a column that holds something else.
+    """
     present = values.notna().to_numpy()
     made = np.full(len(values), np.nan)
     held = values[present]
@@ -154,7 +159,12 @@ def _number(values: pd.Series[Any]) -> Floats:
     return made
 
 
-def _seconds(values: pd.Series[Any], column: Datetime) -> Floats:
+def seconds_of(values: pd.Series[Any], column: Datetime) -> Floats:
+    """Return times (n,) as seconds since 1970, in UTC if they have a zone; null is NaN.
+
+    Raises:
+        SchemaError: for a column that holds something else.
+    """
     present = values.notna().to_numpy()
     made = np.full(len(values), np.nan)
     try:

@@ -252,7 +252,7 @@ def parquet_writer(path: Path, *, place: str) -> Iterator[Callable[[pd.DataFrame
         if writer is None:
             writer = parquet.ParquetWriter(path, table.schema, compression="zstd")
         elif not table.schema.equals(writer.schema, check_metadata=False):
-            table = _like(table, writer.schema, place)
+            table = like(table, writer.schema, place)
         writer.write_table(table)
 
     try:
@@ -264,7 +264,12 @@ def parquet_writer(path: Path, *, place: str) -> Iterator[Callable[[pd.DataFrame
             writer.close()
 
 
-def _like(table: Any, schema: Any, place: str) -> Any:  # noqa: ANN401
+def like(table: Any, schema: Any, place: str) -> Any:  # noqa: ANN401
+    """Return an arrow table with the columns and types of ``schema``.
+
+    Raises:
+        DataError: naming the column that has another type.
+    """
     import pyarrow as pa
 
     if table.column_names != schema.names:

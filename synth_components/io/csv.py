@@ -391,17 +391,27 @@ def _invalid(place: Location, names: tuple[str, ...], broken: list[tuple[int | N
 
 def render(frame: pd.DataFrame, *, place: str, header: bool) -> bytes:
     r"""Return the frame as CSV: comma, ``\n``, quotes if needed, null as nothing, empty text as ``""``."""
+    first = [head(list(frame.columns), place=place)] if header else []
+    return b"".join([*first, *(f"{row}\n".encode() for row in rows(frame, place=place))])
+
+
+def head(names: list[Any], *, place: str) -> bytes:
+    """Return the header line."""
+    require_names(names, place=place)
+    return f"{','.join(_quoted(name) for name in names)}\n".encode()
+
+
+def rows(frame: pd.DataFrame, *, place: str) -> list[str]:
+    """Return each row as ``render`` writes it, without the end of its line."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     require_names(list(frame.columns), place=place)
-    lines = []
-    if header:
-        lines.append(",".join(_quoted(name) for name in frame.columns))
-    if len(frame) and len(frame.columns):
-        columns = [pc.fill_null(_texts(frame[name], place), "") for name in frame.columns]
-        lines += pc.binary_join_element_wise(*columns, pa.scalar(",", pa.string())).to_pylist()
-    return "".join(f"{line}\n" for line in lines).encode()
+    if not len(frame) or not len(frame.columns):
+        return []
+    columns = [pc.fill_null(_texts(frame[name], place), "") for name in frame.columns]
+    made: list[str] = pc.binary_join_element_wise(*columns, pa.scalar(",", pa.string())).to_pylist()
+    return made
 
 
 def _quoted(text: str) -> str:

@@ -15,7 +15,7 @@ from synth_components.config import Config, ConfigError, StepConfig, from_string
 from synth_components.errors import DataError
 from synth_components.steps.map_file import read_map
 from synth_components.steps.places import refuse_clashes
-from synth_components.steps.port import KINDS, Place, Port, Step, config_of, details, ports, summary
+from synth_components.steps.port import KINDS, STDOUT, Place, Port, Step, config_of, details, ports, summary
 from synth_components.steps.record import perform
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ class Origin:
 class DerivedOption(click.Option):
     """An option that knows what it was derived from."""
 
-    def __init__(self, flag: str, origin: Origin, **settings: Any) -> None:  # noqa: ANN401 - click's own settings
-        super().__init__([flag, _variable(origin)], **settings)
+    def __init__(self, flags: Sequence[str], origin: Origin, **settings: Any) -> None:  # noqa: ANN401 - click's own
+        super().__init__([*flags, _variable(origin)], **settings)
         self.origin = origin
 
 
@@ -150,16 +150,16 @@ def flattened(cls: type[Config]) -> dict[str, str]:
 def common_options() -> list[click.Option]:
     """Return the options that every command has; ``__main__`` acts on them."""
     return [
-        DerivedOption("--quiet", Origin("common", "quiet"), is_flag=True, help="Say only what went wrong."),
+        DerivedOption(["--quiet"], Origin("common", "quiet"), is_flag=True, help="Say only what went wrong."),
         DerivedOption(
-            "--log-format",
+            ["--log-format"],
             Origin("common", "log_format"),
             type=click.Choice(["text", "json"]),
             default="text",
             help="json writes one JSON object per line to standard error.  [default: text]",
         ),
         DerivedOption(
-            "--debug", Origin("common", "debug"), is_flag=True, help="Show where an error arose; may show data."
+            ["--debug"], Origin("common", "debug"), is_flag=True, help="Show where an error arose; may show data."
         ),
     ]
 
@@ -229,15 +229,16 @@ def _port_option(name: str, port: Port) -> DerivedOption:
         about += "  [required]"
     elif port.many:
         about += "  [may be repeated]"
+    flags = [_flag(name), "--output"] if port.is_stream else [_flag(name)]
     return DerivedOption(
-        _flag(name), Origin("port", name), type=str, metavar="PATH", multiple=port.many, default=None, help=about
+        flags, Origin("port", name), type=str, metavar="PATH", multiple=port.many, default=None, help=about
     )
 
 
 def _field_option(cls: type[Config], name: str, origin: Origin) -> DerivedOption:
     flag = _flag(name) if origin.kind == "field" else f"--{origin.field.removesuffix('_options')}.{name}"
     return DerivedOption(
-        flag, origin, type=FieldText(cls, name), metavar=metavar(cls, name), default=None, help=_field_help(cls, name)
+        [flag], origin, type=FieldText(cls, name), metavar=metavar(cls, name), default=None, help=_field_help(cls, name)
     )
 
 
@@ -322,6 +323,8 @@ def _places(known: Mapping[str, Port], said: Mapping[str, Any]) -> dict[str, Pla
 
 def _place(value: object, port: Port, name: str) -> Place:
     text = str(value)
+    if text == "-" and port.is_stream:
+        return STDOUT
     if "://" in text:
         if port.kind != "dataset":
             raise DataError(f"{_flag(name)} must be a local path; copy it here first")

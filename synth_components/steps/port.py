@@ -24,6 +24,9 @@ Step: TypeAlias = Callable[..., None]
 Place: TypeAlias = str | Path
 """A local path, or the text of an ``s3://`` address."""
 
+STDOUT = "stdout://"
+"""The place that ``-`` means."""
+
 
 @dataclass(frozen=True)
 class Port:
@@ -34,6 +37,7 @@ class Port:
         kind: What lies there; ``KINDS`` says it in words.
         optional: Whether a caller may leave it out.
         many: Whether it takes one or more paths; the step gets a tuple.
+        is_stream: Whether ``-`` is standard output, and ``--output`` another name of the option.
         description: What it is for, from the ``Args:`` of the step.
     """
 
@@ -41,6 +45,7 @@ class Port:
     kind: Kind
     optional: bool = False
     many: bool = False
+    is_stream: bool = False
     description: str = ""
 
 
@@ -62,6 +67,7 @@ InDataset = Annotated[Place, Port("in", "dataset")]
 OptionalInDataset = Annotated[Place | None, Port("in", "dataset", optional=True)]
 InDatasets = Annotated[tuple[Place, ...], Port("in", "dataset", many=True)]
 OutDataset = Annotated[Place, Port("out", "dataset")]
+OutStream = Annotated[Place, Port("out", "dataset", is_stream=True)]
 InModel = Annotated[Path, Port("in", "model")]
 OptionalInModel = Annotated[Path | None, Port("in", "model", optional=True)]
 InModels = Annotated[tuple[Path, ...], Port("in", "model", optional=True, many=True)]
