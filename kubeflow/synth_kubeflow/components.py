@@ -1,0 +1,101 @@
+"""Which steps are components, under which name.  All else about a component is read off its step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from pydantic.fields import FieldInfo
+
+from synth_components.errors import UnsupportedError
+from synth_components.steps import load
+from synth_components.steps.port import Port, config_of, ports
+
+if TYPE_CHECKING:
+    from synth_components.steps.port import Step
+
+Category: TypeAlias = Literal["data_processing", "training", "evaluation", "deployment"]
+
+
+@dataclass(frozen=True)
+class Component:
+    """A step as a component of a pipeline.
+
+    Attributes:
+        name: Name of the component.
+        step: Name of the core's step, or ``module:function`` of an adapter's.
+        category: Its folder, as ``kubeflow/pipelines-components`` sorts them.
+        required: Options and ports that have to be given here, although the step has a default.
+        without: Options and ports of the step that this component leaves alone; a dataset is always written as Parquet.
+        single: Ports of many tables that take one here: a pipeline can pass on several only out of a loop.
+        score: Names of scores, of which the first that the report has is an output parameter ``score``.
+    """
+
+    name: str
+    step: str
+    category: Category
+    required: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    single: tuple[str, ...] = ()
+    score: tuple[str, ...] = ()
+
+    def load(self) -> Step:
+        """Return the step."""
+        module, _, function = self.step.partition(":")
+        step: Step = getattr(import_module(module), function) if function else load(module)
+        return step
+
+    def ports(self) -> dict[str, Port]:
+        """Return the step's ports by name, less those left alone."""
+        return {name: port for name, port in ports(self.load()).items() if name not in self.without}
+
+    def fields(self) -> dict[str, FieldInfo]:
+        """Return the step's options by name, less those left alone."""
+        found = config_of(self.load()).model_fields
+        return {name: field for name, field in found.items() if name not in self.without}
+
+
+_LISTED = (
+    Component("profile_data", "profile", "data_processing"),
+    Component("split_data", "split", "data_processing"),
+    Component("train_generator", "train", "training"),
+    Component("sample", "sample", "data_processing", without=("shard_index", "num_shards", "format")),
+    Component(
+        "sample_sharded", "sample", "data_processing", required=("shard_index", "num_shards"), without=("format",)
+    ),
+    Component("merge_shards", "merge", "data_processing", without=("format",)),
+    Component("keep_dataset", "merge", "data_processing", without=("format",), single=("parts",)),
+    Component("preserve", "preserve", "data_processing"),
+    Component("evaluate", "evaluate", "evaluation"),
+    Component("evaluate_fidelity", "evaluate_fidelity", "evaluation"),
+    Component(
+        "evaluate_tstr",
+        "evaluate_tstr",
+        "evaluation",
+        required=("target",),
+        score=("utility.tstr.accuracy", "utility.tstr.r2"),
+    ),
+    Component("evaluate_privacy", "evaluate_privacy", "evaluation"),
+    Component("select_best", "select", "evaluation", required=("models",)),
+    Component("gate", "gate", "evaluation"),
+    Component("augment", "augment", "data_processing"),
+    Component("report", "report", "evaluation"),
+    Component("register_model", "mlflow_flavor.register:register", "deployment"),
+)
+
+COMPONENTS: Mapping[str, Component] = MappingProxyType({one.name: one for one in _LISTED})
+"""Every component by name, in the order of the work."""
+
+
+def component(name: str) -> Component:
+    """Return the component of that name.
+
+    Raises:
+        UnsupportedError: if there is none.
+    """
+    if name not in COMPONENTS:
+        raise UnsupportedError(f"there is no component '{name}'; choose one of {', '.join(COMPONENTS)}")
+    return COMPONENTS[name]

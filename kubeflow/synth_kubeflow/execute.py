@@ -1,0 +1,249 @@
+"""One component inside its container: executor input in, the step, executor output out.  Needs no kfp."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from synth_components.config import StepConfig
+from synth_components.errors import DataError
+from synth_components.io.dataset import format_of
+from synth_components.steps.port import Kind, Port, config_of
+from synth_components.steps.record import perform, settled, write_json
+from synth_components.steps.report_file import read_report, values_of
+from synth_components.steps.reuse import digest
+from synth_kubeflow.components import Component
+from synth_kubeflow.executor_io import ExecutorIO
+
+if TYPE_CHECKING:
+    from synth_components.steps.port import Place
+
+SCHEMA_VERSION = 1
+"""Version of the metadata of an artifact."""
+
+METADATA: Mapping[str, str] = MappingProxyType(
+    {
+        "synth.kind": "What lies there: dataset, model, report, page, text, schema, statistics or constraints.",
+        "synth.schema_version": "Version of this metadata, 1.",
+        "synth.package_version": "Version of synth-components that wrote it.",
+        "synth.data_digest": "SHA-256 of the file, or of the folder's names and files.",
+        "synth.seed": "Seed that was used; absent where the step has none.",
+        "synth.rows": "Rows of a dataset, or training rows of a model; absent under differential privacy.",
+        "synth.generator": "Generator of a model.",
+    }
+)
+"""What the metadata of every output artifact may hold, but that of ``metrics``, which holds the metrics."""
+
+METRICS = "metrics"
+"""Name of the output that every component has."""
+
+SCORE = "score"
+"""Name of the output parameter of a component that judges."""
+
+ENDINGS: Mapping[Kind, str] = MappingProxyType(
+    {
+        "dataset": ".parquet",
+        "report": ".json",
+        "schema": ".json",
+        "statistics": ".json",
+        "constraints": ".json",
+        "page": ".html",
+        "text": ".md",
+    }
+)
+"""Endings that steps go by, of what is a file.  An artifact has none: its path is given."""
+
+_LOG = logging.getLogger(f"synth_components.{__name__}")  # the command line shows what the core logs
+
+
+def execute(component: Component, executor_input: str) -> None:
+    """Run the step of a component on an executor input, then write the executor output.
+
+    Args:
+        executor_input: What ``{{$}}`` became.
+
+    Raises:
+        DataError: if an input has nothing in it, or there is no score where one is an output.
+        SynthError: what the step raises; then there is no executor output.
+    """
+    io = ExecutorIO.parse(executor_input)
+    step, known = component.load(), component.ports()
+    options = {name: value for name, value in io.parameters.items() if name in component.fields()}
+    config = settled(config_of(step).parse(options))
+    # Beside the outputs, so that moving one there is a renaming; the rest of an image may be read-only.
+    with TemporaryDirectory(prefix=".synth-", dir=io.outputs[METRICS].path.parent) as folder:
+        places = _staged(io, known, Path(folder))
+        with _tracked():
+            record = perform(step, config, places, beside=False)
+        written = {name: Path(str(places[name])) for name, port in known.items() if port.direction == "out"}
+        metadata = {name: _about(known[name], path, config) for name, path in written.items()}
+        score = {SCORE: _score(component, known, written)} if component.score else {}
+        took = {"seconds": record["seconds"], "peak_memory_mib": record["peak_mib"]}
+        metrics = took | _metrics(known, written, metadata)
+        for name, path in written.items():
+            _move(path, io.outputs[name].path)
+    write_json(io.outputs[METRICS].path, metrics)
+    io.finish({**metadata, METRICS: metrics}, score)
+
+
+def _staged(io: ExecutorIO, known: Mapping[str, Port], folder: Path) -> dict[str, Place | tuple[Place, ...] | None]:
+    """Return a path for each port, with the ending that steps go by."""
+    places: dict[str, Place | tuple[Place, ...] | None] = {}
+    for name, port in known.items():
+        if port.direction == "out":
+            places[name] = folder / f"{name}{ENDINGS.get(port.kind, '')}"
+            continue
+        paths = io.inputs.get(name, ())
+        if not paths and not port.optional:
+            raise DataError(f"input '{name}' is missing from the executor input; connect it to an output")
+        named = [_named(name, port, path, folder / f"{name}-{number}") for number, path in enumerate(paths)]
+        places[name] = tuple(named) if port.many else named[0] if named else None
+    return places
+
+
+def _named(name: str, port: Port, path: Path, link: Path) -> Path:
+    """Return a path to an input artifact whose ending tells its format."""
+    if not path.exists():
+        raise DataError(f"input '{name}': there is nothing at '{path}'; the task before it did not write it")
+    if path.is_dir() or (port.kind not in ENDINGS and port.kind != "conditions") or _has_ending(port, path):
+        return path
+    named = link.with_name(f"{link.name}{_ending(port, path)}")
+    named.symlink_to(path.resolve())
+    return named
+
+
+def _has_ending(port: Port, path: Path) -> bool:
+    if path.suffix.lower() in {".json", ".yaml", ".yml"}:
+        return True
+    try:
+        return port.kind in {"dataset", "conditions"} and bool(format_of(path.name))
+    except DataError:
+        return False
+
+
+def _ending(port: Port, path: Path) -> str:
+    """Return the ending for a file without one, by its first bytes: other people's components write CSV, too."""
+    with path.open("rb") as stream:
+        head = stream.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if port.kind not in {"dataset", "conditions"}:
+        return ".json" if head.startswith(b"{") else ".yaml"
+    if head.startswith(b"{"):
+        return ".jsonl" if port.kind == "dataset" else ".json"
+    beginnings = {b"PAR1": ".parquet", b"\x89HDF": ".h5", b"\x1f\x8b": ".csv.gz", b"[": ".json"}
+    return next((ending for start, ending in beginnings.items() if head.startswith(start)), ".csv")
+
+
+def _about(port: Port, path: Path, config: StepConfig) -> dict[str, Any]:
+    known: dict[str, Any] = {
+        "synth.kind": port.kind,
+        "synth.schema_version": SCHEMA_VERSION,
+        "synth.package_version": version("synth-components"),
+        "synth.data_digest": digest(path),
+        "synth.seed": getattr(config, "seed", None),
+    }
+    if port.kind == "dataset":
+        known["synth.rows"] = _num_rows(path)
+    elif port.kind == "model":
+        from synth_components.model import Model
+
+        manifest = Model.load(path, trust=getattr(config, "trust", ())).manifest
+        known |= {"synth.generator": manifest.generator, "synth.rows": manifest.rows, "synth.seed": manifest.seed}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _num_rows(path: Path) -> int:
+    from synth_components.io.arrow import parquet_num_rows
+    from synth_components.io.location import locate
+
+    return parquet_num_rows(locate(path))
+
+
+def _metrics(
+    known: Mapping[str, Port], written: Mapping[str, Path], metadata: Mapping[str, Mapping[str, Any]]
+) -> dict[str, float]:
+    """Return the rows of each output, and each score of the whole table or of a task; not those of columns."""
+    found: dict[str, float] = {
+        f"rows.{name}": said["synth.rows"] for name, said in metadata.items() if "synth.rows" in said
+    }
+    for name, path in written.items():
+        if known[name].kind != "report":
+            continue
+        report = read_report(path)
+        found |= {f"rows.{side}": count for side, count in report.rows.items()}
+        if report.overall.value is not None:
+            found["quality"] = report.overall.value
+        for one in report.scores:
+            if not one.subject or one.name.startswith("utility."):
+                found["/".join([one.name, *one.subject])] = one.value
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def _score(component: Component, known: Mapping[str, Port], written: Mapping[str, Path]) -> float:
+    """Return the least of the scores of the first name that the report has, as `gate` compares them."""
+    (path,) = (path for name, path in written.items() if known[name].kind == "report")
+    report = read_report(path)
+    held = {one.name for one in report.scores}
+    name = next((name for name in component.score if name in held), None)
+    if name is None:
+        raise DataError(
+            f"the report has none of the scores {', '.join(component.score)}, so there is no output '{SCORE}'; "
+            "name a target that real rows predict"
+        )
+    return min(values_of(report, name))
+
+
+def _move(source: Path, target: Path) -> None:
+    if target.is_dir():  # left by an attempt that failed later
+        shutil.rmtree(target)
+    shutil.move(source, target)
+
+
+@contextmanager
+def _tracked() -> Iterator[None]:
+    """Log into the run of MLflow that the platform opened for this task, and into no other.
+
+    Kubeflow's MLflow plugin sets ``MLFLOW_RUN_ID``.  A server that is down costs a warning and not the task.
+    """
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if not run_id or find_spec("mlflow") is None:
+        yield
+        return
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    import mlflow_flavor
+
+    try:
+        mlflow.start_run(run_id=run_id)
+    except MlflowException as error:
+        _LOG.warning("MLflow does not answer (%s), so nothing is logged there", type(error).__name__)
+        yield
+        return
+    mlflow_flavor.autolog()
+    status = "FAILED"
+    try:
+        yield
+        status = "FINISHED"
+    finally:
+        mlflow_flavor.autolog(disable=True)
+        try:
+            mlflow.end_run(status)
+        except MlflowException as error:
+            _LOG.warning("MLflow stopped answering (%s), so its run is not closed", type(error).__name__)
+
+
+def failed(message: str, status: int) -> int:
+    """Write the last line of a failed task, ``ERROR <status>: <what>; <how to fix>``, and return the status."""
+    sys.stderr.write(f"ERROR {status}: {' '.join(message.split())}\n")
+    return status

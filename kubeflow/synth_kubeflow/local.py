@@ -1,0 +1,192 @@
+"""A pipeline on this machine: kfp's own orchestration, with tasks that are processes here."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+from kfp import local
+from kfp.local import subprocess_task_handler
+from kfp.local.status import Status
+
+from synth_components.errors import DataError, SynthError, ThresholdError
+from synth_components.steps.command import FieldText, common_options
+from synth_components.steps.places import claim
+from synth_components.steps.port import config_of
+from synth_kubeflow.components import COMPONENTS
+from synth_kubeflow.pipelines import Argument, arguments, build, summary
+
+_MISSED = 3
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task that failed: its component, exit status and last line."""
+
+    component: str
+    status: int
+    line: str
+
+
+@dataclass(frozen=True)
+class Host:
+    """Runs tasks as processes of this machine.
+
+    Attributes:
+        folder: Their working directory.
+        failures: Those that failed, in order.
+    """
+
+    folder: Path
+    failures: list[Failure] = field(default_factory=list)
+
+    def run(self, command: list[str], variables: Mapping[str, str]) -> int:
+        """Run a command, with its output on standard error, and return its exit status."""
+        # The interpreter that runs this, whatever PATH says; -P keeps the working directory off the import path.
+        mine = [sys.executable, "-P", "-m", "synth_components", *command[1:]] if command[0] == "synth" else command
+        tracking = {"MLFLOW_TRACKING_URI": f"sqlite:///{self.folder / 'mlflow.db'}"}
+        line = ""
+        with subprocess.Popen(  # noqa: S603 - the command of a component
+            mine,
+            cwd=self.folder,
+            env={**tracking, **os.environ, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            for said in process.stdout or ():
+                line = said.strip() or line
+                sys.stderr.write(said)
+        if process.returncode:
+            self.failures.append(Failure(command[3] if len(command) > 3 else command[0], process.returncode, line))
+        return process.returncode
+
+
+@contextmanager
+def on_host(host: Host) -> Iterator[None]:
+    """Let kfp.local run container components as processes, which its own runner refuses.
+
+    Its runner would also replace ``python3`` in every argument, paths of data among them.
+    """
+
+    class Task:
+        """What kfp.local makes for each task."""
+
+        def __init__(
+            self,
+            image: str,
+            full_command: list[str],
+            pipeline_root: str,
+            runner: object,
+            env_vars: Mapping[str, str] | None = None,
+        ) -> None:
+            self.command = full_command
+            self.variables = env_vars or {}
+
+        def run(self) -> Status:
+            """Run the task."""
+            return Status.FAILURE if host.run(self.command, self.variables) else Status.SUCCESS
+
+    before = subprocess_task_handler.SubprocessTaskHandler
+    subprocess_task_handler.SubprocessTaskHandler = Task
+    try:
+        yield
+    finally:
+        subprocess_task_handler.SubprocessTaskHandler = before
+
+
+def run_local(pipeline: Any, values: Mapping[str, Any], output: Path) -> Path:  # noqa: ANN401 - kfp has no types
+    """Run a compiled pipeline with its tasks on this machine, and return the report's page.
+
+    Args:
+        values: The pipeline's arguments.
+        output: Folder for everything: ``report.html``, ``report.md``, and in ``tasks`` what each task wrote.
+
+    Raises:
+        ThresholdError: if a task missed a threshold.
+        SynthError: if a task failed otherwise, with its last line.
+    """
+    claim(output)
+    folder = output.resolve()
+    root = folder / "tasks"
+    host = Host(folder)
+    local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root))
+    with on_host(host):
+        try:
+            pipeline(**values)
+        except RuntimeError:
+            if not host.failures:
+                raise
+            first = host.failures[0]
+            kind = ThresholdError if first.status == _MISSED else SynthError
+            raise kind(f"task '{first.component}' failed: {first.line}") from None
+    pages = sorted(root.glob("*/report/page"), key=lambda page: page.stat().st_mtime_ns)
+    if not pages:
+        raise SynthError(f"the pipeline drew no report; see what its tasks wrote in '{root}'")
+    for name, ending in (("page", "html"), ("text", "md")):
+        shutil.copyfile(pages[-1].with_name(name), folder / f"report.{ending}")
+    return folder / "report.html"
+
+
+def command_of(name: str) -> click.Command:
+    """Return the command that runs a pipeline here: an option for each of its arguments."""
+    known = arguments(name)
+
+    def run(*, output: Path, **said: Any) -> None:  # noqa: ANN401 - the options of the command
+        values = {key: _value(known[key], said[key]) for key in known if said.get(key) is not None}
+        page = run_local(build(name), values, output)
+        click.echo(f"report: {page}")
+
+    return click.Command(
+        name.replace("_", "-"),
+        callback=run,
+        help=summary(name),
+        params=[
+            *(_option(key, argument) for key, argument in known.items()),
+            click.Option(
+                ["--output"],
+                type=click.Path(file_okay=False, path_type=Path),
+                default=Path("synth-run"),
+                show_default=True,
+                help="Folder for the report and for what each task writes.",
+            ),
+            *common_options(),
+        ],
+    )
+
+
+def _option(key: str, argument: Argument) -> click.Option:
+    flag = "--data" if key == "data_uri" else f"--{key.replace('_', '-')}"
+    parameter = argument.parameter(key)
+    is_required = parameter.default is parameter.empty
+    kind: Any = str
+    if not argument.is_uri:
+        kind = FieldText(config_of(COMPONENTS[argument.component].load()), argument.name)
+    shown = "  [required]" if is_required else f"  [default: {json.dumps(parameter.default)}]"
+    return click.Option(
+        [flag, key],
+        type=str if argument.is_list else kind,
+        required=is_required,
+        metavar="NAMES" if argument.is_list else None,
+        help=f"{argument.description()}{' Several, with commas.' if argument.is_list else ''}{shown}",
+    )
+
+
+def _value(argument: Argument, text: str) -> Any:  # noqa: ANN401 - any JSON value
+    if argument.is_uri:
+        path = Path(text).expanduser()
+        if "://" in text or not path.exists():
+            raise DataError(f"--data: there is no local file '{text}'")
+        return str(path.resolve())
+    if argument.is_list:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return text if argument.parameter(argument.name).annotation is str else json.loads(text)

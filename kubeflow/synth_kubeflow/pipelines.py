@@ -1,0 +1,241 @@
+"""The pipelines.  An argument of a pipeline is an option of one of its components, and declared there.
+
+A body draws tasks; whatever the pipeline's arguments say of a component goes into it without being named again.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from kfp import dsl
+from pydantic import Field
+
+from synth_components.config import Config
+from synth_components.steps.port import ports
+from synth_kubeflow.component import container_component, descriptions, image, parameter
+from synth_kubeflow.components import COMPONENTS
+from synth_kubeflow.executor_io import MAX_FAN_IN
+
+_WEEK = 7 * 24 * 3600
+
+
+class Platform(Config):
+    """Where the tasks run: what belongs to the cluster, and what has to be known when a pipeline is compiled."""
+
+    cpu: str = Field("", description="Processors that each task asks for and may use, such as 2; empty for no limit.")
+    memory: str = Field("", description="Memory that each task asks for and may use, such as 4G; empty for no limit.")
+    accelerator: str = Field("", description="Resource of the accelerator for training, such as nvidia.com/gpu.")
+    accelerators: int = Field(1, ge=1, le=64, description="Accelerators for training, if one is named.")
+    parallelism: int = Field(0, ge=0, le=MAX_FAN_IN, description="Most tasks of a loop at once; 0 for no limit.")
+    num_shards: int = Field(4, ge=1, le=MAX_FAN_IN, description="Shards of sharded_sampling.")
+    ttl_seconds: int = Field(_WEEK, ge=0, lt=2**31, description="Seconds after its end that a run is kept.")
+    max_seconds: int = Field(24 * 3600, ge=1, lt=2**31, description="Seconds after which a run is ended.")
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a pipeline: an option of a component, a list of them to loop over, or where a table lies."""
+
+    component: str
+    name: str
+    is_list: bool = False
+
+    @property
+    def is_uri(self) -> bool:
+        """Whether it is the address of what goes into a port."""
+        return self.name in ports(COMPONENTS[self.component].load())
+
+    def parameter(self, name: str) -> inspect.Parameter:
+        """Return the argument as kfp reads it off a signature."""
+        if self.is_uri or self.is_list:
+            annotation = list if self.is_list else str
+            return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
+        return parameter(COMPONENTS[self.component], self.name).replace(name=name)
+
+    def description(self) -> str:
+        """Return what it is for, from the component."""
+        return descriptions(COMPONENTS[self.component])[self.name]
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """Makes the tasks of one pipeline.
+
+    Attributes:
+        platform: Where they run.
+        arguments: The pipeline's arguments by name.
+        values: Their values: channels, while a pipeline is compiled.
+        model_step: A component or pipeline that trains a model of the user's and scores it.
+    """
+
+    platform: Platform
+    arguments: Mapping[str, Argument]
+    values: Mapping[str, Any]
+    model_step: Any
+
+    def __call__(self, name: str, **inputs: Any) -> Any:  # noqa: ANN401 - kfp has no types
+        """Return a task of a component; options that the pipeline has as arguments are filled in."""
+        filled = {
+            argument.name: self.values[key]
+            for key, argument in self.arguments.items()
+            if argument.component == name and not argument.is_uri and not argument.is_list
+        }
+        task = container_component(name, image())(**{**filled, **inputs})
+        if "seed" in filled:
+            task.set_caching_options(enable_caching=False)  # a seed of -1 asks for fresh rows at every run
+        if self.platform.cpu:
+            task.set_cpu_request(self.platform.cpu).set_cpu_limit(self.platform.cpu)
+        if self.platform.memory:
+            task.set_memory_request(self.platform.memory).set_memory_limit(self.platform.memory)
+        if self.platform.accelerator and COMPONENTS[name].category == "training":
+            task.set_accelerator_type(self.platform.accelerator).set_accelerator_limit(self.platform.accelerators)
+        return task
+
+    def split(self) -> tuple[Any, Any]:
+        """Return training rows and holdout of the pipeline's table.
+
+        The table is registered anew at every run: a digest of its bytes is nowhere in the cache's key.
+        """
+        real = dsl.importer(artifact_uri=self.values["data_uri"], artifact_class=dsl.Dataset, reimport=True)
+        outputs = self("split_data", data=real.output).outputs
+        return outputs["train"], outputs["holdout"]
+
+    def loop(self, items: Any) -> Any:  # noqa: ANN401
+        """Return a loop over items, as many at once as the platform allows."""
+        return dsl.ParallelFor(items, parallelism=self.platform.parallelism or None)
+
+
+def train_sample_evaluate(task: Tasks) -> None:
+    """Split a table, train a generator, draw rows from it, judge them, and draw the report."""
+    train, holdout = task.split()
+    model = task("train_generator", data=train).outputs["model"]
+    synthetic = task("sample", model=model).outputs["synthetic"]
+    judged = task("evaluate", train=train, holdout=holdout, synthetic=synthetic, model=model)
+    task("report", report=judged.outputs["report"])
+
+
+def compare_generators(task: Tasks) -> None:
+    """Train several generators in parallel, judge each, and register the best."""
+    train, holdout = task.split()
+    with task.loop(task.values["generators"]) as generator:
+        model = task("train_generator", data=train, generator=generator).outputs["model"]
+        synthetic = task("sample", model=model).outputs["synthetic"]
+        judged = task("evaluate", train=train, holdout=holdout, synthetic=synthetic, model=model)
+    reports, models = dsl.Collected(judged.outputs["report"]), dsl.Collected(model)
+    best = task("select_best", reports=reports, models=models).outputs
+    task("report", report=best["report"])
+    task("register_model", model=best["model"], report=best["report"])
+
+
+def augment_and_gate(task: Tasks) -> None:
+    """Add synthetic rows to a training set, and keep them only if a model trained on both scores higher."""
+    train, holdout = task.split()
+    schema = task("profile_data", data=train).outputs["schema"]
+    model = task("train_generator", data=train).outputs["model"]
+    augmented = task("augment", data=train, model=model).outputs["augmented"]
+    judged = task("evaluate_tstr", train=train, holdout=holdout, synthetic=augmented, schema=schema)
+    task("report", report=judged.outputs["report"])
+    same = {"holdout": holdout, "schema": schema, "target": task.values["target"]}
+    before, after = task.model_step(train=train, **same), task.model_step(train=augmented, **same)
+    with dsl.If(after.output > before.output, name="helps"):
+        task("keep_dataset", parts=augmented)
+    with dsl.Else(name="does-not-help"):
+        task("keep_dataset", parts=train)
+
+
+def sharded_sampling(task: Tasks) -> None:
+    """Train a generator, draw its rows in shards side by side, join them, judge them, and draw the report."""
+    train, holdout = task.split()
+    model = task("train_generator", data=train).outputs["model"]
+    shards = task.platform.num_shards
+    with task.loop(list(range(shards))) as index:
+        part = task("sample_sharded", model=model, shard_index=index, num_shards=shards).outputs["synthetic"]
+    synthetic = task("merge_shards", parts=dsl.Collected(part)).outputs["merged"]
+    judged = task("evaluate", train=train, holdout=holdout, synthetic=synthetic, model=model)
+    task("report", report=judged.outputs["report"])
+
+
+def train_and_score(
+    train: dsl.Input[dsl.Dataset], holdout: dsl.Input[dsl.Dataset], schema: dsl.Input[dsl.Artifact], target: str
+) -> float:
+    """Return the score on the holdout of learners trained on a table: the model step of who brings none.
+
+    Args:
+        train: The rows to train on.
+        holdout: The rows to predict.
+        schema: The columns to use: an augmented table has one more.
+        target: The column to predict.
+
+    Returns:
+        Least accuracy, or R2, of a boosted and a linear learner.
+    """
+    judge = container_component("evaluate_tstr", image())
+    return judge(train=train, holdout=holdout, synthetic=train, schema=schema, target=target).outputs["score"]  # type: ignore[no-any-return]
+
+
+def _options(component: str, *names: str, **renamed: str) -> dict[str, Argument]:
+    """Return arguments for options of a component, under their own name or another."""
+    pairs = [*((name, name) for name in names), *renamed.items()]
+    return {new: Argument(component, name) for new, name in pairs}
+
+
+_DATA = {"data_uri": Argument("split_data", "data")} | _options(
+    "split_data", "unit", "stratify", holdout_share="share", split_seed="seed"
+)
+_PRIVACY = _options("train_generator", "privacy", "epsilon", "delta", train_seed="seed")
+_GENERATOR = _options("train_generator", "generator", "generator_options") | _PRIVACY
+_JUDGED = _options("evaluate", "target", "min_quality")
+
+_BODIES: Mapping[Callable[[Tasks], None], Mapping[str, Argument]] = {
+    train_sample_evaluate: _DATA | _GENERATOR | _options("sample", "num_rows", "seed") | _JUDGED,
+    compare_generators: _DATA
+    | {"generators": Argument("train_generator", "generator", is_list=True)}
+    | _PRIVACY
+    | _options("sample", "num_rows", "seed")
+    | _JUDGED
+    | _options("select_best", "by", "best")
+    | _options("register_model", "alias", model_name="name"),
+    augment_and_gate: _DATA
+    | _GENERATOR
+    | _options("augment", "mode", "columns", "ratio", "group", "factor", "seed", group_share="share")
+    | _options("evaluate_tstr", "target"),
+    sharded_sampling: _DATA | _GENERATOR | _options("sample_sharded", "num_rows", "seed") | _JUDGED,
+}
+
+PIPELINES: Mapping[str, Callable[[Tasks], None]] = MappingProxyType({body.__name__: body for body in _BODIES})
+"""Every pipeline's body by name."""
+
+
+def arguments(name: str) -> Mapping[str, Argument]:
+    """Return the arguments of a pipeline by name."""
+    return _BODIES[PIPELINES[name]]
+
+
+def summary(name: str) -> str:
+    """Return what a pipeline does, in a line."""
+    return inspect.getdoc(PIPELINES[name]) or ""
+
+
+def build(name: str, platform: Platform | None = None, *, model_step: Any = None) -> Any:  # noqa: ANN401
+    """Return a pipeline as ``@dsl.pipeline`` makes it.
+
+    Args:
+        model_step: For ``augment_and_gate``: a component or pipeline with the inputs ``train``, ``holdout``, ``schema``
+            and ``target`` and one output, a score to make high.  Without it, that of ``train_and_score``.
+    """
+    known, place = arguments(name), platform or Platform()
+    step = model_step or dsl.pipeline(name="train-and-score")(train_and_score)
+
+    def made(*values: Any) -> None:  # noqa: ANN401
+        PIPELINES[name](Tasks(place, known, dict(zip(known, values, strict=True)), step))
+
+    entries = [f"    {key}: {' '.join(argument.description().split())}" for key, argument in known.items()]
+    made.__name__ = name
+    made.__doc__ = "\n".join([summary(name), "", "Args:", *entries])
+    made.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [argument.parameter(key) for key, argument in known.items()]
+    )
+    config = dsl.PipelineConfig(ttl_seconds_after_finished=place.ttl_seconds, active_deadline_seconds=place.max_seconds)
+    return dsl.pipeline(name=name.replace("_", "-"), pipeline_config=config)(made)

@@ -1,0 +1,143 @@
+"""Pipelines on this machine: kfp's own orchestration, real processes, a report at the end."""
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from synth_components.__main__ import main
+from synth_kubeflow.pipelines import PIPELINES
+
+INDEPENDENT = ("--generator", "tabular.independent")
+JUDGED = ("--target", "outcome")
+ARGUMENTS = {
+    "train_sample_evaluate": (*INDEPENDENT, *JUDGED, "--num-rows", "150"),
+    "compare_generators": (
+        "--generators", "tabular.independent,tabular.gaussian_copula", *JUDGED, "--num-rows", "150",
+        "--model-name", "customers", "--alias", "champion",
+    ),
+    "augment_and_gate": (*INDEPENDENT, *JUDGED, "--factor", "2"),
+    "sharded_sampling": (*INDEPENDENT, *JUDGED, "--num-rows", "150"),
+}  # fmt: skip
+"""The arguments that `kubeflow/README.md` says were run."""
+
+
+def run(name, csv, output, *more):
+    """Run a pipeline as a user does, and return the exit status."""
+    said = ["kubeflow", "run-local", name.replace("_", "-"), "--data", str(csv), "--output", str(output)]
+    return main([*said, *(more or ARGUMENTS[name])])
+
+
+def outputs(folder, name):
+    """Return the paths of one output of a component, over all tasks."""
+    return sorted(path for path in folder.rglob(name) if (path.parent / "executor_output.json").exists())
+
+
+@pytest.fixture(scope="module")
+def ended(csv, tmp_path_factory):
+    """A function that returns the folder of a pipeline, run once."""
+    done = {}
+
+    def folder(name):
+        if name not in done:
+            done[name] = tmp_path_factory.mktemp(name) / "out"
+            assert run(name, csv, done[name]) == 0
+        return done[name]
+
+    return folder
+
+
+def test_every_pipeline_has_arguments_to_run_here():
+    assert set(ARGUMENTS) == set(PIPELINES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(PIPELINES))
+def test_requirement_17_the_pipeline_runs_on_the_host_and_draws_a_report(ended, name):
+    folder = ended(name)
+    assert (folder / "report.html").read_text().lstrip().lower().startswith("<!doctype html")
+    assert (folder / "report.md").read_text().startswith("# Report on synthetic data")
+    written = list((folder / "tasks").rglob("executor_output.json"))
+    assert len(written) >= 5
+    for path in written:
+        json_format.Parse(path.read_text(), pipeline_spec_pb2.ExecutorOutput())
+
+
+@pytest.mark.slow
+def test_requirement_17_the_same_pipeline_gives_the_same_bytes_again(ended, csv, tmp_path):
+    assert run("train_sample_evaluate", csv, tmp_path / "again") == 0
+    first, second = (
+        [path.read_bytes() for path in outputs(folder / "tasks", "synthetic")]
+        for folder in (ended("train_sample_evaluate"), tmp_path / "again")
+    )
+    assert first == second
+    assert len(first) == 1
+
+
+@pytest.mark.slow
+def test_requirement_11_the_shards_of_a_pipeline_joined_are_the_rows_of_one_draw(ended):
+    (whole,) = outputs(ended("train_sample_evaluate") / "tasks", "synthetic")
+    (merged,) = outputs(ended("sharded_sampling") / "tasks", "merged")
+    assert len(outputs(ended("sharded_sampling") / "tasks", "synthetic")) == 4
+    pd.testing.assert_frame_equal(pd.read_parquet(whole), pd.read_parquet(merged))
+
+
+@pytest.mark.slow
+def test_the_best_of_the_compared_generators_is_registered(ended):
+    mlflow = pytest.importorskip("mlflow", reason="mlflow comes with the extra mlflow")
+    folder = ended("compare_generators")
+    qualities = [json.loads(path.read_text())["overall"]["value"] for path in outputs(folder / "tasks", "report")]
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    version = client.get_model_version_by_alias("customers", "champion")
+    metrics = client.get_run(version.run_id).data.metrics
+    assert metrics["overall"] == max(qualities)
+    assert len(set(qualities)) == 2
+
+
+@pytest.mark.slow
+def test_synthetic_rows_are_kept_only_if_the_model_scores_higher_with_them(ended):
+    tasks = ended("augment_and_gate") / "tasks"
+    scores = {
+        len(pd.read_parquet(next(path.parent.parent.rglob("train")))): json.loads(path.read_text())
+        for path in tasks.rglob("evaluate-tstr*/executor_output.json")
+    }
+    (kept,) = outputs(tasks, "merged")
+    values = [said["parameterValues"]["score"] for said in scores.values()]
+    assert values
+    assert len(pd.read_parquet(kept)) in {192, 384}  # 0.8 of 240 rows, or twice as many
+
+
+def test_a_failed_task_fails_the_pipeline_with_its_own_line_and_status(csv, tmp_path, capfd):
+    status = run("train_sample_evaluate", csv, tmp_path / "out", *INDEPENDENT, "--unit", "nobody")
+    assert status == 2
+    assert re.search(r"task 'split_data' failed: ERROR 2: .*nobody.*", capfd.readouterr().err.splitlines()[-1])
+
+
+def test_a_table_that_is_not_here_is_refused_before_anything_runs(tmp_path, capsys):
+    assert run("train_sample_evaluate", "nowhere.csv", tmp_path / "out", *INDEPENDENT) == 2
+    assert "nowhere.csv" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_somebody_elses_is_left_alone(csv, tmp_path, capsys):
+    (tmp_path / "mine.txt").write_text("mine")
+    assert run("train_sample_evaluate", csv, tmp_path, *INDEPENDENT) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_the_options_of_a_pipeline_are_those_of_its_components(capsys):
+    assert main(["kubeflow", "run-local", "compare-generators", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--generators NAMES" in shown
+    assert "Name of the registered model; it is made if there is none." in shown
+    assert "--holdout-share NUMBER" in shown
+
+
+def test_a_value_that_breaks_its_rule_is_refused_before_anything_runs(csv, tmp_path, capsys):
+    assert run("train_sample_evaluate", csv, tmp_path / "out", "--num-rows", "-1") == 2
+    assert "--num-rows" in capsys.readouterr().err
+    assert not Path(tmp_path / "out").exists()
