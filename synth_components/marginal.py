@@ -147,7 +147,7 @@ class Marginal:
 
 
 def marginals_of(values: Floats, column: AnyColumn, *, name: str, knots: int, min_count: int) -> tuple[Marginal, ...]:
-    """Return the marginal of the first feature of encoded values (n, w), and those of a second one given the first.
+    """Return the marginal of the first feature of encoded values (n, w), then those of a second one.
 
     There is one of the second given each atom of the first, ascending, and one given no atom if there are other values.
 
@@ -167,7 +167,10 @@ def marginals_of(values: Floats, column: AnyColumn, *, name: str, knots: int, mi
 
 
 def second_given(marginals: Sequence[Marginal], first: Floats) -> NDArray[np.int64]:
-    """Return which of the marginals the second feature has, given values (n,) of the first; a nearby one for others."""
+    """Return which of the marginals the second feature has, given values (n,) of the first.
+
+    Of a value that none was made for, it is the last.
+    """
     return np.minimum(1 + _place(marginals[0], first), len(marginals) - 1)
 
 

@@ -168,7 +168,7 @@ class ColumnModel:
 
     @property
     def features(self) -> int:
-        """Number of features, each with a latent where any value is known: two for integers beyond 2^53, else one."""
+        """Number of features, each with a latent if any value is known: two beyond 2^53, else one."""
         return 1 + (len(self.marginals) > 1)
 
     @property
@@ -202,7 +202,10 @@ class ColumnModel:
         return np.stack(parts, axis=1)
 
     def ends(self, positions: Floats) -> list[tuple[Floats, Floats]]:
-        """Return by feature the latent interval (n,), (n,) of each position (n, w): of its atom's mass, or a point."""
+        """Return by feature the ends (n,), (n,) of the latent interval of positions (n, w).
+
+        That of the mass of an atom, or a point.
+        """
         made = [_ends(self.marginals[0], positions[:, 0])]
         if self.features > 1:
             low, high = np.empty(len(positions)), np.empty(len(positions))
