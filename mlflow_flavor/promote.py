@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import mlflow
@@ -28,7 +28,7 @@ from mlflow_flavor.dataset import logged_model_uri
 from mlflow_flavor.gate import ALIAS
 from mlflow_flavor.report import OVERALL
 from synth_components.config import ConfigError
-from synth_components.steps.gate import GateConfig
+from synth_components.steps.gate import GateConfig as GateConfig
 
 TAG = "synth.gate"
 """``synth.gate.<alias>`` is ``passed`` or ``failed``; ``synth.gate.<alias>/<metric>`` says why, metric by metric, and
@@ -84,8 +84,8 @@ def promote(
         alias: What the version is called from then on.
 
     Raises:
-        ConfigError: without any threshold, which every version would pass, for one of another type, or for an alias
-            that MLflow refuses.
+        ConfigError: without any threshold, which every version would pass, for one of another type or one that is not
+            finite, or for an alias that MLflow refuses.
         MlflowException: for an unknown model or version, or a version whose model was saved and not logged, so that no
             metrics can be linked to it.
     """
@@ -99,13 +99,7 @@ def promote(
     candidate = client.get_model_version(name, str(version))
     linked = _linked(client, name, str(version))
     asked = list(_asked(thresholds, linked))
-    for metric, threshold in asked:
-        if not isinstance(threshold, MetricThreshold):
-            raise ConfigError(
-                f"the threshold of '{metric}' must be a mlflow.models.MetricThreshold", option=str(metric)
-            )
-    if not asked:
-        raise ConfigError("there is no threshold, so every version would pass; give at least one", option="thresholds")
+    _require_limits(asked)
     holder = client.get_registered_model(name).aliases.get(alias)
     baseline = _baseline(candidate, alias, holder) if any(_is_change(threshold) for _, threshold in asked) else None
     metrics = {metric for metric, _ in asked}
@@ -162,6 +156,21 @@ def _asked(
             of_each = [metric for metric in linked if metric.startswith(f"{score}/")]
             for metric in [score] if score in linked or not of_each else of_each:
                 yield metric, MetricThreshold(threshold=limit, greater_is_better=greater)
+
+
+def _require_limits(asked: Sequence[tuple[str, MetricThreshold]]) -> None:
+    """Raise unless there is a threshold, and each can be missed."""
+    for metric, threshold in asked:
+        if not isinstance(threshold, MetricThreshold):
+            raise ConfigError(
+                f"the threshold of '{metric}' must be a mlflow.models.MetricThreshold", option=str(metric)
+            )
+        limits = (threshold.threshold, threshold.min_absolute_change, threshold.min_relative_change)
+        # No score is below NaN, nor above it.
+        if not all(limit is None or abs(limit) < math.inf for limit in limits):
+            raise ConfigError(f"the threshold of '{metric}' must be a finite number", option=str(metric))
+    if not asked:
+        raise ConfigError("there is no threshold, so every version would pass; give at least one", option="thresholds")
 
 
 def _is_change(threshold: MetricThreshold) -> bool:

@@ -58,6 +58,12 @@ def model(table):
     return synth.fit(table, generator="tabular.gaussian_copula", seed=0)
 
 
+@pytest.fixture(scope="session")
+def quick():
+    """Options of an evaluation of a small table that takes a second."""
+    return {"replicates": 10, "detector_folds": 2, "global_utility": False, "num_rows": 200}
+
+
 @pytest.fixture(scope="session", autouse=True)
 def store(tmp_path_factory):
     """One SQLite store a session: making its tables takes seconds."""
@@ -160,14 +166,24 @@ def s3(bucket, monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def wheels(tmp_path_factory):
+    """A folder with the wheel of this library, which stands on no index yet."""
+    pytest.importorskip("hatchling", reason="hatchling, which builds the wheel, is not installed")
+    folder = tmp_path_factory.mktemp("wheels")
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
+    subprocess.run(command, cwd=HERE.parents[1], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def serve(tmp_path_factory):
-    """Run ``mlflow models serve``: ``with serve(path, {"NAME": "value"}) as url``."""
+    """Run ``mlflow models serve`` on a free port: ``with serve("-m", path, ..., env={"NAME": "value"}) as url``."""
 
     @contextlib.contextmanager
-    def run(path, env=None):
+    def run(*words, env=None):
         port = str(free_port())
         url = f"http://127.0.0.1:{port}"
-        arguments = ["models", "serve", "-m", str(path), "--env-manager", "local", "--host", "127.0.0.1", "-p", port]
+        arguments = ["models", "serve", *map(str, words), "-p", port]  # of two ports the last one counts
         with serving(arguments, f"{url}/ping", tmp_path_factory.mktemp("serve") / "log", env=env, seconds=120):
             yield url
 

@@ -212,7 +212,7 @@ def test_the_options_of_synth_gate_hold_for_every_column(register, fitted):
     }
 
 
-def test_r27_an_evaluation_is_all_that_promote_needs(table, register):
+def test_r27_an_evaluation_is_all_that_promote_needs(table, register, quick):
     version = register()
     with mlflow.start_run():
         result = mlflow.models.evaluate(
@@ -220,15 +220,7 @@ def test_r27_an_evaluation_is_all_that_promote_needs(table, register):
             table[["age", "sex"]][:200],
             model_type="synthetic-tabular",
             evaluators="synthetic",
-            evaluator_config={
-                "train": table[["age", "sex"]][200:],
-                "replicates": 10,
-                "detector_rows": 50,
-                "detector_folds": 2,
-                "manifold_rows": 50,
-                "global_utility": False,
-                "num_rows": 200,
-            },
+            evaluator_config={"train": table[["age", "sex"]][200:], **quick},
         )
     thresholds = {name: at_least(value) for name, value in result.metrics.items()}
     assert promote(register.name, version, thresholds).passed
@@ -246,6 +238,24 @@ def test_a_gate_without_a_threshold_is_refused(register, thresholds):
 def test_a_threshold_that_is_a_bare_number_is_refused(register):
     with pytest.raises(ConfigError, match="MetricThreshold"):
         promote(register.name, register(a=1.0), {"a": 0.5})
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        at_least(float("nan")),
+        at_most(float("inf")),
+        at_least(float("-inf")),
+        at_least(0.5, min_absolute_change=float("nan")),
+        at_least(0.5, min_relative_change=float("nan")),
+    ],
+)
+def test_r27_a_threshold_that_nothing_misses_is_refused(register, limit):
+    version = register(fidelity__shape=0.1)
+    with pytest.raises(ConfigError, match=r"'fidelity\.shape' must be a finite number"):
+        promote(register.name, version, {"privacy.copies": at_most(0.01), "fidelity.shape": limit})
+    assert tags(register.name, version) == {}
+    assert holder(register.name) is None
 
 
 def test_an_unknown_version_is_refused(register):

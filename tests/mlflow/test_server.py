@@ -24,7 +24,8 @@ def path(model, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def url(path, serve):
-    with serve(path, {"SERVING_MODEL_CONFIG": json.dumps({"max_rows": MAX_ROWS})}) as url:
+    config = {"SERVING_MODEL_CONFIG": json.dumps({"max_rows": MAX_ROWS})}
+    with serve("-m", path, "--env-manager", "local", env=config) as url:
         yield url
 
 
