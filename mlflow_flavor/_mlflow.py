@@ -40,6 +40,7 @@ from mlflow.utils.environment import (
     _validate_env_arguments as validate_env_arguments,
 )
 from mlflow.utils.file_utils import get_total_file_size
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS as LOGGED_ARTIFACTS
 from mlflow.utils.model_utils import (
     _add_code_from_conf_to_system_path as add_code_to_path,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "CONDA_ENV_FILE",
     "CONSTRAINTS_FILE",
     "IN_SERVING",
+    "LOGGED_ARTIFACTS",
     "LOG_MODEL_PARAM_DOCS",
     "PYTHON_ENV_FILE",
     "REQUIREMENTS_FILE",

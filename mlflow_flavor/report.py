@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models.evaluation.artifacts import JsonEvaluationArtifact, TextEvaluationArtifact
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from mlflow_flavor import _mlflow as private
+from synth_components.errors import ArtifactError
 from synth_components.evaluation.report import Report
 from synth_components.evaluation.sheet import sheets
+from synth_components.steps.report_file import read_report
 
 if TYPE_CHECKING:
     from mlflow.models import EvaluationArtifact
 
 OVERALL = "overall"
 """Metric of the overall score; ``overall/<group>`` are its parts."""
+
+_LOG = logging.getLogger(__name__)
+
+_PAGE, _WHOLE = "report.html", "report.json"
 
 _MOST_LETTERS = 60
 _DIGEST = 8
@@ -87,24 +98,26 @@ def log_artifacts(report: Report, run_id: str) -> dict[str, EvaluationArtifact]:
     """Log all of a report but its metrics into a run, in place of an earlier report's, and return what was logged.
 
     Tables lie at the root, where ``EvaluationResult.tables`` finds them; the plots are ``plots/<name>.svg``.
-    Give each evaluation a run of its own: what an earlier one logged and this one does not stays beside it.
     """
     client = mlflow.MlflowClient()
-    tables = {f"{name}.json": _table_json(frame) for name, frame in tables_of(report).items()}
+    tables = {_table_path(name): _table_json(frame) for name, frame in tables_of(report).items()}
     held = {file.path for file in client.list_artifacts(run_id)}
+    earlier = _paths(run_id) if _WHOLE in held else set()
     for path, text in tables.items():
         if path in held:  # `log_table` would append to it
             client.log_text(run_id, text, path)
         else:
             client.log_table(run_id, pd.DataFrame(**json.loads(text)), path)
-    texts = {"report.html": report.to_html(), **{f"plots/{name}.svg": text for name, text in sheets(report).items()}}
+    texts = {_PAGE: report.to_html(), **{_plot_path(name): text for name, text in sheets(report).items()}}
     whole = json.dumps(report.to_json(), indent=1, allow_nan=False)
     with tempfile.TemporaryDirectory() as folder:
-        for path, text in {**texts, "report.json": whole}.items():
+        for path, text in {**texts, _WHOLE: whole}.items():
             file = Path(folder, path)
             file.parent.mkdir(exist_ok=True)
             file.write_text(text, encoding="utf-8")
         client.log_artifacts(run_id, folder)
+    if left := earlier - {*tables, *texts}:
+        _delete(run_id, left)
 
     def kept(kind: type[EvaluationArtifact], path: str, content: Any) -> EvaluationArtifact:  # noqa: ANN401
         return kind(f"runs:/{run_id}/{path}", content)  # with its content, for `EvaluationResult.save` asks for it
@@ -112,8 +125,42 @@ def log_artifacts(report: Report, run_id: str) -> dict[str, EvaluationArtifact]:
     return {
         **{Path(path).stem: kept(JsonEvaluationArtifact, path, json.loads(text)) for path, text in tables.items()},
         **{path: kept(TextEvaluationArtifact, path, text) for path, text in texts.items()},
-        "report.json": kept(JsonEvaluationArtifact, "report.json", json.loads(whole)),
+        _WHOLE: kept(JsonEvaluationArtifact, _WHOLE, json.loads(whole)),
     }
+
+
+def _paths(run_id: str) -> set[str]:
+    """Return where the tables and plots of the report in a run lie; of a file that is no report, nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=_WHOLE, dst_path=folder)
+        try:
+            report = read_report(Path(file))
+        except ArtifactError:
+            return set()
+    return {*map(_table_path, tables_of(report)), *map(_plot_path, sheets(report))}
+
+
+def _delete(run_id: str, paths: Collection[str]) -> None:
+    """Delete files of a run, and what its tag says of those that are tables."""
+    run = mlflow.get_run(run_id)
+    files = get_artifact_repository(run.info.artifact_uri)
+    try:
+        for path in sorted(paths):
+            files.delete_artifacts(path)
+    except (MlflowException, NotImplementedError, OSError):  # some stores delete nothing, or not for everybody
+        _LOG.warning("the store deletes no files, so these of an earlier report stay: %s", ", ".join(sorted(paths)))
+        return
+    tables = json.loads(run.data.tags.get(private.LOGGED_ARTIFACTS, "[]"))
+    rest = [table for table in tables if table.get("path") not in paths]
+    mlflow.MlflowClient().set_tag(run_id, private.LOGGED_ARTIFACTS, json.dumps(rest))
+
+
+def _table_path(name: str) -> str:
+    return f"{name}.json"
+
+
+def _plot_path(name: str) -> str:
+    return f"plots/{name}.svg"
 
 
 def _table_json(frame: pd.DataFrame) -> str:

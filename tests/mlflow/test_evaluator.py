@@ -289,6 +289,48 @@ def test_r23_a_second_evaluation_in_a_run_replaces_and_does_not_append(logged, h
     assert not second["scores"].equals(first["scores"])
 
 
+def paths_of(run_id):
+    client = MlflowClient()
+    return {file.path for folder in ("", "plots") for file in client.list_artifacts(run_id, folder) if not file.is_dir}
+
+
+def test_r23_a_second_evaluation_of_fewer_groups_leaves_no_table_or_plot_of_the_first(logged, train, holdout):
+    with mlflow.start_run() as run:
+        mlflow.log_text("kept", "plots/mine.svg")
+        mlflow.log_table({"a": [1]}, "mine.json")
+        judged("models:/judged/1", holdout, train=train, target="sex")
+        before = paths_of(run.info.run_id)
+        result = judged("models:/judged/1", holdout)
+    after = paths_of(run.info.run_id)
+    ours = {one.uri.partition(f"{run.info.run_id}/")[2] for one in result.artifacts.values()}
+    assert after == {*ours, "plots/mine.svg", "mine.json"}
+    assert {"plots/tasks.svg", "plots/distances.svg", "utility.json"} <= before - after
+    listed = json.loads(mlflow.get_run(run.info.run_id).data.tags["mlflow.loggedArtifacts"])
+    assert {one["path"] for one in listed} == {name for name in after if name.endswith(".json")} - {"report.json"}
+
+
+def test_r23_of_a_report_that_is_none_of_ours_nothing_is_deleted(logged, holdout):
+    with mlflow.start_run() as run:
+        mlflow.log_text("[]", "report.json")
+        mlflow.log_text("kept", "utility.json")
+        judged("models:/judged/1", holdout)
+    assert mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/utility.json") == "kept"
+    assert report_of(run.info.run_id).scores
+
+
+def test_r23_a_store_that_deletes_nothing_keeps_the_files_and_says_so(logged, train, holdout, monkeypatch, caplog):
+    def refused(*_):
+        raise NotImplementedError
+
+    monkeypatch.setattr("mlflow.store.artifact.local_artifact_repo.LocalArtifactRepository.delete_artifacts", refused)
+    with mlflow.start_run() as run, caplog.at_level(logging.WARNING, logger="mlflow_flavor.report"):
+        judged("models:/judged/1", holdout, train=train, target="sex")
+        judged("models:/judged/1", holdout)
+    assert "plots/tasks.svg" in paths_of(run.info.run_id)
+    assert "stay: " in caplog.text
+    assert "plots/tasks.svg" in caplog.text
+
+
 def test_r24_a_model_in_a_process_of_its_own_is_refused(holdout):
     class Client:
         def invoke(self, data, params=None):

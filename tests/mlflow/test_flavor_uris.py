@@ -9,9 +9,12 @@ import pytest
 from mlflow import pyfunc
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
+from mlflow.models import MetricThreshold
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 import mlflow_flavor
+import synth_components as synth
+from mlflow_flavor.promote import promote
 from synth_components.errors import ArtifactError
 
 # A server imports MLflow twice before it answers: seconds, but a minute where many share the cores.
@@ -117,3 +120,53 @@ def test_what_is_downloaded_is_what_was_saved(model, local, tmp_path):
     files = sorted(file.relative_to(got) for file in got.rglob("*.*"))
     assert files == sorted(file.relative_to(tmp_path / "core") for file in (tmp_path / "core").rglob("*.*"))
     assert all((got / file).read_bytes() == (tmp_path / "core" / file).read_bytes() for file in files)
+
+
+@pytest.fixture(scope="module")
+def small(table):
+    return synth.fit(table[["age", "sex"]], generator="tabular.independent", seed=0)
+
+
+def judged(name, table, options):
+    """Judge the first version of a registered model, and return the result."""
+    return mlflow.models.evaluate(
+        f"models:/{name}/1",
+        table[["age", "sex"]][:200],
+        model_type="synthetic-tabular",
+        evaluators="synthetic",
+        evaluator_config=options,
+    )
+
+
+def logged_and_judged_twice(small, name, table, quick):
+    """Log and register a model within the active run, judge it twice, and return the second result."""
+    mlflow_flavor.log_model(small, name="g", registered_model_name=name)
+    judged(name, table, {**quick, "train": table[["age", "sex"]][200:]})
+    return judged(name, table, quick)
+
+
+def held_in(run_id, result):
+    """See that a run holds the artifacts of a result as they are, and of its plots no others."""
+    for one in result.artifacts.values():
+        assert type(one)(one.uri).content == one.content
+    plots = {file.path for file in mlflow.MlflowClient().list_artifacts(run_id, "plots")}
+    assert plots == {name for name in result.artifacts if name.startswith("plots/")}
+
+
+def test_r23_a_run_in_s3_keeps_a_model_and_its_latest_evaluation_there(small, table, quick, s3):
+    experiment = mlflow.create_experiment("s3", artifact_location=f"{s3}/runs")
+    with mlflow.start_run(experiment_id=experiment) as run:
+        result = logged_and_judged_twice(small, "in_s3", table, quick)
+    assert run.info.artifact_uri.startswith(f"{s3}/")
+    held_in(run.info.run_id, result)
+    pd.testing.assert_frame_equal(rows("models:/in_s3/1"), small.sample(20, seed=1))
+
+
+def test_r27_a_tracking_server_takes_an_evaluation_and_a_promotion(small, table, quick, remote):
+    with mlflow.start_run() as run:
+        result = logged_and_judged_twice(small, "judged_remotely", table, quick)
+    held_in(run.info.run_id, result)
+    threshold = MetricThreshold(threshold=result.metrics["fidelity.shape"], greater_is_better=True)
+    assert promote("judged_remotely", 1, {"fidelity.shape": threshold}).passed
+    version = mlflow.MlflowClient().get_model_version_by_alias("judged_remotely", "champion")
+    assert (str(version.version), version.tags["synth.gate.champion"]) == ("1", "passed")
