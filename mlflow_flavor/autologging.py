@@ -7,6 +7,7 @@ The hooks are ``synth_components.model.fit`` and ``synth_components.evaluation.e
 from __future__ import annotations
 
 import inspect
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -52,7 +53,8 @@ def autolog(
     a dataset.  An evaluation leaves the scores of the whole table as metrics, and the report as ``report.html`` and
     ``report.json``.  Call it before ``from synth_components import fit``, which would keep the plain function.
 
-    What goes wrong while logging is a warning of MLflow's, and the fit goes on.
+    What goes wrong while logging is a warning of MLflow's, and the fit goes on.  Of the processes that ``torchrun``
+    starts, the first one logs.
 
     Args:
         log_models: Whether to log the model.
@@ -64,6 +66,8 @@ def autolog(
         registered_model_name: Name under which to register each model.
         extra_tags: Tags of the runs that are made here.
     """
+    if "WORLD_SIZE" in os.environ and os.environ.get("RANK", "0") != "0":  # torchrun sets both
+        return
     log_fit = partial(
         _fit, log_models=log_models, log_datasets=log_datasets, registered_model_name=registered_model_name
     )
@@ -90,7 +94,7 @@ class _Progress:
         started = time.time()
         try:
             self.metrics.record_metrics(dict(metrics), step=self.step)
-        except Exception:
+        except Exception:  # raised again
             # MLflow's logger would keep what failed, send it again at every report, and take the wait for training.
             now = time.time()
             self.metrics.data = []

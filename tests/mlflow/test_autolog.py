@@ -134,6 +134,15 @@ def test_r29_disable_autologging_logs_nothing_while_it_lasts(table, runs):
     assert len(runs()) == 1
 
 
+@pytest.mark.parametrize(("rank", "logged"), [("0", 1), ("1", 0), ("7", 0)])
+def test_r29_of_the_processes_of_torchrun_the_first_one_logs(table, runs, monkeypatch, rank, logged):
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    monkeypatch.setenv("RANK", rank)
+    mlflow_flavor.autolog(log_models=False)
+    fitted(table)
+    assert len(runs()) == logged
+
+
 def test_r29_exclusive_stays_out_of_the_callers_run(table, runs):
     mlflow_flavor.autolog(log_models=False, exclusive=True)
     with mlflow.start_run():
