@@ -62,12 +62,8 @@ class Commands(click.Group):
             raise click.UsageError("MLflow is not installed; pip install 'synth-components[mlflow]'", ctx)
         try:
             return super().invoke(ctx)
-        except Exception as error:
-            # A command that failed without MLflow has not imported it; nor has one that shows its help.
-            refusal = getattr(sys.modules.get("mlflow.exceptions"), "MlflowException", ())
-            if isinstance(error, refusal):
-                raise DataError(f"MLflow refuses: {error}") from error
-            raise
+        except _refusals() as error:
+            raise DataError(f"MLflow refuses: {error}") from error
 
 
 class TrackedCommand(StepCommand):
@@ -105,6 +101,12 @@ class TrackedCommand(StepCommand):
                 mlflow.log_dict(perform(self.step, config, places), "run.json")
         finally:
             mlflow_flavor.autolog(disable=True)
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """Return what MLflow raises: nothing if it was not imported, as by a command that shows its help."""
+    errors = sys.modules.get("mlflow.exceptions")
+    return () if errors is None else (errors.MlflowException,)
 
 
 def _fetched(ctx: click.Context, uri: str, trust: tuple[str, ...]) -> str:

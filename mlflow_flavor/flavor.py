@@ -18,8 +18,8 @@ import datetime
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, entry_points, requires, version
 from pathlib import Path
@@ -254,16 +254,20 @@ def _whole(target: Path) -> Iterator[None]:
     """Remove ``target``, and the folders made for it, if the block fails; leave alone what was there before."""
     made = [folder for folder in (target, *target.parents) if not folder.exists()]
     refused = target.exists() and (not target.is_dir() or any(target.iterdir()))
-    try:
-        yield
-    except BaseException:
+    with ExitStack() as failed:  # by whatever: an interrupt too leaves nothing half-written
         if not refused:
-            for entry in target.iterdir() if target.is_dir() else ():
-                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-            for folder in made:
-                if folder.is_dir() and not any(folder.iterdir()):
-                    folder.rmdir()
-        raise
+            failed.callback(_remove, target, made)
+        yield
+        failed.pop_all()
+
+
+def _remove(target: Path, made: Iterable[Path]) -> None:
+    """Empty a folder, and remove those of ``made`` that are empty then."""
+    for entry in target.iterdir() if target.is_dir() else ():
+        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    for folder in made:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _require_names(synth_model: Model) -> None:

@@ -60,7 +60,7 @@ def _param(name: str) -> ParamSpec:
         return ParamSpec(name, DataType.long, default=None)
     if field.annotation == tuple[str, ...]:
         return ParamSpec(name, DataType.string, default=list(field.default), shape=(-1,))  # MLflow knows no null array
-    raise NotImplementedError(f"option '{name}' of SampleConfig has a type for which no MLflow parameter is chosen")
+    raise TypeError(f"option '{name}' of SampleConfig has a type for which no MLflow parameter is chosen")
 
 
 def _type(column: AnyColumn) -> DataType:
