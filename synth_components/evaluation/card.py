@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from synth_components.protocols import Score
 
-Group: TypeAlias = Literal["acceptance", "smoke test"]
+Group: TypeAlias = Literal["acceptance", "smoke test", "verdict", "schema", "data quality", "performance"]
 
 SIMILARITY = 0.95
 CORRELATION = 0.93
@@ -23,7 +23,8 @@ class Verdict:
     """One line of the card.
 
     Attributes:
-        group: ``acceptance``, or ``smoke test`` for the checks of memorisation.
+        group: ``acceptance``, or ``smoke test`` for the checks of memorisation; in a validation ``verdict``, or the
+            area of the check.
         name: What is promised.
         value: What was found, ``None`` if it could not be scored.
         relation: ``>=`` or ``<=``.

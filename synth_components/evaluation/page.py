@@ -76,6 +76,7 @@ def page(report: Report) -> str:
         globals=_records(report, "utility.global"),
         distances=distances(report),
         preservation=_records(report, "preservation"),
+        statistics=_records(report, "statistics"),
         left_out=_records(report, "left_out"),
         tests={row["column"]: row for row in _records(report, "fidelity.marginal")},
     )
