@@ -6,7 +6,7 @@
     rows = model.sample(1000)
     report = synth.evaluate(table, synthetic=rows, target="income")
 
-Everything is loaded when it is first asked for: importing the package loads numpy, pandas, pydantic and nothing else.
+Everything is loaded when it is first asked for: importing the package loads nothing else.
 """
 
 from __future__ import annotations
@@ -15,10 +15,6 @@ import importlib
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
-
-import numpy  # noqa: F401 - what an import promises to load
-import pandas  # noqa: F401
-import pydantic  # noqa: F401
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -35,6 +31,7 @@ if TYPE_CHECKING:
     from synth_components.profile import profile as profile
     from synth_components.protocols import Dataset
     from synth_components.schema import Schema as Schema
+    from synth_components.specification import specify as specify
 
 __all__ = [
     "Model",
@@ -48,9 +45,17 @@ __all__ = [
     "load",
     "preserve",
     "profile",
+    "specify",
 ]
 
-_HOMES = {"Model": "model", "Report": "evaluation", "Schema": "schema", "fit": "model", "load": "model"}
+_HOMES = {
+    "Model": "model",
+    "Report": "evaluation",
+    "Schema": "schema",
+    "fit": "model",
+    "load": "model",
+    "specify": "specification",
+}
 """The module of each name that is not a module's own."""
 
 _CALLS = {"augment": "augment", "generators": "names", "preserve": "preserve", "profile": "profile"}

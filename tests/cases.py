@@ -2,8 +2,56 @@
 
 from synth_components.generators.tabular.gaussian_copula import GaussianCopula
 from synth_components.generators.tabular.independent import Independent
+from synth_components.generators.tabular.specified import Specified
 from synth_components.generators.tabular.trees import Trees
 from synth_components.testing import Case
+
+JOINED = {
+    "probabilities": [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1],
+    "values": ["2015-01-01", "2015-07-09", "2016-04-28", "2017-03-04", "2018-03-14", "2019-10-12", "2022-10-21"],
+}
+TOY = Specified.parse(
+    {
+        "marginals": {
+            "age": {"family": "normal", "mean": 42, "sd": 13.6},
+            "income": {"family": "lognormal", "mean_log": 10.5, "sd_log": 0.44},
+            "skill": {"family": "normal", "mean": 0, "sd": 1},
+            "education": {
+                "family": "weights",
+                "weights": {"none": 1, "school": 2, "college": 2, "doctorate": 1},
+            },
+            "city": {
+                "family": "weights",
+                "weights": {"Ålesund": 0.18, "東京": 0.29, "São Paulo": 0.29, "Łódź": 0.18, "Zürich": 0.06},
+            },
+            "employed": {"family": "bernoulli", "p": 0.66},
+            "smoker": {"family": "bernoulli", "p": 0.3},
+            "visits": {
+                "family": "quantiles",
+                "probabilities": [0, 0.4, 0.41, 0.55, 0.7, 0.9, 1],
+                "values": [0, 0, 1, 3, 5, 8, 13],
+            },
+            "joined": {"family": "quantiles", **JOINED},
+            "seen": {"family": "quantiles", **JOINED},
+        },
+        "null_shares": {"income": 0.2, "city": 0.1, "smoker": 0.15, "visits": 0.1, "seen": 0.2},
+        "correlations": {
+            "columns": ["skill", "income", "education", "city", "employed", "age", "joined", "seen"],
+            "matrix": [
+                [1, 0.9, 0.82, 0.5, 0.47, 0.29, 0, 0],
+                [0.9, 1, 0.74, 0.45, 0.43, 0.58, 0, 0],
+                [0.82, 0.74, 1, 0.6, 0.39, 0.24, 0, 0],
+                [0.5, 0.45, 0.6, 1, 0.22, 0.14, 0, 0],
+                [0.47, 0.43, 0.39, 0.22, 1, 0.14, 0, 0],
+                [0.29, 0.58, 0.24, 0.14, 0.14, 1, 0, 0],
+                [0, 0, 0, 0, 0, 0, 1, 0.998],
+                [0, 0, 0, 0, 0, 0, 0.998, 1],
+            ],
+            "measure": "spearman",
+        },
+    }
+)
+"""What a person who knows how the toy table is made would declare of it."""
 
 CASES = (
     Case("tabular.gaussian_copula", GaussianCopula(knots=50)),
@@ -11,6 +59,14 @@ CASES = (
         "tabular.independent",
         Independent(knots=50),
         skip={"check_beats_independent_on_pairs": "it is the baseline"},
+    ),
+    Case(
+        "tabular.specified",
+        TOY,
+        skip={
+            "check_fit_charges_the_ledger": "it reads no row, so that there is nothing to charge",
+            "check_fit_respects_the_budget": "it spends nothing, so that no budget is too small",
+        },
     ),
     Case("tabular.trees", Trees()),
 )

@@ -18,7 +18,17 @@ from synth_components.config import StepConfig
 
 Direction: TypeAlias = Literal["in", "out"]
 Kind: TypeAlias = Literal[
-    "dataset", "model", "report", "page", "text", "schema", "statistics", "constraints", "conditions", "directory"
+    "dataset",
+    "model",
+    "report",
+    "page",
+    "text",
+    "schema",
+    "statistics",
+    "constraints",
+    "conditions",
+    "specification",
+    "directory",
 ]
 Step: TypeAlias = Callable[..., None]
 Place: TypeAlias = str | Path
@@ -59,6 +69,7 @@ KINDS: Mapping[Kind, str] = {
     "statistics": "statistics as JSON",
     "constraints": "rules as JSON or YAML",
     "conditions": "JSON or YAML map by column, or table of one request row per output row",
+    "specification": "specification as JSON or YAML",
     "directory": "folder",
 }
 """What lies behind a port of each kind."""
@@ -85,6 +96,7 @@ OptionalOutStatistics = Annotated[Path | None, Port("out", "statistics", optiona
 OptionalOutConstraints = Annotated[Path | None, Port("out", "constraints", optional=True)]
 InConstraints = Annotated[Path | None, Port("in", "constraints", optional=True)]
 InConditions = Annotated[Path | None, Port("in", "conditions", optional=True)]
+InSpecification = Annotated[Path, Port("in", "specification")]
 OutDirectory = Annotated[Path, Port("out", "directory")]
 
 

@@ -23,6 +23,7 @@ NAMES = {
     "load",
     "preserve",
     "profile",
+    "specify",
 }
 
 

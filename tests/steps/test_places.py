@@ -14,6 +14,7 @@ from synth_components.steps.port import ports
 MAKES_A_FOLDER = {
     "run": ["--data", "t.csv", "--output"],
     "train": ["--data", "t.csv", "--generator", "tabular.independent", "--model"],
+    "specify": ["--specification", "s.yaml", "--model"],
     "select": ["--reports", "r.json", "--models", "m", "--report", "best.json", "--model"],
     "demo": ["--generator", "tabular.independent", "--output"],
 }
@@ -30,6 +31,7 @@ def folder(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         (tmp_path / name / "thesis.txt").write_text("years of work")
     (tmp_path / "r.json").write_text("{}")
+    (tmp_path / "s.yaml").write_text("columns: {x: {type: boolean}}")
     return tmp_path
 
 
