@@ -150,8 +150,9 @@ def test_options_are_exactly_the_ports_and_fields_of_the_step(name):
     cls = config_of(step)
     flat = set(flattened(cls).values())
     fields = [field for field in cls.model_fields if field not in flat]
+    streams = {name: ["--output"] for name, port in ports(step).items() if port.is_stream}
     assert [option.opts for option in options_of(step)] == [
-        [f"--{wanted.replace('_', '-')}"] for wanted in (*ports(step), *fields)
+        [f"--{wanted.replace('_', '-')}", *streams.get(wanted, [])] for wanted in (*ports(step), *fields)
     ]
 
 

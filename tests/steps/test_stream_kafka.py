@@ -1,15 +1,13 @@
-"""A stream into Kafka: against the broker within librdkafka, and, if slow tests run, against Apache Kafka itself.
+"""A stream into Kafka: against the broker within librdkafka, and against the brokers that SYNTH_KAFKA names.
 
-librdkafka's broker speaks the protocol over TCP and needs nothing else.  Apache Kafka comes from Maven Central, by the
-pom beside this file; it needs Java 17 and mvn.
+librdkafka's broker (`test.mock.num.brokers`) speaks the protocol over TCP and needs nothing else.  A real cluster gets
+topics of its own on every run.
 """
 
-import shutil
-import socket
-import subprocess
+import logging
+import os
 import sys
-from contextlib import ExitStack
-from pathlib import Path
+import uuid
 
 import numpy as np
 import pandas as pd
@@ -18,8 +16,6 @@ import pytest
 import synth_components as synth
 from synth_components.errors import DataError, UnsupportedError
 from synth_components.steps.sample import SampleConfig, sample
-
-POM = Path(__file__).with_name("kafka_server.xml")
 
 
 @pytest.fixture(scope="module")
@@ -38,68 +34,22 @@ def sampled(folder, capfdbinary, place, **options):
     return capfdbinary.readouterr().out
 
 
-def free_port():
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return bound.getsockname()[1]
-
-
-def apache(stack, folder):
-    """Start a server of Apache Kafka that is its own controller, and return its address."""
-    for tool in ("java", "mvn"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not installed")
-    lib = folder / "lib"
-    got = subprocess.run(
-        ["mvn", "--quiet", "--batch-mode", "--file", POM, "dependency:copy-dependencies", f"-DoutputDirectory={lib}"],
-        capture_output=True, check=False, timeout=300,
-    )  # fmt: skip
-    if got.returncode != 0:
-        pytest.skip("Maven Central, or a mirror of it, does not answer")
-    client, controller = free_port(), free_port()
-    settings = {
-        "process.roles": "broker,controller",
-        "node.id": 1,
-        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-        "listeners": f"PLAINTEXT://127.0.0.1:{client},CONTROLLER://127.0.0.1:{controller}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{client}",
-        "controller.listener.names": "CONTROLLER",
-        "log.dirs": folder / "data",
-        "offsets.topic.replication.factor": 1,
-        "offsets.topic.num.partitions": 1,
-        "group.initial.rebalance.delay.ms": 0,
-        "num.partitions": 3,
-    }
-    path = folder / "server.properties"
-    path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-    java = ["java", "-Xmx512m", "-cp", f"{lib}/*"]
-    formatted = [*java, "kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c", path]
-    subprocess.run(formatted, capture_output=True, check=True, timeout=120)
-    server = stack.enter_context(
-        subprocess.Popen([*java, "kafka.Kafka", path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    )
-    stack.callback(server.wait, 60)
-    stack.callback(server.terminate)
-    return f"127.0.0.1:{client}"
-
-
 @pytest.fixture(scope="module")
 def kafka():
     return pytest.importorskip("confluent_kafka", reason="confluent-kafka (extra kafka) is not installed")
 
 
-@pytest.fixture(scope="module", params=["librdkafka", pytest.param("apache", marks=[pytest.mark.slow])])
-def brokers(request, kafka, tmp_path_factory):
+@pytest.fixture(scope="module", params=["librdkafka", "SYNTH_KAFKA"])
+def brokers(request, kafka):
     """Yield the address of a Kafka cluster that answers."""
-    with ExitStack() as stack:
-        if request.param == "apache":
-            address = apache(stack, tmp_path_factory.mktemp("apache"))
-            kafka.Producer({"bootstrap.servers": address}).list_topics(timeout=60)  # waits until it is up
-            yield address
-        else:
-            cluster = kafka.Producer({"bootstrap.servers": "localhost", "test.mock.num.brokers": 1})
-            broker = next(iter(cluster.list_topics(timeout=10).brokers.values()))
-            yield f"{broker.host}:{broker.port}"
+    if request.param == "SYNTH_KAFKA":
+        if "SYNTH_KAFKA" not in os.environ:
+            pytest.skip("SYNTH_KAFKA names no brokers, as host:port, whose topics may be written to")
+        yield os.environ["SYNTH_KAFKA"]
+        return
+    cluster = kafka.Producer({"bootstrap.servers": "localhost", "test.mock.num.brokers": 1})
+    broker = next(iter(cluster.list_topics(timeout=10).brokers.values()))
+    yield f"{broker.host}:{broker.port}"
 
 
 def messages(brokers, topic, count):
@@ -119,26 +69,33 @@ def messages(brokers, topic, count):
     return found
 
 
-def test_kafka_gets_each_row_as_json_under_its_number(folder, brokers, capfdbinary):
+@pytest.fixture
+def topic():
+    return f"rows-{uuid.uuid4().hex}"
+
+
+def test_kafka_gets_each_row_as_json_under_its_number(folder, brokers, topic, capfdbinary):
     lines = sampled(folder, capfdbinary, "-", num_rows=2_000).splitlines()
-    sampled(folder, capfdbinary, f"kafka://{brokers}/rows", num_rows=2_000)
-    found = dict(messages(brokers, "rows", 2_000))
+    sampled(folder, capfdbinary, f"kafka://{brokers}/{topic}", num_rows=2_000)
+    found = dict(messages(brokers, topic, 2_000))
     assert found == {str(number).encode(): line for number, line in enumerate(lines)}
 
 
-def test_a_row_sent_to_kafka_again_has_the_same_key_and_the_same_bytes(folder, brokers, capfdbinary):
-    sampled(folder, capfdbinary, f"kafka://{brokers}/again", num_rows=50)
-    sampled(folder, capfdbinary, f"kafka://{brokers}/again", num_rows=50, offset=30)
-    found = messages(brokers, "again", 70)
+def test_a_row_sent_to_kafka_again_has_the_same_key_and_the_same_bytes(folder, brokers, topic, capfdbinary):
+    sampled(folder, capfdbinary, f"kafka://{brokers}/{topic}", num_rows=50)
+    sampled(folder, capfdbinary, f"kafka://{brokers}/{topic}", num_rows=50, offset=30)
+    found = messages(brokers, topic, 70)
     assert len(found) == 70
     assert len(set(found)) == 50
 
 
-def test_brokers_that_do_not_answer_are_named_without_settings(folder, kafka):
+def test_brokers_that_do_not_answer_are_named_without_settings_and_no_row_counts_as_sent(folder, kafka, caplog):
+    caplog.set_level(logging.INFO, logger="synth_components")
     address = "kafka://127.0.0.1:9/rows?message.timeout.ms=300&sasl.password=secret"
     with pytest.raises(DataError, match=r"kafka://127\.0\.0\.1:9/rows.* did not take a row") as error:
         sample(SampleConfig(num_rows=5), model=folder / "model", synthetic=address)
     assert "secret" not in str(error.value)
+    assert "go on with --offset 0 " in caplog.text
 
 
 @pytest.mark.parametrize("address", ["kafka://host:9092", "kafka:///topic", "kafka://host:1/a b", "kafka://u:p@h/t"])
