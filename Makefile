@@ -15,6 +15,7 @@ help:
 	@echo 'make slow    run the slow tests'
 	@echo 'make lint    check style and format'
 	@echo 'make types   check types'
+	@echo 'make docs    write docs/configuration.md from the declared options'
 	@echo 'make ci      everything that CI runs'
 	@echo 'make clean   remove what these commands made'
 	@echo 'PYTHON=...   the interpreter for a new .venv (default: the first Python >= 3.11 found)'
@@ -41,6 +42,10 @@ lint: $(VENV)/dev.stamp
 
 types: $(VENV)/dev.stamp
 	$(BIN)/mypy --strict $(PACKAGES)
+
+docs: $(VENV)/dev.stamp
+	$(BIN)/python -m synth_components.steps.reference > docs/configuration.md.part
+	mv docs/configuration.md.part docs/configuration.md
 
 ci:
 	.ci/run
@@ -72,4 +77,4 @@ $(VENV)/dev.stamp: pyproject.toml $(CONSTRAINTS)
 	@$(INSTALL) --editable '.[dev,hdf5,mlflow]'
 	@touch $(VENV)/demo.stamp $@
 
-.PHONY: help demo test slow lint types ci clean
+.PHONY: help demo test slow lint types docs ci clean

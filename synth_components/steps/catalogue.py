@@ -1,4 +1,4 @@
-"""What each generator is, in a line, read without importing it; and its options as a table of the README."""
+"""What each generator is, in a line, read without importing it; and the options of a config as a Markdown table."""
 
 from __future__ import annotations
 
@@ -6,8 +6,25 @@ import ast
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from pydantic.fields import FieldInfo
+
+from synth_components.config import Config
 from synth_components.generators import GROUP, names, recipe_type
+
+_PLATFORM = 2**31
+"""A larger limit is one of the platforms, which carry integers as floating-point numbers."""
+_KINDS = {
+    bool: "true, false",
+    int: "integer",
+    float: "number",
+    str: "text",
+    NoneType: "null",
+    tuple: "list",
+    dict: "map",
+}
 
 
 def summary_of(name: str) -> str:
@@ -22,7 +39,7 @@ def summary_of(name: str) -> str:
 
 def generator_table() -> str:
     """Return the generators as a Markdown table."""
-    rows = [f"| `{name}` | {_cell(summary_of(name))} |" for name in names()]
+    rows = [f"| `{name}` | {cell(summary_of(name))} |" for name in names()]
     return "\n".join(["| generator | what it does |", "|---|---|", *rows])
 
 
@@ -32,24 +49,80 @@ def option_table(name: str) -> str:
     Raises:
         UnsupportedError: for an unknown name.
     """
-    rows = []
-    for option, field in recipe_type(name).model_fields.items():
-        ends = {"ge": "", "le": "", "gt": "above ", "lt": "below "}
-        limits = [
-            f"{word}{getattr(rule, end):,}"
-            for end, word in ends.items()
-            for rule in field.metadata
-            if getattr(rule, end, None) is not None
-        ]
-        allowed = f"{limits[0]} or more" if len(limits) == 1 else " to ".join(limits)
-        default = _plain(field.get_default(call_default_factory=True))
-        rows.append(f"| `{option}` | {default} | {allowed} | {_cell(field.description or '')} |")
+    return fields_table(recipe_type(name))
+
+
+def fields_table(config: type[Config], *, without: tuple[str, ...] = ()) -> str:
+    """Return the fields of a config, but those named, as a Markdown table."""
+    rows = [
+        f"| `{name}` | {_default(field)} | {_allowed(field)} | {cell(field.description or '')} |"
+        for name, field in config.model_fields.items()
+        if name not in without
+    ]
     return "\n".join(["| option | default | allowed | what it does |", "|---|---|---|---|", *rows])
 
 
-def _plain(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else _cell(str(value))
-
-
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """Return text as a cell of a Markdown table."""
     return text.replace("|", "\\|")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    match value:
+        case bool() | None:
+            return {True: "true", False: "false", None: "null"}[value]
+        case int() | float():
+            return f"{value:,}"
+        case Config():
+            return "its defaults"
+        case "" | ():
+            return "empty"
+        case dict() if not value:
+            return "empty"
+        case _:
+            return cell(str(value))
+
+
+def _allowed(field: FieldInfo) -> str:
+    limits = {
+        end: f"{getattr(rule, end):,}"
+        for end in ("ge", "gt", "le", "lt")
+        for rule in field.metadata
+        if getattr(rule, end, None) is not None and getattr(rule, end) < _PLATFORM
+    }
+    match limits:
+        case {"ge": low, "le": high}:
+            return f"{low} to {high}"
+        case {"ge": low, "lt": high}:
+            return f"{low} to below {high}"
+        case {"gt": low, "le": high}:
+            return f"above {low} to {high}"
+        case {"gt": low, "lt": high}:
+            return f"above {low} to below {high}"
+        case {"ge": low}:
+            return f"{low} or more"
+        case {"gt": low}:
+            return f"above {low}"
+        case {"le": high}:
+            return f"{high} or less"
+        case {"lt": high}:
+            return f"below {high}"
+        case _:
+            return cell(", ".join(dict.fromkeys(_kinds(field.annotation))))
+
+
+def _kinds(annotation: Any) -> list[str]:  # noqa: ANN401 - an annotation may be any object
+    """Return the values, or the kinds of values, that a type takes."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return [kind for part in get_args(annotation) for kind in _kinds(part)]
+    if origin is Literal:
+        return [f"`{choice}`" for choice in get_args(annotation)]
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return ["map"]
+    return [_KINDS.get(origin or annotation, "any")]
