@@ -74,8 +74,9 @@ def enforce(
     while len(missing) or not pieces:
         positions = np.tile(missing, factor)[:_BATCH]
         earlier = [piece for piece in ([before] if before is not None else []) + pieces if len(piece)]
-        candidates, masks, changed = _mended(draw(positions), rows, spanning, earlier, schema, rng)
-        good = _within(candidates, changed, schema)
+        candidates, masks, changed, touched = _mended(draw(positions), rows, spanning, earlier, schema, rng)
+        good = np.ones(len(candidates), dtype=bool)
+        good[touched] = _within(candidates.iloc[touched], changed, schema)
         obeyed[_SCHEMA] += int(good.sum())
         for rule, held in zip(rows, masks, strict=True):
             _require(rule, held)
@@ -159,8 +160,8 @@ def _mended(
     earlier: Sequence[pd.DataFrame],
     schema: Schema,
     rng: random.Generator,
-) -> tuple[pd.DataFrame, list[Mask], set[str]]:
-    """Return the candidates after repair, which of them obey each of ``rows``, and the columns that a repair changed.
+) -> tuple[pd.DataFrame, list[Mask], set[str], Positions]:
+    """Return the candidates after repair, which of them obey each of ``rows``, and the columns and rows in repair.
 
     A rule may break what another mended, so the rules take turns.  A rule is asked again only where a row was broken,
     as a repair leaves the other rows alone, and only if a repair touched its columns.
@@ -169,6 +170,7 @@ def _mended(
     masks: list[Mask] = [rule.allows(table).to_numpy(dtype=bool, copy=True) for rule in rows]
     mending = [rule for rule in spanning if rule.policy == "repair"]
     ever: set[str] = set()
+    touched = np.zeros(len(table), dtype=bool)
     for turn in range(_PASSES):
         changed: set[str] = set()
         broken = ~np.logical_and.reduce(masks) if masks else np.zeros(len(table), dtype=bool)
@@ -188,12 +190,14 @@ def _mended(
         if not changed:
             break
         ever |= changed
+        touched |= broken
         table = table.assign(**{name: _rounded(table[name], schema.columns[name]) for name in sorted(changed)})
         part = table.iloc[np.flatnonzero(broken)]
         for rule, held in zip(rows, masks, strict=True):
             if changed & set(rule.columns):
                 held[broken] = rule.allows(part).to_numpy(dtype=bool)
-    return (whole.assign(**{name: table[name] for name in sorted(ever)}) if ever else whole), masks, ever
+    mended = whole.assign(**{name: table[name] for name in sorted(ever)}) if ever else whole
+    return mended, masks, ever, np.flatnonzero(touched)
 
 
 def _rounded(values: pd.Series[Any], column: AnyColumn) -> pd.Series[Any]:

@@ -48,6 +48,14 @@ def any_null(table: pd.DataFrame, columns: Sequence[str]) -> Mask:
     return missing
 
 
+def _known_or_null(table: pd.DataFrame, columns: Sequence[str], entries: Sequence[Combination]) -> Mask:
+    """Return which rows hold one of ``entries``, or a null among ``columns``, shape (n,)."""
+    known = positions_in(table, columns, entries) >= 0
+    rest = np.flatnonzero(~known)
+    known[rest] = any_null(table[list(columns)].iloc[rest], columns)
+    return known
+
+
 def supported(
     table: pd.DataFrame, columns: Sequence[str], *, min_count: int, rule: Rule
 ) -> tuple[tuple[Combination, ...], float]:
@@ -165,8 +173,7 @@ class FunctionalDependency(Rule):
         if not self.mapping:
             return pd.Series(data=True, index=table.index)
         pairs = [(*key, value) for key, value in self.mapping]
-        known = positions_in(table, self.columns, pairs) >= 0
-        return pd.Series(known | any_null(table, self.columns), index=table.index)
+        return pd.Series(_known_or_null(table, self.columns, pairs), index=table.index)
 
     def repair(self, table: pd.DataFrame, *, rng: random.Generator, before: pd.DataFrame | None = None) -> pd.DataFrame:
         """Return the table with the dependent looked up wherever it is wrong and the combination is known."""
@@ -223,8 +230,7 @@ class FixedCombinations(Rule):
         """Return which rows obey the rule, shape (n,); all while the list is yet to be learned."""
         if not self.combinations:
             return pd.Series(data=True, index=table.index)
-        known = positions_in(table, self.columns, self.combinations) >= 0
-        return pd.Series(known | any_null(table, self.columns), index=table.index)
+        return pd.Series(_known_or_null(table, self.columns, self.combinations), index=table.index)
 
     def repair(self, table: pd.DataFrame, *, rng: random.Generator, before: pd.DataFrame | None = None) -> pd.DataFrame:
         """Return the table with wrong rows completed after right ones; unchanged if there are none."""
