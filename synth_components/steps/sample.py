@@ -258,7 +258,7 @@ def _stream(config: SampleConfig, model: Model, conditions: Path | None, real: P
     """Send rows into a stream until they end or someone stops it, and tell where to go on."""
     from synth_components import stream
     from synth_components.stream.pace import Pace
-    from synth_components.stream.stop import stopped_by_signals
+    from synth_components.stream.stop import BY_HAND, stopped_by_signals
     from synth_components.stream.unit import cutter, require_start
 
     if config.num_shards > 1:
@@ -286,8 +286,8 @@ def _stream(config: SampleConfig, model: Model, conditions: Path | None, real: P
             end.is_complete = stream.pour(
                 later, sink, cutter=cut, columns=columns, offset=config.offset, pace=pace, stop=stop, watch=watch
             )
-    if stop.is_asked and num_rows < stream.ENDLESS:
-        signal.raise_signal(stop.signal)  # rows are missing: whoever waits for them hears of it
+    if stop.is_asked and (num_rows < stream.ENDLESS or stop.signal not in BY_HAND):
+        signal.raise_signal(stop.signal)  # rows are missing, or a limit was passed: whoever waits hears of it
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Stopping a stream after a whole row: Ctrl-C and SIGTERM are noted, and whoever waits is woken."""
+"""Stopping a stream after a whole row: signals are noted, and whoever waits is woken."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+
+BY_HAND = (signal.SIGINT, signal.SIGTERM)
+"""The signals that end a stream as it is meant to end."""
+
+_LIMIT = signal.SIGUSR2
+"""What `limits` sends this process when a limit is passed."""
 
 
 @dataclass
@@ -47,9 +53,10 @@ class Stop:
 
 @contextmanager
 def stopped_by_signals() -> Iterator[Stop]:
-    """Yield a ``Stop`` that Ctrl-C and SIGTERM ask; a second Ctrl-C interrupts at once.
+    """Yield a ``Stop`` that Ctrl-C, SIGTERM and a passed limit ask; a second Ctrl-C interrupts at once.
 
-    Outside the main thread, which alone may handle signals, nobody asks.
+    What else a signal does is left to the caller, by ``signal.raise_signal`` after the block.  Outside the main thread,
+    which alone may handle signals, nobody asks.
     """
     if threading.current_thread() is not threading.main_thread():
         yield Stop()
@@ -66,7 +73,8 @@ def stopped_by_signals() -> Iterator[Stop]:
 
     # The wake-up pipe closes the gap between looking at `is_asked` and going to sleep in `select`.
     awoken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    asking = [*BY_HAND, *([_LIMIT] if callable(signal.getsignal(_LIMIT)) else [])]
+    before = {number: signal.signal(number, ask) for number in asking}
     try:
         yield stop
     finally:

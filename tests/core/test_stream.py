@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ from synth_components.errors import DataError, UnsupportedError
 from synth_components.protocols import BLOCK_ROWS
 from synth_components.stream.descriptor import DescriptorSink
 from synth_components.stream.pace import Pace
-from synth_components.stream.stop import Stop
+from synth_components.stream.stop import Stop, stopped_by_signals
 from synth_components.stream.unit import BATCH_ROWS, cutter, require_start
 
 FORMATS = ("ndjson", "csv", "arrow")
@@ -287,3 +289,40 @@ def test_an_endless_stream_under_a_rule_that_compares_all_rows_is_refused():
         stream.blocks(ruled, stream.ENDLESS, seed=0)
     with pytest.raises(UnsupportedError, match="left out"):
         stream.blocks(ruled, BLOCK_ROWS + 5, seed=0, offset=BLOCK_ROWS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
+def test_signals_are_noted_within_a_stream_and_have_their_handlers_after_it(number):
+    def handler(*_):
+        raise InterruptedError
+
+    before = {each: signal.signal(each, handler) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
+    try:
+        with stopped_by_signals() as stop:
+            assert not stop.is_asked
+            signal.raise_signal(number)
+            assert stop.signal == number
+            stop.wait(3_600)  # at once
+        with pytest.raises(InterruptedError):
+            signal.raise_signal(number)
+    finally:
+        for each, held in before.items():
+            signal.signal(each, held)
+
+
+def test_a_signal_that_asks_nothing_does_not_end_a_wait_for_a_reader(pipe):
+    woken = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: woken.append(1))
+    try:
+        with stopped_by_signals() as stop:
+            signal.raise_signal(signal.SIGUSR1)
+            while not stop.wait_writable(pipe[1]):
+                assert not stop.is_asked
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert woken == [1]
+
+
+def test_outside_the_main_thread_nobody_asks_to_stop():
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lambda: stopped_by_signals().__enter__().is_asked).result() is False
