@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib.metadata import entry_points, version
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -22,7 +23,7 @@ import click
 from synth_components.errors import SynthError, ThresholdError
 from synth_components.progress import Bars, JsonFormatter, JsonLines, Observer, installed, stamp, watching
 from synth_components.steps import STEPS, load
-from synth_components.steps.command import StepCommand, common_options
+from synth_components.steps.command import StepCommand, circumstance_options, common_options, read_circumstances
 
 GROUP = "synth.commands"
 """Entry-point group of installed packages that add commands; each is a ``click.Command``."""
@@ -38,12 +39,14 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return every command's name, the steps in the order of the work."""
         added = sorted(point.name for point in entry_points(group=GROUP))
-        return [*(name.replace("_", "-") for name in STEPS), "generators", *added]
+        return [*(name.replace("_", "-") for name in STEPS), "generators", "cache", *added]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by name, ``None`` if there is none."""
         if cmd_name == "generators":
             return generators
+        if cmd_name == "cache":
+            return cache
         step = cmd_name.replace("-", "_")
         if step in STEPS and "_" not in cmd_name:
             return StepCommand(cmd_name, load(step))
@@ -118,6 +121,26 @@ def generators(*, markdown: bool, **_: object) -> None:
     width = max(map(len, found))
     for name in found:
         click.echo(f"{name:<{width}}  {summary_of(name)}")
+
+
+_CLEAR = click.Option(["--clear"], is_flag=True, help="Remove every entry.")
+_FOLDER = [option for option in circumstance_options() if option.origin.name == "cache"]
+
+
+@click.command(params=[*_FOLDER, _CLEAR, *common_options()])
+@click.pass_context
+def cache(context: click.Context, /, *, clear: bool, **_: object) -> None:
+    """Show what the cache of profiles, models and samples holds and how often it was of use, or clear it."""
+    from synth_components.cache import Cache
+
+    folder = read_circumstances(_FOLDER, context.params).cache
+    if not folder:
+        raise click.UsageError("name the folder of the cache: --cache, or SYNTH_CACHE", context)
+    held = Cache(Path(folder).expanduser())
+    if clear:
+        click.echo(f"removed {held.clear()} entries")
+        return
+    click.echo(f"{len(held.entries())} entries, {held.num_bytes() / 1e6:.1f} MB; {held.tally}")
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -75,3 +75,17 @@ class ThresholdError(SynthError):
 
 class StoppedError(SynthError):
     """Work ended early because ``run.should_stop()`` said so; nothing half-written is left behind."""
+
+
+class LimitError(SynthError):
+    """Work ended early because it passed its limit of memory or time; nothing half-written is left behind.
+
+    Attributes:
+        option: The limit: ``max_memory`` or ``max_seconds``.
+        stage: The stage of work that was reached.
+    """
+
+    def __init__(self, message: str, *, option: str, stage: str) -> None:
+        super().__init__(message)
+        self.option = option
+        self.stage = stage

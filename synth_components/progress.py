@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from synth_components import limits
 from synth_components.protocols import Report
 
 if TYPE_CHECKING:
@@ -60,15 +61,21 @@ def watching(observers: Sequence[Observer]) -> Iterator[None]:
 
 @contextmanager
 def stage(name: str) -> Iterator[Report]:
-    """Yield the ``report`` of one stage of work; whoever is watching hears of it."""
-    observers = _WATCHING.get()
+    """Yield the ``report`` of one stage of work; whoever is watching hears of it.
+
+    The cost of the stage is measured; a report is where work ends that has passed a limit (``limits``).
+    """
+    observers, meters = _WATCHING.get(), limits.meters()
 
     def report(done: int, total: int, /, **metrics: float) -> None:
+        for meter in meters:
+            meter.check()
         for observer in observers:
             observer.update(name, done, total, metrics)
 
     try:
-        yield report
+        with limits.costing(name):
+            yield report
     finally:
         for observer in observers:
             observer.finish(name)

@@ -6,6 +6,7 @@ import platform
 import zlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -27,6 +28,7 @@ from synth_components.evaluation.options import (
 from synth_components.evaluation.quality import Quality, quality
 from synth_components.evaluation.recommendation import Recommendation, recommendations
 from synth_components.evaluation.report import NO_HOLDOUT, NO_TRAIN, Report
+from synth_components.limits import costing, metered
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Context, Dataset, Evidence, report_nothing
 from synth_components.protocols import Report as Progress
@@ -141,18 +143,20 @@ def evaluate(
     total = sum(len(METRICS[group]) for group in groups)
     done = 0
     report(done, total)
-    with _one_thread():
+    with _one_thread(), metered() as meter:
         for group in groups:
-            for metric in METRICS[group]:
-                name = getattr(metric, "__name__", group)
-                # One stream per metric: adding a metric changes no other's numbers.
-                rng = random.default_rng(random.SeedSequence(config.seed, spawn_key=(zlib.crc32(name.encode()),)))
-                options = config if isinstance(config, _OPTIONS[group]) else _OPTIONS[group]()
-                evidence.append(metric(sides[0], sides[1], sides[2], context=context, rng=rng, config=options))
-                done += 1
-                report(done, total)
+            with costing(f"evaluate {group}"):
+                for metric in METRICS[group]:
+                    name = getattr(metric, "__name__", group)
+                    # One stream per metric: adding a metric changes no other's numbers.
+                    rng = random.default_rng(random.SeedSequence(config.seed, spawn_key=(zlib.crc32(name.encode()),)))
+                    options = config if isinstance(config, _OPTIONS[group]) else _OPTIONS[group]()
+                    evidence.append(metric(sides[0], sides[1], sides[2], context=context, rng=rng, config=options))
+                    done += 1
+                    report(done, total)
     named = tuple(utility.tasks(context, config)) if isinstance(config, UtilityConfig) else ()
-    return _report(evidence, sides, named, groups, config, (*notes, *_remarks(known)), account)
+    made = _report(evidence, sides, named, groups, config, (*notes, *_remarks(known)), account)
+    return replace(made, costs=tuple(meter.costs))
 
 
 _NO_HOLDOUT = (
@@ -221,7 +225,7 @@ def _report(
         overall=quality(scores, tasks, threshold=config.min_quality),
         recommendations=recommendations(scores, tables, tasks),
         notes=(*notes, EXPLANATION, CORRECTION, INTERVALS),
-        versions=_versions(),
+        versions=software(),
         privacy=statement,
         rows=sizes,
         tasks=tasks,
@@ -229,7 +233,8 @@ def _report(
     )
 
 
-def _versions() -> dict[str, str]:
+def software() -> dict[str, str]:
+    """Return the versions of the software that a report rests on, by name."""
     made = {"python": platform.python_version()}
     for name in ("synth-components", "numpy", "pandas", "scipy", "scikit-learn"):
         try:

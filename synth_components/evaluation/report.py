@@ -8,10 +8,10 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pandas as pd
 
@@ -19,6 +19,7 @@ from synth_components.errors import ArtifactError
 from synth_components.evaluation.card import Verdict
 from synth_components.evaluation.quality import MIN_ROWS, Quality, unscored
 from synth_components.evaluation.recommendation import Recommendation, too_few_rows
+from synth_components.limits import Cost
 from synth_components.protocols import Score
 
 FORMAT = 1
@@ -33,7 +34,7 @@ NO_TRAIN = "There were no training rows"
 class Report:
     """What an evaluation found.  It holds aggregates: no row, and no category of fewer rows than asked.
 
-    It has no overall score where one of its tables has fewer than ``MIN_ROWS`` rows.
+    An evaluation has no overall score where one of its tables has fewer than ``MIN_ROWS`` rows.
 
     Attributes:
         scores: Every score, with floor and interval.
@@ -45,9 +46,11 @@ class Report:
         notes: How to read the report.
         versions: Versions of the software.
         privacy: What this evaluation itself cost; printed first.
-        rows: Number of rows of train, holdout and synthetic.
+        rows: Number of rows of train, holdout and synthetic; of table and real in a validation.
         tasks: Names of the tasks.
         config: The options.
+        costs: Time and peak memory of each stage; no part of what makes two reports equal.
+        kind: Whether it evaluates synthetic rows, or validates a table that somebody else made.
     """
 
     scores: tuple[Score, ...]
@@ -62,9 +65,13 @@ class Report:
     rows: Mapping[str, int]
     tasks: tuple[str, ...]
     config: Mapping[str, Any]
+    costs: tuple[Cost, ...] = field(default=(), compare=False)
+    kind: Literal["evaluation", "validation"] = "evaluation"
 
     def __post_init__(self) -> None:
         """Take the overall score away if a table is too small, in a report that was read back, too."""
+        if self.kind == "validation":
+            return
         small = [too_few_rows(side, count, MIN_ROWS) for side, count in self.rows.items() if count < MIN_ROWS]
         if small and self.overall.value is not None:
             object.__setattr__(self, "overall", unscored(self.overall.threshold))
@@ -91,8 +98,13 @@ class Report:
         return f"<p>{escape(_headline(self))}</p><table>{body}</table>{notes}"
 
     @property
+    def title(self) -> str:
+        """What the report is about."""
+        return "Report on synthetic data" if self.kind == "evaluation" else "Validation of a table"
+
+    @property
     def passed(self) -> bool:
-        """Whether the overall score reaches ``min_quality``."""
+        """Whether the overall score reaches its threshold: ``min_quality``, or 1 in a validation."""
         return self.overall.passed
 
     def value(self, name: str, *subject: str) -> float:
@@ -122,6 +134,8 @@ class Report:
             "tasks": list(self.tasks),
             "config": dict(self.config),
             "versions": dict(self.versions),
+            "costs": [asdict(cost) for cost in self.costs],
+            "kind": self.kind,
         }
 
     @classmethod
@@ -149,6 +163,8 @@ class Report:
                 rows=dict(value["rows"]),
                 tasks=tuple(value["tasks"]),
                 config=dict(value["config"]),
+                costs=tuple(Cost(**cost) for cost in value.get("costs", ())),
+                kind=value.get("kind", "evaluation"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"the report is damaged ({type(error).__name__}); make it again") from None
@@ -157,7 +173,7 @@ class Report:
         """Return the report as Markdown: privacy first, then verdicts, advice and scores."""
         overall = "not scored" if self.overall.value is None else f"{self.overall.value:.3f}"
         lines = [
-            "# Report on synthetic data",
+            f"# {self.title}",
             "",
             *(f"> {_marked(line)}" for line in self.privacy),
             "",
@@ -167,7 +183,7 @@ class Report:
             "",
             ", ".join(f"{count:,} {side}" for side, count in self.rows.items()) + " rows",
             "",
-            "## Acceptance card",
+            "## Acceptance card" if self.kind == "evaluation" else "## Verdicts and checks",
             "",
             *_markdown_table(
                 ["check", "value", "threshold", "verdict"],
@@ -209,6 +225,9 @@ class Report:
             rows = self.tables["left_out"].to_dict("records")
             told = (_marked(f"{r['score']} {r['subject']}: {r['reason']}") for r in rows)
             lines += ["## Left out", "", *(f"- {line}" for line in told), ""]
+        if self.costs:
+            rows_of_costs = [[one.stage, f"{one.seconds:.1f}", f"{one.peak_mib:,.0f}"] for one in self.costs]
+            lines += ["## Cost", "", *_markdown_table(["stage", "seconds", "peak memory, MiB"], rows_of_costs), ""]
         return "\n".join(lines)
 
     def to_html(self) -> str:
@@ -247,7 +266,10 @@ def _headline(report: Report) -> str:
 
 
 def _verdicts(card: tuple[Verdict, ...]) -> list[list[str]]:
-    return [[v.name, _number(v.value), f"{v.relation} {_number(v.threshold)}", v.sign] for v in card]
+    def named(verdict: Verdict) -> str:
+        return f"{verdict.name} (smoke test)" if verdict.group == "smoke test" else verdict.name
+
+    return [[named(v), _number(v.value), f"{v.relation} {_number(v.threshold)}", v.sign] for v in card]
 
 
 def _worst(scores: tuple[Score, ...], most: int = 5) -> list[str]:

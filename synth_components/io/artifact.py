@@ -105,6 +105,21 @@ def save(artifact: Artifact, path: str | Path, *, overwrite: bool = False) -> No
         _publish(staging, path)
 
 
+def copy(source: Path, path: Path) -> None:
+    """Copy a model folder, whole or not at all, after checking every byte of it.
+
+    The generator is not imported.
+
+    Raises:
+        ArtifactError: if ``source`` is no model or damaged, or ``path`` may not be replaced.
+    """
+    refuse_foreign(path)
+    with _staging(path) as staging:
+        shutil.copytree(source, staging, dirs_exist_ok=True)
+        _check_files(staging, _manifest(staging).files)
+        _publish(staging, path)
+
+
 def refuse_foreign(path: Path, *, overwrite: bool = False) -> None:
     """Refuse to put a model where something else is; an empty folder or an older model may be replaced.
 

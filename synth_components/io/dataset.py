@@ -1,4 +1,4 @@
-"""Tables in and out: CSV, Parquet, JSON, JSON Lines and HDF5; a file, a directory of parts, local or ``s3://``.
+"""Tables in and out: CSV, Parquet, JSON, JSON Lines and HDF5, local or at an address; and tables of SQL databases.
 
 A dataset directory holds ``schema.json`` and one ``<table>.parquet`` per table.  A single table that is larger than
 ``max_bytes`` stays on disk, and is read in batches; several tables are read whole.
@@ -7,7 +7,7 @@ A dataset directory holds ``schema.json`` and one ``<table>.parquet`` per table.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from synth_components.io.csv import Csv, csv_writer
 from synth_components.io.hdf5 import hdf5_writer, read_hdf5
 from synth_components.io.json_lines import count_lines, json_lines_batches, json_writer, read_json, read_json_lines
 from synth_components.io.location import Location, locate, writing
+from synth_components.io.sql import Relation, relation
 from synth_components.privacy.ledger import Ledger, not_private
 from synth_components.profile import ProfileConfig, profile
 from synth_components.protocols import Dataset, PrivacyLedger
@@ -69,6 +70,14 @@ class Part:
     format: Format
     gzipped: bool
 
+    @property
+    def text(self) -> str:
+        """What messages call it."""
+        return self.place.text
+
+
+Source: TypeAlias = Part | Relation
+
 
 def format_of(name: str, format: str = "auto") -> tuple[Format, bool]:
     """Return the format of a file by name, unless given, and whether it is compressed by gzip.
@@ -89,7 +98,7 @@ def format_of(name: str, format: str = "auto") -> tuple[Format, bool]:
 
 
 def read_table(
-    path: str | Path,
+    path: str | Path | Location,
     *,
     format: str = "auto",
     columns: Mapping[str, AnyColumn] | None = None,
@@ -97,14 +106,37 @@ def read_table(
     """Return the table of a file, or of a directory of parts in order of their names.
 
     Args:
-        path: A local path or ``s3://bucket/key``.
+        path: A local path, an address (``io.location``), or a table or query of a database (``io.sql``).
         format: ``csv``, ``parquet``, ``json``, ``jsonl`` or ``hdf5``; ``auto`` goes by the ending.
         columns: The schema's columns, whose dtypes the table then has.
 
     Raises:
         DataError: for what cannot be read as a table, saying why and what to do.
     """
-    return _joined([_read(part, columns) for part in _parts(locate(path), format)], str(path))
+    sources = _sources(path, format)
+    parts = [part for source in sources for part in _wholes(source, columns)]
+    return _joined(parts, sources[0].text if len(sources) == 1 else locate(path).text)
+
+
+def _sources(path: str | Path | Location, format: str = "auto") -> Sequence[Source]:
+    """Return where the rows of a table are: a relation of a database, or files."""
+    found = _relation(path, format)
+    return _parts(locate(path), format) if found is None else [found]
+
+
+def _relation(path: str | Path | Location, format: str) -> Relation | None:
+    found = None if isinstance(path, Location) else relation(path)
+    if found is not None and format != "auto":
+        raise DataError(f"'{found.text}' is in a database and has no file format; leave the format out")
+    return found
+
+
+def _wholes(source: Source, columns: Mapping[str, AnyColumn] | None) -> list[pd.DataFrame]:
+    """Return the table of a file, or the chunks of a relation."""
+    if isinstance(source, Part):
+        return [_read(source, columns)]
+    chunks = source.batches(_BATCH_ROWS)
+    return [chunk if columns is None else conform(chunk, columns, place=source.text) for chunk in chunks]
 
 
 def _parts(place: Location, format: str) -> list[Part]:
@@ -302,11 +334,16 @@ def write_table(table: pd.DataFrame, path: str | Path, *, format: str = "auto") 
 
 
 @contextmanager
-def table_writer(path: str | Path, *, format: str = "auto") -> Iterator[Callable[[pd.DataFrame], None]]:
+def table_writer(path: str | Path | Location, *, format: str = "auto") -> Iterator[Callable[[pd.DataFrame], None]]:
     """Yield a function that appends frames to a file in constant memory; it appears on success only.
 
-    All frames have the columns and dtypes of the first.
+    All frames have the columns and dtypes of the first.  To a table of a database the rows are appended.
     """
+    found = _relation(path, format)
+    if found is not None:
+        with found.writer() as write:
+            yield write
+        return
     place = locate(path)
     part = Part(place, *format_of(place.name, format))
     try:
@@ -334,10 +371,10 @@ class LazyDataset(Dataset):
     """A dataset of one table whose rows stay on disk; ``tables`` holds its first rows only.
 
     Attributes:
-        parts: The files.
+        parts: The files, or the relation of a database.
     """
 
-    parts: tuple[Part, ...] = ()
+    parts: tuple[Source, ...] = ()
 
     @property
     def is_lazy(self) -> bool:
@@ -362,17 +399,20 @@ class LazyDataset(Dataset):
         columns = self.schema.tables[table]
         for part in self.parts:
             for frame in _frames(part, columns, rows):
-                made = conform(frame, columns, place=part.place.text)
+                made = conform(frame, columns, place=part.text)
                 for start in range(0, len(made), rows):
                     yield made.iloc[start : start + rows].reset_index(drop=True)
 
     def num_rows(self, table: str = TABLE) -> int:
-        """Return the number of rows: from metadata, or by one pass over text files."""
+        """Return the number of rows: from metadata, as a database counts, or by one pass over text files."""
         del table
         return sum(_num_rows(part) for part in self.parts)
 
 
-def _frames(part: Part, columns: Mapping[str, AnyColumn] | None, rows: int) -> Iterator[pd.DataFrame]:
+def _frames(part: Source, columns: Mapping[str, AnyColumn] | None, rows: int) -> Iterator[pd.DataFrame]:
+    if isinstance(part, Relation):
+        yield from part.batches(rows)
+        return
     place, gzipped = part.place, part.gzipped
     match part.format:
         case "parquet":
@@ -385,7 +425,9 @@ def _frames(part: Part, columns: Mapping[str, AnyColumn] | None, rows: int) -> I
             yield _read(part, None)
 
 
-def _num_rows(part: Part) -> int:
+def _num_rows(part: Source) -> int:
+    if isinstance(part, Relation):
+        return part.num_rows()
     place, gzipped = part.place, part.gzipped
     match part.format:
         case "parquet":
@@ -404,7 +446,7 @@ def is_large(path: str | Path) -> bool:
     Raises:
         DataError: for what is no table.
     """
-    return sum(_num_bytes(part) for part in _parts(locate(path), "auto")) > MAX_BYTES
+    return sum(_num_bytes(part) for part in _sources(path)) > MAX_BYTES
 
 
 def read_dataset(
@@ -426,30 +468,27 @@ def read_dataset(
         DataError: for what cannot be read as a table.
         SchemaError: for a schema that cannot be read.
     """
-    place = locate(path)
-    if place.is_directory and place.child(SCHEMA_FILE).exists:
-        schema = _read_schema(place.child(SCHEMA_FILE)) if schema is None else schema
-        places = {name: place.child(f"{name}.parquet") for name in schema.tables}
-        if len(places) > 1:
-            tables = {name: read_table(_path(at), columns=schema.tables[name]) for name, at in places.items()}
-            return Dataset(tables, schema)
-        place = next(iter(places.values()))
-    parts = _parts(place, "auto")
-    if sum(_num_bytes(part) for part in parts) > max_bytes:
-        return _lazy(tuple(parts), schema, ledger)
-    columns = None if schema is None else schema.columns
-    table = _joined([_read(part, columns) for part in parts], place.text)
+    place: str | Path | Location = path
+    if relation(path) is None:
+        place = locate(path)
+        if place.is_directory and place.child(SCHEMA_FILE).exists:
+            schema = _read_schema(place.child(SCHEMA_FILE)) if schema is None else schema
+            places = {name: place.child(f"{name}.parquet") for name in schema.tables}
+            if len(places) > 1:
+                tables = {name: read_table(at, columns=schema.tables[name]) for name, at in places.items()}
+                return Dataset(tables, schema)
+            place = next(iter(places.values()))
+    sources = _sources(place)
+    if sum(_num_bytes(source) for source in sources) > max_bytes:
+        return _lazy(tuple(sources), schema, ledger)
+    table = read_table(place, columns=None if schema is None else schema.columns)
     if schema is None:
         schema = profile(table, config=ProfileConfig(describe=False), ledger=ledger).schema
     return Dataset({schema.root: table}, schema)
 
 
-def _path(place: Location) -> str:
-    return place.path if place.is_local else place.text
-
-
-def _lazy(parts: tuple[Part, ...], schema: Schema | None, ledger: PrivacyLedger | None) -> LazyDataset:
-    place = parts[0].place.text
+def _lazy(parts: tuple[Source, ...], schema: Schema | None, ledger: PrivacyLedger | None) -> LazyDataset:
+    place = parts[0].text
     if schema is None:
         (Ledger() if ledger is None else ledger).spend("profile", not_private)
     head = next(_frames(parts[0], None if schema is None else schema.columns, _BATCH_ROWS), None)
@@ -472,7 +511,7 @@ def _profiled(head: pd.DataFrame, spread: pd.DataFrame) -> Schema:
     return replace(schema, tables={schema.root: columns}, keys={} if key is None else {schema.root: (key,)})
 
 
-def _spread(parts: tuple[Part, ...]) -> pd.DataFrame:
+def _spread(parts: tuple[Source, ...]) -> pd.DataFrame:
     """Return at most ``SPREAD_ROWS`` rows drawn evenly from all files, and whatever rows show other types or nulls.
 
     The files are read once, in batches.  The rows drawn are the same whenever they are read.
@@ -497,7 +536,7 @@ def _spread(parts: tuple[Part, ...]) -> pd.DataFrame:
             while sum(int((rank >= 0).sum()) for rank, _ in kept) > SPREAD_ROWS:
                 share /= 2
                 kept = [(rank[rank < share], frame[rank < share]) for rank, frame in kept]
-    place = parts[0].place.text
+    place = parts[0].text
     try:
         return _joined([frame for _, frame in kept if len(frame)], place)
     except DataError as error:
@@ -506,8 +545,10 @@ def _spread(parts: tuple[Part, ...]) -> pd.DataFrame:
         ) from None
 
 
-def _num_bytes(part: Part) -> int:
-    """Return about how much memory the table of a file needs."""
+def _num_bytes(part: Source) -> int:
+    """Return about how much memory the table of a file or a relation needs."""
+    if isinstance(part, Relation):
+        return part.num_bytes
     if part.format == "parquet":
         return parquet_num_bytes(part.place) * _GROWTH[part.format]
     return part.place.num_bytes * _GROWTH[part.format] * (5 if part.gzipped else 1)
@@ -527,7 +568,7 @@ def write_dataset(dataset: Dataset, directory: str | Path) -> None:
     """Write ``<table>.parquet`` per table, streaming, and last ``schema.json``, which makes it a dataset."""
     place = locate(directory)
     for name in dataset.schema.tables:
-        with table_writer(_path(place.child(f"{name}.parquet"))) as write:
+        with table_writer(place.child(f"{name}.parquet")) as write:
             empty = True
             for batch in dataset.batches(name):
                 write(batch)

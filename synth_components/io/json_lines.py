@@ -106,11 +106,21 @@ def frame_of(rows: list[dict[str, Any]], *, place: str) -> pd.DataFrame:
     """Return the table of JSON objects; a key that an object lacks is null."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     require_names(names, place=place)
-    columns = {name: _column([row.get(name) for row in rows], name, place) for name in names}
+    columns = {name: column_of([row.get(name) for row in rows], name, place) for name in names}
     return pd.DataFrame(columns, columns=names, index=pd.RangeIndex(len(rows)))
 
 
-def _column(values: list[Any], name: str, place: str) -> pd.Series[Any]:
+def column_of(values: list[Any], name: str, place: str, *, recognise: bool = True) -> pd.Series[Any]:
+    """Return a column of numbers, text or truth values, ``None`` being null.
+
+    Whole numbers with nulls are ``Int64``.
+
+    Args:
+        recognise: Whether texts that are all written like times or time spans become such.
+
+    Raises:
+        DataError: for values of several types, and for nested ones.
+    """
     types = set(map(type, values)) - {type(None)}
     if types & {list, dict}:
         raise DataError(f"column '{name}' of '{place}' is nested; flatten it to one value per row")
@@ -125,8 +135,9 @@ def _column(values: list[Any], name: str, place: str) -> pd.Series[Any]:
     elif types == {bool}:
         return cast_to(pd.Series(values, dtype=object), "boolean" if nullable else "bool")
     elif types == {str}:
-        made = recognised(pd.Series(values, dtype=object))
-        return pd.Series(values) if made.dtype == object else made  # text as the installed pandas has it
+        made = recognised(pd.Series(values, dtype=object)) if recognise else None
+        # Text is what the installed pandas has it to be.
+        return pd.Series(values) if made is None or made.dtype == object else made
     elif not types:
         return pd.Series(values, dtype=object)
     raise DataError(

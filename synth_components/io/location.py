@@ -1,4 +1,8 @@
-"""Where a file lies: a local path or ``s3://bucket/key``; what is written appears whole or not at all."""
+"""Where a file lies: a local path, ``s3://bucket/key``, or an address of any scheme that fsspec knows.
+
+What is written appears whole or not at all: at a local path by a rename, on S3 because an upload counts when it ends,
+elsewhere by fsspec's transactions, in which most of its file systems take part.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from synth_components.errors import DataError
 
 _CHUNK = 8 * 2**20
+_S3_HINT = ", the region and AWS_ENDPOINT_URL_S3"
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,9 @@ class Location:
 
     @property
     def name(self) -> str:
-        """The last part of the path."""
-        return self.path.rstrip("/").rsplit("/", 1)[-1]
+        """The last part of the path; of a web address without its query."""
+        path = self.path if self.is_local else self.path.split("?", 1)[0]
+        return path.rstrip("/").rsplit("/", 1)[-1]
 
     def child(self, name: str) -> Location:
         """Return an entry of this directory."""
@@ -82,34 +88,36 @@ class Location:
             return DataError(f"'{self.text}' does not exist; check the path")
         return DataError(
             f"'{self.text}' cannot be used ({type(error).__name__}); check the path, the permissions"
-            + ("" if self.is_local else ", the credentials, the region and AWS_ENDPOINT_URL_S3")
+            + ("" if self.is_local else ", the credentials" + (_S3_HINT if self.text.startswith("s3://") else ""))
         )
 
 
-def locate(path: str | Path) -> Location:
-    """Return where a path or an ``s3://`` address points; nothing is opened.
+def locate(path: str | Path | Location) -> Location:
+    """Return where a path or an address points; nothing is opened.
 
-    Credentials, region and endpoint of S3 come from the environment (``AWS_*``), or from the address's query.
+    Credentials, region and endpoint of S3 come from the environment (``AWS_*``), or from the address's query; those of
+    other schemes from where fsspec looks for them.
 
     Raises:
-        DataError: for a scheme that is not supported.
+        DataError: for a scheme that nothing installed knows.
     """
     from pyarrow import fs
 
+    if isinstance(path, Location):
+        return path
     text = str(path)
     scheme = text.split("://", 1)[0] if "://" in text else ""
     if scheme == "":
         local = Path(text)
         return Location(text, local.as_posix(), fs.LocalFileSystem(), is_local=True)
     if scheme == "file":
-        return locate(urlsplit(text).path)
+        return locate(unquote(urlsplit(text).path))
     if scheme != "s3":
-        raise DataError(f"addresses of scheme '{scheme}' are not supported; give a local path or s3://bucket/key")
+        return _through_fsspec(text, scheme)
     parts = urlsplit(text)
-    shown = f"s3://{parts.hostname or ''}{parts.path}"
     if parts.query or parts.username:
         filesystem, inner = fs.FileSystem.from_uri(text)
-        return Location(shown, inner, filesystem, is_local=False)
+        return Location(shown(text), inner, filesystem, is_local=False)
     options: dict[str, Any] = {}
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if endpoint:
@@ -117,7 +125,49 @@ def locate(path: str | Path) -> Location:
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if region:
         options["region"] = region
-    return Location(shown, f"{parts.netloc}{parts.path}", fs.S3FileSystem(**options), is_local=False)
+    return Location(shown(text), f"{parts.netloc}{parts.path}", fs.S3FileSystem(**options), is_local=False)
+
+
+def shown(place: str | Path) -> str:
+    """Return a path or an address as messages and records show it: without user, password and query.
+
+    Of a database address the table stays, and of an SQL query, which may name values, the word ``query``.
+    """
+    text = str(place)
+    if "://" not in text:
+        return text
+    if "::" in text:  # an address within another, as fsspec chains them
+        return "::".join(shown(part) for part in text.split("::"))
+    scheme, _, rest = text.partition("://")
+    # Up to the last @, wherever it stands: a password may hold any mark.
+    address, _, fragment = rest.rpartition("@")[2].partition("#")
+    held = f"#{'query' if ' ' in fragment.strip() else fragment.strip()}" if fragment else ""
+    return f"{scheme}://{address.partition('?')[0]}{held}"
+
+
+def _through_fsspec(text: str, scheme: str) -> Location:
+    from pyarrow import fs
+
+    try:
+        import fsspec
+    except ModuleNotFoundError:
+        raise DataError(
+            f"addresses of scheme '{scheme}' need the package fsspec: pip install 'synth-components[fsspec]'"
+        ) from None
+    try:
+        filesystem, path = fsspec.core.url_to_fs(text)
+    except ValueError:
+        raise DataError(
+            f"addresses of scheme '{scheme}' are not supported; give a local path, s3://bucket/key, or an address of a "
+            "scheme that fsspec knows"
+        ) from None
+    except ImportError as error:
+        raise DataError(
+            f"addresses of scheme '{scheme}' need a package that is not installed ({error.name or 'see fsspec'})"
+        ) from None
+    except OSError as error:
+        raise DataError(f"'{shown(text)}' cannot be reached ({type(error).__name__}); check the address") from None
+    return Location(shown(text), path, fs.PyFileSystem(fs.FSSpecHandler(filesystem)), is_local=False)
 
 
 @contextmanager
@@ -169,11 +219,23 @@ def _publish(part: Path, place: Location) -> None:
             part.chmod(0o666 & ~mask)
             part.replace(place.path)
             return
-        with part.open("rb") as source, place.filesystem.open_output_stream(place.path, compression=None) as sink:
-            _copy(source, sink)
+        with part.open("rb") as source, _sink(place) as sink:
+            shutil.copyfileobj(source, sink, _CHUNK)
+    except NotImplementedError:
+        raise DataError(f"'{place.text}' can be read and not written to; name another output") from None
     except OSError as error:
         raise place.refuse(error) from None
 
 
-def _copy(source: BinaryIO, sink: Any) -> None:  # noqa: ANN401
-    shutil.copyfileobj(source, sink, _CHUNK)
+@contextmanager
+def _sink(place: Location) -> Iterator[Any]:
+    """Yield a stream to a place that is not local; on failure what it was given is dropped."""
+    handler = getattr(place.filesystem, "handler", None)
+    if handler is None:
+        with place.filesystem.open_output_stream(place.path, compression=None) as sink:
+            yield sink
+        return
+    target = handler.fs
+    target.makedirs(place.path.rpartition("/")[0], exist_ok=True)
+    with target.transaction, target.open(place.path, "wb") as sink:
+        yield sink

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
 
-from synth_components.config import Config, ConfigError, StepConfig, from_strings
+from synth_components.config import Config, ConfigError, StepConfig, from_strings, to_strings
 from synth_components.errors import DataError
+from synth_components.steps.circumstances import Circumstances, around, within
 from synth_components.steps.map_file import read_map
 from synth_components.steps.places import refuse_clashes
 from synth_components.steps.port import KINDS, STDOUT, Place, Port, Step, config_of, details, ports, summary
@@ -38,6 +39,9 @@ KINDS_OF_TEXT: Mapping[str, str] = {"INTEGER": "an integer", "NUMBER": "a number
 """What text must be, in words, by the name that the help gives it."""
 
 EMPTY: tuple[object, ...] = ("", (), {})
+
+MAPS = (".json", ".yaml", ".yml")
+"""Endings of option files."""
 
 
 @dataclass(frozen=True)
@@ -98,18 +102,32 @@ class StepCommand(click.Command):
             name,
             help=_help(step, name),
             short_help=summary(step),
-            params=[*options_of(step), _FILE, *common_options()],
+            params=[*options_of(step), _FILE, *circumstance_options(), *common_options()],
         )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse, with the entries of every flattened map as options of their own."""
         held = [param.name for param in self.params]
         self.params = [*self.params, *(o for o in _entry_options(self.step, args) if o.name not in held)]
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        self._read_positional(ctx)
+        ctx.with_resource(within(read_circumstances(self.params, ctx.params)))
+        return rest
+
+    def _read_positional(self, ctx: click.Context) -> None:
+        """Take a word without an option that is no option file as the step's positional port, if it has one."""
+        word, name = ctx.params.get("file"), positional(self.step)
+        if word is None or name is None or Path(word).suffix.lower() in MAPS:
+            return
+        variable = _variable(Origin("port", name))
+        if ctx.params.get(variable) is not None:
+            raise click.UsageError(f"'{word}' and {_flag(name)} name two; give one of them", ctx)
+        ctx.params[variable], ctx.params["file"] = word, None
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the usage line."""
-        formatter.write_usage(ctx.command_path, "[FILE] [OPTIONS]")
+        name = positional(self.step)
+        formatter.write_usage(ctx.command_path, f"[{'' if name is None else f'{name.upper()}|'}FILE] [OPTIONS]")
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options in groups: inputs and outputs, the step's, the generator's, every command's."""
@@ -142,9 +160,19 @@ def options_of(step: Step) -> list[DerivedOption]:
     ]
 
 
+def positional(step: Step) -> str | None:
+    """Return the port that a word without an option names; ``None`` if the step has none."""
+    return next((name for name, port in ports(step).items() if port.is_positional), None)
+
+
 def flattened(cls: type[Config]) -> dict[str, str]:
     """Return the fields that name a recipe, with the map of its options: ``generator_options``."""
     return {name: f"{name}_options" for name in cls.model_fields if f"{name}_options" in cls.model_fields}
+
+
+def circumstance_options() -> list[DerivedOption]:
+    """Return the options that say how a step is run, whichever it is."""
+    return [_field_option(Circumstances, name, Origin("common", name)) for name in Circumstances.model_fields]
 
 
 def common_options() -> list[click.Option]:
@@ -175,9 +203,10 @@ def read_arguments(
     cls, known = config_of(step), ports(step)
     file = given.get("file")
     said = {} if file is None else read_map(Path(file), "option file")
-    unknown = [name for name in said if name not in cls.model_fields and name not in known]
+    names = [*known, *cls.model_fields, *Circumstances.model_fields]
+    unknown = [name for name in said if name not in names]
     if unknown:
-        options = ", ".join([*known, *cls.model_fields])
+        options = ", ".join(names)
         raise ConfigError(f"'{file}' has an unknown entry '{unknown[0]}'; known are: {options}", option=unknown[0])
     texts = {name: _text(value) for name, value in said.items() if name in cls.model_fields}
     places = {name: said[name] for name in known if name in said}
@@ -196,6 +225,28 @@ def read_arguments(
     for field, values in entries.items():
         texts[field] = json.dumps({**json.loads(texts.get(field, "{}")), **values})
     return _config(cls, texts, file), _places(known, places)
+
+
+def read_circumstances(params: Sequence[click.Parameter], given: Mapping[str, Any]) -> Circumstances:
+    """Return how the step is to be run.
+
+    The command line wins over the option file, and that over the environment.
+
+    Raises:
+        ConfigError: naming an option whose value breaks its rule.
+    """
+    file = given.get("file")
+    # A file that is not there is refused by read_arguments, as an option file.
+    said = {} if file is None or not Path(file).is_file() else read_map(Path(file), "option file")
+    names = Circumstances.model_fields
+    filed = {name: _text(said[name]) for name in names if name in said}
+    flags = {
+        param.origin.name: given[param.name or ""]
+        for param in params
+        if isinstance(param, DerivedOption) and param.origin.kind == "common" and param.origin.name in names
+    }
+    said_here = {name: value for name, value in flags.items() if value is not None}
+    return from_strings(Circumstances, {**to_strings(around()), **filed, **said_here})
 
 
 def metavar(cls: type[Config], field: str) -> str:
@@ -236,7 +287,7 @@ def _port_option(name: str, port: Port) -> DerivedOption:
 
 
 def _field_option(cls: type[Config], name: str, origin: Origin) -> DerivedOption:
-    flag = _flag(name) if origin.kind == "field" else f"--{origin.field.removesuffix('_options')}.{name}"
+    flag = f"--{origin.field.removesuffix('_options')}.{name}" if origin.kind == "entry" else _flag(name)
     return DerivedOption(
         [flag], origin, type=FieldText(cls, name), metavar=metavar(cls, name), default=None, help=_field_help(cls, name)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from synth_components.evaluation.options import (
     PrivacyConfig,
     UtilityConfig,
 )
+from synth_components.limits import costs_so_far
 from synth_components.progress import stage
 from synth_components.protocols import Dataset
 from synth_components.steps.map_file import read_map, read_schema
@@ -26,7 +28,7 @@ from synth_components.steps.port import (
     Place,
     Port,
 )
-from synth_components.steps.record import write_json, write_text
+from synth_components.steps.record import costs_beside, write_json, write_text
 
 if TYPE_CHECKING:
     from synth_components.schema import Schema
@@ -68,7 +70,7 @@ def evaluate(
     Raises:
         ThresholdError: if the overall score is below `min_quality`; the report is written all the same.
     """
-    _judge(config, train, holdout, synthetic, _schema(schema, model), report, page, residuals=residuals)
+    _judge(config, train, holdout, synthetic, _schema(schema, model), report, page, residuals=residuals, model=model)
 
 
 def evaluate_fidelity(
@@ -150,15 +152,18 @@ def _judge(
     page: Path | None,
     *,
     residuals: Path | None = None,
+    model: Path | None = None,
 ) -> None:
     from synth_components.evaluation import evaluate as judge
     from synth_components.io.dataset import read_dataset
     from synth_components.preserve.residuals import reported
 
+    earlier = (*costs_so_far(), *costs_beside(model), *costs_beside(synthetic))
     with stage("evaluate") as progress:
         real = read_dataset(train, schema=schema)
         unseen, drawn = (_rows(place, real.schema) for place in (holdout, synthetic))
         found = judge(real, unseen, drawn, config=config, report=progress)
+    found = replace(found, costs=(*earlier, *found.costs))
     if residuals is not None:
         found = reported(found, read_map(residuals, "residuals"))
     write_json(report, found.to_json())

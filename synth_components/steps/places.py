@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from synth_components.errors import DataError
+from synth_components.io.location import shown
 from synth_components.steps.port import Place, Port, Step, ports
 from synth_components.steps.report_file import report_path
 
@@ -40,14 +41,14 @@ def refuse_clashes(step: Step, places: Places, *, file: Path | None = None) -> N
             record = Path(f"{path}.run.json") if isinstance(path, Path) else path
             if _is_within(path, read) or _is_within(read, path) or _is_within(record, read):
                 raise DataError(
-                    f"{_flag(name)} and {other}: '{path}' (or its record) and '{read}' are one, or one holds the "
-                    "other; an output may not touch an input, so name another output"
+                    f"{_flag(name)} and {other}: '{shown(path)}' (or its record) and '{shown(read)}' are one, or one "
+                    "holds the other; an output may not touch an input, so name another output"
                 )
         for other, _, written in outputs[:position]:
             if _is_within(path, written) or _is_within(written, path):
                 raise DataError(
-                    f"{_flag(name)} and {_flag(other)}: '{path}' and '{written}' are one, or one lies within the "
-                    "other; name two outputs"
+                    f"{_flag(name)} and {_flag(other)}: '{shown(path)}' and '{shown(written)}' are one, or one lies "
+                    "within the other; name two outputs"
                 )
         if isinstance(path, Path):
             _refuse_kind(name, port, path)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import logging
 import os
 import platform
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+from synth_components.cache import Cache
 from synth_components.config import StepConfig
+from synth_components.io.location import shown
+from synth_components.limits import Cost, bytes_of, costing, metered
 from synth_components.progress import stamp
+from synth_components.steps.circumstances import Circumstances, around, within
 from synth_components.steps.places import Places, refuse_clashes
 from synth_components.steps.port import Place, Step, ports
+from synth_components.steps.reuse import fetch, keep, key_of
+
+_LOG = logging.getLogger(__name__)
 
 S = TypeVar("S", bound=StepConfig)
 
@@ -33,24 +40,52 @@ def perform(step: Step, config: StepConfig, places: Places, *, beside: bool = Tr
         DataError: if an output touches an input or another output, or would replace what no step wrote.
     """
     refuse_clashes(step, places)
+    circumstances = around()
+    given = {name: place for name, place in places.items() if place is not None}
+    cache = Cache(Path(circumstances.cache).expanduser())
+    key = key_of(step, config, given) if circumstances.cache else None
     config = settled(config)
-    started, clock = stamp(), time.monotonic()
-    step(config, **{name: place for name, place in places.items() if place is not None})
-    record = {
-        "step": step.__name__,
-        "version": version("synth-components"),
-        "python": platform.python_version(),
-        "config": config.model_dump(mode="json"),
-        "ports": {name: _plain(place) for name, place in places.items() if place is not None},
-        "started": started,
-        "seconds": round(time.monotonic() - clock, 3),
-    }
-    outputs = {name: port for name, port in ports(step).items() if port.direction == "out" and places.get(name)}
+    started = stamp()
+    # Steps within this one share its cache, and its limits are watched here.
+    inner = Circumstances(cache=circumstances.cache)
+    max_bytes, max_seconds = bytes_of(circumstances.max_memory), circumstances.max_seconds or None
+    with costing(step.__name__), within(inner), metered(max_bytes=max_bytes, max_seconds=max_seconds) as meter:
+        told = None if key is None else fetch(key, step, given, cache)
+        if told is None or not told.hit:
+            step(config, **given)
+            if key is not None:
+                keep(key, step, given, cache)
+        record = {
+            "step": step.__name__,
+            "version": version("synth-components"),
+            "python": platform.python_version(),
+            "config": config.model_dump(mode="json"),
+            "ports": {name: _plain(place) for name, place in given.items()},
+            "started": started,
+            "seconds": meter.seconds,
+            "peak_mib": meter.peak_mib,
+            "stages": [asdict(cost) for cost in meter.costs],
+        }
+    if told is not None:
+        record["cache"] = asdict(told)
+        _LOG.info("cache: %s", told)
+    outputs = {name: port for name, port in ports(step).items() if port.direction == "out" and name in given}
     if beside and outputs and all(port.kind != "directory" for port in outputs.values()):
-        first = str(places[next(iter(outputs))])
+        first = str(given[next(iter(outputs))])
         if "://" not in first:
             write_json(Path(f"{first}.run.json"), record)
     return record
+
+
+def costs_beside(place: Place | None) -> list[Cost]:
+    """Return what the step took that wrote ``place``, if its record stands beside it."""
+    if place is None or "://" in str(place):
+        return []
+    try:
+        told = json.loads(Path(f"{place}.run.json").read_text(encoding="utf-8"))
+        return [Cost(str(told["step"]), float(told["seconds"]), float(told["peak_mib"]))]
+    except (OSError, ValueError, KeyError, TypeError):  # none there, or of an older version
+        return []
 
 
 def settled(config: S) -> S:
@@ -83,22 +118,5 @@ def partial(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def digest(place: Place | tuple[Place, ...]) -> str | None:
-    """Return the SHA-256 of a file, or of a folder's names and files; ``None`` if not on a local disk."""
-    if isinstance(place, tuple):
-        parts = [digest(part) for part in place]
-        return None if None in parts else hashlib.sha256("".join(map(str, parts)).encode()).hexdigest()
-    path = Path(place)
-    if path.is_file():
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    if not path.is_dir():
-        return None
-    total = hashlib.sha256()
-    for file in sorted(file for file in path.rglob("*") if file.is_file()):
-        total.update(f"{file.relative_to(path).as_posix()}\0{digest(file)}\0".encode())
-    return total.hexdigest()
-
-
-def _plain(place: Place | tuple[Place, ...] | None) -> str | list[str]:
-    return [str(part) for part in place] if isinstance(place, tuple) else str(place)
+def _plain(place: Place | tuple[Place, ...]) -> str | list[str]:
+    return [shown(part) for part in place] if isinstance(place, tuple) else shown(place)

@@ -14,6 +14,7 @@ from synth_components.constraints import RULES, Rule
 from synth_components.generators import names
 from synth_components.steps import STEPS, load
 from synth_components.steps.catalogue import cell, fields_table, option_table, summary_of
+from synth_components.steps.circumstances import Circumstances
 from synth_components.steps.port import KINDS, Port, Step, config_of, ports, summary
 
 _HEAD = """# Configuration reference
@@ -35,9 +36,19 @@ A list of maps, in the `constraints` of a schema or in a file for `--constraints
 """
 
 
+_CIRCUMSTANCES = """## Every step
+
+Beside its own options, on the command line and in the file; each also by a variable of the environment, which is how a
+platform sets it.
+"""
+
+
 def page() -> str:
     """Return the whole reference as Markdown."""
-    return "\n".join([_HEAD, "## Steps", "", *_steps(), "## Generators", "", *_generators(), _RULES, *_rules()])
+    everywhere = [_CIRCUMSTANCES, f"{fields_table(Circumstances)}\n"]
+    return "\n".join(
+        [_HEAD, *everywhere, "## Steps", "", *_steps(), "## Generators", "", *_generators(), _RULES, *_rules()]
+    )
 
 
 def _steps() -> Iterator[str]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +14,15 @@ from pydantic import Field, field_validator
 from synth_components.augment import AugmentConfig
 from synth_components.config import StepConfig
 from synth_components.evaluation.options import EvaluateConfig
+from synth_components.limits import Cost, Meter, metered
 from synth_components.progress import stage, stamp
 from synth_components.steps.augment import augment
 from synth_components.steps.evaluate import evaluate
 from synth_components.steps.gate import GateConfig, gate
 from synth_components.steps.places import STATE, claim
 from synth_components.steps.port import InConditions, InConstraints, InDataset, InSchema, OutDirectory, Place, Step
-from synth_components.steps.record import digest, perform, write_json
+from synth_components.steps.record import perform, write_json
+from synth_components.steps.reuse import digest, fingerprint
 from synth_components.steps.sample import SampleConfig, sample
 from synth_components.steps.split import SplitConfig, split
 from synth_components.steps.train import TrainConfig, train
@@ -59,11 +58,9 @@ class Stage:
     inputs: Mapping[str, Place | None]
     outputs: Mapping[str, Path] = field(default_factory=dict)
 
-    def fingerprint(self) -> str:
-        """Return the digest of all that the outputs depend on: step, version, options, contents of the inputs."""
-        inputs = {name: digest(place) for name, place in self.inputs.items() if place is not None}
-        basis = [self.step.__name__, version("synth-components"), self.config.canonical(), inputs]
-        return hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()
+    def fingerprint(self) -> str | None:
+        """Return the digest of all that the outputs depend on; ``None`` if an input is not on a local disk."""
+        return fingerprint(self.step, self.config, {n: place for n, place in self.inputs.items() if place is not None})
 
     def results(self) -> dict[str, str | None]:
         """Return the digests of the outputs."""
@@ -106,28 +103,26 @@ def run(
     state, told = output / STATE, output / "run.json"
     done: dict[str, Any] = json.loads(state.read_text(encoding="utf-8"))
     record: dict[str, Any] = {"step": "run", "started": stamp(), "config": config.model_dump(mode="json"), "stages": []}
-    clock = time.monotonic()
-    try:
-        with stage("run") as report:
+    with stage("run") as report, metered() as meter:
+        try:
             for number, part in enumerate(stages, start=1):
-                record["stages"].append(_advance(part, done, state))
+                record["stages"].append(_advance(part, done, state, meter))
                 report(number, len(stages))
-    finally:
-        write_json(told, {**record, "seconds": round(time.monotonic() - clock, 3)})
+        finally:
+            write_json(told, {**record, "seconds": meter.seconds, "peak_mib": meter.peak_mib})
 
 
-def _advance(part: Stage, done: dict[str, Any], state: Path) -> dict[str, Any]:
+def _advance(part: Stage, done: dict[str, Any], state: Path, meter: Meter) -> dict[str, Any]:
     """Carry out one stage, unless it is done, and write down that it is."""
-    fingerprint = part.fingerprint()
-    before = done.get(part.name)
-    # What lies on s3:// has no digest, so nothing says that it did not change.
-    known = all(digest(place) is not None for place in part.inputs.values() if place is not None)
-    if known and before == {"fingerprint": fingerprint, "outputs": part.results()}:
+    found = part.fingerprint()
+    before = done.get(part.name, {})
+    if found is not None and (before.get("fingerprint"), before.get("outputs")) == (found, part.results()):
         _LOG.info("%s: done before, skipped", part.name)
+        meter.costs.append(Cost(**before["cost"]))
         return {"step": part.name, "skipped": True}
     done.pop(part.name, None)
     told = perform(part.step, part.config, {**part.inputs, **part.outputs}, beside=False)
-    done[part.name] = {"fingerprint": fingerprint, "outputs": part.results()}
+    done[part.name] = {"fingerprint": found, "outputs": part.results(), "cost": asdict(meter.costs[-1])}
     write_json(state, done)
     return {**told, "step": part.name, "skipped": False}
 

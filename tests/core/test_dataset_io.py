@@ -669,11 +669,6 @@ def test_format_follows_the_ending_unless_it_is_named():
         format_of("a.parquet.gz")
 
 
-def test_other_schemes_are_refused():
-    with pytest.raises(DataError, match="scheme 'ftp'"):
-        read_table("ftp://host/a.csv")
-
-
 def test_csv_is_what_others_read(tmp_path):
     table = plain()[["whole", "share", "said"]].dropna().reset_index(drop=True)
 

@@ -359,7 +359,7 @@ def test_the_same_seed_gives_the_same_report_and_another_does_not():
         evaluate(TRAIN, HOLDOUT, FRESH, schema=SCHEMA, config=PrivacyConfig(replicates=10, seed=seed))
         for seed in (0, 0, 1)
     )
-    assert again.to_json() == first.to_json()
+    assert {**again.to_json(), "costs": None} == {**first.to_json(), "costs": None}
     assert other.scores != first.scores
 
 

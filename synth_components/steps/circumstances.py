@@ -1,0 +1,68 @@
+"""How a step is run, whichever step it is: its limits of memory and time, and the cache of its results."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from pydantic import Field, field_validator
+
+from synth_components.config import Config, from_strings
+from synth_components.limits import bytes_of
+
+PREFIX = "SYNTH_"
+"""Of the environment variables that platforms set: ``SYNTH_MAX_MEMORY`` is ``max_memory``."""
+
+
+class Circumstances(Config):
+    """What every command takes beside its own options; each also by an environment variable."""
+
+    max_memory: str = Field(
+        "",
+        description="Most memory of the process, such as 500MB or 2GiB (without a unit MiB); beyond it the work ends "
+        "with an error and nothing half-written. Also SYNTH_MAX_MEMORY.",
+    )
+    max_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="Most time, in seconds; beyond it the work ends likewise; 0 for no limit. Also SYNTH_MAX_SECONDS.",
+    )
+    cache: str = Field(
+        "",
+        description="Folder that keeps profiles, models and samples, to be taken from there when asked for again. A "
+        "profile of private rows is private: whoever reads the folder reads it. Also SYNTH_CACHE.",
+    )
+
+    @field_validator("max_memory")
+    @classmethod
+    def _means_bytes(cls, text: str) -> str:
+        bytes_of(text)
+        return text
+
+
+_AROUND: ContextVar[Circumstances | None] = ContextVar("circumstances", default=None)
+
+
+def around() -> Circumstances:
+    """Return the circumstances that the work is in: those of the step around, else the environment's.
+
+    Raises:
+        ConfigError: for a variable of the environment that breaks its option's rule.
+    """
+    held = _AROUND.get()
+    if held is not None:
+        return held
+    names = {name: f"{PREFIX}{name.upper()}" for name in Circumstances.model_fields}
+    return from_strings(Circumstances, {name: os.environ[key] for name, key in names.items() if os.environ.get(key)})
+
+
+@contextmanager
+def within(circumstances: Circumstances) -> Iterator[None]:
+    """Run the steps within the block under these circumstances."""
+    token = _AROUND.set(circumstances)
+    try:
+        yield
+    finally:
+        _AROUND.reset(token)

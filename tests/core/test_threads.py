@@ -1,0 +1,63 @@
+"""A model is immutable: drawing from it in many threads at once gives what one thread draws."""
+
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synth_components.constraints import Inequality
+from synth_components.model import fit
+
+CALLS = 100
+
+
+def rows(n=400):
+    rng = np.random.default_rng(0)
+    start = rng.integers(0, 50, n)
+    return pd.DataFrame(
+        {
+            "id": np.arange(n),
+            "mail": [f"person{number}@example.org" for number in range(n)],
+            "start": start,
+            "end": start + rng.integers(1, 20, n),
+            "city": rng.choice(["Rome", "Oslo", "Bonn"], n),
+            "gap": np.where(rng.random(n) < 0.3, np.nan, rng.normal(size=n).round(2)),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("generator", "options"),
+    [
+        ("tabular.independent", {}),
+        ("tabular.gaussian_copula", {}),
+        ("tabular.trees", {"correction_trees": 5, "correction_rounds": 1}),
+    ],
+)
+def test_a_hundred_simultaneous_draws_give_the_serial_bytes(generator, options):
+    rule = Inequality(name="order", low="start", high="end", strict=True)
+    model = fit(rows(), generator=generator, seed=0, options=options, constraints=[rule])
+    seeds = [number % 10 for number in range(CALLS)]
+    serial = {seed: drawn(model, seed) for seed in set(seeds)}
+    together: dict[int, bytes] = {}
+    start = threading.Barrier(CALLS)
+
+    def work(number):
+        start.wait()
+        together[number] = drawn(model, seeds[number])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(CALLS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(set(serial.values())) == 10
+    assert [together.get(number) for number in range(CALLS)] == [serial[seed] for seed in seeds]
+
+
+def drawn(model, seed):
+    """Return the rows as bytes: some freely, some under a condition."""
+    free, asked = model.sample(60, seed=seed), model.sample(20, seed=seed, conditions={"city": "Rome"})
+    return b"\0".join(table.to_csv(index=False).encode() for table in (free, asked))
