@@ -23,7 +23,7 @@ def commands() -> None:
 @click.argument("name")
 @click.option("--executor-input", required=True, metavar="JSON", help="What Kubeflow Pipelines makes of {{$}}.")
 @click.pass_context
-def execute(ctx: click.Context, *, name: str, executor_input: str, **_: object) -> None:
+def execute(ctx: click.Context, /, *, name: str, executor_input: str, **_: object) -> None:
     """Run component NAME, as its container does."""
     from synth_components.__main__ import MISSED, USER_ERROR
     from synth_kubeflow import execute as container

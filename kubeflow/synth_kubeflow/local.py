@@ -189,4 +189,5 @@ def _value(argument: Argument, text: str) -> Any:  # noqa: ANN401 - any JSON val
         return str(path.resolve())
     if argument.is_list:
         return [part.strip() for part in text.split(",") if part.strip()]
-    return text if argument.parameter(argument.name).annotation is str else json.loads(text)
+    kind = argument.parameter(argument.name).annotation
+    return text if kind is str else kind(json.loads(text))  # kfp refuses 2 where a float is asked for
