@@ -59,6 +59,14 @@ def csv(table, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def made():
+    """The text of every file that the code makes, by path below `kubeflow`."""
+    from synth_kubeflow.compile import files
+
+    return files()
+
+
+@pytest.fixture(scope="session")
 def executor_input():
     """A function that returns the executor input of a component, as kfp.local writes it: nothing has an ending."""
 

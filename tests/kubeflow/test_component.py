@@ -5,9 +5,8 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 from kfp.pipeline_spec import pipeline_spec_pb2
-from kubeflow_ir import containers, faults, spec_of
+from kubeflow_ir import containers, faults, parsed, spec_of
 
 from synth_components.config import Config
 from synth_components.steps.port import config_of
@@ -20,14 +19,14 @@ KINDS = pipeline_spec_pb2.ParameterType
 
 
 @pytest.fixture(scope="module")
-def assets():
+def assets(made):
     """Compiled YAML by component."""
-    return {name: compiled(container_component(name, IMAGE)) for name in NAMES}
+    return {name: made[f"components/{COMPONENTS[name].category}/{name}/component.yaml"] for name in NAMES}
 
 
 def interface(text):
     """Return inputs and outputs of the one component in compiled YAML."""
-    (found,) = yaml.safe_load(text)["components"].values()
+    (found,) = parsed(text)["components"].values()
     return found.get("inputDefinitions", {}), found["outputDefinitions"]
 
 

@@ -3,8 +3,7 @@
 import re
 
 import pytest
-import yaml
-from kubeflow_ir import containers, faults
+from kubeflow_ir import containers, faults, parsed
 
 from synth_components.errors import UnsupportedError
 from synth_kubeflow.compile import compiled
@@ -15,18 +14,14 @@ NAMES = sorted(PIPELINES)
 
 
 @pytest.fixture(scope="module")
-def assets():
+def assets(made):
     """Compiled YAML by pipeline."""
-    return {name: compiled(build(name)) for name in NAMES}
-
-
-def documents(text):
-    return list(yaml.safe_load_all(text))
+    return {name: made[f"pipelines/{name}/pipeline.yaml"] for name in NAMES}
 
 
 def tasks(text):
     """Return (name, task) of every task at any depth."""
-    whole = documents(text)[0]
+    whole = parsed(text)
     for one in [whole["root"], *whole["components"].values()]:
         yield from one.get("dag", {}).get("tasks", {}).items()
 
@@ -42,7 +37,7 @@ def test_requirement_16_the_lint_finds_nothing_in_a_pipeline(assets, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_requirement_6_every_argument_of_a_pipeline_is_described_and_none_may_be_null(assets, name):
-    parameters = documents(assets[name])[0]["root"]["inputDefinitions"]["parameters"]
+    parameters = parsed(assets[name])["root"]["inputDefinitions"]["parameters"]
     assert set(parameters) == set(arguments(name))
     for key, said in parameters.items():
         assert len(said["description"]) > 10, key
@@ -53,7 +48,7 @@ def test_requirement_6_every_argument_of_a_pipeline_is_described_and_none_may_be
 def test_requirement_7_a_task_whose_seed_is_an_argument_is_not_cached_and_the_others_are(assets, name):
     seeded = {one.component for one in arguments(name).values() if one.name == "seed"}
     labels = {one.replace("_", "-") for one in seeded}
-    whole = documents(assets[name])[0]
+    whole = parsed(assets[name])
     executed = {
         task["componentRef"]["name"]: task for _, task in tasks(assets[name])
         if "executorLabel" in whole["components"][task["componentRef"]["name"]]
@@ -73,9 +68,7 @@ def test_requirement_7_no_cache_key_replaces_the_fingerprint(assets, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_requirement_7_the_users_table_is_registered_anew_at_every_run(assets, name):
     importers = [
-        one["importer"]
-        for one in documents(assets[name])[0]["deploymentSpec"]["executors"].values()
-        if "importer" in one
+        one["importer"] for one in parsed(assets[name])["deploymentSpec"]["executors"].values() if "importer" in one
     ]
     assert [one["reimport"] for one in importers] == [True]
 
@@ -122,13 +115,13 @@ def test_requirement_13_loops_run_over_arguments_or_constants(assets, name):
 def test_requirement_11_a_pipeline_draws_no_more_shards_than_fit_into_an_argument():
     with pytest.raises(ValueError, match="250"):
         Platform(num_shards=251)
-    assert '"raw": "[0, 1]"' in str(documents(compiled(build("sharded_sampling", Platform(num_shards=2))))[0]).replace(
+    assert '"raw": "[0, 1]"' in str(parsed(compiled(build("sharded_sampling", Platform(num_shards=2))))).replace(
         "'", '"'
     )
 
 
 def test_the_best_of_several_generators_is_registered_with_its_report(assets):
-    whole = documents(assets["compare_generators"])[0]
+    whole = parsed(assets["compare_generators"])
     taken = whole["root"]["dag"]["tasks"]["register-model"]["inputs"]["artifacts"]
     assert {one["taskOutputArtifact"]["producerTask"] for one in taken.values()} == {"select-best"}
 
