@@ -30,15 +30,15 @@ def rows(n=400):
 @pytest.mark.parametrize(
     ("generator", "options"),
     [
-        ("tabular.independent", {}),
-        ("tabular.gaussian_copula", {}),
-        ("tabular.trees", {"correction_trees": 5, "correction_rounds": 1}),
+        ("tabular.trees", {"correction_trees": 2, "correction_rounds": 1, "n_trees": 2}),
+        pytest.param("tabular.independent", {}, marks=pytest.mark.slow),
+        pytest.param("tabular.gaussian_copula", {}, marks=pytest.mark.slow),
     ],
 )
 def test_a_hundred_simultaneous_draws_give_the_serial_bytes(generator, options):
     rule = Inequality(name="order", low="start", high="end", strict=True)
     model = fit(rows(), generator=generator, seed=0, options=options, constraints=[rule])
-    seeds = [number % 10 for number in range(CALLS)]
+    seeds = [number % 4 for number in range(CALLS)]
     serial = {seed: drawn(model, seed) for seed in set(seeds)}
     together: dict[int, bytes] = {}
     start = threading.Barrier(CALLS)
@@ -53,11 +53,12 @@ def test_a_hundred_simultaneous_draws_give_the_serial_bytes(generator, options):
     for thread in threads:
         thread.join()
 
-    assert len(set(serial.values())) == 10
+    assert len(set(serial.values())) == 4
     assert [together.get(number) for number in range(CALLS)] == [serial[seed] for seed in seeds]
 
 
 def drawn(model, seed):
-    """Return the rows as bytes: some freely, some under a condition."""
-    free, asked = model.sample(60, seed=seed), model.sample(20, seed=seed, conditions={"city": "Rome"})
-    return b"\0".join(table.to_csv(index=False).encode() for table in (free, asked))
+    """Return the rows as bytes: under a condition where the seed is odd."""
+    conditions = {"city": "Rome"} if seed % 2 else None
+    table: pd.DataFrame = model.sample(20, seed=seed, conditions=conditions)
+    return table.to_csv(index=False).encode()

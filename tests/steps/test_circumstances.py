@@ -19,6 +19,7 @@ from synth_components.steps.reuse import digest
 from synth_components.steps.train import TrainConfig, train
 
 INDEPENDENT = ("--generator", "tabular.independent")
+QUICK = {"replicates": 10, "detector_rows": 60, "detector_folds": 2, "manifold_rows": 60, "global_utility": False}
 
 
 @pytest.fixture(autouse=True)
@@ -97,15 +98,15 @@ def test_the_record_tells_seconds_and_peak_memory_by_stage(folder):
     assert record["seconds"] >= record["stages"][0]["seconds"] >= 0
 
 
-def judged(folder, *more):
+def judged(folder):
     """Split, train, sample and judge, each by a command of its own; return the report."""
     quiet = ("--quiet",)
     assert main(["split", "--data", "t.csv", "--train", "a.csv", "--holdout", "b.csv", "--share", "0.4", *quiet]) == 0
     assert main(["train", "--data", "a.csv", "--model", "model", *INDEPENDENT, *quiet]) == 0
     assert main(["sample", "--model", "model", "--synthetic", "s.csv", "--num-rows", "150", *quiet]) == 0
-    tables = ("--train", "a.csv", "--holdout", "b.csv", "--synthetic", "s.csv", "--model", "model")
+    tables = ("--train", "a.csv", "--holdout", "b.csv", "--synthetic", "s.csv")
     outputs = ("--report", "report.json", "--page", "report.html")
-    assert main(["evaluate-privacy", *tables[:6], *outputs, *more, *quiet]) == 0
+    assert main(["evaluate-privacy", *tables, *outputs, "--replicates", "10", *quiet]) == 0
     return read_report(folder / "report.json")
 
 
@@ -124,7 +125,7 @@ def test_the_report_of_a_whole_run_tells_what_split_train_and_sample_took_too(fo
         "train": {"generator": "tabular.independent"},
         "split": {"share": 0.4},
         "sample": {"num_rows": 150},
-        "evaluate": {"target": "y"},
+        "evaluate": {"target": "y", **QUICK},
     }
     (folder / "run.json").write_text(json.dumps({"data": "t.csv", "output": "out", **config}))
     wanted = ["split", "train", "sample", *(f"evaluate {g}" for g in ("fidelity", "utility", "privacy", "validity"))]
@@ -222,7 +223,7 @@ def test_the_format_of_an_output_is_part_of_the_key(folder):
 
 
 def test_a_whole_run_uses_the_cache(folder):
-    config = {"train": {"generator": "tabular.independent"}, "sample": {"num_rows": 150}, "cache": "cache"}
+    config = {"train": {"generator": "tabular.independent"}, "evaluate": QUICK, "cache": "cache"}
     for number in (1, 2):
         (folder / "run.json").write_text(json.dumps({"data": "t.csv", "output": f"out{number}", **config}))
         assert main(["run", "run.json", "--quiet"]) == 0
