@@ -8,10 +8,14 @@ import pytest
 from scipy.stats import binomtest
 from threadpoolctl import threadpool_limits
 
+from synth_components import stream
 from synth_components.errors import DataError, ThresholdError
+from synth_components.protocols import BLOCK_ROWS
 from synth_components.schema import TABLE, Categorical, Key, Numeric, Schema
 from synth_components.stream.drift import DriftConfig, reference
 from synth_components.stream.pace import Pace
+from synth_components.stream.stop import Stop
+from synth_components.stream.unit import Unit
 from synth_components.stream.watch import Knob, Watch
 
 SCHEMA = Schema(
@@ -209,3 +213,32 @@ def test_blocks_before_the_start_are_not_compared(known):
     watch(chunk(np.random.default_rng(1), shift=1.0), 3, Pace(0.0))
     with pytest.raises(ThresholdError, match="chunk 1"):
         watch(chunk(np.random.default_rng(1), shift=1.0), 4, Pace(0.0))
+
+
+def test_a_stream_that_drifts_ends_within_two_blocks_and_sends_none_that_was_caught():
+    rng = np.random.default_rng(7)
+    blocks = [chunk(rng, BLOCK_ROWS) for _ in range(6)] + [chunk(rng, BLOCK_ROWS, correlation=0.5) for _ in range(4)]
+    known = reference(pd.concat(blocks[:4], ignore_index=True), SCHEMA)
+    reader = Reader()
+    with pytest.raises(ThresholdError, match=r"chunk [34]: the association of 'x' and 'y' drifted"):
+        stream.pour(
+            ((number * BLOCK_ROWS, block) for number, block in enumerate(blocks)), reader, cutter=Counted(),
+            columns=["x", "y"], offset=0, pace=Pace(0.0), stop=Stop(), watch=Watch(known, "stop", start=4, knobs={}),
+        )  # fmt: skip
+    assert reader.next_row in {6 * BLOCK_ROWS, 7 * BLOCK_ROWS}
+
+
+class Counted:
+    """Cuts a block into one unit without bytes."""
+
+    def units(self, block, first):
+        return [Unit(first + len(block), b"")]
+
+
+class Reader:
+    """Counts the rows that it is given."""
+
+    next_row = 0
+
+    def write(self, units, stop):
+        self.next_row = units[-1].end
