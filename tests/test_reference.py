@@ -73,6 +73,13 @@ def test_every_config_of_the_core_stands_in_the_reference():
     assert [kind.__name__ for kind in declared if not any(issubclass(one, kind) for one in used)] == []
 
 
+def test_the_configs_that_a_field_holds_stand_below_it():
+    generator = CONFIGURATION.partition("### `tabular.specified`")[2].partition("\n### ")[0]
+    parts = re.findall(r"^#### `(.+)`$", generator, re.MULTILINE)
+    assert {"family: normal", "family: weights", "Correlation"} <= set(parts)
+    assert "| `value` | required | -1 to 1 | " in generator
+
+
 def test_limits_choices_and_kinds_of_value_are_told():
     class Knobs(StepConfig):
         count: int = 3

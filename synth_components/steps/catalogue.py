@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from synth_components.config import Config
+from synth_components.config import Config, StepConfig
 from synth_components.generators import GROUP, names, recipe_type
 
 _PLATFORM = 2**31
@@ -53,13 +53,27 @@ def option_table(name: str) -> str:
 
 
 def fields_table(config: type[Config], *, without: tuple[str, ...] = ()) -> str:
-    """Return the fields of a config, but those named, as a Markdown table."""
+    """Return the fields of a config, but its tag and those named, as a Markdown table; empty without any."""
     rows = [
         f"| `{name}` | {_default(field)} | {_allowed(field)} | {cell(field.description or '')} |"
         for name, field in config.model_fields.items()
-        if name not in without
+        if name not in (*without, *tag_of(config))
     ]
+    if not rows:
+        return ""
     return "\n".join(["| option | default | allowed | what it does |", "|---|---|---|---|", *rows])
+
+
+def tag_of(config: type[Config]) -> dict[str, str]:
+    """Return the field that tells a config from others, with its value; empty if none does."""
+    literals = {name: get_args(f.annotation) for name, f in config.model_fields.items() if _is_literal(f.annotation)}
+    return {name: str(choices[0]) for name, choices in literals.items() if len(choices) == 1}
+
+
+def parts_of(config: type[Config]) -> list[type[Config]]:
+    """Return the configs that a config's fields hold, but those of steps."""
+    held = [part for field in config.model_fields.values() for part in _configs(field.annotation)]
+    return [part for part in dict.fromkeys(held) if not issubclass(part, StepConfig)]
 
 
 def cell(text: str) -> str:
@@ -123,6 +137,16 @@ def _kinds(annotation: Any) -> list[str]:  # noqa: ANN401 - an annotation may be
         return [kind for part in get_args(annotation) for kind in _kinds(part)]
     if origin is Literal:
         return [f"`{choice}`" for choice in get_args(annotation)]
-    if isinstance(annotation, type) and issubclass(annotation, Config):
+    if _configs(annotation) == [annotation]:
         return ["map"]
     return [_KINDS.get(origin or annotation, "any")]
+
+
+def _is_literal(annotation: Any) -> bool:  # noqa: ANN401
+    return get_origin(annotation) is Literal
+
+
+def _configs(annotation: Any) -> list[type[Config]]:  # noqa: ANN401
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return [annotation]
+    return [] if _is_literal(annotation) else [part for one in get_args(annotation) for part in _configs(one)]

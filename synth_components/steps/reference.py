@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 from synth_components.config import Config
 from synth_components.constraints import RULES, Rule
-from synth_components.generators import names
+from synth_components.generators import names, recipe_type
 from synth_components.steps import STEPS, load
-from synth_components.steps.catalogue import cell, fields_table, option_table, summary_of
+from synth_components.steps.catalogue import cell, fields_table, parts_of, summary_of, tag_of
 from synth_components.steps.circumstances import Circumstances
 from synth_components.steps.port import KINDS, Port, Step, config_of, ports, summary
 
@@ -55,9 +55,7 @@ def _steps() -> Iterator[str]:
     for name in STEPS:
         step = load(name)
         yield f"### `synth {name.replace('_', '-')}`\n\n{_plain(summary(step))}\n\n{_ports_table(step)}\n"
-        config = config_of(step)
-        if config.model_fields:
-            yield f"{fields_table(config)}\n"
+        yield from _fields(config_of(step))
 
 
 def _ports_table(step: Step) -> str:
@@ -74,14 +72,24 @@ def _use(port: Port) -> str:
 
 def _generators() -> Iterator[str]:
     for name in names():
-        yield f"### `{name}`\n\n{summary_of(name)}\n\n{option_table(name)}\n"
+        yield f"### `{name}`\n\n{summary_of(name)}\n"
+        yield from _fields(recipe_type(name))
 
 
 def _rules() -> Iterator[str]:
     shared = tuple(Rule.model_fields)
     yield f"Every rule has\n\n{fields_table(Rule)}\n"
     for kind, rule in RULES.items():
-        yield f"### `{kind}`\n\n{_doc(rule)}\n\n{fields_table(rule, without=(*shared, 'type'))}\n"
+        yield f"### `{kind}`\n\n{_doc(rule)}\n\n{fields_table(rule, without=shared)}\n"
+
+
+def _fields(config: type[Config]) -> Iterator[str]:
+    """Yield the table of a config, then those of the configs that its fields hold."""
+    if config.model_fields:
+        yield f"{fields_table(config)}\n"
+    for part in parts_of(config):
+        title = ", ".join(f"{name}: {value}" for name, value in tag_of(part).items()) or part.__name__
+        yield f"#### `{title}`\n\n{_doc(part)}\n\n{fields_table(part)}\n"
 
 
 def _doc(config: type[Config]) -> str:
