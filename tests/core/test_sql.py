@@ -73,13 +73,13 @@ def server():
 
 @pytest.fixture
 def postgres(server):
-    """Yield the address of an empty database."""
+    """Yield the address of an empty schema."""
     import psycopg
 
     name = f"t{uuid.uuid4().hex}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"create database {name}")
-    return server.replace("/postgres?", f"/{name}?")
+    with psycopg.connect(server) as connection:
+        connection.execute(f"create schema {name}")
+    return f"{server}&options=-csearch_path%3D{name}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -222,6 +222,7 @@ def test_the_format_of_an_output_is_part_of_the_key(folder):
     assert read_table("s.csv")["y"].tolist() == read_table("s.parquet")["y"].tolist()
 
 
+@pytest.mark.slow
 def test_a_whole_run_uses_the_cache(folder):
     config = {"train": {"generator": "tabular.independent"}, "evaluate": QUICK, "cache": "cache"}
     for number in (1, 2):
