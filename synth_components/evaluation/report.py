@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from html import escape
@@ -20,6 +17,7 @@ from synth_components.evaluation.card import Verdict
 from synth_components.evaluation.quality import MIN_ROWS, Quality, unscored
 from synth_components.evaluation.recommendation import Recommendation, too_few_rows
 from synth_components.limits import Cost
+from synth_components.markdown import marked, table
 from synth_components.protocols import Score
 
 FORMAT = 1
@@ -175,7 +173,7 @@ class Report:
         lines = [
             f"# {self.title}",
             "",
-            *(f"> {_marked(line)}" for line in self.privacy),
+            *(f"> {marked(line)}" for line in self.privacy),
             "",
             f"**Overall {overall}** ({'passed' if self.passed else 'missed'}, threshold {self.overall.threshold:g}; "
             + ", ".join(f"{group} {part:.3f}" for group, part in self.overall.parts.items())
@@ -185,7 +183,7 @@ class Report:
             "",
             "## Acceptance card" if self.kind == "evaluation" else "## Verdicts and checks",
             "",
-            *_markdown_table(
+            *table(
                 ["check", "value", "threshold", "verdict"],
                 _verdicts(self.card),
             ),
@@ -194,7 +192,7 @@ class Report:
             "",
             *(
                 [
-                    f"- {_marked(one.finding[:1].upper() + one.finding[1:])}: {_marked(one.change)}."
+                    f"- {marked(one.finding[:1].upper() + one.finding[1:])}: {marked(one.change)}."
                     for one in self.recommendations
                 ]
                 or ["None."]
@@ -202,7 +200,7 @@ class Report:
             "",
             "## Scores",
             "",
-            *_markdown_table(
+            *table(
                 ["score", "subject", "value", "95 % interval", "floor", "ideal"],
                 [
                     [
@@ -217,17 +215,17 @@ class Report:
                 ],
             ),
             "",
-            *(f"{_marked(note)}\n" for note in (self.overall.formula, *self.notes)),
+            *(f"{marked(note)}\n" for note in (self.overall.formula, *self.notes)),
         ]
         if "preservation" in self.tables:
             lines += ["## Associations after preservation", "", *_residuals(self.tables["preservation"]), ""]
         if "left_out" in self.tables:
             rows = self.tables["left_out"].to_dict("records")
-            told = (_marked(f"{r['score']} {r['subject']}: {r['reason']}") for r in rows)
+            told = (marked(f"{r['score']} {r['subject']}: {r['reason']}") for r in rows)
             lines += ["## Left out", "", *(f"- {line}" for line in told), ""]
         if self.costs:
             rows_of_costs = [[one.stage, f"{one.seconds:.1f}", f"{one.peak_mib:,.0f}"] for one in self.costs]
-            lines += ["## Cost", "", *_markdown_table(["stage", "seconds", "peak memory, MiB"], rows_of_costs), ""]
+            lines += ["## Cost", "", *table(["stage", "seconds", "peak memory, MiB"], rows_of_costs), ""]
         return "\n".join(lines)
 
     def to_html(self) -> str:
@@ -237,7 +235,13 @@ class Report:
         return page(self)
 
     def save(self, directory: str | Path) -> None:
-        """Write ``report.json``, ``report.md`` and ``report.html``, each whole or not at all."""
+        """Write ``report.json``, ``report.md`` and ``report.html``, each whole or not at all.
+
+        Raises:
+            DataError: if the folder cannot be written to.
+        """
+        from synth_components.io.location import locate, writing
+
         folder = Path(directory)
         texts = {
             "report.json": json.dumps(self.to_json(), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
@@ -245,17 +249,9 @@ class Report:
             "report.md": self.to_markdown(),
             "report.html": self.to_html(),
         }
-        folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(text)
-                Path(temporary).chmod(0o644)
-                Path(temporary).replace(folder / name)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            with writing(locate(folder / name)) as part:
+                part.write_text(text, encoding="utf-8")
 
 
 def _headline(report: Report) -> str:
@@ -321,7 +317,7 @@ def _number(value: float | None) -> str:
     return f"{value:.4f}" if abs(value) < 1_000 else f"{value:,.0f}"
 
 
-def _residuals(table: pd.DataFrame) -> list[str]:
+def _residuals(pairs: pd.DataFrame) -> list[str]:
     """Return the pairs that preservation worked on, as Markdown."""
     head = ["pair", "measure", "target", "before", "after", "tolerance", "met"]
     rows = [
@@ -331,23 +327,6 @@ def _residuals(table: pd.DataFrame) -> list[str]:
             *(_number(row[name]) for name in head[2:6]),
             "yes" if row["met"] else "no",
         ]
-        for row in table.to_dict("records")
+        for row in pairs.to_dict("records")
     ]
-    return _markdown_table(head, rows)
-
-
-_MARKUP = re.compile(r"[\\`*~\[\]|]|(?<!\w)_|_(?!\w)")
-"""What Markdown would read as markup; an underscore within a word is none."""
-
-
-def _marked(text: str) -> str:
-    """Return text for one line of Markdown that shows as it is, whatever the names of columns hold."""
-    plain = re.sub(r"<(?![=\s])", "&lt;", " ".join(text.split()).replace("&", "&amp;"))
-    return _MARKUP.sub(r"\\\g<0>", plain)
-
-
-def _markdown_table(head: list[str], rows: list[list[str]]) -> list[str]:
-    def line(cells: list[str]) -> str:
-        return "| " + " | ".join(_marked(cell) for cell in cells) + " |"
-
-    return [line(head), "|" + " --- |" * len(head), *(line(row) for row in rows)]
+    return table(head, rows)
