@@ -13,7 +13,7 @@ import pandas as pd
 from synth_components.column_type import kind_of
 from synth_components.encode import cast_to
 from synth_components.errors import DataError, SchemaError
-from synth_components.io.location import Location
+from synth_components.io.location import Location, failures
 from synth_components.schema import dtype_name, dtype_of, is_unicode
 
 _METADATA = b"synth_components"
@@ -204,17 +204,21 @@ def _typed(column: Any, dtype: str) -> pd.Series[Any]:  # noqa: ANN401
 
 def read_parquet(place: Location) -> pd.DataFrame:
     """Return the table of a parquet file."""
-    return from_arrow(_opened(place).read(), place=place.text)
+    with _reading(place) as file:
+        table = file.read()
+    return from_arrow(table, place=place.text)
 
 
 def parquet_num_rows(place: Location) -> int:
     """Return the number of rows from the file's metadata."""
-    return int(_opened(place).metadata.num_rows)
+    with _reading(place) as file:
+        return int(file.metadata.num_rows)
 
 
 def parquet_num_bytes(place: Location) -> int:
     """Return the uncompressed size from the file's metadata."""
-    metadata = _opened(place).metadata
+    with _reading(place) as file:
+        metadata = file.metadata
     return sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
 
 
@@ -222,20 +226,33 @@ def parquet_batches(place: Location, *, rows: int) -> Iterator[pd.DataFrame]:
     """Yield parts of at most ``rows`` rows."""
     import pyarrow as pa
 
-    for batch in _opened(place).iter_batches(batch_size=rows):
-        yield from_arrow(pa.Table.from_batches([batch]), place=place.text)
+    with _reading(place) as file:
+        batches = file.iter_batches(batch_size=rows)
+        while (batch := next(batches, None)) is not None:
+            yield from_arrow(pa.Table.from_batches([batch]), place=place.text)
 
 
-def _opened(place: Location) -> Any:  # noqa: ANN401
+@contextmanager
+def _reading(place: Location) -> Iterator[Any]:
+    """Yield an open parquet file.
+
+    Raises:
+        DataError: if it cannot be opened or read, or is damaged.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
-        return parquet.ParquetFile(place.path, filesystem=place.filesystem)
+        with parquet.ParquetFile(place.path, filesystem=place.filesystem) as file:
+            yield file
     except pa.ArrowInvalid:
         raise DataError(f"'{place.text}' is not a whole parquet file; write it again") from None
-    except OSError as error:
+    except failures() as error:
         raise place.refuse(error) from None
+    except ValueError:
+        if not place.text.startswith(("http://", "https://")):
+            raise
+        raise DataError(f"the server of '{place.text}' gives no parts of a file; download the file first") from None
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,7 +69,7 @@ class Location:
     def _info(self) -> Any:  # noqa: ANN401 - pyarrow has no stubs
         try:
             return self.filesystem.get_file_info(self.path)
-        except OSError as error:
+        except failures() as error:
             raise self.refuse(error) from None
 
     def children(self) -> list[Location]:
@@ -77,12 +78,12 @@ class Location:
 
         try:
             entries = self.filesystem.get_file_info(fs.FileSelector(self.path))
-        except OSError as error:
+        except failures() as error:
             raise self.refuse(error) from None
         names = sorted(entry.base_name for entry in entries if entry.type == fs.FileType.File)
         return [self.child(name) for name in names if not name.startswith((".", "_"))]
 
-    def refuse(self, error: OSError) -> DataError:
+    def refuse(self, error: Exception) -> DataError:
         """Return the error of a place that cannot be used."""
         if isinstance(error, FileNotFoundError):
             return DataError(f"'{self.text}' does not exist; check the path")
@@ -90,6 +91,12 @@ class Location:
             f"'{self.text}' cannot be used ({type(error).__name__}); check the path, the permissions"
             + ("" if self.is_local else ", the credentials" + (_S3_HINT if self.text.startswith("s3://") else ""))
         )
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """Return what reading from a place may raise: the web's library has errors of its own, if it is in use."""
+    web = sys.modules.get("aiohttp")
+    return (OSError,) if web is None else (OSError, web.ClientError)
 
 
 def locate(path: str | Path | Location) -> Location:
@@ -180,7 +187,7 @@ def reading(place: Location, *, gzipped: bool = False) -> Iterator[Any]:
     try:
         with place.filesystem.open_input_stream(place.path, compression="gzip" if gzipped else None) as stream:
             yield stream
-    except OSError as error:
+    except failures() as error:
         if gzipped and "zlib" in str(error):
             raise DataError(f"'{place.text}' is not whole gzip data; compress it again, or drop .gz") from None
         raise place.refuse(error) from None

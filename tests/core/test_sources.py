@@ -95,6 +95,13 @@ def test_file_addresses_are_local_paths(tmp_path):
     assert_frame_equal(read_table(tmp_path / "a b" / "t.csv"), plain())
 
 
+class Server(http.server.ThreadingHTTPServer):
+    """A server that does not mind who hangs up."""
+
+    def handle_error(self, *_):
+        """Say nothing."""
+
+
 class Handler(http.server.SimpleHTTPRequestHandler):
     """Files of a folder, to those who know the secret."""
 
@@ -115,7 +122,7 @@ def web(tmp_path):
     """Yield the address of a web server over a folder; each request must carry the secret in its query."""
     pytest.importorskip("fsspec", reason="the extra fsspec is not installed")
     pytest.importorskip("aiohttp", reason="aiohttp, which fsspec reads the web with, is not installed")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=tmp_path))
+    server = Server(("127.0.0.1", 0), partial(Handler, directory=tmp_path))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -135,6 +142,25 @@ def test_a_refusal_of_the_web_names_the_place_and_not_the_secret(web, query):
     with pytest.raises(DataError, match=r"http://127.0.0.1:\d+/t\.csv") as caught:
         read_table(f"{web}/t.csv{query}")
     assert SECRET not in str(caught.value)
+
+
+def test_a_parquet_file_beyond_one_read_asks_for_a_download_where_the_server_gives_no_parts(web, tmp_path):
+    noise = np.random.default_rng(0).normal(size=(100_000, 8))  # 6 MB, more than fsspec reads at once
+    write_table(pd.DataFrame(noise, columns=list("abcdefgh")), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="download the file"):
+        read_table(f"{web}/t.parquet?key={SECRET}")
+
+
+def test_a_line_that_goes_dead_is_told_by_place(web, monkeypatch):
+    def cut(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "100000")
+        handler.end_headers()
+        handler.wfile.write(b"a,b\n1,2\n")
+
+    monkeypatch.setattr(Handler, "do_GET", cut)
+    with pytest.raises(DataError, match=r"/t\.csv' cannot be used"):
+        read_table(f"{web}/t.csv?key={SECRET}")
 
 
 def test_the_web_is_not_written_to(web):
