@@ -70,7 +70,9 @@ def evaluate(
     Raises:
         ThresholdError: if the overall score is below `min_quality`; the report is written all the same.
     """
-    _judge(config, train, holdout, synthetic, _schema(schema, model), report, page, residuals=residuals, model=model)
+    _judge(
+        config, train, holdout, synthetic, read_schema(schema, model), report, page, residuals=residuals, model=model
+    )
 
 
 def evaluate_fidelity(
@@ -93,7 +95,7 @@ def evaluate_fidelity(
         report: Where the report goes.
         page: Where the report goes as a page to look at.
     """
-    _judge(config, train, holdout, synthetic, _schema(schema), report, page)
+    _judge(config, train, holdout, synthetic, read_schema(schema), report, page)
 
 
 def evaluate_tstr(
@@ -116,7 +118,7 @@ def evaluate_tstr(
         report: Where the report goes.
         page: Where the report goes as a page to look at.
     """
-    _judge(config, train, holdout, synthetic, _schema(schema), report, page)
+    _judge(config, train, holdout, synthetic, read_schema(schema), report, page)
 
 
 def evaluate_privacy(
@@ -139,7 +141,7 @@ def evaluate_privacy(
         report: Where the report goes.
         page: Where the report goes as a page to look at.
     """
-    _judge(config, train, holdout, synthetic, _schema(schema), report, page)
+    _judge(config, train, holdout, synthetic, read_schema(schema), report, page)
 
 
 def _judge(
@@ -189,13 +191,3 @@ def _rows(place: Place, schema: Schema) -> Dataset:
         return read_dataset(place, schema=schema)
     except DataError:
         return Dataset({schema.root: read_table(place)}, schema)
-
-
-def _schema(schema: Path | None, model: Path | None = None) -> Schema | None:
-    if schema is not None:
-        return read_schema(schema)
-    if model is None:
-        return None
-    from synth_components.model import Model
-
-    return Model.load(model).schema

@@ -31,14 +31,21 @@ def read_map(path: Path, what: str) -> dict[str, Any]:
     return {str(name): entry for name, entry in value.items()}
 
 
-def read_schema(path: Path) -> Schema:
-    """Return the schema that a JSON or YAML file declares.
+def read_schema(path: Path | None, model: Path | None = None) -> Schema | None:
+    """Return the schema that a JSON or YAML file declares, else that of a model; ``None`` without either.
 
     Raises:
         DataError: if the file cannot be read.
         SchemaError: naming the entry that cannot be understood.
+        ArtifactError: if the folder is no model.
     """
-    return Schema.from_json(read_map(path, "schema"))
+    if path is not None:
+        return Schema.from_json(read_map(path, "schema"))
+    if model is None:
+        return None
+    from synth_components.model import Model
+
+    return Model.load(model).schema
 
 
 def _json(text: str, path: Path, what: str) -> object:

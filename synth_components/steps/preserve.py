@@ -52,9 +52,8 @@ def preserve(
         text: Where the same goes as Markdown.
     """
     from synth_components.io.dataset import read_dataset, write_table
-    from synth_components.model import Model
 
-    known = read_schema(schema) if schema is not None else None if model is None else Model.load(model).schema
+    known = read_schema(schema, model)
     real = read_dataset(data, schema=known)
     drawn = read_dataset(synthetic, schema=real.schema)
     with stage("preserve") as report:

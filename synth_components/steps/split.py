@@ -47,7 +47,7 @@ def split(
     from synth_components.steps.record import settled
 
     unit = config.unit
-    known = None if schema is None else read_schema(schema)
+    known = read_schema(schema)
     if not unit and known is not None and known.unit is not None:
         unit = known.unit.columns
     rng = np.random.default_rng(settled(config).seed)

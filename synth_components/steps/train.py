@@ -65,7 +65,7 @@ def train(
             option="seed",
         )
     make_generator(config.generator, config.generator_options, trust=config.trust)  # refuse options before long work
-    declared = None if schema is None else read_schema(schema)
+    declared = read_schema(schema)
     rules = () if constraints is None else constraints_from_file(constraints)
     # Without a schema the rows themselves are handed over, so that the fit charges for profiling them; of a table that
     # stays on disk the first rows are profiled here.

@@ -64,7 +64,7 @@ def validate(
     from synth_components.constraints import constraints_from_file
     from synth_components.validation import validate as judge
 
-    declared = None if schema is None else read_schema(schema)
+    declared = read_schema(schema)
     with stage("validate") as progress:
         found = judge(
             _read(table, declared),
