@@ -146,8 +146,11 @@ def shown(place: str | Path) -> str:
     if "::" in text:  # an address within another, as fsspec chains them
         return "::".join(shown(part) for part in text.split("::"))
     scheme, _, rest = text.partition("://")
-    # Up to the last @, wherever it stands: a password may hold any mark.
-    address, _, fragment = rest.rpartition("@")[2].partition("#")
+    address, _, fragment = rest.partition("#")
+    if "@" in fragment and "@" not in address and ":" in address:
+        # Either a query with an @ in it, or a password with a # in it: show neither.
+        return f"{scheme}://"
+    address = address.rpartition("@")[2]  # up to the last @: a password may hold one
     held = f"#{'query' if ' ' in fragment.strip() else fragment.strip()}" if fragment else ""
     return f"{scheme}://{address.partition('?')[0]}{held}"
 
