@@ -35,20 +35,15 @@ TOY = Specified.parse(
             "seen": {"family": "quantiles", **JOINED},
         },
         "null_shares": {"income": 0.2, "city": 0.1, "smoker": 0.15, "visits": 0.1, "seen": 0.2},
-        "correlations": {
-            "columns": ["skill", "income", "education", "city", "employed", "age", "joined", "seen"],
-            "matrix": [
-                [1, 0.9, 0.82, 0.5, 0.47, 0.29, 0, 0],
-                [0.9, 1, 0.74, 0.45, 0.43, 0.58, 0, 0],
-                [0.82, 0.74, 1, 0.6, 0.39, 0.24, 0, 0],
-                [0.5, 0.45, 0.6, 1, 0.22, 0.14, 0, 0],
-                [0.47, 0.43, 0.39, 0.22, 1, 0.14, 0, 0],
-                [0.29, 0.58, 0.24, 0.14, 0.14, 1, 0, 0],
-                [0, 0, 0, 0, 0, 0, 1, 0.998],
-                [0, 0, 0, 0, 0, 0, 0.998, 1],
-            ],
-            "measure": "spearman",
-        },
+        "correlations": [
+            {"columns": ["skill", "income"], "value": 0.9, "measure": "spearman"},
+            {"columns": ["skill", "education"], "value": 0.82, "measure": "spearman"},
+            {"columns": ["income", "education"], "value": 0.74, "measure": "spearman"},
+            {"columns": ["education", "city"], "value": 0.6, "measure": "spearman"},
+            {"columns": ["skill", "city"], "value": 0.5, "measure": "spearman"},
+            {"columns": ["income", "city"], "value": 0.45, "measure": "spearman"},
+            {"columns": ["joined", "seen"], "value": 0.998, "measure": "spearman"},
+        ],
     }
 )
 """What a person who knows how the toy table is made would declare of it."""
