@@ -17,13 +17,15 @@ from synth_components.constraints.rule import Policy
 from synth_components.errors import SynthError
 from synth_components.steps import STEPS, load
 from synth_components.steps.catalogue import fields_table
-from synth_components.steps.port import config_of
+from synth_components.steps.circumstances import Circumstances
+from synth_components.steps.port import config_of, ports
 from synth_components.steps.reference import page
 from synth_components.testing import CheckError
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+PAGES = TROUBLESHOOTING + (ROOT / "docs" / "best_practice.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PACKAGES = ("synth_components", "mlflow_flavor", "kubeflow/synth_kubeflow", "sagemaker/synth_sagemaker")
 
@@ -31,11 +33,16 @@ PACKAGES = ("synth_components", "mlflow_flavor", "kubeflow/synth_kubeflow", "sag
 def entries():
     """Return the text of each entry of the troubleshooting page by its heading."""
     parts = re.split(r"^## (.+)$", TROUBLESHOOTING, flags=re.MULTILINE)
+    assert len(set(parts[1::2])) == len(parts[1::2])
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def blocks(text, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def flag(name):
+    return f"--{name.replace('_', '-')}"
 
 
 def error_classes():
@@ -107,6 +114,24 @@ def test_the_call_of_the_entry_ends_in_its_error(name, tmp_path, monkeypatch):
     assert type(raised.value).__name__ == name
     expected = re.escape(message.strip()).replace(re.escape("..."), ".+")
     assert re.fullmatch(expected, " ".join(str(raised.value).split()))
+
+
+def test_the_commands_and_options_that_a_page_writes_exist():
+    commands = {f"synth {name.replace('_', '-')}": load(name) for name in STEPS} | {
+        "synth STEP": None,
+        "synth generators": None,
+    }
+    common = {"--help", "--quiet", "--debug", "--log-format", *map(flag, Circumstances.model_fields)}
+    options = {
+        name: common if step is None else common | set(map(flag, [*config_of(step).model_fields, *ports(step)]))
+        for name, step in commands.items()
+    }
+    written = re.findall(r"`((?:synth |--)[^`]*)`", PAGES)
+    assert len(written) > 10
+    for text in written:
+        command = " ".join(text.split()[:2])
+        known = options[command] if text.startswith("synth ") else set().union(*options.values())
+        assert {word for word in text.split() if word.startswith("--")} <= known, text
 
 
 @pytest.mark.parametrize("page_name", [path.name for path in sorted((ROOT / "docs").glob("*.md"))])
