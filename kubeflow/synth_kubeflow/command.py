@@ -5,8 +5,10 @@ This module is read whenever ``synth --help`` is asked for, with or without kfp 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,7 +16,28 @@ from synth_components.errors import SynthError, ThresholdError
 from synth_components.steps.command import common_options
 
 
-@click.group()
+class Commands(click.Group):
+    """The commands by name; those that need kfp import it when they are named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands that can be called here."""
+        return [*super().list_commands(ctx), *(_PIPELINE_COMMANDS if find_spec("kfp") else ())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command by name, ``None`` if there is none.
+
+        Raises:
+            UsageError: if it needs kfp, which is not installed.
+        """
+        if cmd_name not in _PIPELINE_COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        _require_kfp()
+        from synth_kubeflow.pipeline_command import Pipelines
+
+        return Pipelines(cmd_name, *_PIPELINE_COMMANDS[cmd_name])
+
+
+@click.group(cls=Commands)
 def commands() -> None:
     """Kubeflow components and pipelines: run one here, compile them, or be one inside a container."""
 
@@ -53,29 +76,48 @@ def compile_assets(*, output: Path, **_: object) -> None:
     write(output)
 
 
-class Pipelines(click.Group):
-    """The pipelines by name; each takes the options that its components declare."""
+def _run_local(name: str, values: dict[str, Any], *, output: Path) -> None:
+    from synth_kubeflow.local import run_local
+    from synth_kubeflow.pipeline_command import local_file
+    from synth_kubeflow.pipelines import build
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return every pipeline's name."""
-        _require_kfp()
-        from synth_kubeflow.pipelines import PIPELINES
-
-        return [name.replace("_", "-") for name in PIPELINES]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command of a pipeline, ``None`` if there is none."""
-        _require_kfp()
-        from synth_kubeflow.local import command_of
-        from synth_kubeflow.pipelines import PIPELINES
-
-        name = cmd_name.replace("-", "_")
-        return command_of(name) if name in PIPELINES else None
+    page = run_local(build(name), local_file(values), output)
+    click.echo(f"report: {page}")
 
 
-@commands.command(name="run-local", cls=Pipelines)
-def run_local() -> None:
-    """Run a pipeline on this machine, and say where its report is."""
+def _submit(name: str, values: dict[str, Any], **server: str) -> None:
+    from synth_kubeflow.pipelines import build
+    from synth_kubeflow.submit import submit
+
+    click.echo(f"run: {submit(build(name), values, **server)}")
+
+
+_OUTPUT = click.Option(
+    ["--output"],
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("synth-run"),
+    show_default=True,
+    help="Folder for the report and for what each task writes.",
+)
+
+_SERVER = (
+    click.Option(["--host"], default="", help="Address of the server; empty within a cluster."),
+    click.Option(["--namespace"], default="", help="Namespace, on a server of several users."),
+    click.Option(
+        ["--token"],
+        default="",
+        envvar="SYNTH_KUBEFLOW_TOKEN",
+        help="Bearer token; rather set SYNTH_KUBEFLOW_TOKEN, since others see the words of a command.",
+    ),
+    click.Option(["--experiment"], default="", help="Experiment of the run; it is made if there is none."),
+)
+
+
+_PIPELINE_COMMANDS: Mapping[str, tuple[str, Callable[..., None], Sequence[click.Option]]] = {
+    "run-local": ("Run a pipeline on this machine, and say where its report is.", _run_local, (_OUTPUT,)),
+    "submit": ("Start a run of a pipeline on a cluster.", _submit, _SERVER),
+}
+"""The commands that take a pipeline: help, what they do, and their own options."""
 
 
 def _require_kfp() -> None:

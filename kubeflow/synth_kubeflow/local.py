@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -13,17 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import click
 from kfp import local
 from kfp.local import subprocess_task_handler
 from kfp.local.status import Status
 
-from synth_components.errors import DataError, SynthError, ThresholdError
-from synth_components.steps.command import FieldText, common_options
+from synth_components.errors import SynthError, ThresholdError
 from synth_components.steps.places import claim
-from synth_components.steps.port import config_of
-from synth_kubeflow.components import COMPONENTS
-from synth_kubeflow.pipelines import Argument, arguments, build, summary
 
 _MISSED = 3
 
@@ -135,59 +129,3 @@ def run_local(pipeline: Any, values: Mapping[str, Any], output: Path) -> Path:  
     for name, ending in (("page", "html"), ("text", "md")):
         shutil.copyfile(pages[-1].with_name(name), folder / f"report.{ending}")
     return folder / "report.html"
-
-
-def command_of(name: str) -> click.Command:
-    """Return the command that runs a pipeline here: an option for each of its arguments."""
-    known = arguments(name)
-
-    def run(*, output: Path, **said: Any) -> None:  # noqa: ANN401 - the options of the command
-        values = {key: _value(known[key], said[key]) for key in known if said.get(key) is not None}
-        page = run_local(build(name), values, output)
-        click.echo(f"report: {page}")
-
-    return click.Command(
-        name.replace("_", "-"),
-        callback=run,
-        help=summary(name),
-        params=[
-            *(_option(key, argument) for key, argument in known.items()),
-            click.Option(
-                ["--output"],
-                type=click.Path(file_okay=False, path_type=Path),
-                default=Path("synth-run"),
-                show_default=True,
-                help="Folder for the report and for what each task writes.",
-            ),
-            *common_options(),
-        ],
-    )
-
-
-def _option(key: str, argument: Argument) -> click.Option:
-    flag = "--data" if key == "data_uri" else f"--{key.replace('_', '-')}"
-    parameter = argument.parameter(key)
-    is_required = parameter.default is parameter.empty
-    kind: Any = str
-    if not argument.is_uri:
-        kind = FieldText(config_of(COMPONENTS[argument.component].load()), argument.name)
-    shown = "  [required]" if is_required else f"  [default: {json.dumps(parameter.default)}]"
-    return click.Option(
-        [flag, key],
-        type=str if argument.is_list else kind,
-        required=is_required,
-        metavar="NAMES" if argument.is_list else None,
-        help=f"{argument.description()}{' Several, with commas.' if argument.is_list else ''}{shown}",
-    )
-
-
-def _value(argument: Argument, text: str) -> Any:  # noqa: ANN401 - any JSON value
-    if argument.is_uri:
-        path = Path(text).expanduser()
-        if "://" in text or not path.exists():
-            raise DataError(f"--data: there is no local file '{text}'")
-        return str(path.resolve())
-    if argument.is_list:
-        return [part.strip() for part in text.split(",") if part.strip()]
-    kind = argument.parameter(argument.name).annotation
-    return text if kind is str else kind(json.loads(text))  # kfp refuses 2 where a float is asked for
