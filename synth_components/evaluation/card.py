@@ -14,6 +14,7 @@ SIMILARITY = 0.95
 CORRELATION = 0.93
 TASK = 0.95
 DCR_SHARE = 0.53
+DCR_LABEL = "closer to train than to holdout (DCR share)"
 CHANCE = 0.025
 """A privacy check fails only if an honest sample would miss its threshold by so much less often than this."""
 
@@ -85,9 +86,10 @@ def card(scores: Sequence[Score], tasks: Sequence[str]) -> tuple[Verdict, ...]:
             made.append(_at_most(label, whole[name].value, whole[f"{name}.bound"].value, by_chance=by_chance))
     if "privacy.dcr.share" in whole:
         share = whole["privacy.dcr.share"]
-        label = "closer to train than to holdout (DCR share)"
         made.append(
-            _at_most(label, share.value, DCR_SHARE, by_chance=share.interval is None or share.interval[0] <= DCR_SHARE)
+            _at_most(
+                DCR_LABEL, share.value, DCR_SHARE, by_chance=share.interval is None or share.interval[0] <= DCR_SHARE
+            )
         )
     return tuple(made)
 

@@ -77,7 +77,9 @@ def demo(rows: int, rng: random.Generator) -> pd.DataFrame:
     is_credit = rng.random(rows) < 0.5
     credit, debit = np.where(is_credit, amount, 0.0), np.where(is_credit, 0.0, amount)
     fee = np.where(is_yen, 0.0, np.round(rng.choice([0.0, 0.0, 0.25, 0.5], rows), 2))
-    opening = 5_000.0  # then the running sum, rounded, so that closing and next opening are equal
+    opening = rng.permutation(np.linspace(2_000, 60_000, accounts).round())[
+        owner
+    ]  # then the running sum, rounded, so that closing and next opening are equal
     closing = np.round(opening + _running(credit - debit - fee, start), 2)
     before = np.where(first, opening, np.r_[0.0, closing[:-1]][:rows])
     ibans = surrogate(Text(kind="iban"), name="iban", n=accounts, rng=rng, first=0).to_numpy()

@@ -29,6 +29,8 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "evaluate_fidelity": "evaluate",
         "evaluate_tstr": "evaluate",
         "evaluate_privacy": "evaluate",
+        "validate": "validate",
+        "pack": "pack",
         "report": "report",
         "select": "select",
         "gate": "gate",

@@ -17,7 +17,9 @@ class PackConfig(StepConfig):
     """Which pack, and how large its demo table is."""
 
     pack: str = Field("", description="Name of the pack; empty lists them.")
-    num_rows: int = Field(1000, ge=100, lt=2**53, description="Rows of the demo table and of its twin.")
+    num_rows: int = Field(
+        1000, ge=1000, lt=2**53, description="Rows of demo table and twin; of fewer, too many would stand alone."
+    )
     seed: int = Field(0, ge=0, lt=2**53, description="Seed of both.")
 
 

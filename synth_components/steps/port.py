@@ -48,6 +48,7 @@ class Port:
         optional: Whether a caller may leave it out.
         many: Whether it takes one or more paths; the step gets a tuple.
         is_stream: Whether ``-`` is standard output, and ``--output`` another name of the option.
+        is_positional: Whether a word of the command line without an option names it, but for an option file.
         description: What it is for, from the ``Args:`` of the step.
     """
 
@@ -56,6 +57,7 @@ class Port:
     optional: bool = False
     many: bool = False
     is_stream: bool = False
+    is_positional: bool = False
     description: str = ""
 
 
@@ -75,9 +77,11 @@ KINDS: Mapping[Kind, str] = {
 """What lies behind a port of each kind."""
 
 InDataset = Annotated[Place, Port("in", "dataset")]
+InTable = Annotated[Place, Port("in", "dataset", is_positional=True)]
 OptionalInDataset = Annotated[Place | None, Port("in", "dataset", optional=True)]
 InDatasets = Annotated[tuple[Place, ...], Port("in", "dataset", many=True)]
 OutDataset = Annotated[Place, Port("out", "dataset")]
+OptionalOutDataset = Annotated[Place | None, Port("out", "dataset", optional=True)]
 OutStream = Annotated[Place, Port("out", "dataset", is_stream=True)]
 InModel = Annotated[Path, Port("in", "model")]
 OptionalInModel = Annotated[Path | None, Port("in", "model", optional=True)]
@@ -87,6 +91,7 @@ OptionalOutModel = Annotated[Path | None, Port("out", "model", optional=True)]
 InReport = Annotated[Path, Port("in", "report")]
 InReports = Annotated[tuple[Path, ...], Port("in", "report", many=True)]
 OutReport = Annotated[Path, Port("out", "report")]
+OptionalOutReport = Annotated[Path | None, Port("out", "report", optional=True)]
 OutPage = Annotated[Path, Port("out", "page")]
 OptionalOutPage = Annotated[Path | None, Port("out", "page", optional=True)]
 OptionalOutText = Annotated[Path | None, Port("out", "text", optional=True)]

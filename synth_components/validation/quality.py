@@ -20,6 +20,9 @@ from synth_components.validation.tally import Tally, measure, share
 _ROOM = 100
 """Combinations of values for each row, from which on repeated rows are no matter of course."""
 
+_SCALE = 20
+"""Different values from which a column of numbers is a scale with a far end, and no list of codes."""
+
 
 def soundness(found: Profile, real: Profile | None, *, config: ValidateConfig) -> Tally:
     """Return how complete and how plain the columns of a profiled table are.
@@ -167,9 +170,10 @@ def _check_duplicates(tally: Tally, found: Profile, real: Profile | None, config
 
 
 def _check_outliers(tally: Tally, found: Profile, real: Profile | None, config: ValidateConfig) -> None:
-    shares = _facts(found, "outlier_share")
+    counts = _facts(found, "distinct")
+    shares = {name: value for name, value in _facts(found, "outlier_share").items() if counts[name] >= _SCALE}
     if not shares:
-        tally.leave_out("quality.outliers", "", "no column of numbers with enough values")
+        tally.leave_out("quality.outliers", "", f"no column of numbers has {_SCALE} different values or more")
         return
     known = {} if real is None else _facts(real, "outlier_share")
     for name, value in shares.items():

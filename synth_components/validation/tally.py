@@ -9,11 +9,12 @@ from typing import Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
+from synth_components.evaluation import HOLDOUT_SHARE
 from synth_components.evaluation.card import Group, Verdict
 from synth_components.evaluation.floor import CORRECTION, EXPLANATION, INTERVALS, score
 from synth_components.evaluation.quality import Quality
 from synth_components.evaluation.recommendation import Recommendation
-from synth_components.evaluation.report import Report
+from synth_components.evaluation.report import NO_HOLDOUT, Report
 from synth_components.protocols import Score
 
 Relation: TypeAlias = Literal[">=", "<="]
@@ -25,6 +26,11 @@ AREAS: Mapping[Group, str] = {
     "performance": "performance",
 }
 """The four verdicts by the group of the checks behind them."""
+
+SET_ASIDE = (
+    f"{HOLDOUT_SHARE:.0%} of the real rows were set aside, as the measure of what real rows have in common with each "
+    "other. Copies of these rows are not looked for."
+)
 
 _ASK = "ask whoever made the table how; for rows of a model of yours, `synth evaluate` says which option to turn"
 
@@ -93,15 +99,19 @@ class Tally:
         """Take down that something was not checked, and why."""
         self.left_out.append((name, subject, reason))
 
-    def take(self, judged: Report) -> None:
-        """Take down what an evaluation against real rows found."""
-        self.checks += [replace(verdict, group=self.group) for verdict in judged.card]
-        self.scores += judged.scores
-        for one in judged.recommendations:
-            self.advise(one.subject, one.finding, _ASK, weight=one.weight)
+    def take(self, judged: Report, *, without: tuple[str, ...] = ()) -> None:
+        """Take down what an evaluation against real rows found, all but the scores and checks ``without``."""
+        checks = [replace(one, group=self.group) for one in judged.card if one.name not in without]
+        self.checks += checks
+        for one in checks:
+            if not one.passed:
+                value = "not scored" if one.value is None else f"{one.value:.4g}"
+                self.advise((), f"{one.name}: {value}, {one.relation} {one.threshold:.4g} is asked for", _ASK)
+        self.scores += [one for one in judged.scores if one.name not in without]
         self.curves.update(judged.curves)
-        # The first notes say what was done to the tables; the rest explain scores, and stand in every report.
-        self.notes += [note for note in judged.notes if note not in (EXPLANATION, CORRECTION, INTERVALS)]
+        explained = (EXPLANATION, CORRECTION, INTERVALS)  # in every report
+        self.notes += [note for note in judged.notes if note not in explained and not note.startswith(NO_HOLDOUT)]
+        self.notes.append(SET_ASIDE)
         if "left_out" in judged.tables:
             for row in judged.tables["left_out"].to_dict("records"):
                 self.leave_out(str(row["score"]), str(row["subject"]), str(row["reason"]))

@@ -314,6 +314,14 @@ def test_copies_of_real_rows_miss_the_privacy_verdict_and_an_independent_sample_
     assert fresh.rows == {"table": ROWS, "real": ROWS}
 
 
+def test_the_share_closer_to_train_decides_nothing_where_both_sides_are_one_table():
+    report = validate(people(seed=5), real=OTHER)
+    assert not any("DCR share" in check.name for check in report.card)
+    assert "privacy.dcr.share" in set(report.tables["left_out"]["score"])
+    assert {"privacy.dcr.median", "privacy.nndr", "privacy.near_copies"} <= {one.name for one in report.scores}
+    assert any("set aside" in note for note in report.notes)
+
+
 def test_tables_without_a_column_in_common_cannot_be_looked_through_for_copies():
     report = validate(pd.DataFrame({"x": np.arange(50.0)}), real=OTHER)
     assert "exact copies" in missed(report, "smoke test")
