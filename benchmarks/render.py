@@ -287,6 +287,14 @@ SECTIONS: dict[str, Mapping[str, str]] = {
         "status": "",
     },
     "sampling": {"what": "", "rows": "rows", "seconds": "s", "peak_mib": "peak resident set, MiB", "target": "target"},
+    "streaming": {
+        "what": "",
+        "rows": "rows",
+        "seconds": "s",
+        "rows_per_second": "rows per second",
+        "peak_mib": "peak resident set, MiB",
+        "target": "target",
+    },
     "mlflow": {
         "what": "",
         "rows": "rows",

@@ -111,5 +111,5 @@ def _flat(table: Any) -> Any:  # noqa: ANN401 - pyarrow has no stubs
 
     for place, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
-            table = table.set_column(place, field.name, table.column(place).cast(field.type.value_type))
+            table = table.set_column(place, field.name, table.column(place).chunk(0).dictionary_decode())
     return table
