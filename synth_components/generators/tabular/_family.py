@@ -178,7 +178,7 @@ class _Law:
 
 
 def marginal_of(family: Family | None, column: AnyColumn, name: str) -> Marginal:
-    """Return the marginal of a column: over positions for categories and booleans, else over encoded values.
+    """Return a column's marginal: over codes for categories and booleans, else over encoded values.
 
     Args:
         family: What was declared; ``None`` for the uniform on what the column may hold.

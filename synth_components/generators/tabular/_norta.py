@@ -43,7 +43,7 @@ class Staircase:
 
 
 def staircase(marginal: Marginal, measure: Measure) -> Staircase | None:
-    """Return the column's value, or for ``spearman`` its mid-rank, over its latent; ``None`` if it is constant."""
+    """Return a column's value, or ``spearman`` mid-rank, over its latent; ``None`` if it is constant."""
     if marginal.low[0] == marginal.high[-1]:
         return None
     ends = np.minimum(np.cumsum(marginal.mass), np.nextafter(1.0, 0.0))

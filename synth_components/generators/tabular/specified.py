@@ -92,7 +92,7 @@ class Specified(Recipe):
         return pairs
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> GaussianCopulaSampler:
-        """Return the sampler of what is declared; of ``data`` only the schema is looked at, and ``rng`` is not used.
+        """Return the sampler of what is declared; of ``data`` only the schema is looked at.
 
         Raises:
             SchemaError: naming a column or a pair whose declaration does not fit the schema, or cannot hold.
