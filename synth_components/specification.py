@@ -53,7 +53,7 @@ class Specification:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Return the specification that a JSON value declares: a schema with ``Specified``'s options beside it.
+        """Return what a JSON value declares: a schema with the options of ``Specified`` beside it.
 
         Raises:
             SchemaError: naming the entry of the schema that cannot be read.
@@ -77,7 +77,7 @@ def _iso(value: object) -> str:
 
 
 def specify(specification: Mapping[str, Any] | Specification | Schema) -> Model:
-    """Return the model of a specification; it reads no row, so that its ledger is empty and its epsilon is 0.
+    """Return the model of a specification; its ledger is empty, as no row is read.
 
     Every row that it draws obeys the rules.  Where rules bend the correlations, what is asked of the sampler is moved
     until 49,152 of its own rows, with the rules enforced, show the declared ones.
