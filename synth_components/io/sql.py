@@ -272,8 +272,10 @@ class Relation:
             if address.drivername == "postgresql":
                 address = address.set(drivername="postgresql+psycopg")
             engine = sqlalchemy.create_engine(address, poolclass=sqlalchemy.pool.NullPool)
-        except (sqlalchemy.exc.ArgumentError, ValueError):  # the message of either may hold the password
-            raise DataError(f"'{self.text}' is no address of a database; write user:password@host:port/name") from None
+        except (sqlalchemy.exc.SQLAlchemyError, ValueError):  # the message of either may hold the password
+            raise DataError(
+                f"'{self.text}' is no address of a database that can be used; write user@host:port/name"
+            ) from None
         except ModuleNotFoundError as error:
             raise DataError(
                 f"'{self.text}' needs the package {error.name}: pip install 'synth-components[sql]'"
