@@ -295,6 +295,7 @@ SECTIONS: dict[str, Mapping[str, str]] = {
         "peak_mib": "peak resident set, MiB",
         "target": "target",
     },
+    "limits": {"what": "", "rows": "rows", "seconds": "s", "peak_mib": "peak resident set, MiB", "target": "target"},
     "mlflow": {
         "what": "",
         "rows": "rows",
