@@ -64,7 +64,10 @@ def validity(
     rng: random.Generator,
     config: JudgeConfig = JudgeConfig(),  # noqa: B008 - frozen
 ) -> Evidence:
-    """Score the share of rows that obey the schema, and its constraints, in whole and one by one."""
+    """Score the share of rows that obey the schema, and its constraints, in whole and one by one.
+
+    A rule of any policy counts: a row that breaks one with policy ``warn`` does not obey.
+    """
     scores: list[Score] = []
     if len(synthetic.table) == 0 or len(holdout.table) == 0:
         row = {"score": "validity", "subject": "", "reason": "a table has no rows"}
