@@ -63,7 +63,7 @@ def benford_deviation(table: pd.DataFrame) -> float | None:
 
 def demo(rows: int, rng: random.Generator) -> pd.DataFrame:
     """Return made-up entries that obey the pack."""
-    accounts = max(1, rows // 40)
+    accounts = max(1, rows // 20)
     owner = np.sort(rng.integers(accounts, size=rows))
     first = np.r_[True, owner[1:] != owner[:-1]] if rows else np.zeros(0, dtype=bool)
     start = np.maximum.accumulate(np.where(first, np.arange(rows), 0))
@@ -72,7 +72,7 @@ def demo(rows: int, rng: random.Generator) -> pd.DataFrame:
     booked = np.datetime64("2024-01-01T08:00:00") + _running(hours, start).astype("timedelta64[h]")
     currency = np.array(_CURRENCIES, dtype=object)[rng.integers(len(_CURRENCIES), size=accounts)][owner]
     is_yen = currency == "JPY"
-    amount = np.exp(rng.normal(4.0, 1.6, rows))
+    amount = np.exp(rng.normal(3.0, 1.6, rows))
     amount = np.where(is_yen, np.maximum(np.rint(amount), 1), np.maximum(np.round(amount, 2), 0.01))
     is_credit = rng.random(rows) < 0.5
     credit, debit = np.where(is_credit, amount, 0.0), np.where(is_credit, 0.0, amount)

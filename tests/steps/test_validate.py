@@ -6,7 +6,9 @@ import pytest
 
 from synth_components.__main__ import main
 from synth_components.io.dataset import read_table
+from synth_components.packs import load
 from synth_components.steps.report_file import read_report
+from synth_components.validation import ValidateConfig, validate
 
 SECRET = "Zebulon-4711"
 
@@ -139,6 +141,19 @@ def test_the_demo_of_a_seed_is_the_same_whenever_it_is_made(folder):
     for place in ("a.parquet", "b.parquet"):
         main(["pack", "--pack", "health", "--demo", place, "--seed", "4", "--quiet"])
     pd.testing.assert_frame_equal(read_table("a.parquet"), read_table("b.parquet"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["finance", "government", "health"])
+@pytest.mark.parametrize("seed", range(20))
+def test_the_demo_of_a_pack_passes_whatever_the_seed_and_beside_another_demo(name, seed):
+    pack = load(name)
+    report = validate(
+        pack.demo(1_000, seed=seed),
+        real=pack.demo(1_000, seed=seed + 1_000),
+        config=ValidateConfig(pack=name),
+    )
+    assert [(check.name, check.value) for check in report.card if not check.passed] == []
 
 
 def test_an_unknown_pack_is_an_error_of_the_user(folder, capsys):
