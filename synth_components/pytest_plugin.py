@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from synth_components.strategy import Requirements
 
-DEFAULT_ROWS = 100
-
 _FRESH = pytest.StashKey[int]()
 _DRAWN = pytest.StashKey[list[str]]()
 
@@ -30,7 +28,7 @@ class SyntheticTable(Protocol):
         self,
         requirements: Requirements,
         *,
-        n: int = DEFAULT_ROWS,
+        n: int | None = None,
         seed: int | None = None,
         conditions: Mapping[str, object] | pd.DataFrame | None = None,
     ) -> pd.DataFrame:
@@ -38,9 +36,9 @@ class SyntheticTable(Protocol):
 
         Args:
             requirements: A specification, or the path of a file that holds one, relative to the test's file.
-            n: Number of rows.
+            n: Number of rows; ``None`` for one per row of a table of conditions, or 1000.
             seed: Equal seeds give equal rows; ``None`` takes ``--synth-seed``.
-            conditions: As ``Model.sample`` takes them; a table of them has one row per row.
+            conditions: As ``Model.sample`` takes them.
         """
 
 
@@ -63,7 +61,7 @@ def synthetic_table(request: pytest.FixtureRequest) -> SyntheticTable:
     def draw(
         requirements: Requirements,
         *,
-        n: int = DEFAULT_ROWS,
+        n: int | None = None,
         seed: int | None = None,
         conditions: Mapping[str, object] | pd.DataFrame | None = None,
     ) -> pd.DataFrame:
@@ -74,7 +72,9 @@ def synthetic_table(request: pytest.FixtureRequest) -> SyntheticTable:
         model = model_of(requirements)
         chosen = _seed(request.config) if seed is None else seed
         replay = f"--synth-seed {chosen}, or seed={chosen} in the call" if seed is None else "the call as it is"
-        drawn.append(f"{n} rows of {list(model.schema.columns)} with seed {chosen}; replay: {replay}")
+        drawn.append(
+            f"{'' if n is None else f'{n} '}rows of {list(model.schema.columns)} with seed {chosen}; replay: {replay}"
+        )
         rows: pd.DataFrame = model.sample(n, seed=chosen, conditions=conditions)
         return rows
 

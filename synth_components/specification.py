@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from synth_components.association import correlation
-from synth_components.constraints import Learnable
+from synth_components.constraints import Learnable, Unique
 from synth_components.encode import encode_table
-from synth_components.enforcement import is_by_construction, refuse_contradictions
+from synth_components.enforcement import refuse_contradictions
 from synth_components.errors import ConstraintError, SchemaError
 from synth_components.generators.tabular._family import Bernoulli
 from synth_components.generators.tabular.specified import Correlation, Specified
@@ -191,9 +191,12 @@ def _calibrated(model: Model, recipe: Specified, data: Dataset) -> Model:
 
 
 def _narrow(schema: Schema, names: list[str]) -> Schema:
-    """Return the part of a schema that can bend what ``names`` show: rules that reach them, and their columns."""
+    """Return the part of a schema that can bend what ``names`` show: rules that reach them, and their columns.
+
+    Uniqueness is left out: whether it can hold, and what it bends, is a question of how many rows are drawn.
+    """
     kept = set(names)
-    rules = [rule for rule in schema.constraints if not is_by_construction(rule, schema)]
+    rules = [rule for rule in schema.constraints if not isinstance(rule, Unique)]
     while reached := {n for rule in rules if kept & set(rule.columns) for n in rule.columns} - kept:
         kept |= reached
     columns = {name: column for name, column in schema.columns.items() if name in kept}

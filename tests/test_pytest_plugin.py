@@ -117,6 +117,21 @@ def test_a_failure_tells_the_seed_and_no_value_and_the_seed_replays_the_rows(pro
     again.assert_outcomes(failed=1, passed=1)
 
 
+def test_a_table_of_conditions_gives_a_row_for_each_of_its_rows(project):
+    project.makepyfile(
+        """
+        import pandas as pd
+
+        def test_it(synthetic_table):
+            asked = pd.DataFrame({"state": ["paid", None, "open"], "items": [3, 4, 5]})
+            rows = synthetic_table("orders.yaml", conditions=asked)
+            assert rows["items"].tolist() == [3, 4, 5]
+            assert rows["state"].iloc[[0, 2]].tolist() == ["paid", "open"]
+        """
+    )
+    project.runpytest(*PLUGIN).assert_outcomes(passed=1)
+
+
 def test_a_test_that_passes_tells_nothing(project):
     project.makepyfile("def test_passes(synthetic_table):\n    synthetic_table('orders.yaml')\n")
     shown = project.runpytest(*PLUGIN, "-rA")

@@ -177,6 +177,18 @@ def test_a_rule_that_would_be_learned_is_refused():
         specify(declared)
 
 
+def test_a_column_that_must_be_unique_may_have_fewer_values_than_the_calibration_draws_rows():
+    number = {"type": "numeric", "dtype": "int64", "low": 0, "high": 999, "places": 0}
+    declared = {
+        "columns": {"a": number, "b": number},
+        "correlations": [{"columns": ["a", "b"], "value": 0.5}],
+        "constraints": [{"type": "unique", "columns": ["a"]}, {"type": "inequality", "low": "a", "high": "b"}],
+    }
+    rows = specify(declared).sample(200, seed=0)
+    assert rows["a"].is_unique
+    assert (rows["a"] <= rows["b"]).all()
+
+
 def test_a_table_of_texts_and_keys_alone_is_drawn():
     drawn = specify({"columns": {"id": {"type": "key"}, "name": {"type": "text", "kind": "name"}}}).sample(5, seed=0)
     assert drawn["id"].tolist() == [0, 1, 2, 3, 4]
