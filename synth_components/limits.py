@@ -2,7 +2,7 @@
 
 A thread reads the clock and the resident memory of this process every ``INTERVAL`` seconds.  Past a limit the work
 ends with a ``LimitError``: at the next report of progress, or, where the work runs in the main thread, at the next byte
-code, by a signal.  What is written appears whole or not at all, as when the work is interrupted by hand.
+code, by the signal SIGUSR2.  What is written appears whole or not at all, as when the work is interrupted by hand.
 
 The limits are watched, not walled: memory that one call of a library takes and gives back within ``INTERVAL`` goes
 unseen, and such a call is not cut short.  A container's own limit is the wall.
@@ -65,14 +65,15 @@ def bytes_of(text: str) -> int | None:
     return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
 
 
-@dataclass
-class _Open:
-    """A stage that is under way."""
+@dataclass(eq=False)
+class Stage:
+    """A stage that is under way; one that began within another is part of it."""
 
     name: str
     started: float
     high_water: int
     peak: int
+    is_part: bool
 
 
 @dataclass
@@ -90,7 +91,7 @@ class Meter:
     costs: list[Cost] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
     _peak: int = 0
-    _open: list[_Open] = field(default_factory=list)
+    _open: list[Stage] = field(default_factory=list)
     _passed: LimitError | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -127,18 +128,20 @@ class Meter:
         if self.look() and self._passed is not None:
             raise self._passed
 
-    def open(self, name: str) -> None:
+    def open(self, name: str) -> Stage:
         """Begin a stage."""
         resident, high_water = memory()
         with self._lock:
-            self._open.append(_Open(name, time.monotonic(), high_water, resident))
+            begun = Stage(name, time.monotonic(), high_water, resident, is_part=bool(self._open))
+            self._open.append(begun)
+        return begun
 
-    def close(self) -> None:
-        """End the stage that began last."""
+    def close(self, ended: Stage) -> None:
+        """End a stage."""
         self.look()
         with self._lock:
-            ended = self._open.pop()
-            if not self._open:
+            self._open.remove(ended)
+            if not ended.is_part:
                 seconds = round(time.monotonic() - ended.started, 3)
                 self.costs.append(Cost(ended.name, seconds, round(ended.peak / _MIB, 1)))
 
@@ -214,14 +217,12 @@ def _watch(meter: Meter, over: threading.Event, is_main: bool) -> None:  # noqa:
 @contextmanager
 def costing(name: str) -> Iterator[None]:
     """Count the block as one stage of whatever is metered around it."""
-    around = _METERS.get()
-    for meter in around:
-        meter.open(name)
+    begun = [(meter, meter.open(name)) for meter in _METERS.get()]
     try:
         yield
     finally:
-        for meter in around:
-            meter.close()
+        for meter, one in begun:
+            meter.close(one)
 
 
 def meters() -> tuple[Meter, ...]:

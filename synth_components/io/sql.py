@@ -5,8 +5,8 @@ is, without percent signs for spaces.  A password is best left to the driver (``
 address appears in no message and no record.
 
 Rows are read in chunks, from PostgreSQL through a cursor on the server; those of a table in the order of its primary
-key, so that they come in the same order every time.  Rows are appended to a table, all of them in one transaction; a
-table that is not there is made, in the same transaction.
+key, so that they come in the same order every time, and a query orders its rows itself.  Rows are appended to a table,
+all of them in one transaction; a table that is not there is made, in the same transaction.
 
 Types: whole numbers, numbers, truth values, text, decimals, dates, times (zoned ones in UTC), time spans and bytes are
 what they are.  A time of day and a UUID become text.  JSON, arrays and other types are refused: cast them in a query.
