@@ -64,7 +64,7 @@ class Listing:
 def refuse_contradictions(schema: Schema) -> tuple[Listing, ...]:
     """Return what columns may take together, if the rules do not contradict each other or the columns.
 
-    As far as is easily seen: names used twice; ranges, value sets, patterns, fixed combinations, hierarchies and mappings that leave
+    Seen are: names used twice; ranges, value sets, patterns, fixed combinations, hierarchies and mappings that leave
     nothing; inequalities along bounds and cycles; sums, derived columns and expressions that the bounds cannot reach;
     columns that must and must not be null; equal conditions with consequences that exclude each other; and columns
     that must rise and fall.
