@@ -33,7 +33,7 @@ def iban_checksum(table: pd.DataFrame) -> float | None:
 
 
 def balance_chain(table: pd.DataFrame) -> float | None:
-    """Return the share of entries that open as the one before in their account closed; ``None`` without pairs."""
+    """Return the share of entries that open as the one before closed; ``None`` without pairs."""
     held = table.dropna(subset=["account", "sequence", "opening_balance", "closing_balance"])
     ordered = held.sort_values(["account", "sequence"], kind="stable")
     follows = (ordered["account"] == ordered["account"].shift()).to_numpy(dtype=bool)

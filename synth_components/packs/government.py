@@ -50,17 +50,17 @@ def household_address(table: pd.DataFrame) -> float | None:
 
 
 def postcode_agreement(table: pd.DataFrame) -> float | None:
-    """Return the share of persons in the usual municipality of their postcode; ``None`` without postcodes."""
+    """Return the share of persons in the usual municipality of their postcode; ``None`` without any."""
     return _agreement(table, "postcode", "municipality")
 
 
 def region_agreement(table: pd.DataFrame) -> float | None:
-    """Return the share of persons in the usual region of their municipality; ``None`` without municipalities."""
+    """Return the share of persons in the usual region of their municipality; ``None`` without any."""
     return _agreement(table, "municipality", "region")
 
 
 def k_anonymity(table: pd.DataFrame) -> float | None:
-    """Return the share of persons in classes of ten or more of age group, sex and region; ``None`` without rows."""
+    """Return the share of persons who share age group, sex and region with nine; ``None`` without rows."""
     sizes = table.groupby(["age_group", "sex", "region"], dropna=False, observed=True).size().to_numpy()
     return float(sizes[sizes >= _SMALL].sum() / sizes.sum()) if len(sizes) else None
 
