@@ -7,6 +7,7 @@ compacted topic keeps one of each.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from urllib.parse import parse_qsl, urlsplit
 from synth_components.errors import DataError, UnsupportedError
 from synth_components.stream.stop import Stop
 from synth_components.stream.unit import Unit
+
+_LOG = logging.getLogger(__name__)
 
 SCHEME = "kafka"
 
@@ -54,7 +57,8 @@ class KafkaSink:
             ) from None
         self._shown = f"{SCHEME}://{brokers}/{self._topic}"
         try:
-            self._producer: Any = Producer({**DEFAULTS, **asked, **(settings or {}), "bootstrap.servers": brokers})
+            asked = {**asked, **(settings or {}), "bootstrap.servers": brokers}
+            self._producer: Any = Producer({**DEFAULTS, **asked}, logger=_LOG)
         except KafkaException as error:
             raise DataError(f"'{self._shown}': the client refuses a setting ({_code(error)}); mend the query") from None
         self._next = offset

@@ -65,11 +65,11 @@ def stopped_at(text):
 def test_a_later_start_continues_with_the_identical_bytes(format, folder, capfdbinary):
     n = BLOCK_ROWS + 900
     whole = sampled(folder, capfdbinary, num_rows=n, format=format)
-    for offset in (256, BLOCK_ROWS, BLOCK_ROWS + 512):
-        tail = sampled(folder, capfdbinary, num_rows=n, format=format, offset=offset)
-        assert whole.endswith(tail)
-        if format != "arrow":
-            assert tail.count(b"\n") == n - offset
+    offset = BLOCK_ROWS + 512
+    tail = sampled(folder, capfdbinary, num_rows=n, format=format, offset=offset)
+    assert whole.endswith(tail)
+    if format != "arrow":
+        assert tail.count(b"\n") == n - offset
 
 
 def test_standard_output_has_the_bytes_of_a_file(folder, capfdbinary, tmp_path):
@@ -86,7 +86,9 @@ def test_a_file_takes_an_offset_too(folder, tmp_path):
     pd.testing.assert_frame_equal(whole.iloc[BLOCK_ROWS - 5 :].reset_index(drop=True), tail)
 
 
-@pytest.mark.parametrize(("format", "number"), [("ndjson", signal.SIGTERM), ("csv", signal.SIGINT)])
+@pytest.mark.parametrize(
+    ("format", "number"), [("csv", signal.SIGINT), pytest.param("ndjson", signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_stream_goes_on_until_it_is_stopped_after_a_whole_row_and_continues_from_there(format, number, folder):
     with command(folder, "--format", format) as first:
         head = first.stdout.read(1)  # it runs
@@ -275,10 +277,12 @@ def objects(client, prefix):
 
 def test_s3_gets_whole_objects_named_by_their_first_row(folder, bucket, capfdbinary):
     n = OBJECT_ROWS + 1_000
-    sampled(folder, capfdbinary, "s3://rows/a/", num_rows=n)
+    sampled(folder, capfdbinary, "s3://rows/a/", num_rows=n, format="csv")
     found = objects(bucket, "a/")
-    assert list(found) == [f"{0:016d}.ndjson", f"{OBJECT_ROWS:016d}.ndjson"]
-    assert b"".join(found.values()) == sampled(folder, capfdbinary, num_rows=n)
+    assert list(found) == [f"{0:016d}.csv", f"{OBJECT_ROWS:016d}.csv"]
+    first, second = found.values()
+    assert second.startswith(b"age,income,city\n")
+    assert first + second.partition(b"\n")[2] == sampled(folder, capfdbinary, num_rows=n, format="csv")
 
 
 def test_s3_takes_rows_from_where_a_stream_stopped_and_has_each_once(folder, bucket, capfdbinary):
