@@ -93,7 +93,7 @@ def anonymity(table: pd.DataFrame, *, config: ValidateConfig) -> Tally:
 
 
 def class_sizes(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
-    """Return with how many rows, itself among them, each row shares ``columns``, shape (n,); null equals null."""
+    """Return how many rows, itself among them, share ``columns`` with each row, (n,); null equals null."""
     group = np.zeros(len(table), dtype=np.int64)
     for name in columns:
         codes, distinct = pd.factorize(table[name])
