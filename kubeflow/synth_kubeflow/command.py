@@ -76,12 +76,15 @@ def compile_assets(*, output: Path, **_: object) -> None:
     write(output)
 
 
-def _run_local(name: str, values: dict[str, Any], *, output: Path) -> None:
-    from synth_kubeflow.local import run_local
+def _run_local(name: str, values: dict[str, Any], *, output: Path, runner: Any) -> None:  # noqa: ANN401 - a choice
+    from synth_kubeflow.component import image
+    from synth_kubeflow.local import chosen, run_local
     from synth_kubeflow.pipeline_command import local_file
     from synth_kubeflow.pipelines import build
 
-    page = run_local(build(name), local_file(values), output)
+    in_containers = chosen(runner, image())
+    click.echo(f"tasks: {f'containers of {image()}' if in_containers else 'processes of this machine'}", err=True)
+    page = run_local(build(name), local_file(values), output, in_containers=in_containers)
     click.echo(f"report: {page}")
 
 
@@ -100,6 +103,15 @@ _OUTPUT = click.Option(
     help="Folder for the report and for what each task writes.",
 )
 
+_RUNNER = click.Option(
+    ["--runner"],
+    type=click.Choice(["auto", "host", "docker"]),
+    default="auto",
+    show_default=True,
+    help="Where tasks run: docker, in containers without network; host, as processes; auto takes Docker if a daemon "
+    "answers that has the image.",
+)
+
 _SERVER = (
     click.Option(["--host"], default="", help="Address of the server; empty within a cluster."),
     click.Option(["--namespace"], default="", help="Namespace, on a server of several users."),
@@ -114,7 +126,7 @@ _SERVER = (
 
 
 _PIPELINE_COMMANDS: Mapping[str, tuple[str, Callable[..., None], Sequence[click.Option]]] = {
-    "run-local": ("Run a pipeline on this machine, and say where its report is.", _run_local, (_OUTPUT,)),
+    "run-local": ("Run a pipeline on this machine, and say where its report is.", _run_local, (_OUTPUT, _RUNNER)),
     "submit": ("Start a run of a pipeline on a cluster.", _submit, _SERVER),
 }
 """The commands that take a pipeline: help, what they do, and their own options."""

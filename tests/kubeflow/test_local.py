@@ -1,7 +1,9 @@
 """Pipelines on this machine: kfp's own orchestration, real processes, a report at the end."""
 
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from kfp import dsl
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from synth_components.__main__ import main
-from synth_kubeflow.local import run_local
+from synth_kubeflow.component import IMAGE
+from synth_kubeflow.local import Machine, has_image, run_local
 from synth_kubeflow.pipelines import PIPELINES, build
 
 INDEPENDENT = ("--generator", "tabular.independent")
@@ -29,9 +32,10 @@ ARGUMENTS = {
 """The arguments that `kubeflow/README.md` says were run."""
 
 
-def run(name, csv, output, *more):
+def run(name, csv, output, *more, runner="host"):
     """Run a pipeline as a user does, and return the exit status."""
     said = ["kubeflow", "run-local", name.replace("_", "-"), "--data", str(csv), "--output", str(output)]
+    said += ["--runner", runner]
     return main([*said, *(more or ARGUMENTS[name])])
 
 
@@ -175,3 +179,64 @@ def test_a_value_that_breaks_its_rule_is_refused_before_anything_runs(csv, tmp_p
     assert run("train_sample_evaluate", csv, tmp_path / "out", "--num-rows", "-1") == 2
     assert "--num-rows" in capsys.readouterr().err
     assert not Path(tmp_path / "out").exists()
+
+
+def test_containers_that_are_asked_for_and_cannot_be_had_are_an_error(csv, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("SYNTH_KUBEFLOW_IMAGE", "synth-components:of-nobody")
+    assert run("train_sample_evaluate", csv, tmp_path / "out", *INDEPENDENT, runner="docker") == 2
+    assert "containers/build.sh" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def docker():
+    """Whether containers can run: needed where REQUIRE_DOCKER is set, as in CI."""
+    if not has_image(IMAGE):
+        reason = f"no Docker daemon here has {IMAGE}; containers/build.sh makes it"
+        if os.environ.get("REQUIRE_DOCKER"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+def digests(folder):
+    """Return the digest of every dataset and model by task and name; a report holds durations and is left out."""
+    found = {}
+    for path in (folder / "tasks").rglob("executor_output.json"):
+        for name, held in json.loads(path.read_text())["artifacts"].items():
+            said = held["artifacts"][0]["metadata"]
+            if said.get("synth.kind") in {"dataset", "model", "schema"}:
+                found["/".join([*path.relative_to(folder / "tasks").parts[1:-1], name])] = said["synth.data_digest"]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(PIPELINES))
+def test_requirement_17_a_pipeline_in_containers_without_network_writes_what_it_writes_on_the_host(
+    docker, ended, csv, tmp_path, name
+):
+    assert run(name, csv, tmp_path / "out", runner="docker") == 0
+    assert (tmp_path / "out" / "report.html").exists()
+    there = digests(tmp_path / "out")
+    assert len(there) >= 4
+    assert there == digests(ended(name))
+
+
+@pytest.mark.slow
+def test_requirement_18_a_container_that_fails_is_always_told(docker, tmp_path):
+    machine = Machine(tmp_path, in_containers=True)
+    command = ["python", "-c", "import sys; sys.exit(3)"]
+    assert [machine.run(IMAGE, command, {}) for _ in range(20)] == [3] * 20
+
+
+@pytest.mark.slow
+def test_requirement_14_the_image_works_for_any_user_without_network_and_without_kfp(docker, tmp_path, capfd):
+    machine = Machine(tmp_path, in_containers=True)
+    assert machine.run(IMAGE, ["synth", "--version"], {}) == 0
+    assert machine.run(IMAGE, ["python", "-c", "import kfp"], {}) == 1
+    assert "No module named 'kfp'" in capfd.readouterr().err
+    shown = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, text=True, check=True)
+    (said,) = json.loads(shown.stdout)
+    assert said["Config"]["User"] == "65532:65532"
+    assert not said["Config"]["Entrypoint"]
+    assert said["Config"]["Cmd"] == ["train"]
+    assert said["Size"] < 900e6  # with MLflow
