@@ -45,7 +45,7 @@ class Pipelines(click.Group):
             self.perform(name, values, **{str(option.name): said[str(option.name)] for option in self.options})
 
         drawn = [_option(key, argument) for key, argument in known.items()]
-        params = [*drawn, *self.options, *common_options()]
+        params: list[click.Parameter] = [*drawn, *self.options, *common_options()]
         return click.Command(cmd_name, callback=run, help=summary(name), params=params)
 
 
