@@ -113,9 +113,7 @@ def read_table(
     Raises:
         DataError: for what cannot be read as a table, saying why and what to do.
     """
-    sources = _sources(path, format)
-    parts = [part for source in sources for part in _wholes(source, columns)]
-    return _joined(parts, sources[0].text if len(sources) == 1 else locate(path).text)
+    return _together(_sources(path, format), columns)
 
 
 def _sources(path: str | Path | Location, format: str = "auto") -> Sequence[Source]:
@@ -129,6 +127,15 @@ def _relation(path: str | Path | Location, format: str) -> Relation | None:
     if found is not None and format != "auto":
         raise DataError(f"'{found.text}' is in a database and has no file format; leave the format out")
     return found
+
+
+def _together(sources: Sequence[Source], columns: Mapping[str, AnyColumn] | None) -> pd.DataFrame:
+    """Return the table whose rows are in these places."""
+    place = sources[0].text
+    return _joined(
+        [part for source in sources for part in _wholes(source, columns)],
+        place if len(sources) == 1 else place.rpartition("/")[0],
+    )
 
 
 def _wholes(source: Source, columns: Mapping[str, AnyColumn] | None) -> list[pd.DataFrame]:
@@ -468,8 +475,9 @@ def read_dataset(
         DataError: for what cannot be read as a table.
         SchemaError: for a schema that cannot be read.
     """
-    place: str | Path | Location = path
-    if relation(path) is None:
+    found = relation(path)
+    sources: Sequence[Source] = [] if found is None else [found]
+    if found is None:
         place = locate(path)
         if place.is_directory and place.child(SCHEMA_FILE).exists:
             schema = _read_schema(place.child(SCHEMA_FILE)) if schema is None else schema
@@ -478,10 +486,10 @@ def read_dataset(
                 tables = {name: read_table(at, columns=schema.tables[name]) for name, at in places.items()}
                 return Dataset(tables, schema)
             place = next(iter(places.values()))
-    sources = _sources(place)
+        sources = _parts(place, "auto")
     if sum(_num_bytes(source) for source in sources) > max_bytes:
         return _lazy(tuple(sources), schema, ledger)
-    table = read_table(place, columns=None if schema is None else schema.columns)
+    table = _together(sources, None if schema is None else schema.columns)
     if schema is None:
         schema = profile(table, config=ProfileConfig(describe=False), ledger=ledger).schema
     return Dataset({schema.root: table}, schema)
