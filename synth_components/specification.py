@@ -169,15 +169,10 @@ def _calibrated(model: Model, recipe: Specified, data: Dataset) -> Model:
         if np.abs(left).max() <= _ENOUGH:
             return best
         step = np.clip(asked + residual / slope, -1.0, 1.0) - asked
-        asked = asked + step
-        moved = tuple(
-            pair.model_copy(update={"value": float(value)})
-            for pair, value in zip(recipe.correlations, asked, strict=True)
-        )
-        try:
-            model = replace(model, sampler=_sampler(recipe.model_copy(update={"correlations": moved}), data))
-        except SchemaError:
-            break  # beyond what the marginals allow
+        sampler, step = _stepped(recipe, asked, step, data)
+        if sampler is None:
+            break
+        model, asked = replace(model, sampler=sampler), asked + step
     if np.abs(left).max() <= TOLERANCE / 2:
         return best
     place = int(np.abs(left).argmax())
@@ -188,6 +183,20 @@ def _calibrated(model: Model, recipe: Specified, data: Dataset) -> Model:
         "change it, or relax a rule",
         constraint=narrow.constraints[0].name,
     )
+
+
+def _stepped(recipe: Specified, asked: Floats, step: Floats, data: Dataset) -> tuple[Sampler | None, Floats]:
+    """Return the sampler of correlations moved by ``step``, halved until they can hold, and that step."""
+    while np.abs(step).max() > _ENOUGH / 4:
+        moved = tuple(
+            pair.model_copy(update={"value": float(value)})
+            for pair, value in zip(recipe.correlations, asked + step, strict=True)
+        )
+        try:
+            return _sampler(recipe.model_copy(update={"correlations": moved}), data), step
+        except SchemaError:  # beyond what the marginals, or the other correlations, allow
+            step = step / 2
+    return None, step
 
 
 def _narrow(schema: Schema, names: list[str]) -> Schema:

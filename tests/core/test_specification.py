@@ -168,6 +168,18 @@ def test_rules_that_keep_a_correlation_from_what_is_declared_are_named_with_the_
         specify(declared)
 
 
+def test_a_rule_that_cuts_a_corner_off_does_not_keep_the_correlation_from_what_is_declared():
+    # Moved in full, the correlation asked of the sampler would pass 1: the step is halved.
+    declared = {
+        "columns": {name: {"type": "numeric", "low": 0, "high": 100} for name in ("a", "b")},
+        "correlations": [{"columns": ["a", "b"], "value": 0.6}],
+        "constraints": [{"type": "expression", "expression": "a + b <= 120"}],
+    }
+    rows = specify(declared).sample(N, seed=11)
+    assert (rows["a"] + rows["b"] <= 120).all()
+    assert abs(rows.corr().loc["a", "b"] - 0.6) < TOLERANCE
+
+
 def test_a_rule_that_would_be_learned_is_refused():
     declared = {
         "columns": {name: {"type": "categorical", "categories": ["p", "q"]} for name in ("a", "b")},

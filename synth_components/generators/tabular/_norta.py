@@ -78,14 +78,15 @@ class Association:
     def of(cls, first: Staircase, second: Staircase) -> Association:
         """Return the association of two columns."""
         x, y = first.cuts[:, None], second.cuts[None, :]
+        squares, product = (x * x + y * y) / 2, x * y
         rises = np.diff(first.values), np.diff(second.values)
 
         def slope(angles: Floats) -> Floats:
             # d cov / d angle: every pair of steps adds its two rises times the density where both are crossed.
             made = np.empty(len(angles))
             for place, angle in enumerate(angles):
-                distance = (x * x - 2 * np.sin(angle) * x * y + y * y) / (2 * np.cos(angle) ** 2)
-                made[place] = rises[0] @ np.exp(-distance) @ rises[1]
+                density = np.exp((np.sin(angle) * product - squares) / np.cos(angle) ** 2)
+                made[place] = rises[0] @ density @ rises[1]
             return made / (2 * np.pi)
 
         return cls(Chebyshev.interpolate(slope, _DEGREE, domain=[-END, END]).integ(lbnd=0.0))
