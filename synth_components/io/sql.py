@@ -41,7 +41,7 @@ _CHUNK_ROWS = 32_768
 _CELL_BYTES = 64
 """About what a value needs in memory, as a Python object."""
 
-_QUERY = re.compile(r"\s*(select|with)\s", re.IGNORECASE)
+_QUERY = re.compile(r"(select|with)\s", re.IGNORECASE)
 _ABSENT_IN_SQLITE: tuple[Kind, ...] = ("decimal", "timedelta")
 
 
@@ -78,8 +78,7 @@ class Relation:
 
     def num_rows(self) -> int:
         """Return the number of rows, as the database counts them."""
-        import sqlalchemy
-
+        sqlalchemy = _sqlalchemy()
         with self._connected() as connection:
             if self.is_query:
                 text = f"select count(*) from ({self.source}) as counted"  # noqa: S608 - the caller's own query
@@ -122,8 +121,7 @@ class Relation:
         Raises:
             DataError: for a query, for columns that the table does not have, and for rows that the database refuses.
         """
-        import sqlalchemy
-
+        sqlalchemy = _sqlalchemy()
         if self.is_query:
             raise DataError(f"'{self.text}' is a query, which cannot be written to; name a table behind '#'")
         target: Any = None
@@ -234,7 +232,7 @@ class Relation:
             return sqlalchemy.Table(name, sqlalchemy.MetaData(), schema=schema, autoload_with=connection)
 
     def _name(self) -> tuple[str | None, str]:
-        schema, _, name = self.source.strip().rpartition(".")
+        schema, _, name = self.source.rpartition(".")
         return schema or None, name
 
     def _file(self) -> Path | None:
@@ -299,7 +297,7 @@ def relation(address: object) -> Relation | None:
         return None
     if not source.strip():
         raise DataError(f"'{shown(text)}' names no table; write it behind the address: {shown(url)}#table")
-    return Relation(shown(text), url, source)
+    return Relation(shown(text), url, source.strip().rstrip(";"))
 
 
 def _sqlalchemy() -> Any:  # noqa: ANN401

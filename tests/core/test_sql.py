@@ -2,6 +2,7 @@
 
 import datetime
 import sqlite3
+import sys
 import tempfile
 import uuid
 from decimal import Decimal
@@ -135,10 +136,11 @@ def test_categories_are_written_as_their_values(database):
 def test_query_makes_a_table(database):
     write_table(plain(), f"{database}#rows")
 
-    found = read_table(f"{database}#select share, said as text from rows where said like 'a%' and gap is not null")
+    found = read_table(f"{database}#select share, said as text from rows where said like 'a%' and gap is not null ; ")
 
     assert list(found) == ["share", "text"]
     assert found["text"].tolist() == ["a,b"] * 3
+    assert len(read_dataset(f"{database}#with few as (select 1 as a, 2 as b) select * from few;").table) == 1
 
 
 def test_rows_are_read_in_chunks_in_the_order_of_the_primary_key(database, monkeypatch):
@@ -326,6 +328,14 @@ def test_what_cannot_be_read_is_refused_by_place_and_without_secrets(tmp_path, a
     assert SECRET not in str(caught.value)
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
     assert not (tmp_path / "absent.db").exists()
+
+
+def test_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
+    write_table(plain(), f"sqlite:///{tmp_path}/f.db#rows")
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    for use in (read_table, is_large, lambda address: write_table(plain(), address)):
+        with pytest.raises(DataError, match=r"synth-components\[sql\]"):
+            use(f"sqlite:///{tmp_path}/f.db#rows")
 
 
 def test_query_is_not_written_to(tmp_path):
