@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from kfp import dsl
+from kfp import dsl, kubernetes
 from pydantic import Field
 
 from synth_components.config import Config
@@ -28,6 +28,10 @@ class Platform(Config):
     memory: str = Field("", description="Memory that each task asks for and may use, such as 4G; empty for no limit.")
     accelerator: str = Field("", description="Resource of the accelerator for training, such as nvidia.com/gpu.")
     accelerators: int = Field(1, ge=1, le=64, description="Accelerators for training, if one is named.")
+    image_pull_secret: str = Field("", description="Secret with which the image is pulled; empty for none.")
+    tracking_secret: str = Field(
+        "", description="Secret with MLFLOW_TRACKING_URI and, if need be, MLFLOW_TRACKING_TOKEN, for register_model."
+    )
     parallelism: int = Field(0, ge=0, le=MAX_FAN_IN, description="Most tasks of a loop at once; 0 for no limit.")
     num_shards: int = Field(4, ge=1, le=MAX_FAN_IN, description="Shards of sharded_sampling.")
     ttl_seconds: int = Field(_WEEK, ge=0, lt=2**31, description="Seconds after its end that a run is kept.")
@@ -85,13 +89,7 @@ class Tasks:
         task = container_component(name, image())(**{**filled, **inputs})
         if "seed" in filled:
             task.set_caching_options(enable_caching=False)  # a seed of -1 asks for fresh rows at every run
-        if self.platform.cpu:
-            task.set_cpu_request(self.platform.cpu).set_cpu_limit(self.platform.cpu)
-        if self.platform.memory:
-            task.set_memory_request(self.platform.memory).set_memory_limit(self.platform.memory)
-        if self.platform.accelerator and COMPONENTS[name].category == "training":
-            task.set_accelerator_type(self.platform.accelerator).set_accelerator_limit(self.platform.accelerators)
-        return task
+        return _placed(task, name, self.platform)
 
     def split(self) -> tuple[Any, Any]:
         """Return training rows and holdout of the pipeline's table.
@@ -105,6 +103,26 @@ class Tasks:
     def loop(self, items: Any) -> Any:  # noqa: ANN401
         """Return a loop over items, as many at once as the platform allows."""
         return dsl.ParallelFor(items, parallelism=self.platform.parallelism or None)
+
+
+def _placed(task: Any, name: str, platform: Platform) -> Any:  # noqa: ANN401
+    """Return a task of a component with what the platform asks for."""
+    kubernetes.set_security_context(task, run_as_non_root=True)
+    if platform.cpu:
+        task.set_cpu_request(platform.cpu).set_cpu_limit(platform.cpu)
+    if platform.memory:
+        task.set_memory_request(platform.memory).set_memory_limit(platform.memory)
+    if platform.image_pull_secret:
+        kubernetes.set_image_pull_secrets(task, [platform.image_pull_secret])
+    category = COMPONENTS[name].category
+    if platform.tracking_secret and category == "deployment":
+        keys = {key: key for key in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN")}
+        kubernetes.use_secret_as_env(task, platform.tracking_secret, keys, optional=True)
+    if platform.accelerator and category == "training":
+        task.set_accelerator_type(platform.accelerator).set_accelerator_limit(platform.accelerators)
+        kubernetes.add_toleration(task, key=platform.accelerator, operator="Exists", effect="NoSchedule")
+        kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory")  # noqa: S108 - torch's workers share tensors there
+    return task
 
 
 def train_sample_evaluate(task: Tasks) -> None:
@@ -157,22 +175,25 @@ def sharded_sampling(task: Tasks) -> None:
     task("report", report=judged.outputs["report"])
 
 
-def train_and_score(
-    train: dsl.Input[dsl.Dataset], holdout: dsl.Input[dsl.Dataset], schema: dsl.Input[dsl.Artifact], target: str
-) -> float:
-    """Return the score on the holdout of learners trained on a table: the model step of who brings none.
+def train_and_score(platform: Platform) -> Any:  # noqa: ANN401
+    """Return the model step of who brings none: the score on the holdout of two learners trained on a table."""
 
-    Args:
-        train: The rows to train on.
-        holdout: The rows to predict.
-        schema: The columns to use: an augmented table has one more.
-        target: The column to predict.
+    def made(
+        train: dsl.Input[dsl.Dataset], holdout: dsl.Input[dsl.Dataset], schema: dsl.Input[dsl.Artifact], target: str
+    ) -> float:
+        """Return the least accuracy, or R2, on a holdout of a boosted and a linear learner trained on a table.
 
-    Returns:
-        Least accuracy, or R2, of a boosted and a linear learner.
-    """
-    judge = container_component("evaluate_tstr", image())
-    return judge(train=train, holdout=holdout, synthetic=train, schema=schema, target=target).outputs["score"]  # type: ignore[no-any-return]
+        Args:
+            train: The rows to train on.
+            holdout: The rows to predict.
+            schema: The columns to use: an augmented table has one more.
+            target: The column to predict.
+        """
+        judge = container_component("evaluate_tstr", image())
+        task = judge(train=train, holdout=holdout, synthetic=train, schema=schema, target=target)
+        return _placed(task, "evaluate_tstr", platform).outputs["score"]  # type: ignore[no-any-return]
+
+    return dsl.pipeline(name="train-and-score")(made)
 
 
 def _options(component: str, *names: str, **renamed: str) -> dict[str, Argument]:
@@ -226,7 +247,7 @@ def build(name: str, platform: Platform | None = None, *, model_step: Any = None
             and ``target`` and one output, a score to make high.  Without it, that of ``train_and_score``.
     """
     known, place = arguments(name), platform or Platform()
-    step = model_step or dsl.pipeline(name="train-and-score")(train_and_score)
+    step = model_step or train_and_score(place)
 
     def made(*values: Any) -> None:  # noqa: ANN401
         PIPELINES[name](Tasks(place, known, dict(zip(known, values, strict=True)), step))

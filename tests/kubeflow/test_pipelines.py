@@ -3,6 +3,9 @@
 import re
 
 import pytest
+import yaml
+from google.protobuf import json_format
+from kfp.kubernetes import kubernetes_executor_config_pb2
 from kubeflow_ir import containers, faults, parsed
 
 from synth_components.errors import UnsupportedError
@@ -90,6 +93,34 @@ def test_requirement_12_resources_and_parallelism_are_arguments_of_the_builder()
     assert all(one["resources"]["resourceMemoryLimit"] == "4G" for one in held.values())
     (loop,) = [task for _, task in tasks(text) if "parameterIterator" in task]
     assert loop["iteratorPolicy"]["parallelismLimit"] == 3
+
+
+def platform(text):
+    """Return what Kubernetes is told of each executor; a field that kfp does not know is an error."""
+    _, second = yaml.safe_load_all(text)
+    held = second["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for said in held.values():
+        json_format.ParseDict(said, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
+    return held
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_requirement_12_no_task_runs_as_root(assets, name):
+    held = platform(assets[name])
+    assert set(held) == set(containers(assets[name]))
+    assert all(said["securityContext"]["runAsNonRoot"] for said in held.values())
+
+
+def test_requirement_12_secrets_toleration_and_shared_memory_are_arguments_of_the_builder():
+    place = Platform(accelerator="nvidia.com/gpu", image_pull_secret="registry", tracking_secret="mlflow")
+    held = platform(compiled(build("compare_generators", place)))
+    assert all(said["imagePullSecret"][0]["secretName"] == "registry" for said in held.values())
+    training = held.pop("exec-train-generator")
+    assert training["tolerations"][0]["key"] == "nvidia.com/gpu"
+    assert training["emptyDirMounts"][0] == {"medium": "Memory", "mountPath": "/dev/shm", "volumeName": "shared-memory"}
+    secrets = {name: [one["secretName"] for one in said.get("secretAsEnv", [])] for name, said in held.items()}
+    assert secrets.pop("exec-register-model") == ["mlflow"]
+    assert not any(secrets.values())
 
 
 @pytest.mark.parametrize("name", NAMES)
