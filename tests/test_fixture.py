@@ -20,7 +20,7 @@ from synth_components.strategy import model_of, synthetic_tables
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).resolve().parents[1]
-PLUGIN = ("-p", "synth_components.pytest_plugin", "-p", "no:cacheprovider")
+PLUGIN = ("-p", "synth_components.fixture", "-p", "no:cacheprovider")
 
 ORDERS = {
     "columns": {
@@ -157,7 +157,7 @@ def test_equal_requirements_share_one_model():
 
 def test_the_plugin_loads_nothing_until_a_test_asks_for_rows(tmp_path):
     code = (
-        "import sys, pytest; import synth_components.pytest_plugin; "
+        "import sys, pytest; import synth_components.fixture; "
         "print(sorted({'numpy', 'pandas', 'pydantic', 'scipy', 'hypothesis'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -165,11 +165,11 @@ def test_the_plugin_loads_nothing_until_a_test_asks_for_rows(tmp_path):
 
 
 def test_the_distribution_declares_the_plugin_under_the_name_of_its_module():
-    # One name for both: `-p synth_components.pytest_plugin` is then the installed one, and not a second.
+    # One name for both: `-p synth_components.fixture` is then the installed one, and not a second.
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["entry-points"]["pytest11"] == {"synth_components.pytest_plugin": "synth_components.pytest_plugin"}
+    assert project["entry-points"]["pytest11"] == {"synth_components.fixture": "synth_components.fixture"}
 
 
 @settings(max_examples=20)
