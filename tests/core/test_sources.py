@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
+from synth_components.__main__ import main
 from synth_components.errors import DataError
 from synth_components.io.dataset import LazyDataset, read_dataset, read_table, table_writer, write_dataset, write_table
 from synth_components.io.location import shown
@@ -161,6 +162,19 @@ def test_a_line_that_goes_dead_is_told_by_place(web, monkeypatch):
     monkeypatch.setattr(Handler, "do_GET", cut)
     with pytest.raises(DataError, match=r"/t\.csv' cannot be used"):
         read_table(f"{web}/t.csv?key={SECRET}")
+
+
+def test_no_record_log_or_model_holds_the_secret_of_an_address(web, tmp_path, capsys):
+    write_table(plain(200 * 3), tmp_path / "t.csv")
+    asked = ["--data", f"{web}/t.csv?key={SECRET}", "--model", str(tmp_path / "model"), "--log-format", "json"]
+    assert main(["train", "--generator", "tabular.independent", *asked]) == 0
+    assert main(["train", "--generator", "tabular.independent", *asked, "--data", f"{web}/none.csv?key={SECRET}"]) == 2
+
+    shown_here = capsys.readouterr()
+    record = (tmp_path / "model.run.json").read_text()
+    assert f"{web}/t.csv" in record
+    held = "".join(path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file())
+    assert SECRET not in shown_here.out + shown_here.err + held
 
 
 def test_the_web_is_not_written_to(web):
