@@ -7,12 +7,13 @@ import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
 from synth_components.association import correlation
+from synth_components.config import Config
 from synth_components.constraints import Learnable, Unique
 from synth_components.encode import encode_table
 from synth_components.enforcement import refuse_contradictions
@@ -25,9 +26,6 @@ from synth_components.null_indicator import modelled, null_indicators
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import BLOCK_ROWS, Dataset, Floats, Run, Sampler
 from synth_components.schema import Schema
-
-if TYPE_CHECKING:
-    from numpy import random
 
 GENERATOR = "tabular.specified"
 
@@ -59,8 +57,7 @@ class Specification:
             SchemaError: naming the entry of the schema that cannot be read.
             ConfigError: naming the option that breaks its rule.
         """
-        # YAML reads dates as dates, and what a schema holds of them is ISO text.
-        plain = json.loads(json.dumps(dict(value), default=_iso))
+        plain = json.loads(json.dumps(dict(value), default=_plain))
         options = {name: entry for name, entry in plain.items() if name in Specified.model_fields}
         schema = Schema.from_json({name: entry for name, entry in plain.items() if name not in options})
         return cls(schema, Specified.parse(options))
@@ -70,9 +67,12 @@ class Specification:
         return {**self.schema.to_json(), **self.recipe.model_dump(mode="json")}
 
 
-def _iso(value: object) -> str:
+def _plain(value: object) -> object:
+    """Return a date, as YAML reads them, or a rule, family or correlation that is an object, as JSON has it."""
     if isinstance(value, datetime.date):
         return value.isoformat()
+    if isinstance(value, Config):
+        return value.model_dump(mode="json")
     raise SchemaError(f"the specification holds a value of type {type(value).__name__}, which JSON does not have")
 
 
@@ -139,11 +139,8 @@ def _statement(schema: Schema) -> Statement:
 
 
 def _sampler(recipe: Specified, data: Dataset) -> Sampler:
-    return recipe.fit(data, rng=_unused(), ledger=Ledger(), run=Run())
-
-
-def _unused() -> random.Generator:
-    return np.random.default_rng(0)
+    # Nothing is drawn from the generator: a declaration leaves nothing to chance.
+    return recipe.fit(data, rng=np.random.default_rng(0), ledger=Ledger(), run=Run())
 
 
 def _calibrated(model: Model, recipe: Specified, data: Dataset) -> Model:

@@ -10,9 +10,10 @@ from scipy import stats
 import synth_components as synth
 from synth_components.__main__ import main
 from synth_components.config import ConfigError
-from synth_components.constraints import check
+from synth_components.constraints import Inequality, check
 from synth_components.digest import digest
 from synth_components.errors import ConstraintError, SchemaError
+from synth_components.generators.tabular.specified import Correlation
 from synth_components.protocols import BLOCK_ROWS, Interval
 from synth_components.specification import Specification, specify
 from synth_components.testing import saved_files
@@ -214,10 +215,19 @@ def test_a_specification_is_its_json():
     assert again.recipe == stated.recipe
 
 
+def test_rules_and_correlations_may_be_objects():
+    numbers = {name: {"type": "numeric", "low": 0, "high": 1} for name in ("a", "b")}
+    written = {"columns": numbers, "correlations": [{"columns": ["a", "b"], "value": 0.3}]}
+    rule = Inequality(low="a", high="b")
+    made = {"columns": numbers, "correlations": [Correlation(columns=("a", "b"), value=0.3)], "constraints": [rule]}
+    assert Specification.from_json(made) == Specification.from_json({**written, "constraints": [rule.to_json()]})
+
+
 @pytest.mark.parametrize(
     ("entry", "error", "words"),
     [
         ({"marginal": {}}, SchemaError, "marginal"),
+        ({"constraints": [object()]}, SchemaError, "type object"),
         ({"correlations": [{"columns": ["a"], "value": 0}]}, ConfigError, "correlations"),
         ({"marginals": {"x": {"family": "bell"}}}, ConfigError, "marginals"),
     ],
