@@ -94,7 +94,7 @@ class Location:
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """Return what reading from a place may raise: the web's library has errors of its own, if it is in use."""
+    """Return what reading from a place may raise: the web's library has errors of its own."""
     web = sys.modules.get("aiohttp")
     return (OSError,) if web is None else (OSError, web.ClientError)
 
