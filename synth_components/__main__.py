@@ -34,7 +34,7 @@ ISSUES = "please report it, with what --debug shows"
 
 
 class Commands(click.Group):
-    """The steps by name, then ``generators``, then what installed packages add; each is imported when it is named."""
+    """The steps by name, then ``generators`` and ``cache``, then what installed packages add, each imported when named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return every command's name, the steps in the order of the work."""

@@ -48,7 +48,7 @@ def test_a_command_that_works_exits_with_0(folder, capsys):
 def test_help_lists_every_command_with_a_line(capsys):
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    for name in (*STEPS, "generators"):
+    for name in (*STEPS, "generators", "cache"):
         assert f"\n  {name.replace('_', '-')} " in shown
 
 
