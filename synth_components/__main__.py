@@ -34,7 +34,7 @@ ISSUES = "please report it, with what --debug shows"
 
 
 class Commands(click.Group):
-    """The steps by name, then ``generators`` and ``cache``, then what installed packages add, each imported when named."""
+    """The steps, then ``generators`` and ``cache``, then what installed packages add, each imported by name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return every command's name, the steps in the order of the work."""
