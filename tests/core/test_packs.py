@@ -119,6 +119,18 @@ def test_rules_over_columns_that_the_table_lacks_are_left_out_and_named():
     assert left == {rule.name for rule in PACKS["health"].rules} - {"plausible age", "coded sex"}
 
 
+def test_a_metric_that_the_columns_types_do_not_fit_counts_as_missed():
+    odd = DEMOS["finance"].assign(opening_balance="12,50 EUR")
+    assert {"balance_chain", "balance identity"} <= told(PACKS["finance"], odd)
+
+
+def test_a_pack_names_quasi_identifiers_as_the_table_calls_them():
+    table = DEMOS["health"].rename(columns={"sex": "gender", "decade": "years"})
+    config = ValidateConfig(pack="health", pack_columns={"sex": "gender", "decade": "years"})
+    labels = {check.name for check in validate(table, config=config).card}
+    assert "rows that fewer than 11 share gender, years with" in labels
+
+
 def test_a_table_without_any_column_of_the_pack_is_refused():
     with pytest.raises(DataError, match="none of the columns of pack 'health'"):
         told(PACKS["health"], pd.DataFrame({"x": [1.0]}))

@@ -269,6 +269,13 @@ def test_rows_that_stand_alone_miss_the_privacy_verdict():
     assert validate(people(), config=ValidateConfig(quasi_identifiers=("city",))).passed
 
 
+def test_only_rows_of_classes_below_the_asked_size_count():
+    table = pd.DataFrame({"x": np.random.default_rng(0).normal(size=9), "group": ["a"] * 5 + ["b"] * 4})
+    report = validate(table, config=ValidateConfig(quasi_identifiers=("group",), min_class_size=5))
+    assert value_of(report, "privacy.exposed") == pytest.approx(4 / 9)
+    assert value_of(report, "privacy.k") == 4
+
+
 def test_a_class_is_the_rows_that_agree_on_every_column_null_among_them():
     table = pd.DataFrame({"a": [1, 1, 1, 2, None, None], "b": ["x", "x", None, "x", "y", "y"]})
     assert class_sizes(table, ["a", "b"]).tolist() == [2, 2, 1, 1, 2, 2]
