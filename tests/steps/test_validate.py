@@ -108,15 +108,13 @@ def test_a_gate_reads_the_report(folder):
     assert main(["report", "--report", "v.json", "--page", "again.html", "--quiet"]) == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "ending"), [("finance", "csv"), ("government", "csv"), ("health", "csv"), ("health", "parquet")]
-)
-def test_the_demo_of_a_pack_passes_from_disk_and_its_broken_twin_is_caught(folder, capsys, name, ending):
-    words = ["pack", "--pack", name, "--demo", f"d.{ending}", "--twin", f"b.{ending}", "--rules", "rules.json"]
+@pytest.mark.parametrize("name", ["finance", "government", "health"])
+def test_the_demo_of_a_pack_passes_from_disk_and_its_broken_twin_is_caught(folder, capsys, name):
+    words = ["pack", "--pack", name, "--demo", "d.csv", "--twin", "b.csv", "--rules", "rules.json"]
     assert main([*words, "--quiet"]) == 0
-    assert main(["validate", "--table", f"d.{ending}", "--pack", name, "--quiet"]) == 0
+    assert main(["validate", "--table", "d.csv", "--pack", name, "--quiet"]) == 0
     capsys.readouterr()
-    assert main(["validate", "--table", f"b.{ending}", "--pack", name]) == 3
+    assert main(["validate", "--table", "b.csv", "--pack", name]) == 3
     shown = capsys.readouterr().err
     rules = json.loads((folder / "rules.json").read_text())["constraints"]
     assert [rule["name"] for rule in rules if f"'{rule['name']}'" not in shown] == []
