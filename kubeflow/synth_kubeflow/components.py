@@ -62,6 +62,7 @@ _LISTED = (
     Component("profile_data", "profile", "data_processing"),
     Component("split_data", "split", "data_processing"),
     Component("train_generator", "train", "training"),
+    Component("specify", "specify", "training"),
     Component("sample", "sample", "data_processing", without=("shard_index", "num_shards", "format")),
     Component(
         "sample_sharded", "sample", "data_processing", required=("shard_index", "num_shards"), without=("format",)
@@ -79,6 +80,7 @@ _LISTED = (
         score=("utility.tstr.accuracy", "utility.tstr.r2"),
     ),
     Component("evaluate_privacy", "evaluate_privacy", "evaluation"),
+    Component("validate", "validate", "evaluation"),
     Component("select_best", "select", "evaluation", required=("models",)),
     Component("gate", "gate", "evaluation"),
     Component("augment", "augment", "data_processing"),

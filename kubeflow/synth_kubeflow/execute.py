@@ -116,7 +116,7 @@ def _named(name: str, port: Port, path: Path, link: Path) -> Path:
     """Return a path to an input artifact whose ending tells its format."""
     if not path.exists():
         raise DataError(f"input '{name}': there is nothing at '{path}'; the task before it did not write it")
-    if path.is_dir() or (port.kind not in ENDINGS and port.kind != "conditions") or _has_ending(port, path):
+    if path.is_dir() or _has_ending(port, path):
         return path
     named = link.with_name(f"{link.name}{_ending(port, path)}")
     named.symlink_to(path.resolve())

@@ -122,6 +122,10 @@ def ran(tmp_path_factory, csv, executor_input):
     run("evaluate_fidelity", "evaluate_fidelity", judged, **fidelity)
     run("evaluate_tstr", "evaluate_tstr", judged, target="outcome", replicates=10, global_utility=False)
     run("evaluate_privacy", "evaluate_privacy", judged, replicates=10)
+    run("validate", "validate", {"table": rows["train"]})
+    specification = root / "specification"
+    specification.write_text("columns:\n  age: {type: numeric, dtype: int64, low: 18, high: 90, places: 0}\n")
+    run("specify", "specify", {"specification": specification})
     report = root / "evaluate" / "report"
     run("select_best", "select_best", {"reports": [report, report], "models": [model, model]})
     run("gate", "gate", {"report": report}, min_quality=0.01)

@@ -9,6 +9,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from kubeflow_ir import containers, faults, parsed, spec_of
 
 from synth_components.config import Config
+from synth_components.steps import STEPS
 from synth_components.steps.port import config_of
 from synth_kubeflow.compile import compiled
 from synth_kubeflow.component import IMAGE, IMAGE_VARIABLE, container_component, image
@@ -36,6 +37,11 @@ def test_requirement_2_the_components_that_have_something_behind_them_are_here()
         "evaluate_fidelity", "evaluate_tstr", "evaluate_privacy", "select_best", "augment", "report", "register_model",
     }  # fmt: skip
     assert asked <= set(COMPONENTS)
+
+
+def test_every_step_of_the_core_is_a_component_but_those_that_go_the_whole_way_or_show_something():
+    held = {component.step for component in COMPONENTS.values() if ":" not in component.step}
+    assert set(STEPS) - held == {"run", "demo", "pack"}
 
 
 @pytest.mark.parametrize("name", NAMES)
