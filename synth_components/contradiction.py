@@ -141,6 +141,12 @@ def _refuse_misfits(rules: Sequence[Constraint], schema: Schema) -> None:
                         f"constraint '{rule.name}' compares columns that are not both numbers or both times",
                         constraint=rule.name,
                     )
+            case ValueSet() if isinstance(schema.columns[rule.column], Datetime):
+                raise ConstraintError(
+                    f"constraint '{rule.name}' lists values of column '{rule.column}', which holds times; give a "
+                    "range, or an expression with 'in'",
+                    constraint=rule.name,
+                )
             case FunctionalDependency():
                 column = schema.columns[rule.dependent]
                 unknown = 0

@@ -262,7 +262,7 @@ def _compared(
     before = _value(left, table, names)
     for op, other in zip(ops, others, strict=True):
         if isinstance(op, ast.In | ast.NotIn) and isinstance(other, ast.List | ast.Tuple):
-            entries = [ast.literal_eval(entry) for entry in other.elts]
+            entries = [_dated(ast.literal_eval(entry), before) for entry in other.elts]
             values = before if isinstance(before, pd.Series) else pd.Series([before] * len(table), index=table.index)
             inside = values.isin(entries).to_numpy(dtype=bool)
             mask &= inside if isinstance(op, ast.In) else ~inside & values.notna().to_numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import ROUND_CEILING, ROUND_FLOOR
 from typing import Any, Literal
 
@@ -72,12 +73,13 @@ class Range(Rule):
         obeys = values.isna().to_numpy()
         inside = np.ones(len(values), dtype=bool)
         try:
-            if self.low is not None:
-                low = self._bound(values, self.low)
-                inside &= mask_of(values > low if self.strict else values >= low)
-            if self.high is not None:
-                high = self._bound(values, self.high)
-                inside &= mask_of(values < high if self.strict else values <= high)
+            with np.errstate(over="ignore"):  # a narrow float compares with a bound beyond it as with infinity
+                if self.low is not None:
+                    low = self._bound(values, self.low)
+                    inside &= mask_of(values > low if self.strict else values >= low)
+                if self.high is not None:
+                    high = self._bound(values, self.high)
+                    inside &= mask_of(values < high if self.strict else values <= high)
         except TypeError:
             raise misfit(self, self.columns) from None
         return pd.Series(obeys | inside, index=table.index)
@@ -91,11 +93,14 @@ class Range(Rule):
             return table.assign(**{self.column: self._clipped(values)})
         low, high = self.low, self.high
         if values.dtype.kind in "iu":  # the bounds that an integer can take
-            low = low if low is None or isinstance(low, str) else int(np.ceil(low))
-            high = high if high is None or isinstance(high, str) else int(np.floor(high))
+            ends = np.iinfo(getattr(values.dtype, "numpy_dtype", values.dtype))
+            low, high = (
+                bound if bound is None or isinstance(bound, str) else min(max(int(near(bound)), ends.min), ends.max)
+                for bound, near in ((low, math.ceil), (high, math.floor))
+            )
         try:
             clipped = values.clip(self._end(values, low), self._end(values, high)).astype(values.dtype)
-        except (OverflowError, TypeError):
+        except (ArithmeticError, TypeError, ValueError):
             return table  # left to redrawing: the column's dtype does not hold the bound
         return table.assign(**{self.column: clipped})
 
@@ -132,7 +137,10 @@ class ValueSet(Rule):
     def allows(self, table: pd.DataFrame) -> pd.Series[bool]:
         """Return which rows obey the rule, shape (n,)."""
         held = table[self.column]
-        return pd.Series(operand(held).isin(list(self.values)).to_numpy() | held.isna().to_numpy(), index=table.index)
+        values = operand(held)
+        if values.dtype.kind in "mM":
+            raise misfit(self, self.columns)
+        return pd.Series(values.isin(list(self.values)).to_numpy() | held.isna().to_numpy(), index=table.index)
 
     def repair(self, table: pd.DataFrame, *, rng: random.Generator, before: pd.DataFrame | None = None) -> pd.DataFrame:
         """Return the table with values drawn anew wherever they are none of the set."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
 from synth_components.config import MIN_CATEGORY_COUNT
-from synth_components.constraints.rule import Mask, Rule, Value, assigned, in_order, plain
+from synth_components.constraints.rule import Mask, Rule, Value, in_order, plain, put
 from synth_components.errors import ConstraintError
 
 Combination: TypeAlias = tuple[Value, ...]
@@ -181,10 +181,11 @@ class FunctionalDependency(Rule):
             return table
         expected, known = self._expected(table)
         held = table[self.dependent]
-        wrong = known & held.notna().to_numpy() & (held.astype(object).to_numpy() != expected)
+        wrong = known & held.notna().to_numpy()  # a null does not compare
+        wrong[wrong] = held[wrong].astype(object).to_numpy() != expected[wrong]
         if not wrong.any():
             return table
-        return table.assign(**{self.dependent: assigned(table[self.dependent], wrong, expected[wrong])})
+        return table.assign(**{self.dependent: put(self, held, wrong, expected[wrong])})
 
 
 class FixedCombinations(Rule):
@@ -331,7 +332,7 @@ class Hierarchy(Rule):
         for level, name in enumerate(self.levels[:-1]):
             values = np.empty(len(self.paths), dtype=object)
             values[:] = [path[level] for path in self.paths]
-            made[name] = assigned(table[name], wrong, values[place[wrong]])
+            made[name] = put(self, table[name], wrong, values[place[wrong]])
         return table.assign(**made) if wrong.any() else table
 
 

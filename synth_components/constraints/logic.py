@@ -11,7 +11,7 @@ from numpy import random
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from synth_components.constraints.rule import Mask, Rule, assigned, like, nulled, redrawn
+from synth_components.constraints.rule import Mask, Rule, assigned, like, nulled, put, redrawn
 from synth_components.errors import ConstraintError
 from synth_components.expression import formula, moment, operand
 
@@ -218,6 +218,8 @@ class ExactlyOne(Rule):
             if self.counts == "filled":
                 made[name] = nulled(redrawn(table[name], on, is_set[:, k], rng=rng), off)
             else:
-                held = table[name] if not on.any() else assigned(table[name], on, bool(1))
-                made[name] = held if not off.any() else assigned(held, off, bool(0))
+                held = table[name]
+                kind = int if held.dtype.kind in "iuf" else bool  # arrow tells them apart
+                held = put(self, held, on, kind(1)) if on.any() else held
+                made[name] = put(self, held, off, kind(0)) if off.any() else held
         return table.assign(**made)

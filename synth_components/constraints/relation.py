@@ -10,7 +10,7 @@ from numpy import random
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from synth_components.constraints.rule import Rule, assigned, fits, like, mask_of, misfit
+from synth_components.constraints.rule import Rule, assigned, fits, like, mask_of, misfit, put
 from synth_components.errors import ConstraintError
 from synth_components.expression import Formula, formula, is_boxed, operand
 
@@ -194,7 +194,7 @@ class ConstantSum(Rule):
         for k, name in enumerate(self.columns):
             held = table[name]
             values = like(rows[:, k], held) if held.dtype == object else None
-            made[name] = assigned(held, wrong, rows[:, k] if values is None else values)
+            made[name] = put(self, held, wrong, rows[:, k] if values is None else values)
         return table.assign(**made)
 
 

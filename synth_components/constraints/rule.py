@@ -169,7 +169,20 @@ def assigned(held: pd.Series[Any], where: Mask, values: Any) -> pd.Series[Any]: 
     """Return a column with new values at ``where``, of the dtype that it had."""
     made = held.astype(object)
     made[where] = values
-    return made.astype(held.dtype)
+    with np.errstate(over="ignore"):  # what a narrow float cannot hold becomes infinite
+        return made.astype(held.dtype)
+
+
+def put(rule: Rule, held: pd.Series[Any], where: Mask, values: Any) -> pd.Series[Any]:  # noqa: ANN401 - as ``assigned``
+    """Return a column with the values of a rule at ``where``, of the dtype that it had.
+
+    Raises:
+        ConstraintError: if the dtype does not hold them.
+    """
+    try:
+        return assigned(held, where, values)
+    except (TypeError, ValueError, ArithmeticError):
+        raise misfit(rule, (str(held.name),)) from None
 
 
 def like(
