@@ -34,7 +34,7 @@ class Watcher(Protocol):
 def blocks(
     model: Model, n: int, *, seed: int, offset: int = 0, given: Given | None = None
 ) -> Iterator[tuple[int, pd.DataFrame]]:
-    """Yield the number of the first row and the whole table of each block, from the block of row ``offset`` on.
+    """Yield each block's number of the first row and its table, from the block of row ``offset`` on.
 
     Args:
         model: Model of one table.

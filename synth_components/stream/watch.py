@@ -33,7 +33,7 @@ class Knob:
     high: float
 
     def turned(self, *, is_drifting: bool) -> Knob:
-        """Return the knob after a chunk: half of its value if the chunk drifted, else twice, within the bounds."""
+        """Return the knob after a chunk: halved if the chunk drifted, else doubled, within the bounds."""
         return replace(self, value=min(max(self.value * (0.5 if is_drifting else 2.0), self.low), self.high))
 
 
