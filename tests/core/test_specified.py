@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+import synth_components as synth
 from synth_components.config import ConfigError
 from synth_components.errors import SchemaError, UnsupportedError
 from synth_components.generators.tabular._family import Normal, Uniform, marginal_of
@@ -419,3 +420,34 @@ def test_no_row_is_read_and_nothing_is_charged():
 
 def test_hard_tables_are_drawn_or_refused():
     check_hard_tables(Case("tabular.specified", Specified()))
+
+
+@pytest.mark.parametrize("reach", [1e4, 1e9])
+@pytest.mark.parametrize(
+    ("family", "places"),
+    [
+        ({"family": "normal", "mean": 0, "sd": 1}, None),
+        ({"family": "laplace", "mean": 0, "scale": 1}, None),
+        ({"family": "exponential", "scale": 1}, None),
+        ({"family": "lognormal", "mean_log": 0, "sd_log": 0.5}, None),
+        ({"family": "gamma", "shape": 2, "scale": 1}, None),
+        ({"family": "beta", "a": 2, "b": 3}, None),
+        ({"family": "power_law", "exponent": 8, "start": 1}, None),
+        ({"family": "poisson", "mean": 3}, 0),
+        ({"family": "geometric", "mean": 3}, 0),
+    ],
+    ids=lambda value: value["family"] if isinstance(value, dict) else None,
+)
+def test_bounds_far_beyond_a_law_leave_its_correlations(family, places, reach):
+    low = -reach if family["family"] in {"normal", "laplace"} else 0
+    column = {"type": "numeric", "low": low, "high": reach, "places": places}
+    model = synth.specify(
+        {
+            "columns": {"a": column, "b": {"type": "numeric", "low": 0, "high": 1}},
+            "marginals": {"a": family},
+            "correlations": [{"columns": ["a", "b"], "value": 0.5}],
+        }
+    )
+    rows = model.sample(20_000, seed=0)
+    # The standard error of a correlation of .5 is (1 - .25) / sqrt(20000) = .005; .02 is four of them.
+    assert rows["a"].corr(rows["b"]) == pytest.approx(0.5, abs=0.02)

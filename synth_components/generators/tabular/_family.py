@@ -370,10 +370,14 @@ def _pieces(law: _Law, low: float, high: float, name: str, *, is_stepped: bool) 
             "mend either in the specification",
             column=name,
         )
-    with np.errstate(over="ignore"):  # what is infinite is refused by _require_reach
+    with np.errstate(over="ignore", invalid="ignore"):  # what is infinite is refused by _require_reach
         edges = np.asarray(law.quantile(first + ndtr(_GRID) * (last - first)), dtype=np.float64)
-    edges[0] = low - reach if np.isfinite(low) else edges[0]
-    edges[-1] = high + reach if np.isfinite(high) else edges[-1]
+        ends = law.quantile(np.array([0.0, 1.0]))
+        start, stop = max(low - reach, float(ends[0])), min(high + reach, float(ends[1]))
+        # A far bound is not drawn: a piece that reached it would carry nearly no mass, and most of the variance.
+        span = edges[-1] - edges[0]
+        edges[0] = start if edges[0] - start <= span else edges[0]
+        edges[-1] = stop if stop - edges[-1] <= span else edges[-1]
     if is_stepped:
         steps = np.floor(edges[0] + 0.5), np.ceil(edges[-1] - 0.5)
         # An edge lies between two steps, so that rounding moves no mass.
