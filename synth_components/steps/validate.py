@@ -63,6 +63,7 @@ def validate(
     """
     from synth_components.constraints import constraints_from_file
     from synth_components.validation import validate as judge
+    from synth_components.validation.domain import COLUMNS_MISSING
 
     declared = read_schema(schema)
     with stage("validate") as progress:
@@ -89,7 +90,8 @@ def validate(
     if not found.passed:
         missed = [verdict.name for verdict in found.card if verdict.group == "verdict" and not verdict.passed]
         raise ThresholdError(f"the table misses {len(missed)} of 4 verdicts: {', '.join(missed)}")
-    _LOG.info("the table passes all four verdicts")
+    gaps = [f"; {advice.finding}" for advice in found.recommendations if advice.finding.endswith(COLUMNS_MISSING)]
+    _LOG.info("the table passes all four verdicts%s", "".join(gaps))
 
 
 def _read(place: Place, schema: Schema | None) -> pd.DataFrame:

@@ -11,13 +11,16 @@ from synth_components.validation.options import ValidateConfig
 from synth_components.validation.quality import compliance
 from synth_components.validation.tally import Tally, measure
 
+COLUMNS_MISSING = "rules and metrics of the pack do not apply (columns missing)"
+"""What the advice says behind their number."""
+
 
 def held_against(
     pack: Pack, table: pd.DataFrame, real: pd.DataFrame | None = None, *, config: ValidateConfig
 ) -> list[Tally]:
     """Return how far the table obeys the rules of a pack, and what the pack's metrics say.
 
-    Rules and metrics over columns that the table lacks are left out.
+    Rules and metrics over columns that the table lacks are left out and counted; a check fails if none is left.
 
     Raises:
         ConfigError: for a column in ``pack_columns`` that pack or table does not have.
@@ -66,4 +69,25 @@ def held_against(
             finding=f"{metric.description[:1].lower()}{metric.description[1:].rstrip('.')}: {value:.4g}",
             change=change,
         )
+    _check_share(measured, pack, set(named.columns))
     return [obeys, measured]
+
+
+def _check_share(tally: Tally, pack: Pack, held: set[str]) -> None:
+    """Check that a rule or metric of the pack applies at all, and tell how many do not."""
+    needs = [*(rule.columns for rule in pack.rules), *(metric.columns for metric in pack.metrics)]
+    applied = sum(held.issuperset(columns) for columns in needs)
+    if not needs or applied == len(needs):
+        return
+    tally.check(
+        f"{pack.name}: share that applies",
+        measure(f"{pack.name}.share_that_applies", applied / len(needs)),
+        ">=",
+        1 / len(needs),
+    )
+    tally.advise(
+        (),
+        f"{len(needs) - applied} of {len(needs)} {COLUMNS_MISSING}",
+        "add the columns, or say in pack_columns which play their part",
+        weight=0.5 if applied else 2.0,
+    )

@@ -120,6 +120,30 @@ def test_the_demo_of_a_pack_passes_from_disk_and_its_broken_twin_is_caught(folde
     assert [rule["name"] for rule in rules if f"'{rule['name']}'" not in shown] == []
 
 
+def _demo_of_health(column):
+    main(["pack", "--pack", "health", "--demo", "d.csv", "--quiet"])
+    pd.read_csv("d.csv")[[column]].to_csv("one.csv", index=False)
+
+
+def test_the_closing_line_says_how_much_of_a_pack_does_not_apply(folder, capsys):
+    _demo_of_health("sex")
+    assert main(["validate", "--table", "one.csv", "--pack", "health", "--report", "v.json"]) == 0
+    pack = load("health")
+    total = len(pack.rules) + len(pack.metrics)
+    told = f"four verdicts; {total - 1} of {total} rules and metrics of the pack do not apply (columns missing)"
+    assert told in capsys.readouterr().err
+    [share] = [one for one in read_report(folder / "v.json").card if one.name == "health: share that applies"]
+    assert share.value == pytest.approx(1 / total)
+
+
+def test_a_table_to_which_nothing_of_a_pack_applies_fails_by_a_check_of_its_own(folder, capsys):
+    _demo_of_health("drug")
+    assert main(["validate", "--table", "one.csv", "--pack", "health", "--report", "v.json"]) == 3
+    missed = [one.name for one in read_report(folder / "v.json").card if not one.passed]
+    assert missed == ["data quality", "health: share that applies"]
+    assert "do not apply (columns missing): add the columns" in capsys.readouterr().err
+
+
 def test_the_rules_of_a_pack_are_a_file_of_rules(folder):
     main(["pack", "--pack", "health", "--demo", "d.parquet", "--rules", "rules.json", "--quiet"])
     assert main(["validate", "--table", "d.parquet", "--rules", "rules.json", "--quiet"]) == 0
