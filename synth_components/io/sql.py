@@ -43,6 +43,17 @@ _CELL_BYTES = 64
 
 _QUERY = re.compile(r"(select|with)\s", re.IGNORECASE)
 _ABSENT_IN_SQLITE: tuple[Kind, ...] = ("decimal", "timedelta")
+_NO_NUMBERS: tuple[Kind, ...] = ("text", "datetime", "timedelta", "date", "bytes")
+_NO_TIMES: tuple[Kind, ...] = ("integer", "float", "decimal", "boolean", "timedelta", "bytes")
+_REFUSED: dict[Kind, tuple[Kind, ...]] = {
+    "boolean": _NO_NUMBERS,
+    "integer": _NO_NUMBERS,
+    "float": _NO_NUMBERS,
+    "decimal": _NO_NUMBERS,
+    "datetime": _NO_TIMES,
+    "date": _NO_TIMES,
+}
+"""What no column of a kind takes."""
 
 
 @dataclass(frozen=True)
@@ -168,10 +179,11 @@ class Relation:
 
         schema, name = self._name()
         if sqlalchemy.inspect(connection).has_table(name, schema=schema):
-            known = {column.name for column in self._table(connection).columns}
+            known = {column.name: column.type for column in self._table(connection).columns}
             for column in frame.columns:
                 if column not in known:
                     raise DataError(f"table '{self.text}' has no column '{column}'; add it, or leave the column out")
+                _require_kind(frame[column], known[column], self.text)
             return
         columns = [sqlalchemy.Column(column, self._type(frame[column])) for column in frame.columns]
         sqlalchemy.Table(name, sqlalchemy.MetaData(), *columns, schema=schema).create(connection)
@@ -315,6 +327,38 @@ def _without_decimals(table: Any) -> None:  # noqa: ANN401
     for column in table.columns:
         if isinstance(column.type, sqlalchemy.Numeric):
             column.type = sqlalchemy.Double(asdecimal=False)
+
+
+def _require_kind(values: pd.Series[Any], declared: Any, place: str) -> None:  # noqa: ANN401
+    """Refuse values that a column of the database cannot hold; SQLite would take them, and not read them again."""
+    given, held = _kind(values), _kind_declared(declared)
+    if held is None or not values.notna().any():
+        return
+    if given == "float" and held == "integer":
+        # Whole numbers with gaps are floats in pandas.
+        is_refused = bool((values.dropna().astype("float64") % 1 != 0).any())
+    else:
+        is_refused = given in _REFUSED.get(held, ())
+    if is_refused:
+        raise DataError(
+            f"column '{values.name}' holds {given}, and in the table '{place}' it holds {held}; cast it to {held}, or "
+            "write to another table"
+        )
+
+
+def _kind_declared(declared: Any) -> Kind | None:  # noqa: ANN401
+    """Return what a column of a database holds; ``None`` for types that say nothing of it."""
+    import sqlalchemy
+
+    kinds: tuple[tuple[Any, Kind], ...] = (
+        (sqlalchemy.Boolean, "boolean"),
+        (sqlalchemy.Integer, "integer"),
+        (sqlalchemy.Float, "float"),
+        (sqlalchemy.Numeric, "decimal"),
+        (sqlalchemy.DateTime, "datetime"),
+        (sqlalchemy.Date, "date"),
+    )
+    return next((kind for held, kind in kinds if isinstance(declared, held)), None)
 
 
 def _column(values: list[Any], name: str, place: str) -> pd.Series[Any]:

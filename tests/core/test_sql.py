@@ -296,6 +296,28 @@ def test_column_that_the_table_lacks_is_named(database):
         write_table(pd.DataFrame({"a": [1], "b": [2]}), f"{database}#rows")
 
 
+@pytest.mark.parametrize(
+    ("declared", "values", "kinds"),
+    [
+        ("integer", ["one", SECRET], "holds text, .* it holds integer"),
+        ("integer", [1.0, 2.5], "holds float, .* it holds integer"),
+        ("timestamp", [1, 2], "holds integer, .* it holds datetime"),
+    ],
+)
+def test_values_of_another_kind_than_the_column_are_refused_and_nothing_is_added(database, declared, values, kinds):
+    said(database, f"create table rows (a {declared})")
+    with pytest.raises(DataError, match=f"column 'a' {kinds}; cast it") as caught:
+        write_table(pd.DataFrame({"a": values}), f"{database}#rows")
+    assert SECRET not in str(caught.value)
+    assert len(read_table(f"{database}#rows")) == 0
+
+
+def test_whole_numbers_with_gaps_go_into_a_column_of_whole_numbers(database):
+    said(database, "create table rows (a integer)")
+    write_table(pd.DataFrame({"a": [1.0, None]}), f"{database}#rows")
+    assert len(read_table(f"{database}#rows")) == 2
+
+
 def test_values_that_no_column_here_holds_are_refused(database):
     fine = pd.DataFrame({"t": pd.to_datetime(["2020-01-01 00:00:00.000000001"])})
     with pytest.raises(DataError, match="column 't' has nanoseconds"):
