@@ -291,11 +291,12 @@ def like(table: Any, schema: Any, place: str) -> Any:  # noqa: ANN401
 
     if table.column_names != schema.names:
         raise DataError(f"a later part of '{place}' has other columns than the first; give all parts the same columns")
+    columns = []
     for name in schema.names:
         try:
-            table.column(name).cast(schema.field(name).type)
+            columns.append(table.column(name).cast(schema.field(name).type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             raise DataError(
                 f"column '{name}' of a later part of '{place}' has another type than in the first; cast it"
             ) from None
-    return table.cast(schema)
+    return pa.table(columns, schema=schema)
