@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -23,10 +23,12 @@ from synth_components.specification import Specification, specify
 from synth_components.steps.map_file import read_map
 
 if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
+    from hypothesis.strategies import DrawFn, SearchStrategy
 
 Requirements: TypeAlias = Mapping[str, Any] | Specification | Schema | str | Path
 """A specification, as ``synth_components.specification.specify`` takes it, or the JSON or YAML file that holds one."""
+
+_MOST_PROPOSALS = 16  # of an example's refused rows together
 
 
 def model_of(requirements: Requirements) -> Model:
@@ -61,7 +63,8 @@ def synthetic_tables(
 
     Values range over all that the specification allows, rare ones as often as common ones: examples look for edges,
     and do not follow the declared marginals and correlations.  They shrink to ``min_rows`` rows, numbers near 0, early
-    times, first categories and no nulls.  A row that breaks a rule and cannot be mended gives way to a drawn one.
+    times, first categories and no nulls.  A row that breaks a rule and cannot be mended is proposed anew, and after
+    repeated misses drawn.  Numbers reach as far as their marginals.
 
     Args:
         conditions: What every row must satisfy besides, as ``Model.sample`` takes it.
@@ -76,16 +79,31 @@ def synthetic_tables(
     assert isinstance(sampler, GaussianCopulaSampler)  # noqa: S101 - what tabular.specified fits
     cells = strategies.tuples(*(_cells(sampler.columns[name], held) for name, held in sampler.schema.columns.items()))
 
-    def table(rows: Sequence[tuple[float, ...]], seed: int) -> pd.DataFrame:
+    def decoded(rows: Sequence[tuple[float, ...]]) -> Dataset:
         values = np.array(rows, dtype=np.float64).reshape(len(rows), len(sampler.columns))
-        proposed = decode(Features(values, slices(sampler.schema), sampler.schema))
-        made = Model(_Proposed(proposed, sampler), model.schema, model.ledger, model.manifest)
+        return decode(Features(values, slices(sampler.schema), sampler.schema))
+
+    @strategies.composite
+    def table(draw: DrawFn) -> pd.DataFrame:
+        rows = draw(strategies.lists(cells, min_size=min_rows, max_size=max_rows))
+        seed = draw(strategies.integers(0, 2**16))
+        # A refused row is proposed anew: an example with a miss is longer than one without, and thus no simpler.
+        again = partial(_proposal, draw, cells, decoded)
+        made = Model(_Proposed(decoded(rows), again, sampler), model.schema, model.ledger, model.manifest)
         drawn: pd.DataFrame = made.sample(len(rows), seed=seed, conditions=conditions)
         drawn.attrs = {}
         return drawn
 
-    rows = strategies.lists(cells, min_size=min_rows, max_size=max_rows)
-    return strategies.builds(table, rows, strategies.integers(0, 2**16))
+    return table()
+
+
+def _proposal(
+    draw: DrawFn,
+    cells: SearchStrategy[tuple[float, ...]],
+    decoded: Callable[[Sequence[tuple[float, ...]]], Dataset],
+    n: int,
+) -> Dataset:
+    return decoded([draw(cells) for _ in range(n)])
 
 
 def _cells(model: ColumnModel, column: AnyColumn) -> SearchStrategy[float]:
@@ -111,21 +129,29 @@ def _cells(model: ColumnModel, column: AnyColumn) -> SearchStrategy[float]:
 
 @dataclass
 class _Proposed:
-    """A sampler whose first rows are given; what rules and conditions refuse of them is drawn."""
+    """A sampler whose first rows are given; what rules refuse of them is proposed anew, and then drawn."""
 
     rows: Dataset
+    again: Callable[[int], Dataset]
     rest: GaussianCopulaSampler
-    _is_used: bool = field(default=False, init=False)
+    _calls: int = field(default=0, init=False)
 
     @property
     def schema(self) -> Schema:
         return self.rest.schema
 
     def sample(self, n: int, *, rng: random.Generator, given: Given | None = None) -> Dataset:
-        if not self._is_used and n == len(self.rows.table):
-            self._is_used = True
+        self._calls += 1
+        if self._calls == 1 and n == len(self.rows.table):
             return self.rows
-        return self.rest.sample(n, rng=rng, given=given)
+        drawn = self.rest.sample(n, rng=rng, given=given)
+        if given is not None or self._calls > 2 or not len(drawn.table):
+            return drawn
+        proposed = self.again(min(n, _MOST_PROPOSALS)).table
+        return replace(
+            drawn,
+            tables={drawn.schema.root: pd.concat([proposed, drawn.table.iloc[len(proposed) :]], ignore_index=True)},
+        )
 
     def save(self, directory: Path) -> None:
         raise SynthError("the sampler of one example is not saved")

@@ -188,10 +188,10 @@ def test_every_example_obeys_the_conditions(table):
     assert table["net"].between(0, 10).all()
 
 
-def shrunk(condition):
+def shrunk(condition, requirements=ORDERS):
     # `find` returns the last example that it ran: without the phase `explain` that is the simplest.
     quick = settings(max_examples=200, phases=(Phase.generate, Phase.shrink), suppress_health_check=list(HealthCheck))
-    return find(synthetic_tables(ORDERS), condition, settings=quick)
+    return find(synthetic_tables(requirements), condition, settings=quick)
 
 
 def test_an_example_shrinks_to_one_row_of_simple_values():
@@ -206,6 +206,13 @@ def test_a_fault_shrinks_to_its_edge():
     table = shrunk(lambda table: len(table) >= 3 and bool((table["items"] > 17).any()))
     assert len(table) == 3
     assert sorted(table["items"]) == [1, 1, 18]
+
+
+def test_a_rule_that_mends_no_row_shrinks_as_far():
+    column = {"type": "numeric", "dtype": "int64", "low": 0, "high": 100, "places": 0}
+    ruled = {"columns": {"a": column, "b": column}, "constraints": [{"type": "expression", "expression": "a <= b"}]}
+    table = shrunk(lambda table: bool((table["a"] >= 7).any()), ruled)
+    assert table.to_dict("records") == [{"a": 7, "b": 7}]
 
 
 def test_rare_values_are_found():
