@@ -143,16 +143,22 @@ def shown(place: str | Path) -> str:
     text = str(place)
     if "://" not in text:
         return text
-    if "::" in text:  # an address within another, as fsspec chains them
-        return "::".join(shown(part) for part in text.split("::"))
     scheme, _, rest = text.partition("://")
+    if "::" in text:  # an address within another, as fsspec chains them
+        parts = text.split("::")
+        if any("@" in part and "://" not in part for part in parts):
+            return f"{scheme}://"  # a password holds the colons
+        return "::".join(shown(part) for part in parts)
     address, _, fragment = rest.partition("#")
-    if "@" in fragment and "@" not in address and ":" in address:
-        # Either a query with an @ in it, or a password with a # in it: show neither.
+    address, _, query = address.partition("?")
+    is_sql = " " in fragment.strip()
+    may_be_user = not is_sql or ("@" not in address and ":" in address)
+    if "@" in query or ("@" in fragment and may_be_user):
+        # Part of the query, or of a user or password that holds the mark before it: show neither.
         return f"{scheme}://"
     address = address.rpartition("@")[2]  # up to the last @: a password may hold one
-    held = f"#{'query' if ' ' in fragment.strip() else fragment.strip()}" if fragment else ""
-    return f"{scheme}://{address.partition('?')[0]}{held}"
+    held = f"#{'query' if is_sql else fragment.strip()}" if fragment else ""
+    return f"{scheme}://{address}{held}"
 
 
 def _through_fsspec(text: str, scheme: str) -> Location:
