@@ -115,7 +115,7 @@ def test_rules_over_columns_that_the_table_lacks_are_left_out_and_named():
     tallies = held_against(PACKS["health"], DEMOS["health"][["age", "sex"]], config=ValidateConfig(pack="health"))
     left = {subject for tally in tallies for name, subject, _ in tally.left_out if name == "validity.rule"}
     checked = {check.name for tally in tallies for check in tally.checks}
-    assert checked == {"rule plausible age", "rule coded sex"}
+    assert checked == {"rule plausible age", "rule coded sex", "health: share that applies"}
     assert left == {rule.name for rule in PACKS["health"].rules} - {"plausible age", "coded sex"}
 
 
