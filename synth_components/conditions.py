@@ -253,9 +253,13 @@ def _value(value: Any, name: str, column: AnyColumn) -> Value:  # noqa: ANN401
             number = _plain_number(value, name, column)
             if (column.low is not None and number < column.low) or (column.high is not None and number > column.high):
                 raise _refuse(name, "fixes a number outside the schema's bounds; change it, or widen the schema")
-            if column.places is not None and not column.dtype.startswith("timedelta"):
+            if column.places is not None:
                 scaled = decimal.Decimal(repr(number)).scaleb(column.places)
-                if abs(scaled - scaled.to_integral_value()) > decimal.Decimal("1e-6"):
+                over = abs(scaled - scaled.to_integral_value())
+                if column.dtype.startswith("timedelta"):
+                    if over:
+                        raise _refuse(name, "fixes a time span that is no multiple of the column's resolution")
+                elif over > decimal.Decimal("1e-6"):
                     raise _refuse(name, f"fixes a number with more than {column.places} decimal places")
             return number
         case Categorical():
@@ -288,7 +292,10 @@ def _value(value: Any, name: str, column: AnyColumn) -> Value:  # noqa: ANN401
 def _plain_number(value: Any, name: str, column: Numeric) -> float | int:  # noqa: ANN401
     if column.dtype.startswith("timedelta") and isinstance(value, datetime.timedelta | np.timedelta64):
         unit = np.datetime_data(np.dtype(column.dtype))[0]
-        return int(pd.Timedelta(value) // pd.Timedelta(1, unit=unit))  # type: ignore[arg-type]  # known at run time
+        whole, rest = divmod(pd.Timedelta(value), pd.Timedelta(1, unit=unit))  # type: ignore[arg-type]  # known at run time
+        if rest:
+            raise _refuse(name, f"fixes a time span that is finer than the column's unit, {unit}")
+        return int(whole)
     bare = value.item() if isinstance(value, np.generic) else value
     if isinstance(bare, decimal.Decimal):
         if bare.is_snan():

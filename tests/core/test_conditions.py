@@ -407,3 +407,13 @@ def test_conditions_that_are_neither_mapping_nor_table_are_refused(model, condit
 def test_a_number_beyond_floating_point_is_refused(model, number):
     with pytest.raises(ConditionError, match="needs a finite number"):
         model.sample(5, conditions={"span": number})
+
+
+@pytest.mark.parametrize("span", [pd.Timedelta(seconds=1.5), pd.Timedelta(microseconds=1), 5, 1.5], ids=str)
+def test_a_time_span_finer_than_the_columns_resolution_is_refused_and_not_rounded(span):
+    table = pd.DataFrame({"span": pd.to_timedelta(np.arange(100) % 9, unit="s"), "x": np.arange(100) % 7})
+    fitted = fit(table, generator="tabular.independent", seed=0)
+    with pytest.raises(ConditionError, match="no multiple of the column's resolution"):
+        fitted.sample(1, seed=0, conditions=pd.DataFrame({"span": [span]}, dtype=object))
+    exact = pd.DataFrame({"span": [pd.Timedelta(seconds=3)]})
+    assert fitted.sample(1, seed=0, conditions=exact)["span"].tolist() == [pd.Timedelta(seconds=3)]
