@@ -294,7 +294,7 @@ def _plain_number(value: Any, name: str, column: Numeric) -> float | int:  # noq
         unit = np.datetime_data(np.dtype(column.dtype))[0]
         whole, rest = divmod(pd.Timedelta(value), pd.Timedelta(1, unit=unit))  # type: ignore[arg-type]  # known at run time
         if rest:
-            raise _refuse(name, f"fixes a time span that is finer than the column's unit, {unit}")
+            raise _refuse(name, "fixes a time span that is no multiple of the column's resolution")
         return int(whole)
     bare = value.item() if isinstance(value, np.generic) else value
     if isinstance(bare, decimal.Decimal):
