@@ -411,7 +411,9 @@ def test_a_number_beyond_floating_point_is_refused(model, number):
 
 @pytest.mark.parametrize("span", [pd.Timedelta(seconds=1.5), pd.Timedelta(microseconds=1), 5, 1.5], ids=str)
 def test_a_time_span_finer_than_the_columns_resolution_is_refused_and_not_rounded(span):
-    table = pd.DataFrame({"span": pd.to_timedelta(np.arange(100) % 9, unit="s").astype("timedelta64[ns]"), "x": np.arange(100) % 7})
+    table = pd.DataFrame(
+        {"span": pd.to_timedelta(np.arange(100) % 9, unit="s").astype("timedelta64[ns]"), "x": np.arange(100) % 7}
+    )
     fitted = fit(table, generator="tabular.independent", seed=0)
     with pytest.raises(ConditionError, match="no multiple of the column's resolution"):
         fitted.sample(1, seed=0, conditions=pd.DataFrame({"span": [span]}, dtype=object))
