@@ -112,7 +112,7 @@ def promote(
             reasons[metric] = reason
     passed = not any(reason.startswith(_FAILED) for reason in reasons.values())
     decision = Decision(name, str(version), alias, passed, reasons, baseline)
-    _tag_reasons(client, candidate, decision)
+    _tag_reasons(client, candidate, decision, holds=str(holder) == str(version))
     if passed and str(holder) != str(version):
         client.set_registered_model_alias(name, alias, str(version))
     _tag_verdict(client, candidate, decision)  # last: nothing says passed of an alias that a server refused to move
@@ -201,8 +201,11 @@ def _reason(metric: str, threshold: MetricThreshold, scores: Mapping[str, float]
     return f"{_PASSED}: {scores[metric]:.6g}. {threshold}"
 
 
-def _tag_reasons(client: MlflowClient, version: ModelVersion, decision: Decision) -> None:
-    """Make the tags of a version tell the reasons, and nothing of an earlier decision about the same alias."""
+def _tag_reasons(client: MlflowClient, version: ModelVersion, decision: Decision, *, holds: bool) -> None:
+    """Make the tags of a version tell the reasons, and nothing of an earlier decision about the same alias.
+
+    A version that holds the alias keeps its baseline: a later threshold on change needs it, and only the tag has it.
+    """
     prefix = f"{TAG}.{decision.alias}"
     tags = {f"{prefix}/{metric}": reason for metric, reason in decision.reasons.items()}
     if decision.baseline is not None:
@@ -211,7 +214,8 @@ def _tag_reasons(client: MlflowClient, version: ModelVersion, decision: Decision
     for key, value in tags.items():
         if before.get(key) != value:
             client.set_model_version_tag(decision.name, decision.version, key, value)
-    for key in before.keys() - tags.keys():
+    kept = {f"{prefix}.baseline"} if holds else set()
+    for key in before.keys() - tags.keys() - kept:
         client.delete_model_version_tag(decision.name, decision.version, key)
 
 

@@ -27,7 +27,9 @@ from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, I
 from synth_components.steps.sample import SampleConfig
 
 MAX_ROWS = "max_rows"
-"""The entry of ``model_config`` with the most rows that one call may draw; without it there is no limit."""
+"""The entry of ``model_config`` with the most rows that one call may ask for; without it there is no limit.
+
+The rows of the whole table count, whatever the shard: shards are whole blocks, and each call brings all conditions."""
 
 
 def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> SyntheticPyfunc:

@@ -161,6 +161,28 @@ def test_a_change_is_measured_against_the_version_that_has_the_alias(register):
     assert holder(register.name) == third
 
 
+def test_a_decision_without_a_change_leaves_the_baseline_of_the_version_that_has_the_alias(register):
+    first = register(fidelity__shape=0.90)
+    second = register(fidelity__shape=0.96)
+    absolute = {"fidelity.shape": at_least(0.8)}
+    better = {"fidelity.shape": at_least(0.8, min_absolute_change=0.05)}
+    promote(register.name, first, absolute)
+    decisions = [promote(register.name, second, asked) for asked in (better, absolute, better)]
+    assert [decision.passed for decision in decisions] == [True, True, True]
+    assert [decision.baseline for decision in decisions] == [str(first), None, str(first)]
+    assert tags(register.name, second)["synth.gate.champion"] == "passed"
+
+
+def test_a_version_that_lost_the_alias_does_not_keep_its_baseline(register):
+    versions = [register(fidelity__shape=value) for value in (0.90, 0.96, 0.97)]
+    absolute = {"fidelity.shape": at_least(0.8)}
+    promote(register.name, versions[0], absolute)
+    promote(register.name, versions[1], {"fidelity.shape": at_least(0.8, min_absolute_change=0.05)})
+    promote(register.name, versions[2], absolute)
+    promote(register.name, versions[1], absolute)
+    assert "synth.gate.champion.baseline" not in tags(register.name, versions[1])
+
+
 def test_a_change_without_anything_to_compare_with_fails(register):
     version = register(fidelity__shape=0.96)
     decision = promote(register.name, version, {"fidelity.shape": at_least(0.8, min_absolute_change=0.05)})

@@ -8,6 +8,7 @@ import urllib.request
 import pytest
 
 import mlflow_flavor
+from synth_components.steps.sample import SampleConfig
 
 MAX_ROWS = 5_000
 
@@ -63,6 +64,16 @@ def test_r16_a_seed_gives_the_rows_of_the_native_model(url, model, free):
 def test_r16_without_a_seed_every_request_gives_fresh_rows(url):
     asked = {"inputs": [], "params": {"num_rows": 20}}
     assert len({answer(url, asked)[1] for _ in range(3)}) == 3
+
+
+def test_r17_mlflow_drops_unknown_columns_and_params_and_the_number_of_rows_with_them(url):
+    asked = {"dataframe_records": [{"hight": 1}, {"hight": 2}]}
+    assert len(rows(url, {**asked, "params": {"num_rows": 3, "seed": 1}})) == 3
+    assert len(rows(url, {**asked, "params": {"num_rows": 3, "sed": 1}})) == 3
+    default = rows(url, {**asked, "params": {"nun_rows": 3}})
+    assert len(default) == SampleConfig().num_rows
+    known = {"dataframe_records": [{"hight": 1, "age": 30}, {"hight": 2, "age": 31}]}
+    assert [row["age"] for row in rows(url, known)] == [30, 31]
 
 
 def test_r17_each_row_of_conditions_gives_one_row_in_order(url):
