@@ -7,6 +7,8 @@ PYTHON =
 CONSTRAINTS = constraints.txt
 INSTALL = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint $(CONSTRAINTS)
 PACKAGES = synth_components mlflow_flavor kubeflow/synth_kubeflow sagemaker/synth_sagemaker
+# Processes that share the tests.
+WORKERS = 2
 PYTEST_ARGS =
 
 help:
@@ -31,7 +33,7 @@ demo: $(VENV)/demo.stamp
 	@echo '  cd demo-output && ../$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db'
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(PYTEST_ARGS)
 
 slow: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m slow -o timeout=1800 $(PYTEST_ARGS)
