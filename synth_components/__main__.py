@@ -1,6 +1,6 @@
 """The command ``synth``: every step is a command, and packages add theirs by the entry-point group ``synth.commands``.
 
-Exit status: 0 ok, 1 a bug of ours, 2 a user's error, 3 a threshold missed, 130 interrupted.
+Exit status: 0 ok, 1 a bug of ours, 2 a user's error, 3 a threshold missed, 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from synth_components.errors import SynthError, ThresholdError
+from synth_components.errors import StoppedError, SynthError, ThresholdError
 from synth_components.progress import Bars, JsonFormatter, JsonLines, Observer, installed, stamp, watching
 from synth_components.steps import STEPS, load
 from synth_components.steps.command import StepCommand, circumstance_options, common_options, read_circumstances
@@ -157,6 +157,9 @@ def main(args: Sequence[str] | None = None) -> int:
         return _fail(error.format_message(), USER_ERROR, command=command, as_json=as_json, error=error)
     except ThresholdError as error:
         return _fail(str(error), MISSED, command=command, as_json=as_json, error=error)
+    except StoppedError as error:
+        status = 128 + error.signal if error.signal else USER_ERROR
+        return _fail(str(error), status, command=command, as_json=as_json, error=error)
     except SynthError as error:
         _trace(words)
         return _fail(str(error), USER_ERROR, command=command, as_json=as_json, error=error)

@@ -74,7 +74,15 @@ class ThresholdError(SynthError):
 
 
 class StoppedError(SynthError):
-    """Work ended early because ``run.should_stop()`` said so; nothing half-written is left behind."""
+    """Work ended early because ``run.should_stop()`` said so; nothing half-written is left behind.
+
+    Attributes:
+        signal: Number of the signal that asked for it, 0 for none.  On the command line the exit status is 128 more.
+    """
+
+    def __init__(self, message: str, *, signal: int = 0) -> None:
+        super().__init__(message)
+        self.signal = signal
 
 
 class LimitError(SynthError):

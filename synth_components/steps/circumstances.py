@@ -1,4 +1,4 @@
-"""How a step is run, whichever step it is: its limits of memory and time, and the cache of its results."""
+"""How a step is run, whichever step it is: its limits, the cache of its results, and where a fit keeps its state."""
 
 from __future__ import annotations
 
@@ -33,6 +33,12 @@ class Circumstances(Config):
         "",
         description="Folder that keeps profiles, models and samples, to be taken from there when asked for again. A "
         "profile of private rows is private: whoever reads the folder reads it. Also SYNTH_CACHE.",
+    )
+    checkpoint: str = Field(
+        "",
+        description="Folder that keeps the state of an unfinished fit, of generators that train step by step: read if "
+        "there, written while it trains and when Ctrl-C or SIGTERM stops it, removed when the model is saved. It is as "
+        "private as the rows. Also SYNTH_CHECKPOINT.",
     )
 
     @field_validator("max_memory")

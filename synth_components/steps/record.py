@@ -46,8 +46,8 @@ def perform(step: Step, config: StepConfig, places: Places, *, beside: bool = Tr
     key = key_of(step, config, given) if circumstances.cache else None
     config = settled(config)
     started = stamp()
-    # Steps within this one share its cache, and its limits are watched here.
-    inner = Circumstances(cache=circumstances.cache)
+    # Steps within this one share its cache and its checkpoint, and its limits are watched here.
+    inner = Circumstances(cache=circumstances.cache, checkpoint=circumstances.checkpoint)
     max_bytes, max_seconds = bytes_of(circumstances.max_memory), circumstances.max_seconds or None
     with costing(step.__name__), within(inner), metered(max_bytes=max_bytes, max_seconds=max_seconds) as meter:
         told = None if key is None else fetch(key, step, given, cache)

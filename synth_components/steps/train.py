@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import logging
+import signal
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
+from synth_components import checkpoint
 from synth_components.config import ConfigError, StepConfig
 from synth_components.generators import DEFAULT
 from synth_components.generators import make as make_generator
+from synth_components.peers import peers
 from synth_components.progress import stage
 from synth_components.protocols import Run
+from synth_components.steps.circumstances import around
 from synth_components.steps.map_file import read_schema
 from synth_components.steps.port import InConstraints, InDataset, InSchema, OutModel
 from synth_components.steps.record import settled
+from synth_components.stopping import stopped_by_signals
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,11 +54,17 @@ def train(
         synth train --data train.csv --model model --generator tabular.trees --generator.min_leaf 20
         synth train --generator tabular.trees --help
 
+    Ctrl-C and SIGTERM stop the fit; with `--checkpoint FOLDER` the same command goes on from there, where the generator
+    trains step by step.
+
     Args:
         data: The real training rows.
         schema: What the columns hold; without it a schema is profiled from the rows.
         constraints: Rules that every synthetic row must obey.
         model: Where the model goes.
+
+    Raises:
+        StoppedError: if a signal stopped the fit.
     """
     from synth_components.constraints import constraints_from_file
     from synth_components.io.dataset import is_large, read_dataset, read_table
@@ -64,6 +76,7 @@ def train(
             "option 'seed' of TrainConfig: a known seed voids differential privacy; leave it out with privacy=dp",
             option="seed",
         )
+    state = _checkpoint(config, model)
     make_generator(config.generator, config.generator_options, trust=config.trust)  # refuse options before long work
     declared = read_schema(schema)
     rules = () if constraints is None else constraints_from_file(constraints)
@@ -72,7 +85,8 @@ def train(
     profiled = Ledger()
     is_in_memory = declared is None and (config.privacy == "dp" or not is_large(data))
     rows = read_table(data) if is_in_memory else read_dataset(data, schema=declared, ledger=profiled)
-    with stage(f"train {config.generator}") as report:
+    others = peers()
+    with stage(f"train {config.generator}") as report, stopped_by_signals() as should_stop:
         fitted = fit(
             rows,
             generator=config.generator,
@@ -83,9 +97,47 @@ def train(
             constraints=rules,
             options=config.generator_options,
             trust=config.trust,
-            run=Run(device=config.device, report=report),
+            run=Run(
+                device=config.device,
+                rank=others.rank,
+                world_size=others.world_size,
+                checkpoint=state,
+                report=report,
+                should_stop=should_stop,
+            ),
         )
+    if others.rank > 0:
+        return
     for entry in profiled.entries:
         fitted.ledger.spend(entry.label, not_private)
     fitted.save(model)
+    if state is not None:
+        checkpoint.remove(state)
+    if should_stop():
+        signal.raise_signal(should_stop.signal)  # the fit was over when it came: whoever waits hears of it
     _LOG.info("trained %s on %d columns", config.generator, len(fitted.schema.columns))
+
+
+def _checkpoint(config: TrainConfig, model: Path) -> Path | None:
+    """Return the folder of the circumstances that keeps the state of the fit, ``None`` for none."""
+    said = around().checkpoint
+    if not said:
+        return None
+    folder = Path(said).expanduser()
+    if config.privacy == "dp":
+        raise ConfigError(
+            "a checkpoint goes with privacy=none: a private fit that goes on would spend its budget again; drop one",
+            option="checkpoint",
+        )
+    if config.seed == -1:
+        raise ConfigError(
+            "a checkpoint needs a seed: -1 draws another one each time, and the fit would not go on; give a seed",
+            option="checkpoint",
+        )
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"the checkpoint '{folder}' is a file; name a folder", option="checkpoint")
+    if folder.resolve().is_relative_to(model.resolve()):
+        raise ConfigError(
+            f"the checkpoint '{folder}' lies within the model's folder; name another", option="checkpoint"
+        )
+    return folder
