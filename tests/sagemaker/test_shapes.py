@@ -4,8 +4,6 @@ import re
 
 import pytest
 
-pytest.importorskip("botocore", reason="botocore comes with the extra sagemaker")
-
 from synth_components.errors import DataError
 from synth_sagemaker import shapes
 from synth_sagemaker.shapes import problems, require_shape

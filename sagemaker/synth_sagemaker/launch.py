@@ -1,0 +1,67 @@
+"""Send a request to AWS: the one place of this package that talks to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from botocore import xform_name
+from botocore.exceptions import BotoCoreError, ClientError
+
+from synth_components.errors import DataError
+from synth_sagemaker.request import Request
+from synth_sagemaker.residency import refuse_foreign_buckets, refuse_foreign_regions, require_region
+from synth_sagemaker.secret import refuse_secrets
+from synth_sagemaker.shapes import require_shape
+
+
+def submit(
+    operation: str,
+    request: Request,
+    *,
+    client: Any = None,  # noqa: ANN401 - boto3 makes its classes at run time
+    s3: Any = None,  # noqa: ANN401
+    allowed_regions: Sequence[str] = (),
+) -> str:
+    """Send a request, and return the ARN of what it made.
+
+    Before it is sent it is checked again: it may have been changed, or written by hand.
+
+    Args:
+        operation: Such as ``CreateTrainingJob``.
+        client: The client of boto3 for SageMaker; by default that of the environment's region and credentials.
+        s3: The client of boto3 for S3, which tells the region of a bucket; needed with ``allowed_regions`` alone.
+        allowed_regions: Regions that the endpoint, and every bucket, image and key, may lie in; empty for any.
+
+    Raises:
+        DataError: if AWS would refuse the request, or does, or it reaches into a region that is not allowed.
+        ConfigError: for something like a secret.
+    """
+    require_shape(operation, request)
+    refuse_secrets(request)
+    refuse_foreign_regions(request, allowed_regions)
+    try:
+        if client is None or (s3 is None and allowed_regions):
+            import boto3
+
+            client = client or boto3.client("sagemaker")
+            s3 = s3 or boto3.client("s3")
+        require_region(client.meta.region_name, allowed_regions, "the endpoint of SageMaker")
+        refuse_foreign_buckets(request, allowed_regions, lambda bucket: _region_of(bucket, s3))
+        answer = getattr(client, xform_name(operation))(**request)
+    except ClientError as error:
+        # Not AWS's own text: it quotes the values that it does not like.
+        told = error.response.get("Error", {})
+        raise DataError(
+            f"{operation} was refused ({told.get('Code', 'unknown')}); check the role's rights, the quota and the name"
+        ) from None
+    except BotoCoreError as error:
+        raise DataError(
+            f"{operation} was not sent ({type(error).__name__}); set AWS_REGION and the credentials"
+        ) from None
+    return str(next((value for name, value in answer.items() if name.endswith("Arn")), ""))
+
+
+def _region_of(bucket: str, s3: Any) -> str:  # noqa: ANN401
+    # Of us-east-1 S3 says nothing.
+    return str(s3.get_bucket_location(Bucket=bucket).get("LocationConstraint") or "us-east-1")

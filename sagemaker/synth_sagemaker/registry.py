@@ -1,0 +1,131 @@
+"""Requests of a model, of a group of its versions, and of a version that a person approves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from synth_sagemaker.infrastructure import Platform
+from synth_sagemaker.request import PERSONAL_TAG, Overrides, Request, Text, finished, vpc
+
+CONTENT_TYPES = ("application/json", "text/csv", "application/jsonlines", "application/x-parquet")
+"""Media types that the endpoint takes and returns."""
+
+NO_REPORTS: Mapping[str, Text] = MappingProxyType({})
+
+
+def model(
+    name: str,
+    model_data: str,
+    *,
+    platform: Platform,
+    is_private: bool = False,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    overrides: Overrides | None = None,
+) -> Request:
+    """Return the request of a model: the image's ``serve`` with what a training job wrote.
+
+    Args:
+        model_data: S3 address of ``model.tar.gz``.
+        is_private: Whether it was trained with differential privacy; if not, it is tagged as personal data.
+        environment: Variables of the server, beside the platform's.
+        overrides: By operation, what else goes into the request.
+
+    Raises:
+        ConfigError: for an override of what is reserved, or something like a secret.
+        DataError: if AWS would refuse the request, or it reaches into a region that is not allowed.
+    """
+    variables = {**platform.environment, **environment}
+    request: Request = {
+        "ModelName": name,
+        "PrimaryContainer": {
+            "Image": platform.image,
+            "ModelDataUrl": model_data,
+            **({"Environment": variables} if variables else {}),
+        },
+        "ExecutionRoleArn": platform.role,
+        "EnableNetworkIsolation": platform.network_isolation,
+        **vpc(platform),
+    }
+    return finished("CreateModel", request, platform, tags=_tags(is_private=is_private), overrides=overrides)
+
+
+def model_package_group(name: str, *, platform: Platform, overrides: Overrides | None = None) -> Request:
+    """Return the request of a group of model versions.
+
+    Raises:
+        ConfigError: for an override of what is reserved.
+        DataError: if AWS would refuse the request.
+    """
+    request: Request = {"ModelPackageGroupName": name, "ModelPackageGroupDescription": "Generators of synthetic data."}
+    return finished("CreateModelPackageGroup", request, platform, overrides=overrides)
+
+
+def model_package(
+    group: Text,
+    model_data: Text,
+    *,
+    platform: Platform,
+    is_private: bool = False,
+    reports: Mapping[str, Text] = NO_REPORTS,
+    constraints: Text | None = None,
+    properties: Mapping[str, Text] = NO_REPORTS,
+    overrides: Overrides | None = None,
+) -> Request:
+    """Return the request of a version of a model, which waits for a person's approval.
+
+    Args:
+        group: Name of the group of versions.
+        model_data: S3 address of ``model.tar.gz``.
+        is_private: Whether it was trained with differential privacy; if not, it is tagged as personal data.
+        reports: S3 addresses of the statistics by group of scores: ``utility``, ``fidelity`` or ``privacy``.
+        constraints: S3 address of the constraints that the statistics of utility met.
+        properties: What else is known, at most 50 entries of at most 256 characters.
+        overrides: By operation, what else goes into the request.
+
+    Raises:
+        ConfigError: for an override of what is reserved.
+        DataError: if AWS would refuse the request, or it reaches into a region that is not allowed.
+    """
+    kms = {"SecurityConfig": {"KmsKeyId": platform.output_kms_key}} if platform.output_kms_key else {}
+    instances = [platform.instance_type]
+    request: Request = {
+        "ModelPackageGroupName": group,
+        "InferenceSpecification": {
+            "Containers": [{"Image": platform.image, "ModelDataUrl": model_data}],
+            "SupportedContentTypes": list(CONTENT_TYPES),
+            "SupportedResponseMIMETypes": list(CONTENT_TYPES),
+            "SupportedRealtimeInferenceInstanceTypes": instances,
+            "SupportedTransformInstanceTypes": instances,
+        },
+        "ModelApprovalStatus": "PendingManualApproval",
+        "CustomerMetadataProperties": {PERSONAL_TAG: "false" if is_private else "true", **properties},
+        **kms,
+    }
+    metrics = _metrics(reports, constraints)
+    if metrics:
+        request["ModelMetrics"] = metrics
+    made = finished("CreateModelPackage", request, platform, overrides=overrides)
+    # AWS takes no tags for a version in a group: it has the group's.
+    return {name: value for name, value in made.items() if name != "Tags"}
+
+
+def _tags(*, is_private: bool) -> dict[str, str]:
+    return {PERSONAL_TAG: "false" if is_private else "true"}
+
+
+def _metrics(reports: Mapping[str, Text], constraints: Text | None) -> Request:
+    """Return the member ``ModelMetrics``; SageMaker has no place of its own for privacy."""
+    places = {"utility": ("ModelQuality", "Statistics"), "fidelity": ("ModelDataQuality", "Statistics")}
+    places["privacy"] = ("Explainability", "Report")
+    metrics: Request = {}
+    for group, uri in reports.items():
+        member, leaf = places[group]
+        metrics.setdefault(member, {})[leaf] = _source(uri)
+    if constraints is not None:
+        metrics.setdefault("ModelQuality", {})["Constraints"] = _source(constraints)
+    return metrics
+
+
+def _source(uri: Text) -> Request:
+    return {"ContentType": "application/json", "S3Uri": uri}

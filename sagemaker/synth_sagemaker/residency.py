@@ -1,0 +1,80 @@
+"""Data that may not leave some regions: what a request names is looked at before it is sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from synth_components.errors import DataError
+
+_ARN = re.compile(r"^arn:aws[a-z-]*:[a-z0-9-]+:([a-z0-9-]*):")
+_IMAGE = re.compile(r"^\d{12}\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/")
+_BUCKET = re.compile(r"^s3://([^/]+)")
+_IMAGES = ("TrainingImage", "ImageUri", "Image")
+
+
+def refuse_foreign_regions(request: Any, allowed: Sequence[str]) -> None:  # noqa: ANN401 - any JSON value
+    """Refuse a request that names a key, image or other resource outside of the allowed regions.
+
+    The name of a bucket does not tell its region: ``refuse_foreign_buckets`` asks S3.
+
+    Args:
+        allowed: Regions, such as ``eu-central-1``; empty allows every one.
+
+    Raises:
+        DataError: naming the member and both regions.
+    """
+    if not allowed:
+        return
+    for path, text in _texts(request, ""):
+        found = _ARN.match(text) or _IMAGE.match(text)
+        if found is None and path.rpartition(".")[2] in _IMAGES:
+            raise DataError(
+                f"{path}: the image's address tells no region, and only {', '.join(allowed)} are allowed; push it to "
+                "ECR there"
+            )
+        if found is not None and found[1]:  # IAM is of no region
+            require_region(found[1], allowed, path)
+
+
+def refuse_foreign_buckets(request: Any, allowed: Sequence[str], region_of: Callable[[str], str]) -> None:  # noqa: ANN401
+    """Refuse a request that names a bucket outside of the allowed regions.
+
+    Args:
+        region_of: Tells the region of a bucket.
+
+    Raises:
+        DataError: naming the bucket and both regions.
+    """
+    if not allowed:
+        return
+    for bucket in buckets(request):
+        require_region(region_of(bucket), allowed, f"bucket '{bucket}'")
+
+
+def require_region(region: str, allowed: Sequence[str], what: str) -> None:
+    """Refuse a region that is not allowed; every one is if none is named.
+
+    Raises:
+        DataError: naming what lies there.
+    """
+    if allowed and region not in allowed:
+        raise DataError(f"{what} lies in {region}, and only {', '.join(allowed)} are allowed; use one there")
+
+
+def buckets(request: Any) -> list[str]:  # noqa: ANN401
+    """Return the buckets that a request names, each once."""
+    found = (_BUCKET.match(text) for _, text in _texts(request, ""))
+    return list(dict.fromkeys(one[1] for one in found if one is not None))
+
+
+def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            yield from _texts(part, f"{path}.{name}" if path else name)
+    elif isinstance(value, list | tuple):
+        for place, part in enumerate(value):
+            yield from _texts(part, f"{path}[{place}]")

@@ -1,0 +1,118 @@
+"""The request of a training job: the image's ``train``, with the step's options as hyper-parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from synth_components.config import ConfigError
+from synth_components.steps import load
+from synth_components.steps.port import Port, ports
+from synth_components.steps.train import TrainConfig
+from synth_sagemaker.infrastructure import Platform
+from synth_sagemaker.layout import CHANNELS, Layout
+from synth_sagemaker.options import NONE, texts_of
+from synth_sagemaker.request import DIGEST_TAG, PERSONAL_TAG, Overrides, Request, Text, digest_of, finished, under, vpc
+
+OPERATION = "CreateTrainingJob"
+
+
+def training_job(
+    config: TrainConfig,
+    inputs: Mapping[str, Text],
+    *,
+    platform: Platform,
+    name: str | None,
+    input_mode: Literal["File", "FastFile"] = "File",
+    expressions: Mapping[str, Text] = NONE,
+    overrides: Overrides | None = None,
+) -> Request:
+    """Return the request of a training job.
+
+    The model goes to ``<output>/<name>/output/model.tar.gz``.  With spot capacity, checkpoints go to
+    ``<output>/checkpoints/<name>``.
+
+    Args:
+        inputs: S3 prefix of each input by port, such as ``{"data": "s3://bucket/train/"}``.
+        name: Name of the job; ``None`` in a pipeline, which names it.
+        input_mode: Whether channels are copied before the work, or read from S3 as it goes on.
+        expressions: By option, what a pipeline makes into text when it runs.
+        overrides: By operation, what else goes into the request.
+
+    Raises:
+        ConfigError: for an unknown or missing input, an override of what is reserved, or something like a secret.
+        DataError: if AWS would refuse the request, or it reaches into a region that is not allowed.
+    """
+    known = {port: said for port, said in ports(load("train")).items() if said.direction == "in"}
+    require_inputs("train", known, inputs)
+    request: Request = {
+        **({} if name is None else {"TrainingJobName": name}),
+        "AlgorithmSpecification": {"TrainingImage": platform.image, "TrainingInputMode": input_mode},
+        **common(inputs, platform, input_mode),
+        "HyperParameters": texts_of(config, expressions),
+    }
+    if platform.max_wait_seconds:
+        request["CheckpointConfig"] = {
+            "S3Uri": under(platform.output, "checkpoints", name or {"Get": "Execution.PipelineExecutionId"}),
+            "LocalPath": str(Layout().checkpoints),
+        }
+    return finished(
+        OPERATION,
+        request,
+        platform,
+        tags=training_tags(config),
+        overrides=overrides,
+        without=() if name else ("TrainingJobName",),
+    )
+
+
+def common(inputs: Mapping[str, Text], platform: Platform, input_mode: Literal["File", "FastFile"]) -> Request:
+    """Return what a training job and the definition of a tuner's training jobs have in common."""
+    count = platform.instance_count
+    waits = {"MaxWaitTimeInSeconds": platform.max_wait_seconds} if platform.max_wait_seconds else {}
+    volume = {"VolumeKmsKeyId": platform.volume_kms_key} if platform.volume_kms_key else {}
+    output = {"KmsKeyId": platform.output_kms_key} if platform.output_kms_key else {}
+    return {
+        "RoleArn": platform.role,
+        "InputDataConfig": [_channel(port, uri, input_mode) for port, uri in inputs.items()],
+        "OutputDataConfig": {"S3OutputPath": platform.output, **output},
+        "ResourceConfig": {
+            "InstanceType": platform.instance_type,
+            "InstanceCount": count,
+            "VolumeSizeInGB": platform.volume_size_gb,
+            **volume,
+        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": platform.max_runtime_seconds, **waits},
+        "EnableManagedSpotTraining": bool(platform.max_wait_seconds),
+        "EnableNetworkIsolation": platform.network_isolation,
+        "EnableInterContainerTrafficEncryption": count > 1,
+        **vpc(platform),
+        **({"Environment": dict(platform.environment)} if platform.environment else {}),
+    }
+
+
+def training_tags(config: TrainConfig) -> dict[str, str]:
+    """Return the tags of a training job.
+
+    A model that was not trained with differential privacy is personal data, as its rows are.
+    """
+    return {DIGEST_TAG: digest_of(config), PERSONAL_TAG: "false" if config.privacy == "dp" else "true"}
+
+
+def require_inputs(step: str, known: Mapping[str, Port], inputs: Mapping[str, Text]) -> None:
+    """Refuse inputs that a step does not have, or lacks.
+
+    Raises:
+        ConfigError: naming the port.
+    """
+    for port in inputs:
+        if port not in known:
+            raise ConfigError(f"step '{step}' has no input '{port}'; it has {', '.join(known)}", option=port)
+    for port, said in known.items():
+        if port not in inputs and not said.optional:
+            raise ConfigError(f"step '{step}' needs the input '{port}': {said.description}", option=port)
+
+
+def _channel(port: str, uri: Text, input_mode: str) -> Request:
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
+    return {"ChannelName": CHANNELS[port], "DataSource": {"S3DataSource": source}, "InputMode": input_mode}

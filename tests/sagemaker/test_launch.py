@@ -1,0 +1,119 @@
+"""Requests on their way to AWS: moto where it has the operation, botocore's Stubber where it has not."""
+
+import boto3
+import pytest
+import sagemaker_requests as requested
+from botocore.stub import Stubber
+from moto import mock_aws
+from sagemaker_requests import GUARDED, PLATFORM, REGION, REQUESTS
+
+from synth_components.config import ConfigError
+from synth_components.errors import DataError
+from synth_sagemaker.launch import submit
+from synth_sagemaker.residency import refuse_foreign_regions
+
+MOTO_HAS = ("training", "processing", "evaluation", "transform", "tuning", "model", "model_package_group")
+
+
+@pytest.fixture
+def aws():
+    with mock_aws():
+        yield boto3.client("sagemaker", region_name=REGION)
+
+
+@pytest.fixture
+def s3(aws):
+    for bucket, region in (("bucket", REGION), ("far", "us-west-2")):
+        client = boto3.client("s3", region_name=region)
+        client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region})
+    return boto3.client("s3", region_name=REGION)
+
+
+@pytest.mark.parametrize("kind", MOTO_HAS)
+def test_13_moto_takes_the_request_and_its_arn_comes_back(kind, aws):
+    operation, build = REQUESTS[kind]
+    assert submit(operation, build(), client=aws).startswith("arn:aws:sagemaker:eu-central-1:")
+
+
+def test_13_the_training_job_that_moto_describes_is_the_request(aws):
+    request = requested.training(GUARDED)
+    submit("CreateTrainingJob", request, client=aws)
+    told = aws.describe_training_job(TrainingJobName=request["TrainingJobName"])
+    same = ("HyperParameters", "ResourceConfig", "VpcConfig", "EnableNetworkIsolation", "InputDataConfig")
+    assert {name: told[name] for name in same} == {name: request[name] for name in same}
+
+
+@pytest.mark.parametrize("kind", ["model_package", "endpoint_config", "serverless_endpoint_config", "endpoint"])
+def test_13_a_stubbed_client_is_sent_the_request_unchanged(kind):
+    operation, build = REQUESTS[kind]
+    client, request = boto3.client("sagemaker", region_name=REGION), build(GUARDED)
+    arn = {"model_package": "ModelPackageArn", "endpoint": "EndpointArn"}.get(kind, "EndpointConfigArn")
+    method = {"CreateModelPackage": "create_model_package", "CreateEndpoint": "create_endpoint"}.get(
+        operation, "create_endpoint_config"
+    )
+    made = "arn:aws:sagemaker:eu-central-1:123456789012:thing/name"
+    with Stubber(client) as stub:
+        stub.add_response(method, {arn: made}, request)
+        assert submit(operation, request, client=client) == made
+
+
+def test_what_aws_refuses_is_told_without_its_text(aws):
+    client = boto3.client("sagemaker", region_name=REGION)
+    with Stubber(client) as stub:
+        stub.add_client_error("create_training_job", "ResourceLimitExceeded", "CANARY is what you sent")
+        with pytest.raises(DataError, match="ResourceLimitExceeded") as told:
+            submit("CreateTrainingJob", requested.training(), client=client)
+    assert "CANARY" not in str(told.value)
+
+
+def test_a_request_written_by_hand_is_checked_before_it_is_sent(aws):
+    with pytest.raises(DataError, match="TrainingJobName: does not match"):
+        submit("CreateTrainingJob", {**requested.training(), "TrainingJobName": "a_b"}, client=aws)
+    with pytest.raises(ConfigError, match="secret"):
+        submit("CreateTrainingJob", {**requested.training(), "HyperParameters": {"password": "x"}}, client=aws)
+    assert aws.list_training_jobs()["TrainingJobSummaries"] == []
+
+
+def test_without_a_region_the_error_says_what_to_set(monkeypatch):
+    for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    with pytest.raises(DataError, match="set AWS_REGION"):
+        submit("CreateTrainingJob", requested.training())
+
+
+def test_all_in_the_allowed_region_is_sent(aws, s3):
+    arn = submit("CreateTrainingJob", requested.training(GUARDED), client=aws, s3=s3, allowed_regions=[REGION])
+    assert arn
+
+
+def test_an_endpoint_elsewhere_is_refused_before_a_request_is_sent(aws, s3):
+    far = boto3.client("sagemaker", region_name="us-west-2")
+    with pytest.raises(DataError, match="the endpoint of SageMaker lies in us-west-2"):
+        submit("CreateTrainingJob", requested.training(), client=far, s3=s3, allowed_regions=[REGION])
+    assert far.list_training_jobs()["TrainingJobSummaries"] == []
+
+
+def test_a_bucket_elsewhere_is_refused_before_a_request_is_sent(aws, s3):
+    request = requested.training(PLATFORM.model_copy(update={"output": "s3://far/synth"}))
+    with pytest.raises(DataError, match="bucket 'far' lies in us-west-2"):
+        submit("CreateTrainingJob", request, client=aws, s3=s3, allowed_regions=[REGION])
+    assert aws.list_training_jobs()["TrainingJobSummaries"] == []
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "told"),
+    [
+        ("image", requested.IMAGE.replace(REGION, "us-west-2"), "TrainingImage lies in us-west-2"),
+        ("image", "docker.io/synth:1", "tells no region"),
+        ("volume_kms_key", requested.KEY.replace(REGION, "us-west-2"), "VolumeKmsKeyId lies in us-west-2"),
+        ("output_kms_key", requested.KEY.replace(REGION, "us-west-2"), "KmsKeyId lies in us-west-2"),
+    ],
+)
+def test_an_image_or_key_elsewhere_is_refused_when_the_request_is_made(member, value, told):
+    with pytest.raises(DataError, match=told):
+        requested.training(GUARDED.model_copy(update={member: value}))
+
+
+def test_a_role_is_of_no_region():
+    refuse_foreign_regions({"RoleArn": PLATFORM.role}, [REGION])
