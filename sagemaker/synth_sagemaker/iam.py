@@ -1,0 +1,308 @@
+"""Least-privilege policies as JSON, for any tool that makes roles: what jobs may do, and who may start them.
+
+Every statement names its resources.  ``findings`` tells where one does not: run it on policies of your own, too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from synth_components.config import ConfigError
+from synth_sagemaker.infrastructure import Platform
+
+Policy: TypeAlias = dict[str, Any]
+
+SERVICE = "sagemaker.amazonaws.com"
+
+ENI_ACTIONS = (
+    "ec2:CreateNetworkInterface",
+    "ec2:CreateNetworkInterfacePermission",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DeleteNetworkInterfacePermission",
+    "ec2:DescribeDhcpOptions",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeVpcs",
+)
+"""What a job in a VPC needs for its network interfaces, which have no name before they exist."""
+
+UNNAMED_ACTIONS = ("ecr:GetAuthorizationToken", *ENI_ACTIONS)
+"""The actions for which AWS takes no resource but ``*``."""
+
+METRICS_NAMESPACE = "/aws/sagemaker/*"
+
+_ROLE = re.compile(r"^arn:(?P<partition>aws[a-z-]*):iam::(?P<account>\d{12}):role/(?P<name>.+)$")
+_IMAGE = re.compile(r"^(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(?P<name>[^:@]+)")
+_PLACE = re.compile(r"^s3://(?P<bucket>[^/*]+)/?(?P<prefix>[^*]*)$")
+_JOBS = ("training-job", "processing-job", "transform-job", "hyper-parameter-tuning-job")
+_NAMED = (
+    *_JOBS,
+    "model",
+    "model-package-group",
+    "model-package",
+    "endpoint-config",
+    "endpoint",
+    "pipeline",
+    "algorithm",
+)
+_ISOLATED = ("sagemaker:CreateTrainingJob", "sagemaker:CreateProcessingJob", "sagemaker:CreateModel")
+_CREATED = (
+    "CreateAlgorithm",
+    "CreateEndpoint",
+    "CreateEndpointConfig",
+    "CreateHyperParameterTuningJob",
+    "CreateModelPackage",
+    "CreateModelPackageGroup",
+    "CreatePipeline",
+    "CreateTransformJob",
+    "DescribeAlgorithm",
+    "DescribeEndpoint",
+    "DescribeEndpointConfig",
+    "DescribeHyperParameterTuningJob",
+    "DescribeModel",
+    "DescribeModelPackage",
+    "DescribeModelPackageGroup",
+    "DescribePipeline",
+    "DescribePipelineExecution",
+    "DescribeProcessingJob",
+    "DescribeTrainingJob",
+    "DescribeTransformJob",
+    "ListPipelineExecutionSteps",
+    "StartPipelineExecution",
+    "StopHyperParameterTuningJob",
+    "StopPipelineExecution",
+    "StopProcessingJob",
+    "StopTrainingJob",
+    "StopTransformJob",
+    "UpdatePipeline",
+    "AddTags",
+)
+_TRACKED = (
+    "CreateExperiment",
+    "CreateRun",
+    "GetExperiment",
+    "GetExperimentByName",
+    "GetRun",
+    "ListArtifacts",
+    "LogBatch",
+    "LogInputs",
+    "LogMetric",
+    "LogParam",
+    "SetTag",
+    "UpdateRun",
+)
+
+
+def trust_policy(platform: Platform) -> Policy:
+    """Return who may take the execution role on: SageMaker, for resources of the role's own account alone."""
+    found = _arn(platform)
+    return _policy(
+        {
+            "Sid": "SageMakerOfThisAccount",
+            "Effect": "Allow",
+            "Principal": {"Service": SERVICE},
+            "Action": "sts:AssumeRole",
+            "Condition": {"StringEquals": {"aws:SourceAccount": found["account"]}},
+        }
+    )
+
+
+def execution_policy(platform: Platform, inputs: Sequence[str], *, has_metrics: bool = False) -> Policy:
+    """Return what jobs and endpoints may do.
+
+    Args:
+        inputs: S3 prefixes that jobs read; they also read and write below the platform's output.
+        has_metrics: Whether CloudWatch gets the metrics of training jobs; AWS takes no resource for that, so the
+            statement is bound to the namespace.
+
+    Raises:
+        ConfigError: for a role, image, key or place that names no resource.
+    """
+    found, image = _arn(platform), _image(platform)
+    partition = found["partition"]
+    read = [_place(uri) for uri in (*inputs, platform.output)]
+    output = _place(platform.output)
+    logs = f"arn:{partition}:logs:{image['region']}:{found['account']}:log-group:/aws/sagemaker"
+    statements: list[Policy] = [
+        _allow("Read", ["s3:GetObject"], _below(partition, read)),
+        *_listings(partition, read),
+        _allow("Write", ["s3:PutObject", "s3:AbortMultipartUpload"], _below(partition, [output])),
+        _allow(
+            "Pull",
+            ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+            [f"arn:{partition}:ecr:{image['region']}:{image['account']}:repository/{image['name']}"],
+        ),
+        _allow("LogInToRegistry", ["ecr:GetAuthorizationToken"], ["*"]),
+        _allow(
+            "Log",
+            ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+            [f"{logs}/{group}*" for group in ("TrainingJobs", "ProcessingJobs", "TransformJobs", "Endpoints")],
+        ),
+    ]
+    keys = sorted({key for key in (platform.volume_kms_key, platform.output_kms_key) if key})
+    if keys:
+        statements += _keys(keys)
+    if platform.subnets:
+        statements.append(_allow("NetworkInterfaces", list(ENI_ACTIONS), ["*"]))
+    if has_metrics:
+        bound = {"StringLike": {"cloudwatch:namespace": METRICS_NAMESPACE}}
+        statements.append(_allow("Metrics", ["cloudwatch:PutMetricData"], ["*"], bound))
+    return _policy(*statements)
+
+
+def launcher_policy(platform: Platform, *, prefix: str = "synth", tracking: str = "") -> Policy:
+    """Return what a person, a build or a pipeline may do that starts jobs: these names, this role, nothing else.
+
+    A role that a pipeline runs with needs it beside ``execution_policy``.  With network isolation on, no job and no
+    model can be made without it.
+
+    Args:
+        prefix: How the names of jobs, models, endpoints and pipelines begin; those of a pipeline's own jobs begin with
+            ``pipelines-``, which AWS chooses.
+        tracking: ARN of the MLflow server that reports are logged to; empty for none.
+
+    Raises:
+        ConfigError: for a role, image or place that names no resource.
+    """
+    found, image = _arn(platform), _image(platform)
+    partition = found["partition"]
+    base = f"arn:{partition}:sagemaker:{image['region']}:{found['account']}"
+    named = [f"{base}:{kind}/{start}*" for start in (prefix, "pipelines-") for kind in _NAMED]
+    isolated = {"Bool": {"sagemaker:NetworkIsolation": "true"}} if platform.network_isolation else None
+    output = _place(platform.output)
+    statements = [
+        _allow("MakeJobs", list(_ISOLATED), named, isolated),
+        _allow("MakeAndDescribe", [f"sagemaker:{action}" for action in _CREATED], named),
+        _allow("PassRole", ["iam:PassRole"], [platform.role], {"StringEquals": {"iam:PassedToService": SERVICE}}),
+        _allow("ReadReports", ["s3:GetObject"], _below(partition, [output])),
+        _allow("LocateBucket", ["s3:GetBucketLocation"], [f"arn:{partition}:s3:::{output[0]}"]),
+    ]
+    if tracking:
+        statements.append(_allow("Track", [f"sagemaker-mlflow:{action}" for action in _TRACKED], [tracking]))
+    return _policy(*statements)
+
+
+def findings(policy: Mapping[str, Any]) -> list[str]:
+    """Return where a policy allows more than it names, a line each: an empty list is good.
+
+    ``*`` as a resource is for ``UNNAMED_ACTIONS`` alone, and for metrics bound to a namespace; no action, principal or
+    bucket is a wildcard.
+    """
+    return [line for statement in policy["Statement"] for line in _findings(statement)]
+
+
+def _findings(statement: Mapping[str, Any]) -> Iterator[str]:
+    name, actions, resources = statement.get("Sid", "?"), _listed(statement, "Action"), _listed(statement, "Resource")
+    if statement.get("Effect") != "Allow":
+        return
+    if "NotAction" in statement or "NotResource" in statement or "NotPrincipal" in statement:
+        yield f"{name}: allows all but what it names"
+    for action in actions:
+        if "*" in action:
+            yield f"{name}: action '{action}' is a wildcard"
+    if statement.get("Principal") in ("*", {"AWS": "*"}):
+        yield f"{name}: everyone may take it on"
+    for resource in resources:
+        if resource == "*" and not _is_unnamed(actions, statement):
+            yield f"{name}: resource '*' with an action that takes a resource"
+        elif re.match(r"^arn:[^:]*:s3:::[^/]*\*", resource) or re.match(r"^arn:[^:]*:[^:]*:[^:]*:[^:]*:\*$", resource):
+            yield f"{name}: resource '{resource}' names nothing"
+    if "iam:PassRole" in actions and not statement.get("Condition"):
+        yield f"{name}: the role may be passed to any service"
+
+
+def _is_unnamed(actions: Sequence[str], statement: Mapping[str, Any]) -> bool:
+    bound = statement.get("Condition", {}).get("StringLike", {}).get("cloudwatch:namespace", "*")
+    if list(actions) == ["cloudwatch:PutMetricData"]:
+        return bool(bound != "*")
+    return all(action in UNNAMED_ACTIONS for action in actions)
+
+
+def _listed(statement: Mapping[str, Any], name: str) -> list[str]:
+    value = statement.get(name, [])
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _policy(*statements: Policy) -> Policy:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def _allow(sid: str, actions: list[str], resources: list[str], condition: Policy | None = None) -> Policy:
+    made: Policy = {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources}
+    return made | ({"Condition": condition} if condition else {})
+
+
+def _keys(keys: list[str]) -> list[Policy]:
+    for key in keys:
+        if not key.startswith("arn:"):
+            raise ConfigError(
+                "a policy names a key by its ARN; give volume_kms_key and output_kms_key as arn:aws:kms:...:key/...",
+                option="volume_kms_key",
+            )
+    grant = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+    return [
+        _allow(
+            "UseKeys",
+            [
+                "kms:Decrypt",
+                "kms:DescribeKey",
+                "kms:Encrypt",
+                "kms:GenerateDataKey",
+                "kms:GenerateDataKeyWithoutPlaintext",
+            ],
+            keys,
+        ),
+        _allow("LendKeyToVolumes", ["kms:CreateGrant"], keys, grant),
+    ]
+
+
+def _listings(partition: str, places: Sequence[tuple[str, str]]) -> list[Policy]:
+    """Return a statement for each bucket, that lists the named prefixes alone."""
+    held: dict[str, list[str]] = {}
+    for bucket, prefix in places:
+        held.setdefault(bucket, []).extend(_keys_below(prefix))
+    return [
+        _allow(
+            f"List{number}" if number else "List",
+            ["s3:ListBucket"],
+            [f"arn:{partition}:s3:::{bucket}"],
+            {"StringLike": {"s3:prefix": sorted(set(prefixes))}},
+        )
+        for number, (bucket, prefixes) in enumerate(held.items())
+    ]
+
+
+def _below(partition: str, places: Sequence[tuple[str, str]]) -> list[str]:
+    return sorted({f"arn:{partition}:s3:::{bucket}/{key}" for bucket, prefix in places for key in _keys_below(prefix)})
+
+
+def _keys_below(prefix: str) -> list[str]:
+    """Return patterns of the keys under a prefix: not those of `synth-other` where `synth` is named."""
+    return [f"{prefix}*"] if not prefix or prefix.endswith("/") else [prefix, f"{prefix}/*"]
+
+
+def _place(uri: str) -> tuple[str, str]:
+    found = _PLACE.match(uri)
+    if found is None:
+        raise ConfigError("a policy names a bucket and a prefix; give s3://bucket/prefix/", option="output")
+    return found["bucket"], found["prefix"]
+
+
+def _arn(platform: Platform) -> Mapping[str, str]:
+    found = _ROLE.match(platform.role)
+    if found is None:
+        raise ConfigError("role is no ARN of a role; give arn:aws:iam::ACCOUNT:role/NAME", option="role")
+    return MappingProxyType(found.groupdict())
+
+
+def _image(platform: Platform) -> Mapping[str, str]:
+    found = _IMAGE.match(platform.image)
+    if found is None:
+        raise ConfigError(
+            "image is in no repository of ECR; give ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG", option="image"
+        )
+    return MappingProxyType(found.groupdict())

@@ -1,0 +1,117 @@
+"""Requirement 15: policies name what they allow, and the linter finds those that do not."""
+
+import json
+
+import pytest
+from sagemaker_requests import ACCOUNT, GUARDED, KEY, PLATFORM, REGION, assert_golden
+
+from synth_components.config import ConfigError
+from synth_sagemaker.iam import ENI_ACTIONS, execution_policy, findings, launcher_policy, trust_policy
+
+INPUTS = ["s3://bucket/train/", "s3://other/holdout/"]
+SERVER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:mlflow-tracking-server/synth"
+POLICIES = {
+    "execution": lambda: execution_policy(PLATFORM, INPUTS),
+    "execution.guarded": lambda: execution_policy(GUARDED, INPUTS, has_metrics=True),
+    "launcher": lambda: launcher_policy(PLATFORM),
+    "launcher.tracking": lambda: launcher_policy(GUARDED, tracking=SERVER),
+}
+
+
+@pytest.mark.parametrize("name", [*POLICIES, "trust"])
+def test_15_a_policy_is_golden_and_the_linter_finds_nothing(name):
+    policy = trust_policy(PLATFORM) if name == "trust" else POLICIES[name]()
+    assert findings(policy) == []
+    assert len(json.dumps(policy)) < 10_240  # what AWS takes for the inline policies of a role
+    assert_golden(f"iam.{name}", policy)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_15_a_star_stands_for_registry_log_in_network_interfaces_and_bound_metrics_alone(name):
+    for statement in POLICIES[name]()["Statement"]:
+        if statement["Resource"] != ["*"]:
+            assert "*" not in statement["Resource"]
+        elif "cloudwatch:PutMetricData" in statement["Action"]:
+            assert statement["Condition"] == {"StringLike": {"cloudwatch:namespace": "/aws/sagemaker/*"}}
+        else:
+            assert set(statement["Action"]) <= {"ecr:GetAuthorizationToken", *ENI_ACTIONS}
+
+
+ALLOWED = {"Sid": "S", "Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::bucket/a/*"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"Resource": "*"}, "resource '*'"),
+        ({"Resource": ["*"], "Action": ["ecr:GetAuthorizationToken", "s3:GetObject"]}, "resource '*'"),
+        ({"Resource": ["*"], "Action": ["cloudwatch:PutMetricData"]}, "resource '*'"),
+        ({"Action": "s3:*"}, "action 's3:*'"),
+        ({"Action": ["*"]}, "action '*'"),
+        ({"Resource": ["arn:aws:s3:::*"]}, "names nothing"),
+        ({"Resource": ["arn:aws:s3:::synth*/a"]}, "names nothing"),
+        ({"Resource": ["arn:aws:sagemaker:eu-west-1:123456789012:*"]}, "names nothing"),
+        ({"NotAction": ["s3:DeleteObject"]}, "all but"),
+        ({"Principal": "*"}, "everyone"),
+        ({"Action": ["iam:PassRole"], "Resource": ["arn:aws:iam::123456789012:role/r"]}, "any service"),
+    ],
+)
+def test_15_the_linter_finds_a_policy_that_names_too_little(change, told):
+    (line,) = findings({"Version": "2012-10-17", "Statement": [{**ALLOWED, **change}]})
+    assert told in line
+
+
+def test_15_a_job_reads_its_inputs_and_output_and_writes_its_output_alone():
+    by_name = {one["Sid"]: one for one in execution_policy(PLATFORM, INPUTS)["Statement"]}
+    assert by_name["Read"]["Resource"] == [
+        "arn:aws:s3:::bucket/synth",
+        "arn:aws:s3:::bucket/synth/*",
+        "arn:aws:s3:::bucket/train/*",
+        "arn:aws:s3:::other/holdout/*",
+    ]
+    assert by_name["Write"]["Resource"] == ["arn:aws:s3:::bucket/synth", "arn:aws:s3:::bucket/synth/*"]
+    assert by_name["List"]["Condition"] == {"StringLike": {"s3:prefix": ["synth", "synth/*", "train/*"]}}
+
+
+def test_15_keys_network_and_metrics_come_only_where_they_are_needed():
+    names = {one["Sid"] for one in execution_policy(PLATFORM, INPUTS)["Statement"]}
+    guarded = {one["Sid"] for one in execution_policy(GUARDED, INPUTS, has_metrics=True)["Statement"]}
+    assert guarded - names == {"UseKeys", "LendKeyToVolumes", "NetworkInterfaces", "Metrics"}
+
+
+def test_15_only_sagemaker_in_this_account_may_take_the_role_on():
+    (statement,) = trust_policy(PLATFORM)["Statement"]
+    assert statement["Principal"] == {"Service": "sagemaker.amazonaws.com"}
+    assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
+
+
+def test_15_the_launcher_passes_one_role_to_sagemaker_alone_and_makes_isolated_jobs_alone():
+    by_name = {one["Sid"]: one for one in launcher_policy(PLATFORM)["Statement"]}
+    assert by_name["PassRole"]["Resource"] == [PLATFORM.role]
+    assert by_name["PassRole"]["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+    assert by_name["MakeJobs"]["Condition"] == {"Bool": {"sagemaker:NetworkIsolation": "true"}}
+
+
+def test_15_every_operation_that_requests_make_is_allowed_to_the_launcher():
+    from synth_sagemaker.request import RESERVED
+
+    allowed = {action for one in launcher_policy(PLATFORM)["Statement"] for action in one["Action"]}
+    assert {f"sagemaker:{operation}" for operation in RESERVED} <= allowed
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"role": "synth"}, "no ARN of a role"),
+        ({"image": "synth:1"}, "no repository of ECR"),
+        ({"output_kms_key": "alias/synth"}, "by its ARN"),
+    ],
+)
+def test_what_names_no_resource_is_refused(change, told):
+    with pytest.raises(ConfigError, match=told):
+        execution_policy(PLATFORM.model_copy(update=change), INPUTS)
+
+
+def test_a_key_is_named_once():
+    by_name = {one["Sid"]: one for one in execution_policy(GUARDED, INPUTS)["Statement"]}
+    assert by_name["UseKeys"]["Resource"] == [KEY]
