@@ -1,4 +1,4 @@
-"""The options of a step as a job carries them: hyper-parameters of a training job, words of a processing job."""
+"""The options of a step as a processing job carries them: words of its command line."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""Requests of a model, of a group of its versions, and of a version that a person approves."""
+"""Requests of an algorithm, of a model, of a group of its versions, and of a version that a person approves."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from synth_sagemaker.algorithm import algorithm
 from synth_sagemaker.infrastructure import Platform
 from synth_sagemaker.request import PERSONAL_TAG, Overrides, Request, Text, finished, vpc
 
@@ -50,6 +51,24 @@ def model(
     return finished("CreateModel", request, platform, tags=_tags(is_private=is_private), overrides=overrides)
 
 
+def algorithm_resource(generator: str, *, platform: Platform, overrides: Overrides | None = None) -> Request:
+    """Return the request of a generator as an algorithm of the account: its specification, with the platform's image.
+
+    Raises:
+        UnsupportedError: for an unknown generator.
+        ConfigError: for an override of what is reserved.
+        DataError: if AWS would refuse the request, or it reaches into a region that is not allowed.
+    """
+    said = algorithm(generator)
+    training = {**said["TrainingSpecification"], "TrainingImage": platform.image}
+    request: Request = {
+        **said,
+        "TrainingSpecification": training,
+        "InferenceSpecification": _served({"Image": platform.image}, platform),
+    }
+    return finished("CreateAlgorithm", request, platform, overrides=overrides)
+
+
 def model_package_group(name: str, *, platform: Platform, overrides: Overrides | None = None) -> Request:
     """Return the request of a group of model versions.
 
@@ -88,16 +107,9 @@ def model_package(
         DataError: if AWS would refuse the request, or it reaches into a region that is not allowed.
     """
     kms = {"SecurityConfig": {"KmsKeyId": platform.output_kms_key}} if platform.output_kms_key else {}
-    instances = [platform.instance_type]
     request: Request = {
         "ModelPackageGroupName": group,
-        "InferenceSpecification": {
-            "Containers": [{"Image": platform.image, "ModelDataUrl": model_data}],
-            "SupportedContentTypes": list(CONTENT_TYPES),
-            "SupportedResponseMIMETypes": list(CONTENT_TYPES),
-            "SupportedRealtimeInferenceInstanceTypes": instances,
-            "SupportedTransformInstanceTypes": instances,
-        },
+        "InferenceSpecification": _served({"Image": platform.image, "ModelDataUrl": model_data}, platform),
         "ModelApprovalStatus": "PendingManualApproval",
         "CustomerMetadataProperties": {PERSONAL_TAG: "false" if is_private else "true", **properties},
         **kms,
@@ -108,6 +120,18 @@ def model_package(
     made = finished("CreateModelPackage", request, platform, overrides=overrides)
     # AWS takes no tags for a version in a group: it has the group's.
     return {name: value for name, value in made.items() if name != "Tags"}
+
+
+def _served(container: Request, platform: Platform) -> Request:
+    """Return the member ``InferenceSpecification``: how a container is asked for rows."""
+    instances = [platform.instance_type]
+    return {
+        "Containers": [container],
+        "SupportedContentTypes": list(CONTENT_TYPES),
+        "SupportedResponseMIMETypes": list(CONTENT_TYPES),
+        "SupportedRealtimeInferenceInstanceTypes": instances,
+        "SupportedTransformInstanceTypes": instances,
+    }
 
 
 def _tags(*, is_private: bool) -> dict[str, str]:

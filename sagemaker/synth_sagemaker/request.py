@@ -137,9 +137,9 @@ def finished(
     return made
 
 
-def digest_of(config: Config) -> str:
-    """Return the SHA-256 (hex) of a config's canonical JSON: equal digests mean equal options."""
-    return sha256(config.canonical().encode()).hexdigest()
+def digest_of(*configs: Config) -> str:
+    """Return the SHA-256 (hex) of the canonical JSON of configs: equal digests mean equal options."""
+    return sha256("\n".join(config.canonical() for config in configs).encode()).hexdigest()
 
 
 def vpc(platform: Platform) -> Request:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 from synth_components.config import ConfigError
 from synth_components.steps import load
 from synth_components.steps.port import Port, ports
-from synth_components.steps.train import TrainConfig
+from synth_sagemaker.hyperparameters import Training, encode, hyperparameters
 from synth_sagemaker.infrastructure import Platform
 from synth_sagemaker.layout import CHANNELS, Layout
-from synth_sagemaker.options import NONE, texts_of
+from synth_sagemaker.metrics import definitions
+from synth_sagemaker.options import NONE
 from synth_sagemaker.request import DIGEST_TAG, PERSONAL_TAG, Overrides, Request, Text, digest_of, finished, under, vpc
 
 OPERATION = "CreateTrainingJob"
 
 
 def training_job(
-    config: TrainConfig,
+    training: Training,
     inputs: Mapping[str, Text],
     *,
     platform: Platform,
@@ -33,23 +35,31 @@ def training_job(
     ``<output>/checkpoints/<name>``.
 
     Args:
+        training: The options of the step, and of the judgement of its model if there is a holdout.
         inputs: S3 prefix of each input by port, such as ``{"data": "s3://bucket/train/"}``.
         name: Name of the job; ``None`` in a pipeline, which names it.
         input_mode: Whether channels are copied before the work, or read from S3 as it goes on.
-        expressions: By option, what a pipeline makes into text when it runs.
+        expressions: By hyperparameter, what a pipeline makes into text when it runs.
         overrides: By operation, what else goes into the request.
 
     Raises:
         ConfigError: for an unknown or missing input, an override of what is reserved, or something like a secret.
         DataError: if AWS would refuse the request, or it reaches into a region that is not allowed.
     """
-    known = {port: said for port, said in ports(load("train")).items() if said.direction == "in"}
-    require_inputs("train", known, inputs)
+    require_inputs("train", channels(), inputs)
+    known = hyperparameters(training.train.generator, trust=training.train.trust)
+    for option in expressions:
+        if option not in known:
+            raise ConfigError(f"a training job has no hyperparameter '{option}' for an expression", option=option)
     request: Request = {
         **({} if name is None else {"TrainingJobName": name}),
-        "AlgorithmSpecification": {"TrainingImage": platform.image, "TrainingInputMode": input_mode},
+        "AlgorithmSpecification": {
+            "TrainingImage": platform.image,
+            "TrainingInputMode": input_mode,
+            "MetricDefinitions": definitions(),
+        },
         **common(inputs, platform, input_mode),
-        "HyperParameters": texts_of(config, expressions),
+        "HyperParameters": {**encode(training), **expressions},
     }
     if platform.max_wait_seconds:
         request["CheckpointConfig"] = {
@@ -60,7 +70,7 @@ def training_job(
         OPERATION,
         request,
         platform,
-        tags=training_tags(config),
+        tags=training_tags(training),
         overrides=overrides,
         without=() if name else ("TrainingJobName",),
     )
@@ -91,12 +101,21 @@ def common(inputs: Mapping[str, Text], platform: Platform, input_mode: Literal["
     }
 
 
-def training_tags(config: TrainConfig) -> dict[str, str]:
+def training_tags(training: Training) -> dict[str, str]:
     """Return the tags of a training job.
 
     A model that was not trained with differential privacy is personal data, as its rows are.
     """
-    return {DIGEST_TAG: digest_of(config), PERSONAL_TAG: "false" if config.privacy == "dp" else "true"}
+    digest = digest_of(training.train, training.sample, training.evaluate, training.gate)
+    return {DIGEST_TAG: digest, PERSONAL_TAG: "false" if training.train.privacy == "dp" else "true"}
+
+
+def channels() -> dict[str, Port]:
+    """Return the ports that are channels of a training job; the holdout is a port of the judgement."""
+    known = {**ports(load("evaluate")), **ports(load("train"))}
+    return {
+        port: known[port] if port in ports(load("train")) else replace(known[port], optional=True) for port in CHANNELS
+    }
 
 
 def require_inputs(step: str, known: Mapping[str, Port], inputs: Mapping[str, Text]) -> None:
