@@ -18,7 +18,9 @@ fi
 mkdir -p "$cache"
 tar_file=$cache/$suite-$inputs.tar
 if [[ ! -s $tar_file ]]; then
-  command -v debootstrap >/dev/null || apt-get install -y --no-install-recommends debootstrap >/dev/null
+  command -v debootstrap >/dev/null \
+    || { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends debootstrap
+    } >"$cache/apt.log" 2>&1 || { tail -n 5 "$cache/apt.log" >&2; exit 1; }
   # The mirror that this host's own apt uses.
   mirror=$(apt-get indextargets --format '$(REPO_URI) $(COMPONENT)' | awk '$2 == "main" && $1 !~ /security/ {print $1; exit}')
   root=$(mktemp -d "$cache/root.XXXXXX")

@@ -1,21 +1,58 @@
 #!/usr/bin/env bash
-# Build the core image and print its name, size and id.
-#   containers/build.sh [TAG]        BASE_IMAGE, PIP_* and DOCKER_BUILD_OPTIONS go to `docker build`
+# Build the images for this machine's Docker daemon; print the name, size and id of each.
+#   containers/build.sh [core|torch]...      by default both; torch builds on core
+# Each is built for two targets, and tagged with the version of the package:
+#   synth-components:0.1.0             synth-components:0.1.0-sagemaker
+#   synth-components:0.1.0-torch       synth-components:0.1.0-torch-sagemaker
+# BASE_IMAGE, PIP_* and DOCKER_BUILD_OPTIONS go to `docker build`.  The CPU build of torch is on no default index: name
+# one by PIP_EXTRA_INDEX_URL, or a folder of wheels on this machine by WHEELS, which is served to the build over loopback.
+# SBOM is a folder for what each image holds, as CycloneDX JSON; by default dist/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 version=$("$python" -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])')
-tag=${1:-synth-components:$version}
+repository=${REPOSITORY:-synth-components}
+sbom=${SBOM:-dist}
 # A context of its own: nothing but what the image needs is sent to the daemon.
 context=$(mktemp -d)
-trap 'rm -rf "$context"' EXIT
-mkdir "$context/containers"
-cp containers/core.lock "$context/containers/"
+server=
+trap 'rm -rf "$context"; [ -z "$server" ] || kill "$server"' EXIT
+cp -R --parents containers/*.lock containers/bin "$context"
 "$python" -m hatchling build --target wheel --directory "$context/dist" >/dev/null 2>&1
-arguments=()
+
+options=(${DOCKER_BUILD_OPTIONS:-}) # a list, split at spaces
 for name in BASE_IMAGE PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_TRUSTED_HOST; do
-  if [[ -n ${!name:-} ]]; then arguments+=(--build-arg "$name=${!name}"); fi
+  # A folder of this machine is none of the build's.
+  if [[ -n ${!name:-} && ${!name} != /* ]]; then options+=(--build-arg "$name=${!name}"); fi
 done
-# shellcheck disable=SC2086  # a list of options
-docker build ${DOCKER_BUILD_OPTIONS:-} "${arguments[@]}" --file containers/core.Dockerfile --tag "$tag" "$context"
-docker image inspect --format '{{index .RepoTags 0}}  {{.Size}} bytes  {{.Id}}' "$tag"
+torch=(--build-arg "CORE_IMAGE=$repository:$version")
+if [[ -n ${WHEELS:-} ]]; then
+  "$python" -u -m http.server --bind 127.0.0.1 --directory "$WHEELS" 0 >"$context/.port" 2>/dev/null &
+  server=$!
+  for _ in $(seq 100); do grep -q port "$context/.port" && break; sleep 0.1; done
+  port=$(sed -n 's/.* port \([0-9]*\).*/\1/p' "$context/.port")
+  torch+=(--network=host --build-arg "PIP_FIND_LINKS=http://127.0.0.1:$port/")
+fi
+revision=$(git rev-parse --short=12 HEAD 2>/dev/null || true)
+
+# build FILE TARGET TAG OPTION...
+build() {
+  docker build --build-arg "VERSION=$version" --build-arg "REVISION=$revision" "${options[@]}" "${@:4}" \
+    --file "containers/$1.Dockerfile" --target "$2" --tag "$repository:$3" "$context"
+  built+=("$repository:$3")
+}
+
+built=()
+wanted=" ${*:-core torch} "
+build core sagemaker "$version-sagemaker"
+build core kfp "$version"
+if [[ $wanted == *" torch "* ]]; then
+  build torch sagemaker "$version-torch-sagemaker" "${torch[@]}"
+  build torch kfp "$version-torch" "${torch[@]}"
+fi
+
+mkdir -p "$sbom"
+for tag in "${built[@]}"; do
+  docker run --rm --network none "$tag" cat /opt/synth/sbom.cdx.json >"$sbom/${tag//[:\/]/-}.cdx.json"
+  docker image inspect --format '{{index .RepoTags 0}}  {{.Size}} bytes  {{.Id}}' "$tag"
+done

@@ -1,6 +1,9 @@
 """Settings of the whole suite: shared data, deterministic property tests, a floor on the number of tests."""
 
 import os
+import shutil
+import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -35,3 +38,24 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no benchmark tables: ../shared/data/tabular is absent and SYNTH_SHARED names no other folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def docker_image():
+    """A function that returns the name of an image of ours by its suffix: "", "-sagemaker", "-torch" or both.
+
+    Skips a test where no Docker daemon answers or none has the image; where REQUIRE_DOCKER is set, as in CI, the test
+    fails.  Mark each test that uses it `docker`.
+    """
+
+    def found(suffix: str = "") -> str:
+        name = f"synth-components:{version('synth-components')}{suffix}"
+        asked = ["docker", "image", "inspect", name]
+        if shutil.which("docker") and subprocess.run(asked, capture_output=True, check=False).returncode == 0:
+            return name
+        reason = f"no Docker daemon here has {name}; containers/build.sh makes it"
+        if os.environ.get("REQUIRE_DOCKER"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+    return found

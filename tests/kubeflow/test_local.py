@@ -1,9 +1,7 @@
 """Pipelines on this machine: kfp's own orchestration, real processes, a report at the end."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,8 +12,7 @@ from kfp import dsl
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from synth_components.__main__ import main
-from synth_kubeflow.component import IMAGE
-from synth_kubeflow.local import Machine, has_image, run_local
+from synth_kubeflow.local import Machine, run_local
 from synth_kubeflow.pipelines import PIPELINES, build
 
 INDEPENDENT = ("--generator", "tabular.independent")
@@ -188,16 +185,6 @@ def test_containers_that_are_asked_for_and_cannot_be_had_are_an_error(csv, tmp_p
     assert not (tmp_path / "out").exists()
 
 
-@pytest.fixture(scope="module")
-def docker():
-    """Whether containers can run: needed where REQUIRE_DOCKER is set, as in CI."""
-    if not has_image(IMAGE):
-        reason = f"no Docker daemon here has {IMAGE}; containers/build.sh makes it"
-        if os.environ.get("REQUIRE_DOCKER"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-
-
 def digests(folder):
     """Return the digest of every dataset and model by task and name; a report holds durations and is left out."""
     found = {}
@@ -209,11 +196,12 @@ def digests(folder):
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.docker
 @pytest.mark.parametrize("name", sorted(PIPELINES))
 def test_requirement_17_a_pipeline_in_containers_without_network_writes_what_it_writes_on_the_host(
-    docker, ended, csv, tmp_path, name
+    docker_image, ended, csv, tmp_path, name
 ):
+    docker_image()
     assert run(name, csv, tmp_path / "out", runner="docker") == 0
     assert (tmp_path / "out" / "report.html").exists()
     there = digests(tmp_path / "out")
@@ -221,22 +209,8 @@ def test_requirement_17_a_pipeline_in_containers_without_network_writes_what_it_
     assert there == digests(ended(name))
 
 
-@pytest.mark.slow
-def test_requirement_18_a_container_that_fails_is_always_told(docker, tmp_path):
+@pytest.mark.docker
+def test_requirement_18_a_container_that_fails_is_always_told(docker_image, tmp_path):
     machine = Machine(tmp_path, in_containers=True)
     command = ["python", "-c", "import sys; sys.exit(3)"]
-    assert [machine.run(IMAGE, command, {}) for _ in range(20)] == [3] * 20
-
-
-@pytest.mark.slow
-def test_requirement_14_the_image_works_for_any_user_without_network_and_without_kfp(docker, tmp_path, capfd):
-    machine = Machine(tmp_path, in_containers=True)
-    assert machine.run(IMAGE, ["synth", "--version"], {}) == 0
-    assert machine.run(IMAGE, ["python", "-c", "import kfp"], {}) == 1
-    assert "No module named 'kfp'" in capfd.readouterr().err
-    shown = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, text=True, check=True)
-    (said,) = json.loads(shown.stdout)
-    assert said["Config"]["User"] == "65532:65532"
-    assert not said["Config"]["Entrypoint"]
-    assert said["Config"]["Cmd"] == ["train"]
-    assert said["Size"] < 900e6  # with MLflow
+    assert [machine.run(docker_image(), command, {}) for _ in range(20)] == [3] * 20
