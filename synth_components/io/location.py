@@ -1,7 +1,8 @@
 """Where a file lies: a local path, ``s3://bucket/key``, or an address of any scheme that fsspec knows.
 
-What is written appears whole or not at all: at a local path by a rename, on S3 because an upload counts when it ends,
-elsewhere by fsspec's transactions, in which most of its file systems take part.
+What is written appears whole or not at all: at a local path by a rename, on S3 because an upload counts when it ends
+(an interrupt or a limit waits for the end of one that has begun), elsewhere by fsspec's transactions, in which most of
+its file systems take part.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,9 @@ from urllib.parse import unquote, urlsplit
 from synth_components.errors import DataError
 
 _CHUNK = 8 * 2**20
+_ERRORS = {"aiohttp": "ClientError", "ftplib": "Error", "paramiko": "SSHException"}
+"""By library, the class of its errors that is no ``OSError``."""
+
 _S3_HINT = ", the region and AWS_ENDPOINT_URL_S3"
 
 
@@ -69,7 +74,7 @@ class Location:
     def _info(self) -> Any:  # noqa: ANN401 - pyarrow has no stubs
         try:
             return self.filesystem.get_file_info(self.path)
-        except failures() as error:
+        except (*failures(), ValueError) as error:  # ValueError: a path that the file system cannot take apart
             raise self.refuse(error) from None
 
     def children(self) -> list[Location]:
@@ -94,9 +99,9 @@ class Location:
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """Return what reading from a place may raise: the web's library has errors of its own."""
-    web = sys.modules.get("aiohttp")
-    return (OSError,) if web is None else (OSError, web.ClientError)
+    """Return what using a place may raise: the libraries of some protocols have errors of their own."""
+    loaded = ((sys.modules.get(library), error) for library, error in _ERRORS.items())
+    return (OSError, EOFError, *(getattr(library, error) for library, error in loaded if library is not None))
 
 
 def locate(path: str | Path | Location) -> Location:
@@ -181,7 +186,11 @@ def _through_fsspec(text: str, scheme: str) -> Location:
         raise DataError(
             f"addresses of scheme '{scheme}' need a package that is not installed ({error.name or 'see fsspec'})"
         ) from None
-    except OSError as error:
+    except (TypeError, AttributeError):  # its class asks for arguments, and an address says none
+        raise DataError(
+            f"addresses of scheme '{scheme}' say too little to be reached; give the address of the file that is meant"
+        ) from None
+    except failures() as error:
         raise DataError(f"'{shown(text)}' cannot be reached ({type(error).__name__}); check the address") from None
     return Location(shown(text), path, fs.PyFileSystem(fs.FSSpecHandler(filesystem)), is_local=False)
 
@@ -235,23 +244,27 @@ def _publish(part: Path, place: Location) -> None:
             part.chmod(0o666 & ~mask)
             part.replace(place.path)
             return
-        with part.open("rb") as source, _sink(place) as sink:
-            shutil.copyfileobj(source, sink, _CHUNK)
+        _upload(part, place)
     except NotImplementedError:
         raise DataError(f"'{place.text}' can be read and not written to; name another output") from None
-    except OSError as error:
+    except failures() as error:
         raise place.refuse(error) from None
 
 
-@contextmanager
-def _sink(place: Location) -> Iterator[Any]:
-    """Yield a stream to a place that is not local; on failure what it was given is dropped."""
+def _upload(part: Path, place: Location) -> None:
+    """Copy a file to a place that is not local; on failure what was copied is dropped."""
     handler = getattr(place.filesystem, "handler", None)
     if handler is None:
-        with place.filesystem.open_output_stream(place.path, compression=None) as sink:
-            yield sink
+        # In a thread, which no signal interrupts: pyarrow would complete the object of a stream that is cut short.
+        with ThreadPoolExecutor(1) as apart:
+            apart.submit(_stream, part, place).result()
         return
     target = handler.fs
     target.makedirs(place.path.rpartition("/")[0], exist_ok=True)
-    with target.transaction, target.open(place.path, "wb") as sink:
-        yield sink
+    with part.open("rb") as source, target.transaction, target.open(place.path, "wb") as sink:
+        shutil.copyfileobj(source, sink, _CHUNK)
+
+
+def _stream(part: Path, place: Location) -> None:
+    with part.open("rb") as source, place.filesystem.open_output_stream(place.path, compression=None) as sink:
+        shutil.copyfileobj(source, sink, _CHUNK)

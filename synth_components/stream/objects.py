@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from synth_components.io.location import Location
+from synth_components.io.location import Location, writing
 from synth_components.protocols import BLOCK_ROWS
 from synth_components.stream.stop import Stop
 from synth_components.stream.unit import Cutter, Unit
@@ -53,10 +53,7 @@ class ObjectSink:
 
     def _publish(self) -> None:
         place = self._folder.child(f"{self._next:0{_DIGITS}d}.{self._cutter.format}")
-        try:
-            with place.filesystem.open_output_stream(place.path, compression=None) as sink:
-                sink.write(b"".join([self._cutter.opening, *self._held, self._cutter.ending]))
-        except OSError as error:
-            raise place.refuse(error) from None
+        with writing(place) as part:
+            part.write_bytes(b"".join([self._cutter.opening, *self._held, self._cutter.ending]))
         self._held = []
         self._next = self._end

@@ -3,6 +3,8 @@
 import datetime
 import gzip
 import json
+import signal
+import threading
 import tracemalloc
 from decimal import Decimal
 
@@ -732,6 +734,38 @@ def test_interrupted_writing_to_s3_leaves_no_object(bucket):
 
     with pytest.raises(DataError, match="does not exist"):
         read_table(f"{bucket}/half/t.csv")
+
+
+def test_an_upload_to_s3_that_is_interrupted_leaves_no_part_of_an_object(bucket, monkeypatch):
+    from moto.s3.models import S3Backend
+
+    begin = S3Backend.create_multipart_upload
+
+    def interrupted(*args, **kwargs):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        return begin(*args, **kwargs)
+
+    monkeypatch.setattr(S3Backend, "create_multipart_upload", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_table(plain(), f"{bucket}/cut/t.parquet")
+
+    assert_frame_equal(read_table(f"{bucket}/cut/t.parquet"), plain())  # it had begun, and went to its end
+
+
+@pytest.mark.slow  # pyarrow tries again for half a minute
+def test_an_upload_to_s3_whose_line_goes_dead_leaves_what_was_there(bucket, monkeypatch):
+    from moto.s3.models import S3Backend
+
+    write_table(plain().head(3), f"{bucket}/dead/t.parquet")
+
+    def dead(*_, **__):
+        raise ConnectionResetError
+
+    monkeypatch.setattr(S3Backend, "upload_part", dead)
+    with pytest.raises(DataError, match=r"dead/t\.parquet"):
+        write_table(plain(), f"{bucket}/dead/t.parquet")
+
+    assert_frame_equal(read_table(f"{bucket}/dead/t.parquet"), plain().head(3))
 
 
 def test_missing_bucket_is_refused_by_name(bucket):

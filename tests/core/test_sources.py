@@ -1,9 +1,11 @@
 """Tables at addresses: what fsspec reaches comes back as it was written, and no message shows a password."""
 
 import http.server
+import socketserver
 import threading
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -186,6 +188,38 @@ def test_unknown_scheme_is_refused():
     pytest.importorskip("fsspec", reason="the extra fsspec is not installed")
     with pytest.raises(DataError, match="scheme 'nosuch'"):
         read_table("nosuch://host/a.csv")
+
+
+@pytest.mark.parametrize("scheme", ["reference", "github", "dir", "generic", "data"])
+def test_a_scheme_that_needs_more_than_an_address_is_refused(scheme):
+    pytest.importorskip("fsspec", reason="the extra fsspec is not installed")
+    with pytest.raises(DataError, match=f"{scheme}"):
+        read_table(f"{scheme}://host/a.csv")
+
+
+class Ftp(socketserver.StreamRequestHandler):
+    """A server of FTP that greets, and then refuses or hangs up."""
+
+    answers: ClassVar[tuple[bytes, ...]]
+
+    def handle(self):
+        for answer in self.answers[:-1]:
+            self.wfile.write(answer + b"\r\n")
+            self.rfile.readline()
+        self.wfile.write(self.answers[-1] + b"\r\n")
+
+
+@pytest.mark.parametrize("answers", [(b"220 hello", b"331 and?", b"530 no"), (b"220 hello",), (b"nonsense",)])
+def test_a_fault_of_ftp_is_told_by_place_and_without_the_secret(answers):
+    pytest.importorskip("fsspec", reason="the extra fsspec is not installed")
+    handler = type("Answering", (Ftp,), {"answers": answers})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        place = f"127.0.0.1:{server.server_address[1]}/t.csv"
+        with pytest.raises(DataError, match=f"ftp://{place}") as caught:
+            read_table(f"ftp://user:{SECRET}@{place}")
+        server.shutdown()
+    assert SECRET not in str(caught.value)
 
 
 def test_scheme_whose_package_is_missing_names_it(monkeypatch):
