@@ -199,10 +199,11 @@ def _stepped(recipe: Specified, asked: Floats, step: Floats, data: Dataset) -> t
 def _narrow(schema: Schema, names: list[str]) -> Schema:
     """Return the part of a schema that can bend what ``names`` show: rules that reach them, and their columns.
 
-    Uniqueness is left out: whether it can hold, and what it bends, is a question of how many rows are drawn.
+    Uniqueness is left out: whether it can hold, and what it bends, is a question of how many rows are drawn; and so are
+    warned rules, which bend nothing.
     """
     kept = set(names)
-    rules = [rule for rule in schema.constraints if not isinstance(rule, Unique)]
+    rules = [rule for rule in schema.constraints if not isinstance(rule, Unique) and rule.policy != "warn"]
     while reached := {n for rule in rules if kept & set(rule.columns) for n in rule.columns} - kept:
         kept |= reached
     columns = {name: column for name, column in schema.columns.items() if name in kept}

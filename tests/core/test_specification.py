@@ -181,6 +181,15 @@ def test_a_rule_that_cuts_a_corner_off_does_not_keep_the_correlation_from_what_i
     assert abs(rows.corr().loc["a", "b"] - 0.6) < TOLERANCE
 
 
+def test_a_warned_rule_is_told_of_when_rows_are_drawn_and_not_by_the_calibration(caplog):
+    warned = {"type": "inequality", "low": "spent", "high": "income", "policy": "warn"}
+    made = specify({**PEOPLE, "constraints": [warned, PEOPLE["constraints"][2]]})
+    assert not caplog.records
+
+    made.sample(100, seed=0)
+    assert len(caplog.records) == 1
+
+
 def test_a_rule_that_would_be_learned_is_refused():
     declared = {
         "columns": {name: {"type": "categorical", "categories": ["p", "q"]} for name in ("a", "b")},
