@@ -20,7 +20,7 @@ def held_against(
 ) -> list[Tally]:
     """Return how far the table obeys the rules of a pack, and what the pack's metrics say.
 
-    Rules and metrics over columns that the table lacks are left out and counted; a check fails if none is left.
+    Rules and metrics over columns that the table lacks are left out and counted; a check fails if too few are left.
 
     Raises:
         ConfigError: for a column in ``pack_columns`` that pack or table does not have.
@@ -69,25 +69,22 @@ def held_against(
             finding=f"{metric.description[:1].lower()}{metric.description[1:].rstrip('.')}: {value:.4g}",
             change=change,
         )
-    _check_share(measured, pack, set(named.columns))
+    _check_share(measured, pack, set(named.columns), least=config.min_pack)
     return [obeys, measured]
 
 
-def _check_share(tally: Tally, pack: Pack, held: set[str]) -> None:
-    """Check that a rule or metric of the pack applies at all, and tell how many do not."""
+def _check_share(tally: Tally, pack: Pack, held: set[str], *, least: float) -> None:
+    """Check that enough of the pack applies, at least one rule or metric, and tell how many do not."""
     needs = [*(rule.columns for rule in pack.rules), *(metric.columns for metric in pack.metrics)]
     applied = sum(held.issuperset(columns) for columns in needs)
     if not needs or applied == len(needs):
         return
-    tally.check(
-        f"{pack.name}: share that applies",
-        measure(f"{pack.name}.share_that_applies", applied / len(needs)),
-        ">=",
-        1 / len(needs),
-    )
+    share = measure(f"{pack.name}.share_that_applies", applied / len(needs))
+    least = max(least, 1 / len(needs))
+    tally.check(f"{pack.name}: share that applies", share, ">=", least)
     tally.advise(
         (),
         f"{len(needs) - applied} of {len(needs)} {COLUMNS_MISSING}",
-        "add the columns, or say in pack_columns which play their part",
-        weight=0.5 if applied else 2.0,
+        "add the columns, say in pack_columns which play their part, or ask for less by min_pack",
+        weight=0.5 if share.value >= least else 2.0,
     )

@@ -20,6 +20,9 @@ class ValidateConfig(StepConfig):
     pack_columns: dict[str, str] = Field(
         {}, description="The table's columns by the pack's names of them, where they differ: {'booked': 'date'}."
     )
+    min_pack: float = Field(
+        0.5, ge=0, le=1, description="Smallest share of the pack's rules and metrics whose columns the table has."
+    )
     target: str = Field("", description="Column that models trained on the table must predict of real rows.")
     quasi_identifiers: tuple[str, ...] = Field(
         (), description="Columns that together might single a person out; empty takes those of the pack."

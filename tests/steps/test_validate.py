@@ -127,7 +127,7 @@ def _demo_of_health(column):
 
 def test_the_closing_line_says_how_much_of_a_pack_does_not_apply(folder, capsys):
     _demo_of_health("sex")
-    assert main(["validate", "--table", "one.csv", "--pack", "health", "--report", "v.json"]) == 0
+    assert main(["validate", "--table", "one.csv", "--pack", "health", "--min-pack", "0", "--report", "v.json"]) == 0
     pack = load("health")
     total = len(pack.rules) + len(pack.metrics)
     told = f"four verdicts; {total - 1} of {total} rules and metrics of the pack do not apply (columns missing)"
@@ -136,9 +136,10 @@ def test_the_closing_line_says_how_much_of_a_pack_does_not_apply(folder, capsys)
     assert share.value == pytest.approx(1 / total)
 
 
-def test_a_table_to_which_nothing_of_a_pack_applies_fails_by_a_check_of_its_own(folder, capsys):
-    _demo_of_health("drug")
-    assert main(["validate", "--table", "one.csv", "--pack", "health", "--report", "v.json"]) == 3
+@pytest.mark.parametrize(("column", "asked"), [("sex", []), ("drug", []), ("drug", ["--min-pack", "0"])])
+def test_a_table_to_which_too_little_of_a_pack_applies_fails_by_a_check_of_its_own(folder, capsys, column, asked):
+    _demo_of_health(column)
+    assert main(["validate", "--table", "one.csv", "--pack", "health", "--report", "v.json", *asked]) == 3
     missed = [one.name for one in read_report(folder / "v.json").card if not one.passed]
     assert missed == ["data quality", "health: share that applies"]
     assert "do not apply (columns missing): add the columns" in capsys.readouterr().err
