@@ -12,7 +12,7 @@ import decimal
 import math
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -20,9 +20,6 @@ import pandas as pd
 from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.pandas_dataset import PandasDataset
 from mlflow.exceptions import MlflowException
-
-if TYPE_CHECKING:
-    from synth_components.schema import AnyColumn
 
 
 class SyntheticDatasetSource(DatasetSource):
@@ -55,10 +52,7 @@ class SyntheticDatasetSource(DatasetSource):
         model = mlflow_flavor.load_model(self._model_uri)
         asked = None
         if self._conditions is not None:
-            columns = model.schema.columns
-            asked = {
-                name: condition_of(_spans(value, columns.get(name)), name) for name, value in self._conditions.items()
-            }
+            asked = {name: condition_of(value, name) for name, value in self._conditions.items()}
         rows: pd.DataFrame = model.sample(self._num_rows, seed=self._seed, conditions=asked)
         if self._digest is not None and self._digest != _digest(rows):
             raise MlflowException.invalid_parameter_value(
@@ -149,20 +143,6 @@ def _whole(seed: object) -> int:
             "the seed must be the whole number that the rows were drawn with; without one they cannot be drawn again"
         )
     return int(seed)
-
-
-def _spans(condition: Any, column: "AnyColumn | None") -> Any:  # noqa: ANN401 - a JSON value
-    """Return a written condition on a column of time spans with the spans that its texts mean."""
-    if not getattr(column, "dtype", "").startswith("timedelta"):
-        return condition
-    match condition:
-        case str():
-            return pd.Timedelta(condition)
-        case list():
-            return [_spans(member, column) for member in condition]
-        case dict():
-            return {end: _spans(value, column) for end, value in condition.items()}
-    return condition
 
 
 def _json(column: str, condition: object) -> Any:  # noqa: ANN401 - a JSON value

@@ -173,24 +173,10 @@ def _requests(model_input: Any, schema: Schema) -> pd.DataFrame | None:  # noqa:
 
 
 def _readable(values: pd.Series[Any], column: AnyColumn | None) -> pd.Series[Any]:
-    """Return values with time spans and decimals, which JSON carries as text, as what they are."""
-    if not isinstance(column, Numeric):
-        return values
-    if column.dtype.startswith("timedelta"):
-        return pd.Series([_time_span(v) for v in values.tolist()], index=values.index, dtype=object)
-    if column.dtype == "decimal":
+    """Return values with decimals, which JSON carries as text, as what they are."""
+    if isinstance(column, Numeric) and column.dtype == "decimal":
         return pd.Series([_decimal(v) for v in values.tolist()], index=values.index, dtype=object)
     return values
-
-
-def _time_span(value: object) -> object:
-    """Return the time span of an ISO 8601 text, and anything else as it is: of texts, the core refuses those."""
-    if not isinstance(value, str) or not value.startswith(("P", "-P")):
-        return value  # pandas takes "5" for nanoseconds, and "" for null
-    try:
-        return pd.Timedelta(value)
-    except (ValueError, OverflowError):
-        return value
 
 
 def _decimal(value: object) -> object:

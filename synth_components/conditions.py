@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from synth_components.encode import encoder
 from synth_components.errors import ConditionError, SchemaError
+from synth_components.expression import moment
 from synth_components.null_indicator import null_indicators
 from synth_components.protocols import Allowed, Floats, Given, Interval
 from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Image, Key, Numeric, Schema, Text, Value
@@ -37,6 +39,9 @@ _TINY = decimal.Decimal("1e-9")
 _FIRST, _LAST = pd.Timestamp.min + pd.Timedelta(1, "D"), pd.Timestamp.max - pd.Timedelta(1, "D")
 """What nanoseconds hold in any zone."""
 
+_ISO_SPAN = re.compile(r"-?P([\d.]+W)?([\d.]+D)?(T.+)?")
+"""Time spans as ISO 8601 writes them, without years and months: pandas takes P1M for a minute."""
+
 _SIGNALLING = "holds a signalling NaN; give a number, or None for null"
 
 Mask = NDArray[np.bool_]
@@ -48,8 +53,9 @@ def parse(conditions: Mapping[str, object] | pd.DataFrame, schema: Schema, n: in
     Args:
         conditions: Either column to a value, a list or set of values, a pair ``(low, high)`` or an ``Interval``, for
             every row, where ``None`` is null; or a table with one request row per output row, where null is free.
-            A time without an offset is local to a column's zone: of one that the zone repeats the earlier is meant,
-            one that it skips is the next that exists.
+            Times and time spans are what pandas calls so, or ISO 8601 text: neither a text of another form nor a bare
+            number.  A time without an offset is local to a column's zone: of one that the zone repeats the earlier is
+            meant, one that it skips is the next that exists.
         n: Rows asked for.
 
     Raises:
@@ -290,9 +296,9 @@ def _value(value: Any, name: str, column: AnyColumn) -> Value:  # noqa: ANN401
 
 
 def _plain_number(value: Any, name: str, column: Numeric) -> float | int:  # noqa: ANN401
-    if column.dtype.startswith("timedelta") and isinstance(value, datetime.timedelta | np.timedelta64):
+    if column.dtype.startswith("timedelta"):
         unit = np.datetime_data(np.dtype(column.dtype))[0]
-        whole, rest = divmod(pd.Timedelta(value), pd.Timedelta(1, unit=unit))  # type: ignore[arg-type]  # known at run time
+        whole, rest = divmod(_span(value, name), pd.Timedelta(1, unit=unit))  # type: ignore[arg-type]  # known at run time
         if rest:
             raise _refuse(name, "fixes a time span that is no multiple of the column's resolution")
         return int(whole)
@@ -308,11 +314,21 @@ def _plain_number(value: Any, name: str, column: Numeric) -> float | int:  # noq
     return bare
 
 
+def _span(value: Any, name: str) -> pd.Timedelta:  # noqa: ANN401
+    is_text = isinstance(value, str) and _ISO_SPAN.fullmatch(value)
+    if is_text or isinstance(value, datetime.timedelta | np.timedelta64):
+        try:
+            return pd.Timedelta(value)
+        except (ValueError, OverflowError):
+            pass
+    raise _refuse(name, "needs a time span with its unit: a pandas.Timedelta, or ISO 8601 text such as P1DT12H30M")
+
+
 def _time(value: Any, name: str, column: Datetime) -> pd.Timestamp:  # noqa: ANN401
     if not isinstance(value, str | datetime.date | np.datetime64):
-        raise _refuse(name, "needs a time or its ISO 8601 text")
+        raise _refuse(name, "needs a time or its ISO 8601 text, such as 2020-01-31T12:00")
     try:
-        stamp: Any = pd.Timestamp(value)
+        stamp: Any = moment(value, None) if isinstance(value, str) else pd.Timestamp(value)
         is_time = stamp is not pd.NaT and datetime.MINYEAR <= stamp.year <= datetime.MAXYEAR
         if column.zone is not None and is_time:
             # As UTC: ISO text cannot tell the offsets of local mean time, which zones had before about 1900.
@@ -321,7 +337,7 @@ def _time(value: Any, name: str, column: Datetime) -> pd.Timestamp:  # noqa: ANN
     except (ValueError, OverflowError, NotImplementedError):
         is_time = False
     if not is_time:
-        raise _refuse(name, "needs a time or its ISO 8601 text")
+        raise _refuse(name, "needs a time or its ISO 8601 text, such as 2020-01-31T12:00")
     if column.zone is None and stamp.tzinfo is not None:
         raise _refuse(name, "has a time zone, and the column has none")
     made: pd.Timestamp = stamp

@@ -363,8 +363,9 @@ def moment(text: str, zone: datetime.tzinfo | None) -> pd.Timestamp:
     A time that the zone skips becomes the next one that exists; of a time that it repeats the earlier is meant.
 
     Raises:
-        ValueError: if the text is no time.
+        ValueError: if the text is no such time, as 1/2/2020 is none.
     """
+    datetime.datetime.fromisoformat(text)  # pandas, which keeps nanoseconds, guesses at other forms
     stamp = pd.Timestamp(text)
     if zone is None or stamp.tzinfo is not None:
         return stamp

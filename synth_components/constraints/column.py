@@ -29,8 +29,8 @@ class Range(Rule):
     @model_validator(mode="after")
     def _refuse_empty(self) -> Range:
         try:
-            low: Any = pd.Timestamp(self.low) if isinstance(self.low, str) else self.low
-            high: Any = pd.Timestamp(self.high) if isinstance(self.high, str) else self.high
+            low: Any = moment(self.low, None) if isinstance(self.low, str) else self.low
+            high: Any = moment(self.high, None) if isinstance(self.high, str) else self.high
             empty = low is not None and high is not None and (low > high or (self.strict and low == high))
         except (TypeError, ValueError):
             raise ConstraintError(

@@ -74,7 +74,9 @@ class Location:
     def _info(self) -> Any:  # noqa: ANN401 - pyarrow has no stubs
         try:
             return self.filesystem.get_file_info(self.path)
-        except (*failures(), ValueError) as error:  # ValueError: a path that the file system cannot take apart
+        except failures() as error:
+            raise self.refuse(error) from None
+        except ValueError as error:  # a path that the file system cannot take apart
             raise self.refuse(error) from None
 
     def children(self) -> list[Location]:
@@ -100,8 +102,11 @@ class Location:
 
 def failures() -> tuple[type[Exception], ...]:
     """Return what using a place may raise: the libraries of some protocols have errors of their own."""
-    loaded = ((sys.modules.get(library), error) for library, error in _ERRORS.items())
-    return (OSError, EOFError, *(getattr(library, error) for library, error in loaded if library is not None))
+    return (
+        OSError,
+        EOFError,
+        *(getattr(sys.modules[name], error) for name, error in _ERRORS.items() if name in sys.modules),
+    )
 
 
 def locate(path: str | Path | Location) -> Location:
