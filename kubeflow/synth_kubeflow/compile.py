@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,6 +23,12 @@ KFP = ">=2.17.0"
 
 LAST_VERIFIED = "2026-11-22T00:00:00Z"
 """When the assets were last run as ``kubeflow/README.md`` says; the catalogue drops what is older than a year."""
+
+_SERVICES: Mapping[str, list[dict[str, str]]] = {
+    "mlflow_flavor": [{"name": "MLflow", "version": ">=3.10"}],
+    "synth_sagemaker": [{"name": "Amazon SageMaker"}],
+}
+"""What a step of an adapter talks to, by the adapter's package."""
 
 _GENERATED = "<!-- Written by `synth kubeflow compile --output kubeflow`; change the step, not this file. -->"
 
@@ -58,7 +64,7 @@ def compiled(asset: Any) -> str:  # noqa: ANN401 - kfp has no types
 
 def _metadata(name: str, tags: list[str], component: Component | None = None) -> str:
     """Return metadata as ``kubeflow/pipelines-components`` validates it."""
-    services = [{"name": "MLflow", "version": ">=3.10"}] if component and "mlflow" in component.step else []
+    services = _SERVICES.get(component.step.partition(".")[0], []) if component else []
     said = {
         "name": name,
         "tier": "third_party",

@@ -86,6 +86,7 @@ _LISTED = (
     Component("augment", "augment", "data_processing"),
     Component("report", "report", "evaluation"),
     Component("register_model", "mlflow_flavor.register:register", "deployment"),
+    Component("export_to_sagemaker", "synth_sagemaker.export:export", "deployment"),
 )
 
 COMPONENTS: Mapping[str, Component] = MappingProxyType({one.name: one for one in _LISTED})

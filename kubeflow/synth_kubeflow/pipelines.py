@@ -19,6 +19,8 @@ from synth_kubeflow.components import COMPONENTS
 from synth_kubeflow.executor_io import MAX_FAN_IN
 
 _WEEK = 7 * 24 * 3600
+_TRACKING_KEYS = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN")
+_AWS_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION")
 
 
 class Platform(Config):
@@ -31,6 +33,11 @@ class Platform(Config):
     image_pull_secret: str = Field("", description="Secret with which the image is pulled; empty for none.")
     tracking_secret: str = Field(
         "", description="Secret with MLFLOW_TRACKING_URI and, if need be, MLFLOW_TRACKING_TOKEN, for register_model."
+    )
+    aws_secret: str = Field(
+        "",
+        description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY and, if need be, AWS_SESSION_TOKEN and "
+        "AWS_REGION, for export_to_sagemaker; empty where the pod's identity has the rights.",
     )
     parallelism: int = Field(0, ge=0, le=MAX_FAN_IN, description="Most tasks of a loop at once; 0 for no limit.")
     num_shards: int = Field(4, ge=1, le=MAX_FAN_IN, description="Shards of sharded_sampling.")
@@ -114,11 +121,13 @@ def _placed(task: Any, name: str, platform: Platform) -> Any:  # noqa: ANN401
         task.set_memory_request(platform.memory).set_memory_limit(platform.memory)
     if platform.image_pull_secret:
         kubernetes.set_image_pull_secrets(task, [platform.image_pull_secret])
-    category = COMPONENTS[name].category
-    if platform.tracking_secret and category == "deployment":
-        keys = {key: key for key in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN")}
-        kubernetes.use_secret_as_env(task, platform.tracking_secret, keys, optional=True)
-    if platform.accelerator and category == "training":
+    for secret, user, keys in (
+        (platform.tracking_secret, "register_model", _TRACKING_KEYS),
+        (platform.aws_secret, "export_to_sagemaker", _AWS_KEYS),
+    ):
+        if secret and name == user:
+            kubernetes.use_secret_as_env(task, secret, {key: key for key in keys}, optional=True)
+    if platform.accelerator and COMPONENTS[name].category == "training":
         task.set_accelerator_type(platform.accelerator).set_accelerator_limit(platform.accelerators)
         kubernetes.add_toleration(task, key=platform.accelerator, operator="Exists", effect="NoSchedule")
         kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory")  # noqa: S108 - torch's workers share tensors there
@@ -135,7 +144,7 @@ def train_sample_evaluate(task: Tasks) -> None:
 
 
 def compare_generators(task: Tasks) -> None:
-    """Train several generators in parallel, judge each, and register the best."""
+    """Train several generators in parallel, judge each, register the best, and pack it for SageMaker."""
     train, holdout = task.split()
     with task.loop(task.values["generators"]) as generator:
         model = task("train_generator", data=train, generator=generator).outputs["model"]
@@ -145,6 +154,7 @@ def compare_generators(task: Tasks) -> None:
     best = task("select_best", reports=reports, models=models).outputs
     task("report", report=best["report"])
     task("register_model", model=best["model"], report=best["report"])
+    task("export_to_sagemaker", model=best["model"])
 
 
 def augment_and_gate(task: Tasks) -> None:
@@ -217,7 +227,10 @@ _BODIES: Mapping[Callable[[Tasks], None], Mapping[str, Argument]] = {
     | _options("sample", "num_rows", "seed")
     | _JUDGED
     | _options("select_best", "by", "best")
-    | _options("register_model", "alias", model_name="name"),
+    | _options("register_model", "alias", model_name="name")
+    | _options(
+        "export_to_sagemaker", "destination", sagemaker_name="name", sagemaker_image="image", sagemaker_role="role"
+    ),
     augment_and_gate: _DATA
     | _GENERATOR
     | _options("augment", "mode", "columns", "ratio", "group", "factor", "seed", group_share="share")

@@ -5,14 +5,34 @@ This module is read whenever ``synth --help`` is asked for, with or without boto
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 
 import click
 
-from synth_components.steps.command import common_options
+from synth_components.steps.command import StepCommand, common_options
+
+STEPS: Mapping[str, str] = MappingProxyType({"export": "synth_sagemaker.export"})
+"""The steps of this adapter, each with its module."""
 
 
-@click.group()
+class Commands(click.Group):
+    """The commands by name; each step is imported when it is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return every command's name."""
+        return [*super().list_commands(ctx), *STEPS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command by name, ``None`` if there is none."""
+        if cmd_name in STEPS:
+            return StepCommand(cmd_name, getattr(import_module(STEPS[cmd_name]), cmd_name))
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=Commands)
 def commands() -> None:
     """SageMaker jobs, endpoints and pipelines: run one here, make requests, or be one inside a container."""
 

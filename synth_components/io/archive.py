@@ -1,10 +1,13 @@
-"""A tar archive from elsewhere, unpacked without trusting it: plain files and folders, within bounds, below one folder.
+"""Tar archives: a folder packed to bytes that depend on its files alone, and an archive from elsewhere unpacked.
+
+Unpacking trusts nothing: plain files and folders, within bounds, below one folder.
 
 ``tarfile`` has filters for this since Python 3.11.4, which Debian 12 does not ship; these checks hold everywhere.
 """
 
 from __future__ import annotations
 
+import gzip
 import lzma
 import tarfile
 import zlib
@@ -17,6 +20,32 @@ MAX_BYTES = 16 * 2**30
 """Bounds on what an archive may unpack to: a small file can hold petabytes of zeros."""
 
 _CHUNK = 2**20
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """Write the files of a folder as a tar archive with gzip; equal files give equal bytes.
+
+    Names are relative to the folder.  Order, modes, owners and times are always the same.
+
+    Raises:
+        ArtifactError: if the folder holds a link, a device, or anything that is neither file nor folder.
+    """
+    with (
+        archive.open("wb") as raw,
+        gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).parts):
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                raise ArtifactError(f"'{path}' is neither a plain file nor a folder; pack a folder without links")
+            member = tarfile.TarInfo(path.relative_to(folder).as_posix())
+            if path.is_dir():
+                member.type, member.mode = tarfile.DIRTYPE, 0o755
+                tar.addfile(member)
+                continue
+            member.size, member.mode = path.stat().st_size, 0o644
+            with path.open("rb") as source:
+                tar.addfile(member, source)
 
 
 def unpack(archive: Path, folder: Path, *, max_members: int = MAX_MEMBERS, max_bytes: int = MAX_BYTES) -> None:

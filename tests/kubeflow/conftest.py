@@ -131,5 +131,6 @@ def ran(tmp_path_factory, csv, executor_input):
     run("gate", "gate", {"report": report}, min_quality=0.01)
     run("augment", "augment", {"data": rows["train"], "model": model}, factor=1.5)
     run("report", "report", {"report": report})
+    run("export_to_sagemaker", "export_to_sagemaker", {"model": model})
     assert (profiled / "schema").is_file()
     return root

@@ -35,6 +35,7 @@ def test_requirement_2_the_components_that_have_something_behind_them_are_here()
     asked = {
         "profile_data", "split_data", "train_generator", "sample", "sample_sharded", "merge_shards",
         "evaluate_fidelity", "evaluate_tstr", "evaluate_privacy", "select_best", "augment", "report", "register_model",
+        "export_to_sagemaker",
     }  # fmt: skip
     assert asked <= set(COMPONENTS)
 

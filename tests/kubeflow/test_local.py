@@ -12,6 +12,8 @@ from kfp import dsl
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from synth_components.__main__ import main
+from synth_components.io.archive import unpack
+from synth_components.model import Model
 from synth_kubeflow.local import Machine, run_local
 from synth_kubeflow.pipelines import PIPELINES, build
 
@@ -88,6 +90,15 @@ def test_requirement_11_the_shards_of_a_pipeline_joined_are_the_rows_of_one_draw
     (merged,) = outputs(ended("sharded_sampling") / "tasks", "merged")
     assert len(outputs(ended("sharded_sampling") / "tasks", "synthetic")) == 4
     pd.testing.assert_frame_equal(pd.read_parquet(whole), pd.read_parquet(merged))
+
+
+@pytest.mark.slow
+def test_the_best_of_the_compared_generators_is_packed_for_sagemaker(ended, tmp_path):
+    tasks = ended("compare_generators") / "tasks"
+    (archive,) = tasks.rglob("model.tar.gz")
+    unpack(archive, tmp_path / "model")
+    (best,) = tasks.rglob("select-best/model")
+    assert Model.load(tmp_path / "model").sample(20, seed=1).equals(Model.load(best).sample(20, seed=1))
 
 
 @pytest.mark.slow

@@ -1,0 +1,75 @@
+"""The step from a model folder to what SageMaker hosts: ``model.tar.gz``, and the request that makes a model of it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from math import isfinite
+
+from pydantic import Field, model_validator
+
+from synth_components.config import StepConfig
+from synth_components.steps.port import InModel, OutDirectory
+
+_LOG = logging.getLogger(f"synth_components.{__name__}")  # the command line shows what the core logs
+
+REQUEST = "create-model.json"
+"""Name of the request in the bundle."""
+
+
+class ExportConfig(StepConfig):
+    """Where the model goes, and what the request that names it says."""
+
+    destination: str = Field(
+        "",
+        pattern=r"^(s3://[^/]+(/.*)?)?$",
+        description="s3:// folder that model.tar.gz is copied to; empty for no copy.",
+    )
+    name: str = Field(
+        "", description="Name of the SageMaker model, for a CreateModel request in the bundle; empty for no request."
+    )
+    image: str = Field("", description="Image of the request, in a registry of the region; one of target sagemaker.")
+    role: str = Field("", description="ARN of the role that the request's model runs as.")
+
+    @model_validator(mode="after")
+    def _request_is_whole(self) -> ExportConfig:
+        if self.name and not (self.destination and self.image and self.role):
+            raise ValueError("a request needs name, destination, image and role; give all of them, or no name")
+        return self
+
+
+def export(config: ExportConfig, *, model: InModel, bundle: OutDirectory) -> None:
+    r"""Pack a model as the model.tar.gz that SageMaker serves, the same bytes for the same model.
+
+    With a destination it is copied there; with a name, image and role the bundle also holds a CreateModel request:
+
+        synth sagemaker export --model model --bundle bundle --destination s3://bucket/customers \
+            --name customers --image 111122223333.dkr.ecr.eu-west-1.amazonaws.com/synth:0.1.0 --role arn:aws:iam::...
+        aws sagemaker create-model --cli-input-json file://bundle/create-model.json
+
+    Args:
+        model: The model to serve.
+        bundle: model.tar.gz and, if asked for, create-model.json.
+    """
+    from synth_components.io.archive import pack
+    from synth_components.io.location import locate, writing
+    from synth_components.model import Model
+    from synth_components.steps.record import write_json
+    from synth_sagemaker.layout import MODEL_ARCHIVE
+
+    fitted = Model.load(model)  # refuses what is no model, or one that was changed, before anything is written
+    bundle.mkdir(parents=True, exist_ok=True)
+    archive = bundle / MODEL_ARCHIVE
+    pack(model, archive)
+    target = f"{config.destination.rstrip('/')}/{MODEL_ARCHIVE}"
+    if config.name:
+        from synth_sagemaker.infrastructure import Platform
+        from synth_sagemaker.registry import model as request
+
+        platform = Platform(image=config.image, role=config.role, output=config.destination)
+        is_private = isfinite(fitted.privacy.epsilon)
+        write_json(bundle / REQUEST, request(config.name, target, platform=platform, is_private=is_private))
+    if config.destination:
+        with writing(locate(target)) as part:
+            shutil.copyfile(archive, part)
+        _LOG.info("copied the model to %s", target)
