@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 from pydantic import Field
 
 from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, StepConfig
+
+Attack: TypeAlias = Literal["membership"]
+ATTACKS: tuple[Attack, ...] = get_args(Attack)
+"""Every attack, by the name of its file in ``evaluation/attacks``."""
 
 
 class JudgeConfig(StepConfig):
@@ -54,11 +58,22 @@ class UtilityConfig(JudgeConfig):
 
 
 class PrivacyConfig(JudgeConfig):
-    """Smoke tests of memorisation; passing them proves no privacy."""
+    """Smoke tests of memorisation, and attacks; passing them proves no privacy."""
 
     proximity_rows: int = Field(4_000, ge=50, description="Rows whose nearest real neighbours are searched.")
     proximity_references: int = Field(16_000, ge=50, description="Real rows of each side that are searched through.")
+    attacks: tuple[Attack, ...] = Field(ATTACKS, description="Attacks to try; an empty list tries none.")
+    attack_rows: int = Field(
+        4_000, ge=50, description="Training rows, and as many holdout rows, that an attack is tried on."
+    )
+    attack_references: int = Field(
+        50_000, ge=50, description="Synthetic rows, and holdout rows, that an adversary searches through."
+    )
 
 
 class EvaluateConfig(FidelityConfig, UtilityConfig, PrivacyConfig):
     """All groups of scores together."""
+
+    attacks: tuple[Attack, ...] = Field(
+        ("membership",), description="Attacks to try; `synth evaluate-privacy` tries all. An empty list tries none."
+    )

@@ -10,20 +10,17 @@ Differs: numbers are scaled by their 5 % to 95 % range; for the share, train and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 from numpy import random
 from numpy.typing import NDArray
 
-from synth_components.evaluation.columns import Coded, coded, design
+from synth_components.evaluation.columns import coded
 from synth_components.evaluation.floor import score, upper_bound
+from synth_components.evaluation.neighbours import Located, nearest
 from synth_components.evaluation.options import PrivacyConfig
 from synth_components.protocols import Context, Dataset, Evidence, Floats, Score
 
-_CHUNK = 128
-_INDICATORS = 60
 _NEAR = 0.01  # the share of holdout rows nearest to train; what lies within their distance is a near copy
 _LEAST = 10
 
@@ -71,20 +68,20 @@ def proximity(
         return _left_out("privacy.dcr", f"it needs a column and {_LEAST} rows of each table")
     size = min(config.proximity_references, len(whole.train), len(whole.holdout))
     view = whole.capped(train=config.proximity_references, holdout=size, synthetic=config.proximity_rows, rng=rng)
-    known, held, drawn = (_Located.of(view, side) for side in (view.train, view.holdout, view.synthetic))
+    known, held, drawn = (Located.of(view, side) for side in (view.train, view.holdout, view.synthetic))
     # Two references compete for the share only at equal size; a copy is looked for among all training rows.
     is_equal = len(view.train) == size
     real = known if is_equal else known.take(rng.permutation(len(view.train))[:size])
-    to_known = _nearest(drawn, known)
-    to_train, to_holdout = to_known if is_equal else _nearest(drawn, real), _nearest(drawn, held)
+    to_known = nearest(drawn, known, 2)
+    to_train, to_holdout = to_known if is_equal else nearest(drawn, real, 2), nearest(drawn, held, 2)
     order = rng.permutation(size)
     others = held.take(order[: config.proximity_rows])
-    fellow = _nearest(others, known)
-    fellow_to_train = fellow if is_equal else _nearest(others, real)
+    fellow = nearest(others, known, 2)
+    fellow_to_train = fellow if is_equal else nearest(others, real, 2)
     half = max(1, size // 2)
     queries = held.take(order[: min(half, config.proximity_rows)])
     fair_train, fair_holdout = real.take(rng.permutation(size)[:half]), held.take(order[half:])
-    fair = _nearest(queries, fair_train)[:, 0], _nearest(queries, fair_holdout)[:, 0]
+    fair = nearest(queries, fair_train, 2)[:, 0], nearest(queries, fair_holdout, 2)[:, 0]
     closer = _closer(to_train[:, 0], to_holdout[:, 0])
     near = float(np.sort(fellow[:, 0])[int(_NEAR * len(fellow))])
     ratios, fellow_ratios = _ratio(to_known), _ratio(fellow)
@@ -101,55 +98,6 @@ def proximity(
         _middle("privacy.nndr", ratios, fellow_ratios, config, rng, high=1.0),
     )
     return Evidence(scores, curves={"privacy.dcr": _histogram(to_train[:, 0], to_holdout[:, 0], fellow_to_train[:, 0])})
-
-
-@dataclass(frozen=True)
-class _Located:
-    """Rows as numbers (n, a), whose differences add up, and indicators (n, b) of which two differ per mismatch."""
-
-    numbers: NDArray[np.float32]
-    indicators: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, view: Coded, values: Floats) -> _Located:
-        is_number = [place for place, name in enumerate(view.names) if not view.is_category(name)]
-        is_category = [place for place, name in enumerate(view.names) if view.is_category(name)]
-        made = [design(_part(view, places), values[:, places], max_categories=_INDICATORS) if places
-                else np.empty((len(values), 0)) for places in (is_number, is_category)]  # fmt: skip
-        return cls(made[0].astype(np.float32), made[1].astype(np.float32))
-
-    def take(self, rows: NDArray[np.int64]) -> _Located:
-        return _Located(self.numbers[rows], self.indicators[rows])
-
-
-def _part(view: Coded, places: list[int]) -> Coded:
-    names = [view.names[place] for place in places]
-    train, holdout, synthetic = (side[:, places] for side in (view.train, view.holdout, view.synthetic))
-    return Coded({name: view.kinds[name] for name in names}, train, holdout, synthetic, view.labels, ())
-
-
-def _nearest(queries: _Located, references: _Located) -> Floats:
-    """Return the L1 distance (n, 2) to the closest and the second closest reference."""
-    found = np.empty((len(queries.numbers), 2))
-    second = min(1, len(references.numbers) - 1)
-    ones = references.indicators.sum(axis=1)
-    columns = np.ascontiguousarray(references.numbers.T)
-    for start in range(0, len(found), _CHUNK):
-        numbers = queries.numbers[start : start + _CHUNK]
-        indicators = queries.indicators[start : start + _CHUNK]
-        # For 0/1 vectors, |a - b| summed is |a| + |b| - 2 a.b
-        distance = ones[None, :] + indicators.sum(axis=1)[:, None]
-        distance -= 2 * (indicators @ references.indicators.T)
-        gap = np.empty_like(distance)
-        for column, held in enumerate(columns):
-            np.subtract(numbers[:, column, None], held[None, :], out=gap)
-            np.abs(gap, out=gap)
-            distance += gap
-        closest = np.partition(distance, [0, second], axis=1)[:, [0, second]]
-        found[start : start + _CHUNK] = np.maximum(closest, 0.0)
-    # Sums of 32-bit differences differ in their last digits; a distance is told to 1e-5.
-    rounded: Floats = np.round(found, 5)
-    return rounded
 
 
 def _digests(values: Floats) -> NDArray[np.uint64]:

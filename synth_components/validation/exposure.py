@@ -120,7 +120,8 @@ def memorisation(
             change="give tables of the same columns",
         )
         return tally
-    judge = PrivacyConfig(seed=config.seed, min_category_count=config.min_category_count)
+    # Real rows that were set aside now are no non-members: whoever made the table may have seen them.
+    judge = PrivacyConfig(seed=config.seed, min_category_count=config.min_category_count, attacks=())
     judged = evaluate(real, None, table, schema=schema, config=judge, ledger=ledger)
     tally.take(judged, without=(_SHARE, DCR_LABEL))
     tally.leave_out(

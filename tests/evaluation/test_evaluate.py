@@ -476,9 +476,14 @@ def test_without_a_schema_the_training_rows_are_profiled():
 
 def test_progress_moves_metric_by_metric():
     seen = []
-    config = PrivacyConfig(replicates=10)
+    config = PrivacyConfig(replicates=10, attacks=("membership",))
     evaluate(TRAIN, HOLDOUT, FRESH, schema=SCHEMA, config=config, report=lambda done, total: seen.append((done, total)))
-    assert seen == [(0, 2), (1, 2), (2, 2)]
+    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+
+def test_an_attack_that_was_not_asked_for_is_not_made():
+    made = evaluate(TRAIN, HOLDOUT, FRESH, schema=SCHEMA, config=PrivacyConfig(replicates=10, attacks=()))
+    assert {one.name for one in made.scores if "membership" in one.name} == set()
 
 
 def test_a_wide_table_is_compared_in_evenly_spread_columns_and_the_report_says_so():
