@@ -10,7 +10,7 @@ import decimal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,10 +20,11 @@ from mlflow.types import DataType
 from mlflow_flavor import _mlflow as private
 from mlflow_flavor.flavor import native, shipped_generators
 from mlflow_flavor.signature import get_default_signature
+from synth_components.condition_text import readable, rules
 from synth_components.conditions import nulls, parse
 from synth_components.errors import ConditionError, SchemaError, SynthError, UnsupportedError
 from synth_components.model import Model
-from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Image, Key, Numeric, Schema, Text
+from synth_components.schema import Schema
 from synth_components.steps.sample import SampleConfig
 
 MAX_ROWS = "max_rows"
@@ -70,7 +71,7 @@ class SyntheticPyfunc:
         try:
             rows = self._drawn(_requests(model_input, self.model.schema), _given_params(params))
         except ConditionError as error:
-            raise _invalid(f"{error}{_rules(error.columns, self.model.schema)}") from error
+            raise _invalid(f"{error}{rules(error.columns, self.model.schema)}") from error
         except SynthError as error:
             raise _invalid(str(error)) from error
         if _spark_task() is not None:
@@ -168,58 +169,8 @@ def _requests(model_input: Any, schema: Schema) -> pd.DataFrame | None:  # noqa:
         name for name in table.columns if name in schema.columns and len(table) and nulls(table[name], str(name)).all()
     ]
     table = table.drop(columns=free)
-    made = {name: _readable(values, schema.columns.get(str(name))) for name, values in table.items()}
+    made = {name: readable(values, schema.columns.get(str(name))) for name, values in table.items()}
     return pd.DataFrame(made, index=table.index)
-
-
-def _readable(values: pd.Series[Any], column: AnyColumn | None) -> pd.Series[Any]:
-    """Return values with decimals, which JSON carries as text, as what they are."""
-    if isinstance(column, Numeric) and column.dtype == "decimal":
-        return pd.Series([_decimal(v) for v in values.tolist()], index=values.index, dtype=object)
-    return values
-
-
-def _decimal(value: object) -> object:
-    """Return the finite number that a text is, and anything else as it is: of texts, the core refuses those."""
-    if not isinstance(value, str):
-        return value
-    try:
-        made = decimal.Decimal(value)
-    except decimal.InvalidOperation:
-        return value
-    return made if made.is_finite() else value
-
-
-def _rules(names: tuple[str, ...], schema: Schema) -> str:
-    """Return what the named columns take, in words that hold no value of the training table."""
-    known = [name for name in names if name in schema.columns]
-    return "".join(f"; column '{name}' takes {_rule(schema.columns[name])}, or null for any" for name in known)
-
-
-def _rule(column: AnyColumn) -> str:
-    match column:
-        case Numeric() if column.dtype.startswith("timedelta"):
-            return "a time span as ISO 8601 text"
-        case Numeric(places=None):
-            return "a number" + _within(column)
-        case Numeric(places=places) if places is not None and places > 0:
-            return f"a number of at most {places} decimal places" + _within(column)
-        case Numeric():
-            return "a whole number" + _within(column)
-        case Categorical():
-            return f"one of its {len(column.categories)} categories"
-        case Boolean():
-            return "true or false"
-        case Datetime():
-            return "a time as ISO 8601 text" + _within(column)
-        case Text() | Image() | Key():
-            return "no value"
-        case _:
-            assert_never(column)
-
-
-def _within(column: Numeric | Datetime) -> str:
-    return "" if column.low is None and column.high is None else " within the bounds of the model's schema"
 
 
 def _for_json(values: pd.Series[Any]) -> pd.Series[Any]:
