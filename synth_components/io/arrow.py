@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 
@@ -256,7 +256,7 @@ def _reading(place: Location) -> Iterator[Any]:
 
 
 @contextmanager
-def parquet_writer(path: Path, *, place: str) -> Iterator[Callable[[pd.DataFrame], None]]:
+def parquet_writer(path: Path | BinaryIO, *, place: str) -> Iterator[Callable[[pd.DataFrame], None]]:
     """Yield a function that appends a frame; all frames have the columns and dtypes of the first."""
     import pyarrow as pa
     from pyarrow import parquet

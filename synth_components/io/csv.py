@@ -232,7 +232,7 @@ class Csv:
             DataError: for anything but a rectangular UTF-8 table with distinct, non-empty column names, and for numbers
                 that are written in a way that does not say which they are.
         """
-        delimiter, names = _dialect(place, gzipped=gzipped)
+        delimiter, names = dialect(place, gzipped=gzipped)
         forms = [_Form(text=name in text or (used is not None and name not in used)) for name in names]
         rows = 0
         for batch in _batches(place, delimiter, names, gzipped=gzipped):
@@ -301,8 +301,12 @@ def _empty(names: tuple[str, ...]) -> Any:  # noqa: ANN401
     return pa.table({name: pa.array([], pa.string()) for name in names})
 
 
-def _dialect(place: Location, *, gzipped: bool) -> tuple[str, tuple[str, ...]]:
-    """Return delimiter and column names, from the first line."""
+def dialect(place: Location, *, gzipped: bool) -> tuple[str, tuple[str, ...]]:
+    """Return delimiter and column names, from the first line.
+
+    Raises:
+        DataError: for what is no UTF-8 text, and a header that lacks or repeats a name.
+    """
     import csv
 
     with reading(place, gzipped=gzipped) as stream:

@@ -170,7 +170,7 @@ def _read(part: Part, columns: Mapping[str, AnyColumn] | None) -> pd.DataFrame:
     place, gzipped = part.place, part.gzipped
     match part.format:
         case "csv":
-            table = Csv.examine(place, gzipped=gzipped, text=_text_columns(columns), used=columns).read()
+            table = Csv.examine(place, gzipped=gzipped, text=text_columns(columns), used=columns).read()
         case "parquet":
             table = read_parquet(place)
         case "json":
@@ -182,8 +182,8 @@ def _read(part: Part, columns: Mapping[str, AnyColumn] | None) -> pd.DataFrame:
     return table if columns is None else conform(table, columns, place=place.text)
 
 
-def _text_columns(columns: Mapping[str, AnyColumn] | None) -> Collection[str]:
-    """Return the columns that a CSV file must not turn into numbers."""
+def text_columns(columns: Mapping[str, AnyColumn] | None) -> Collection[str]:
+    """Return the columns of a schema that a CSV file must not turn into numbers."""
     return {
         name
         for name, column in (columns or {}).items()
@@ -425,7 +425,7 @@ def _frames(part: Source, columns: Mapping[str, AnyColumn] | None, rows: int) ->
         case "parquet":
             yield from parquet_batches(place, rows=rows)
         case "csv":
-            yield from Csv.examine(place, gzipped=gzipped, text=_text_columns(columns), used=columns).batches()
+            yield from Csv.examine(place, gzipped=gzipped, text=text_columns(columns), used=columns).batches()
         case "jsonl":
             yield from json_lines_batches(place, gzipped=gzipped, rows=rows)
         case "json" | "hdf5":

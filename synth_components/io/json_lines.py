@@ -30,7 +30,7 @@ def read_json(place: Location, *, gzipped: bool) -> pd.DataFrame:
     """Return the table of a JSON array of objects."""
     with reading(place, gzipped=gzipped) as stream:
         raw = stream.read()
-    rows = _parsed(bytes(raw), place, "the file")
+    rows = parsed(bytes(raw), place=place.text, what="the file")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"'{place.text}' is not an array of objects; give one object per row, or JSON Lines")
     return frame_of(rows, place=place.text)
@@ -38,13 +38,13 @@ def read_json(place: Location, *, gzipped: bool) -> pd.DataFrame:
 
 def read_json_lines(place: Location, *, gzipped: bool) -> pd.DataFrame:
     """Return the table of a file with one object per line."""
-    return frame_of(list(_objects(place, gzipped=gzipped)), place=place.text)
+    return frame_of(list(objects(place, gzipped=gzipped)), place=place.text)
 
 
 def json_lines_batches(place: Location, *, gzipped: bool, rows: int) -> Iterator[pd.DataFrame]:
     """Yield parts of at most ``rows`` rows; each part's types are its own."""
     held: list[dict[str, Any]] = []
-    for row in _objects(place, gzipped=gzipped):
+    for row in objects(place, gzipped=gzipped):
         held.append(row)
         if len(held) == rows:
             yield frame_of(held, place=place.text)
@@ -72,9 +72,14 @@ def _lines(place: Location, *, gzipped: bool) -> Iterator[bytes]:
         yield rest
 
 
-def _objects(place: Location, *, gzipped: bool) -> Iterator[dict[str, Any]]:
+def objects(place: Location, *, gzipped: bool) -> Iterator[dict[str, Any]]:
+    """Yield the object of each line.
+
+    Raises:
+        DataError: for a line that is no object.
+    """
     for number, line in enumerate(_lines(place, gzipped=gzipped), start=1):
-        row = _parsed(line, place, f"line {number}")
+        row = parsed(line, place=place.text, what=f"line {number}")
         if not isinstance(row, dict):
             raise DataError(f"line {number} of '{place.text}' is not an object; give one object per row")
         yield row
@@ -91,15 +96,23 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _parsed(raw: bytes, place: Location, what: str) -> Any:  # noqa: ANN401 - any JSON value
+def parsed(raw: bytes, *, place: str, what: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Return a JSON value.
+
+    Args:
+        what: What the bytes are within ``place``.
+
+    Raises:
+        DataError: for anything that is no JSON, names a key twice, or nests too deep.
+    """
     try:
         return json.loads(raw.decode("utf-8-sig"), parse_constant=_refuse_constant, object_pairs_hook=_refuse_twice)
     except KeyError:
-        raise DataError(f"{what} of '{place.text}' names a column twice; rename all but one") from None
+        raise DataError(f"{what} of '{place}' names a column twice; rename all but one") from None
     except UnicodeDecodeError:
-        raise DataError(f"'{place.text}' is not UTF-8 text; save it as UTF-8") from None
+        raise DataError(f"'{place}' is not UTF-8 text; save it as UTF-8") from None
     except (ValueError, RecursionError):
-        raise DataError(f"{what} of '{place.text}' is not valid JSON; NaN and Infinity are not, write null") from None
+        raise DataError(f"{what} of '{place}' is not valid JSON; NaN and Infinity are not, write null") from None
 
 
 def frame_of(rows: list[dict[str, Any]], *, place: str) -> pd.DataFrame:
