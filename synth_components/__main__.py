@@ -34,12 +34,12 @@ ISSUES = "please report it, with what --debug shows"
 
 
 class Commands(click.Group):
-    """The steps, then ``generators`` and ``cache``, then what installed packages add, each imported by name."""
+    """The steps, ``serve``, ``generators`` and ``cache``, then what installed packages add, each imported by name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return every command's name, the steps in the order of the work."""
         added = sorted(point.name for point in entry_points(group=GROUP))
-        return [*(name.replace("_", "-") for name in STEPS), "generators", "cache", *added]
+        return [*(name.replace("_", "-") for name in STEPS), "serve", "generators", "cache", *added]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by name, ``None`` if there is none."""
@@ -47,6 +47,10 @@ class Commands(click.Group):
             return generators
         if cmd_name == "cache":
             return cache
+        if cmd_name == "serve":
+            from synth_components.service.command import ServeCommand
+
+            return ServeCommand()
         step = cmd_name.replace("-", "_")
         if step in STEPS and "_" not in cmd_name:
             return StepCommand(cmd_name, load(step))

@@ -14,6 +14,7 @@ import pytest
 from synth_components.__main__ import _TOUR, main, synth
 from synth_components.errors import SchemaError, ThresholdError
 from synth_components.generators import names
+from synth_components.service.command import ServeCommand
 from synth_components.steps import STEPS, load, record
 from synth_components.steps.command import StepCommand
 
@@ -48,7 +49,7 @@ def test_a_command_that_works_exits_with_0(folder, capsys):
 def test_help_lists_every_command_with_a_line(capsys):
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    for name in (*STEPS, "generators", "cache"):
+    for name in (*STEPS, "serve", "generators", "cache"):
         assert f"\n  {name.replace('_', '-')} " in shown
 
 
@@ -145,7 +146,7 @@ def test_quiet_keeps_notes_about_the_table_to_itself(folder, capsys):
 
 def examples():
     """Every example line of every command's help, as words after ``synth``."""
-    texts = [_TOUR, *(StepCommand(name.replace("_", "-"), load(name)).help for name in STEPS)]
+    texts = [_TOUR, ServeCommand().help, *(StepCommand(name.replace("_", "-"), load(name)).help for name in STEPS)]
     for text in texts:
         joined = text.replace("\\\n", " ")
         yield from (shlex.split(line)[1:] for line in joined.splitlines() if line.startswith("    synth "))
@@ -161,7 +162,7 @@ def test_every_example_of_the_help_parses(words):
 
 
 def test_the_help_of_every_step_has_an_example():
-    assert {words[0].replace("-", "_") for words in examples()} == set(STEPS)
+    assert {words[0].replace("-", "_") for words in examples()} == {*STEPS, "serve"}
 
 
 def test_a_fresh_seed_is_written_down(folder):

@@ -15,6 +15,7 @@ from synth_components.config import Recipe, StepConfig
 from synth_components.constraints import RULES, Rule
 from synth_components.constraints.rule import Policy
 from synth_components.errors import SynthError
+from synth_components.service.command import serve
 from synth_components.steps import STEPS, load
 from synth_components.steps.catalogue import fields_table
 from synth_components.steps.circumstances import Circumstances
@@ -68,12 +69,12 @@ def test_the_configuration_reference_is_what_the_models_declare():
 def test_the_configuration_reference_has_every_step_generator_rule_and_policy():
     headings = set(re.findall(r"^### `(.+)`$", CONFIGURATION, re.MULTILINE))
     steps = {f"synth {name.replace('_', '-')}" for name in STEPS}
-    assert headings == steps | set(generators.names()) | set(RULES)
+    assert headings == steps | {"synth serve"} | set(generators.names()) | set(RULES)
     assert all(f"{policy}: " in CONFIGURATION for policy in get_args(Policy))
 
 
 def test_every_config_of_the_core_stands_in_the_reference():
-    used = {config_of(load(name)) for name in STEPS} | set(RULES.values())
+    used = {config_of(load(name)) for name in STEPS} | {config_of(serve)} | set(RULES.values())
     used |= {generators.recipe_type(name) for name in generators.names()}
     declared = configs(StepConfig) | configs(Recipe) | configs(Rule)
     # A base of a config that is used has its fields there.
@@ -118,6 +119,7 @@ def test_the_call_of_the_entry_ends_in_its_error(name, tmp_path, monkeypatch):
 
 def test_the_commands_and_options_that_a_page_writes_exist():
     commands = {f"synth {name.replace('_', '-')}": load(name) for name in STEPS} | {
+        "synth serve": serve,
         "synth STEP": None,
         "synth generators": None,
     }

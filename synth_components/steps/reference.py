@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from synth_components.config import Config
 from synth_components.constraints import RULES, Rule
 from synth_components.generators import names, recipe_type
+from synth_components.service.command import serve
 from synth_components.steps import STEPS, load
 from synth_components.steps.catalogue import cell, fields_table, parts_of, summary_of, tag_of
 from synth_components.steps.circumstances import Circumstances
@@ -47,7 +48,21 @@ def page() -> str:
     """Return the whole reference as Markdown."""
     everywhere = [_CIRCUMSTANCES, f"{fields_table(Circumstances)}\n"]
     return "\n".join(
-        [_HEAD, *everywhere, "## Steps", "", *_steps(), "## Generators", "", *_generators(), _RULES, *_rules()]
+        [
+            _HEAD,
+            *everywhere,
+            "## Steps",
+            "",
+            *_steps(),
+            "## Service",
+            "",
+            *_service(),
+            "## Generators",
+            "",
+            *_generators(),
+            _RULES,
+            *_rules(),
+        ]
     )
 
 
@@ -56,6 +71,11 @@ def _steps() -> Iterator[str]:
         step = load(name)
         yield f"### `synth {name.replace('_', '-')}`\n\n{_plain(summary(step))}\n\n{_ports_table(step)}\n"
         yield from _fields(config_of(step))
+
+
+def _service() -> Iterator[str]:
+    yield f"### `synth serve`\n\n{_plain(summary(serve))}\n\n{_ports_table(serve)}\n"
+    yield from _fields(config_of(serve))
 
 
 def _ports_table(step: Step) -> str:
