@@ -61,7 +61,10 @@ def tables(model: Model, asked: Asked) -> Iterator[pd.DataFrame]:
 
 
 def pieces(drawn: Iterator[pd.DataFrame], media: Media, *, has_header: bool = True) -> Iterator[bytes]:
-    """Yield the bytes of an answer, a piece for each block; together those of the file that ``synth sample`` writes."""
+    """Yield the bytes of an answer, a piece for each block.
+
+    Together they are those of the file that ``synth sample`` writes.
+    """
     match media.format:
         case "csv":
             for number, table in enumerate(drawn):

@@ -70,7 +70,7 @@ def serve(config: ServeConfig, *, model: InServedModel) -> None:
 
 
 def load_served(path: InServedModel, config: ServeConfig) -> Model:
-    """Return a model that is ready to answer: checked, loaded, and with what it imports late already imported.
+    """Return a model that is ready to answer: checked, loaded, and asked for a row once.
 
     Raises:
         ArtifactError: if the folder is no model.

@@ -25,7 +25,7 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-class _StalledError(Exception):
+class _Stalled(Exception):
     """A reader took nothing for too long."""
 
 
@@ -63,7 +63,7 @@ class Guard:
                 async with asyncio.timeout(self._reader_seconds):
                     await send(message)
             except TimeoutError:
-                raise _StalledError from None
+                raise _Stalled from None
 
         async with AsyncExitStack() as until_sent:
             scope[UNTIL_SENT] = until_sent
@@ -92,7 +92,7 @@ class Guard:
             return refusal_of(error)
         except asyncio.CancelledError:  # the server cancels what is left when its time to stop is over
             return unavailable("the service is stopping; ask another one, or later")
-        except (_StalledError, ClientDisconnect, OSError):
+        except (_Stalled, ClientDisconnect, OSError):
             return unavailable("the caller is gone")
         except Exception as error:  # noqa: BLE001 - the last resort: its message may hold cell values, so it is not shown
             last = traceback.extract_tb(error.__traceback__)[-1]
@@ -107,7 +107,7 @@ async def _answer(refusal: Refusal, send: Send) -> None:
     try:
         await send({"type": "http.response.start", "status": refusal.status, "headers": pairs})
         await send({"type": "http.response.body", "body": refusal.body, "more_body": False})
-    except (_StalledError, OSError):
+    except (_Stalled, OSError):
         return
 
 

@@ -63,7 +63,7 @@ def media_of(content_type: str | None) -> Media | None:
 
 
 def accepted(accept: str | None, default: str) -> Media:
-    """Return the media of the answer: what the caller likes best, by quality and then in the order of the header.
+    """Return the media of the answer: what the caller likes best, by quality, then by order.
 
     Args:
         accept: The ``Accept`` header.
