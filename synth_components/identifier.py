@@ -120,10 +120,12 @@ def identifier_kind(values: pd.Series[Any], *, supported: float) -> TextKind | N
     for kind, matches in _PATTERNS:
         if share(matches) >= (SOME if hints_at(name, kind) else MOST):
             return kind
-    known = share(_is_known_name)
-    if hints_at(name, "name") and (known >= SOME / 2 or (supported < SOME and share(_is_worded_name) >= MOST)):
+    # Known names come last: they are the only ones that cost an import.
+    if hints_at(name, "name") and (
+        (supported < SOME and share(_is_worded_name) >= MOST) or share(_is_known_name) >= SOME / 2
+    ):
         return "name"
-    if known >= MOST and share(_has_two_words) >= MOST:
+    if share(_has_two_words) >= MOST and share(_is_known_name) >= MOST:
         return "name"
     if hints_at(name, "ssn") and share(lambda text: re.fullmatch(r"\d{9}", text) is not None) >= MOST:
         return "ssn"

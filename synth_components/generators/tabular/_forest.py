@@ -38,6 +38,8 @@ EVIDENCE_BINS = 8
 """Quantile bins of a node, or groups of categories beside twice as many common ones, that a split must tell apart."""
 PRIOR = 0.5
 """Dirichlet prior count of each bin."""
+MAX_EXPANDED = 2**20
+"""Most rows in the leaves of a forest of which each has its code in a table: 4 MiB."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,15 @@ class Structure:
         return parent
 
     @cached_property
-    def depth(self) -> Ints:
-        """(m,) depths."""
-        depth = np.zeros(len(self.feature), dtype=np.int64)
-        parents = self.parent.tolist()
-        for node in range(1, len(depth)):
-            depth[node] = depth[parents[node]] + 1
-        return depth
+    def levels(self) -> list[Ints]:
+        """The inner nodes (k,) of each depth, the root first."""
+        made: list[Ints] = []
+        nodes = np.flatnonzero(self.feature[:1] >= 0)
+        while len(nodes):
+            made.append(nodes)
+            children = np.concatenate([nodes + 1, self.right[nodes]])
+            nodes = children[self.feature[children] >= 0]
+        return made
 
     @cached_property
     def leaf_rank(self) -> Ints:
@@ -95,10 +99,10 @@ class Structure:
     @cached_property
     def end(self) -> Ints:
         """(m,) one past the last node of each node's subtree."""
-        end = np.arange(1, len(self.feature) + 1)
-        parents = self.parent.tolist()
-        for node in range(len(end) - 1, 0, -1):
-            end[parents[node]] = max(end[parents[node]], end[node])
+        end = np.full(len(self.feature), len(self.feature))
+        for nodes in self.levels:
+            end[nodes + 1] = self.right[nodes]
+            end[self.right[nodes]] = end[nodes]
         return end
 
     @cached_property
@@ -162,7 +166,7 @@ def grow(
             return ROOT
         learner = DecisionTreeClassifier if use_classes else DecisionTreeRegressor
         fitted = learner(min_samples_leaf=growth.min_leaf, random_state=int(seeds[number]))
-        tree = fitted.fit(context[chosen], target[chosen]).tree_
+        tree = fitted.fit(context[chosen], target[chosen], check_input=False).tree_  # codes are finite float32
         is_leaf = tree.children_left < 0
         grown = Structure(
             np.where(is_leaf, -1, tree.feature).astype(np.int16),
@@ -199,20 +203,22 @@ def _commonest(counts: Ints) -> Ints:
 def _pruned(grown: Structure, context: Context, codes: Codes, *, is_nominal: bool, least: float) -> Structure:
     """Return the tree without the subtrees whose evidence, summed over their splits, is not positive."""
     gain = np.where(grown.feature >= 0, -least, 0.0)
-    _add_evidence(gain, grown, context, codes, is_nominal=is_nominal)
-    best = [0.0] * len(gain)
-    gains, rights, features = gain.tolist(), grown.right.tolist(), grown.feature.tolist()
-    for node in range(len(best) - 1, -1, -1):
-        if features[node] >= 0:
-            best[node] = max(0.0, gains[node] + best[node + 1] + best[rights[node]])
-    is_split = np.array(best) > 0
+    if len(codes):
+        rank = grown.leaf_rank[grown.apply(context)]
+        if is_nominal:
+            _add_evidence_of_categories(gain, grown, rank, codes)
+        else:
+            _add_evidence_of_numbers(gain, grown, rank, codes)
+    best = np.zeros(len(gain))
+    for nodes in reversed(grown.levels):
+        best[nodes] = np.maximum(gain[nodes] + best[nodes + 1] + best[grown.right[nodes]], 0.0)
+    is_split = best > 0
     kept = np.zeros(len(gain), dtype=bool)
     kept[0] = True
-    parents = grown.parent.tolist()
-    for node in range(1, len(best)):
-        kept[node] = kept[parents[node]] and is_split[parents[node]]
+    for nodes in grown.levels:
+        kept[nodes + 1] = kept[grown.right[nodes]] = kept[nodes] & is_split[nodes]
     number = np.cumsum(kept) - 1
-    is_inner = (is_split & (grown.feature >= 0))[kept]
+    is_inner = is_split[kept]
     return Structure(
         np.where(is_inner, grown.feature[kept], -1).astype(np.int16),
         np.where(is_inner, grown.threshold[kept], 0).astype(np.uint32),
@@ -220,57 +226,65 @@ def _pruned(grown: Structure, context: Context, codes: Codes, *, is_nominal: boo
     )
 
 
-def _add_evidence(gain: Floats, grown: Structure, context: Context, codes: Codes, *, is_nominal: bool) -> None:
-    """Add to each inner node the log Bayes factor of its split: two multinomials over one, Dirichlet priors."""
-    if len(codes) == 0:
-        return
-    leaves = grown.apply(context)
-    order = np.lexsort((codes, leaves))
-    leaves, codes = leaves[order], codes[order]
-    bins, common = EVIDENCE_BINS, np.zeros(0, dtype=np.int64)
-    if is_nominal:
-        counts = np.bincount(codes)
-        commonest = _commonest(counts)
-        counts[commonest] = 0  # the rest, in the order of the categories, is cut into groups of equal mass
-        rest = (np.cumsum(counts) - counts / 2) / max(int(counts.sum()), 1) * EVIDENCE_BINS
-        common = np.minimum(rest.astype(np.int64), EVIDENCE_BINS - 1)
-        common[commonest] = EVIDENCE_BINS + np.arange(len(commonest))
-        # Groups that hold nothing would still cost evidence.
-        common = np.unique(common, return_inverse=True)[1]
-        bins = int(common.max()) + 1
-    ancestors = [leaves]
-    while ancestors[-1].any():
-        ancestors.append(grown.parent[ancestors[-1]])
-    above = np.stack(ancestors)  # (depth, n)
-    depth = grown.depth[leaves]
-    for level in range(int(depth.max())):
-        rows = np.flatnonzero(depth > level)
-        node, child = above[depth[rows] - level, rows], above[depth[rows] - level - 1, rows]
-        nodes, position = np.unique(node, return_inverse=True)
-        held = codes[rows]
-        cell = common[held] if is_nominal else _quantile_bin(position, held, bins)
-        side = child == grown.right[node]
-        counted = np.bincount((position * 2 + side) * bins + cell, minlength=len(nodes) * 2 * bins)
-        split = counted.reshape(len(nodes), 2, bins).astype(np.float64)
-        gain[nodes] += _log_marginal(split).sum(axis=1) - _log_marginal(split.sum(axis=1))
+def _narrow(integers: NDArray[Any]) -> NDArray[Any]:
+    """Return integers, none negative, in the smallest type that holds them: numpy sorts 16 bits by radix."""
+    return integers.astype(np.min_scalar_type(int(integers.max(initial=0))))
 
 
-def _quantile_bin(group: Ints, codes: Codes, bins: int) -> Ints:
-    """Return the quantile bin (n,) of each code within its group; equal codes share one."""
-    order = np.lexsort((codes, group))
-    held, ordered = codes[order], group[order]
-    starts = np.flatnonzero(np.concatenate([[True], (held[1:] != held[:-1]) | (ordered[1:] != ordered[:-1])]))
-    run = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(held))))
-    size = np.bincount(group)
-    first = np.concatenate([[0], np.cumsum(size)[:-1]])
-    middle = (starts + np.append(starts[1:], len(held))) / 2 - first[ordered[starts]]
-    cell = np.minimum(middle / size[ordered[starts]] * bins, bins - 1).astype(np.int64)
-    made = np.empty(len(codes), dtype=np.int64)
-    made[order] = cell[run]
-    return made
+# The evidence of a split is the log Bayes factor of two multinomials over one, with Dirichlet priors.
+def _add_evidence_of_categories(gain: Floats, grown: Structure, rank: Ints, codes: Codes) -> None:
+    """Add to each inner node the evidence of its split, given each row's leaf rank (n,) and code (n,)."""
+    counts = np.bincount(codes)
+    commonest = _commonest(counts)
+    counts[commonest] = 0  # the rest, in the order of the categories, is cut into groups of equal mass
+    rest = (np.cumsum(counts) - counts / 2) / max(int(counts.sum()), 1) * EVIDENCE_BINS
+    group = np.minimum(rest.astype(np.int64), EVIDENCE_BINS - 1)
+    group[commonest] = EVIDENCE_BINS + np.arange(len(commonest))
+    # Groups that hold nothing would still cost evidence.
+    group = np.unique(group, return_inverse=True)[1]
+    bins, leaves = int(group.max()) + 1, int(grown.leaf_rank[-1])
+    by_leaf = np.bincount(rank * bins + group[codes], minlength=leaves * bins).reshape(leaves, bins)
+    before: Floats = np.concatenate([np.zeros((1, bins)), np.cumsum(by_leaf, axis=0)])
+    inner = np.flatnonzero(grown.feature >= 0)
+    low, middle, high = (before[grown.leaf_rank[nodes]] for nodes in (inner, grown.right[inner], grown.end[inner]))
+    gain[inner] += _log_marginal(middle - low) + _log_marginal(high - middle) - _log_marginal(high - low)
 
 
-def _log_marginal(counts: Floats) -> Floats:
+def _add_evidence_of_numbers(gain: Floats, grown: Structure, rank: Ints, codes: Codes) -> None:
+    """Add to each inner node the evidence of its split; the bins are quantiles of the node, equal codes in one."""
+    size = int(codes.max()) + 1
+    order = np.argsort(_narrow(codes), kind="stable")
+    rank, codes = rank[order], codes[order]
+    for nodes in grown.levels:
+        # Of each leaf: twice the place of its node in this level, plus one on the right; -1 above the level.
+        half = np.full(int(grown.leaf_rank[-1]), -1)
+        ends = (grown.leaf_rank[node] for node in (nodes, grown.right[nodes], grown.end[nodes]))
+        for place, (low, middle, high) in enumerate(zip(*(end.tolist() for end in ends), strict=True)):
+            half[low:middle] = 2 * place
+            half[middle:high] = 2 * place + 1
+        held = half[rank]
+        if (held < 0).any():  # rows in leaves that lie higher are done
+            below = np.flatnonzero(held >= 0)
+            rank, codes, held = rank[below], codes[below], held[below]
+        order = np.argsort(_narrow(held >> 1), kind="stable")  # within a node, the codes stay in order
+        held = held[order]
+        node = held >> 1
+        starts = np.flatnonzero(np.diff(node * size + codes[order], prepend=-1))  # of equal codes in one node
+        stops = np.append(starts[1:], len(node))
+        n_right = np.add.reduceat(held & 1, starts)
+        node = node[starts]
+        rows = np.bincount(node, weights=stops - starts, minlength=len(nodes))
+        middles = (starts + stops) / 2 - (np.cumsum(rows) - rows)[node]
+        quantile = np.minimum(middles / rows[node] * EVIDENCE_BINS, EVIDENCE_BINS - 1).astype(np.int64)
+        cell, cells = node * EVIDENCE_BINS + quantile, len(nodes) * EVIDENCE_BINS
+        whole, right = (
+            np.bincount(cell, weights=weights, minlength=cells).reshape(-1, EVIDENCE_BINS)
+            for weights in (stops - starts, n_right)
+        )
+        gain[nodes] += _log_marginal(whole - right) + _log_marginal(right) - _log_marginal(whole)
+
+
+def _log_marginal(counts: NDArray[Any]) -> Floats:
     """Return the Dirichlet-multinomial log likelihood over the last axis."""
     bins = counts.shape[-1]
     total = gammaln(bins * PRIOR) - gammaln(counts.sum(axis=-1) + bins * PRIOR)
@@ -377,6 +391,15 @@ class Forest:
         return made
 
     @cached_property
+    def _expanded(self) -> Codes | None:
+        """The code of each unit of count, where that fits; looking one up is faster than searching for it."""
+        return np.repeat(self.slot_codes, self.slot_counts) if self._cumulative[-1] <= MAX_EXPANDED else None
+
+    @cached_property
+    def _slot_firsts(self) -> Ints:
+        return self._cumulative[self.slot_starts]
+
+    @cached_property
     def _cumulative(self) -> Ints:
         return np.concatenate([[0], np.cumsum(self.slot_counts)])
 
@@ -387,7 +410,7 @@ class Forest:
 
     @cached_property
     def _totals(self) -> Ints:
-        return np.diff(self._cumulative[self.slot_starts])
+        return np.diff(self._slot_firsts)
 
     def draw(self, context: Context, *, rng: random.Generator) -> Codes:
         """Return one code per row of the context (n, d)."""
@@ -398,11 +421,14 @@ class Forest:
             slots = right[structure.apply(context)]
         else:
             pick = rng.integers(len(self._trees), size=n)
+            order = np.argsort(_narrow(pick), kind="stable")
+            stops = np.cumsum(np.bincount(pick, minlength=len(self._trees)))
             slots = np.empty(n, dtype=np.int32)
-            for number, (structure, right) in enumerate(self._trees):
-                rows = np.flatnonzero(pick == number)
+            for (structure, right), rows in zip(self._trees, np.split(order, stops[:-1]), strict=True):
                 slots[rows] = right[structure.apply(context[rows])]
-        place = self._cumulative[self.slot_starts[slots]] + (uniforms * self._totals[slots]).astype(np.int64)
+        place = self._slot_firsts[slots] + (uniforms * self._totals[slots]).astype(np.int64)
+        if self._expanded is not None:
+            return self._expanded[place]
         return self.slot_codes[np.searchsorted(self._cumulative, place, side="right") - 1]
 
     def slots(self, context: Context) -> Ints:

@@ -127,20 +127,21 @@ class DensityRatio:
             tree_starts=np.append(self.tree_starts, self.tree_starts[-1] + np.cumsum([len(tree) for tree in trees])),
         )
 
-    def raked(self, real: Codes32, proposed: Codes32) -> Self:
+    def raked(self, real: Codes32, proposed: Codes32, boosts: Floats | None = None) -> Self:
         """Return this ratio with terms that give every column its real marginal, in bins, and with its cap.
 
+        Args:
+            boosts: What ``boosts`` returns of the proposed rows (m,), if that is known.
         Source: Deming & Stephan 1940, iterative proportional fitting.
         """
         levels = np.linspace(0, 1, RAKE_BINS + 1)[1:-1]
         edges = np.quantile(real, levels, axis=0, method="lower").T.astype(np.float32)
-        forest = self._boosts(proposed)
         wanted, held = [], []
         for column, cuts in enumerate(edges):
-            wanted.append(np.bincount(np.searchsorted(cuts, real[:, column]), minlength=RAKE_BINS) / len(real))
-            held.append(np.searchsorted(cuts, proposed[:, column]))
+            wanted.append(np.bincount(_bins(cuts, real[:, column]), minlength=RAKE_BINS) / len(real))
+            held.append(_bins(cuts, proposed[:, column]))
         terms = np.zeros((len(edges), RAKE_BINS))
-        log_ratio = forest
+        log_ratio = self.boosts(proposed) if boosts is None else boosts
         for _ in range(RAKE_ROUNDS):
             cap = float(np.quantile(log_ratio, CAP_QUANTILE))
             for column, bins in enumerate(held):
@@ -170,7 +171,7 @@ class DensityRatio:
             for start, stop in zip(self.tree_starts[:-1], self.tree_starts[1:], strict=True)
         ]
 
-    def _boosts(self, codes: Codes32) -> Floats:
+    def boosts(self, codes: Codes32) -> Floats:
         """Return the sum of the trees (n,); each thread takes a part of the rows, so that sums have one order."""
         parts = np.array_split(codes, max(1, min(cpu_count() or 1, len(codes) // PART_ROWS)))
         if len(parts) == 1:
@@ -184,16 +185,16 @@ class DensityRatio:
             total += tree.predict(codes).reshape(len(codes))
         return total
 
-    def log_ratio(self, codes: Codes32) -> Floats:
-        """Return the log ratio (n,) of rows of codes (n, w), up to a constant."""
-        total = self._boosts(codes)
+    def log_ratio(self, codes: Codes32, boosts: Floats | None = None) -> Floats:
+        """Return the log ratio (n,) of rows of codes (n, w), up to a constant; ``boosts`` saves the trees' part."""
+        total = self.boosts(codes) if boosts is None else boosts.copy()
         for column, (cuts, terms) in enumerate(zip(self.edges, self.terms, strict=True)):
-            total += terms[np.searchsorted(cuts, codes[:, column])]
+            total += terms[_bins(cuts, codes[:, column])]
         return total
 
-    def accepts(self, codes: Codes32, *, rng: random.Generator) -> NDArray[np.bool_]:
+    def accepts(self, codes: Codes32, *, rng: random.Generator, boosts: Floats | None = None) -> NDArray[np.bool_]:
         """Return which rows (n, w) are accepted, at random in proportion to the ratio below its cap."""
-        return np.asarray(np.log(rng.random(len(codes))) < self.log_ratio(codes) - self.cap)
+        return np.asarray(np.log(rng.random(len(codes))) < self.log_ratio(codes, boosts) - self.cap)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays from which ``from_arrays`` makes an equal ratio."""
@@ -225,3 +226,9 @@ class DensityRatio:
             cap,
             acceptance,
         )
+
+
+def _bins(cuts: NDArray[np.float32], codes: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the number of cuts (k,) below each code (n,): for whole numbers a table is faster than a search."""
+    last = int(cuts[-1]) + 1
+    return np.searchsorted(cuts, np.arange(last + 1))[np.minimum(codes, last).astype(np.intp)]

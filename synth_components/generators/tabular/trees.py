@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -166,17 +167,22 @@ class Trees(Recipe):
             if len(codes) > self.max_correction_rows:
                 real = codes[rng.choice(len(codes), self.max_correction_rows, replace=False)]
             ratio = DensityRatio.nothing(len(order))
-            proposed = made.propose(2 * len(real), rng=rng)
+            proposed, boosts = made.propose(2 * len(real), rng=rng), np.zeros(2 * len(real))
             for _ in range(self.correction_rounds):
                 _stop_if_asked(run)
-                drawn = replace(made, ratio=ratio).accepted(2 * len(real), rng=rng, proposed=proposed)
-                boosted = ratio.boosted(real, drawn.codes, n_trees=self.correction_trees, min_leaf=2 * self.min_leaf)
+                drawn = replace(made, ratio=ratio).accepted(2 * len(real), rng=rng, first=(proposed, boosts))
+                # Enough that n would be accepted: fewer leave their own sampling error in the marginals.
+                enough = int(len(real) * max(2, 1 / max(ratio.acceptance, LEAST_ACCEPTANCE)))
+                with ThreadPoolExecutor(1) as pool:  # rows are proposed while the ratio is grown, which needs no rng
+                    upcoming = pool.submit(made.propose, enough, rng=rng)
+                    boosted = ratio.boosted(
+                        real, drawn.codes, n_trees=self.correction_trees, min_leaf=2 * self.min_leaf
+                    )
                 if boosted is ratio:
                     break
-                # Enough that n would be accepted: fewer leave their own sampling error in the marginals.
-                share = max(ratio.acceptance, LEAST_ACCEPTANCE)
-                proposed = made.propose(int(len(real) * max(2, 1 / share)), rng=rng)
-                ratio = boosted.raked(real, proposed.codes)
+                proposed = upcoming.result()
+                boosts = boosted.boosts(proposed.codes)
+                ratio = boosted.raked(real, proposed.codes, boosts)
             made = replace(made, ratio=ratio)
         run.report(steps, steps)
         return made
@@ -340,16 +346,21 @@ class TreesSampler:
             made.equal[rows[is_known], position] = number + 1
         made.codes[:, position] = codes
 
-    def accepted(self, n: int, *, rng: random.Generator, proposed: Draw | None = None) -> Draw:
-        """Return ``n`` rows drawn from the trees and accepted by the density ratio, of ``proposed`` first."""
+    def accepted(self, n: int, *, rng: random.Generator, first: tuple[Draw, Floats] | None = None) -> Draw:
+        """Return ``n`` rows drawn from the trees and accepted by the density ratio.
+
+        Args:
+            first: Rows to begin with, and what the ratio's trees say of them.
+        """
         if self.ratio is None or n == 0:
             return self.propose(n, rng=rng)
         parts: list[Draw] = []
         missing = n
         while missing > 0:
-            made = proposed or self.propose(int(missing / self.ratio.acceptance * 1.05) + 16, rng=rng)
-            proposed = None
-            parts.append(made.take(np.flatnonzero(self.ratio.accepts(made.codes, rng=rng))[:missing]))
+            made, boosts = first or (self.propose(int(missing / self.ratio.acceptance * 1.05) + 16, rng=rng), None)
+            first = None
+            is_accepted = self.ratio.accepts(made.codes, rng=rng, boosts=boosts)
+            parts.append(made.take(np.flatnonzero(is_accepted)[:missing]))
             missing -= len(parts[-1].codes)
         return Draw(np.concatenate([p.codes for p in parts]), np.concatenate([p.equal for p in parts]))
 
