@@ -186,7 +186,7 @@ class DensityRatio:
         return total
 
     def log_ratio(self, codes: Codes32, boosts: Floats | None = None) -> Floats:
-        """Return the log ratio (n,) of rows of codes (n, w), up to a constant; ``boosts`` saves the trees' part."""
+        """Return the log ratio (n,) of rows of codes (n, w), up to a constant; ``boosts`` if known."""
         total = self.boosts(codes) if boosts is None else boosts.copy()
         for column, (cuts, terms) in enumerate(zip(self.edges, self.terms, strict=True)):
             total += terms[_bins(cuts, codes[:, column])]
