@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import importlib
 import json
 import os
 import random as python_random
@@ -27,6 +28,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -205,8 +207,8 @@ def check_undeclared_schema_is_refused_when_private(case: Case) -> None:
 def _random_states() -> list[bytes]:
     # The whole numpy state: the key array alone misses the position and the cached second normal.
     states: list[Any] = [np.random.get_state(), python_random.getstate()]  # noqa: NPY002 - the state under watch
-    if "torch" in sys.modules:
-        states.append(sys.modules["torch"].get_rng_state().numpy().tolist())
+    if find_spec("torch") is not None:
+        states.append(importlib.import_module("torch").get_rng_state().numpy().tolist())
     with np.printoptions(threshold=sys.maxsize):
         return [repr(state).encode() for state in states]
 

@@ -1,5 +1,8 @@
 """One line per generator: `test_conformance` runs every check on each, and fails if a generator has none."""
 
+from importlib.util import find_spec
+
+from synth_components.generators.tabular.autoregressive import Autoregressive
 from synth_components.generators.tabular.gaussian_copula import GaussianCopula
 from synth_components.generators.tabular.independent import Independent
 from synth_components.generators.tabular.specified import Specified
@@ -48,7 +51,11 @@ TOY = Specified.parse(
 )
 """What a person who knows how the toy table is made would declare of it."""
 
+NEEDS_TORCH = frozenset({"tabular.autoregressive"})
+HAS_TORCH = find_spec("torch") is not None
+
 CASES = (
+    Case("tabular.autoregressive", Autoregressive(hidden=32, epochs=8, batch_rows=64, learning_rate=0.02)),
     Case("tabular.gaussian_copula", GaussianCopula(knots=50)),
     Case(
         "tabular.independent",

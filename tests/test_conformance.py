@@ -2,7 +2,7 @@
 
 import pytest
 from broken import BROKEN, CORRECT, CORRECT_PRIVATE
-from cases import CASES
+from cases import CASES, HAS_TORCH, NEEDS_TORCH
 
 from synth_components import generators
 from synth_components.testing import CHECKS, Case, CheckError, check_loads_in_fresh_process, yield_checks
@@ -12,7 +12,15 @@ def test_every_generator_has_a_case():
     assert sorted(case.name for case in CASES) == list(generators.names())
 
 
-@pytest.mark.parametrize("check", [bound for case in CASES for bound in yield_checks(case)], ids=str)
+def marks(case):
+    """Return the mark that skips a case that is fitted with torch where there is none."""
+    is_skipped = case.name in NEEDS_TORCH and not HAS_TORCH
+    return [pytest.mark.skip(reason="it is fitted with torch: the extra torch is not installed")] if is_skipped else []
+
+
+@pytest.mark.parametrize(
+    "check", [pytest.param(bound, id=str(bound), marks=marks(case)) for case in CASES for bound in yield_checks(case)]
+)
 def test_conforms(check):
     check()
 

@@ -18,6 +18,7 @@ from synth_components.cache import Cache
 from synth_components.config import StepConfig
 from synth_components.io.location import shown
 from synth_components.limits import Cost, bytes_of, costing, metered
+from synth_components.peers import peers
 from synth_components.progress import stamp
 from synth_components.steps.circumstances import Circumstances, around, within
 from synth_components.steps.places import Places, refuse_clashes
@@ -43,7 +44,8 @@ def perform(step: Step, config: StepConfig, places: Places, *, beside: bool = Tr
     circumstances = around()
     given = {name: place for name, place in places.items() if place is not None}
     cache = Cache(Path(circumstances.cache).expanduser())
-    key = key_of(step, config, given) if circumstances.cache else None
+    # Of several processes some would find what others are about to keep.
+    key = key_of(step, config, given) if circumstances.cache and peers().world_size == 1 else None
     config = settled(config)
     started = stamp()
     # Steps within this one share its cache and its checkpoint, and its limits are watched here.
@@ -70,7 +72,7 @@ def perform(step: Step, config: StepConfig, places: Places, *, beside: bool = Tr
         record["cache"] = asdict(told)
         _LOG.info("cache: %s", told)
     outputs = {name: port for name, port in ports(step).items() if port.direction == "out" and name in given}
-    if beside and outputs and all(port.kind != "directory" for port in outputs.values()):
+    if beside and peers().rank == 0 and outputs and all(port.kind != "directory" for port in outputs.values()):
         first = str(given[next(iter(outputs))])
         if "://" not in first:
             write_json(Path(f"{first}.run.json"), record)

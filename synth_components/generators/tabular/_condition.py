@@ -116,3 +116,13 @@ def _condition(
         fixed = encoder(column, name).encode(requests)[:, 0]
     codes, part = grid.share_of(fixed)
     return Condition(share, low, high, members, fixed, is_fixed, codes, part)
+
+
+def resampled(weights: Floats, size: int, *, rng: random.Generator) -> NDArray[np.int64]:
+    """Return, for each row of weights (n, k), ``size`` positions among n * k, in proportion to the weights."""
+    n, k = weights.shape
+    cumulative = np.cumsum(weights, axis=1)
+    points = (np.arange(size) + rng.random((n, 1))) / size * cumulative[:, -1:]  # systematic: one offset per row
+    place = (points[:, :, None] >= cumulative[:, None, :]).sum(axis=2)
+    chosen: NDArray[np.int64] = (np.minimum(place, k - 1) + np.arange(n)[:, None] * k).ravel()
+    return chosen

@@ -1,4 +1,4 @@
-"""The codes of one encoded feature: the pieces of its marginal in ascending order, then null."""
+"""The codes of one encoded feature: the pieces of its marginal in ascending order, then null; and rows of features."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import numpy as np
 from numpy import random
 from numpy.typing import NDArray
 
+from synth_components.encode import Features, decode, slices
 from synth_components.marginal import Marginal
-from synth_components.protocols import Floats
+from synth_components.protocols import Dataset, Floats
+from synth_components.schema import Boolean, Categorical, Numeric, Schema
 
 Codes = NDArray[np.int32]
 
@@ -105,3 +107,33 @@ class Grid:
             share = np.where(self.marginal.low[held] == values, 1.0, 0.0)
         codes = np.where(codes < 0, pieces if self.has_null else 0, codes)
         return codes.astype(np.int32), np.where(np.isnan(values), float(self.has_null), share)
+
+
+def grids_of(features: Features, *, knots: int, min_count: int) -> tuple[Grid, ...]:
+    """Return the grid of each feature, with at most ``knots`` pieces of its piecewise part.
+
+    Raises:
+        UnsupportedError: if a column has no value with enough support.
+    """
+    grids = []
+    for name, where in features.columns.items():
+        column = features.schema.columns[name]
+        for values in features.values[:, where].T:
+            grids.append(
+                Grid(
+                    Marginal.of(values, column, name=name, knots=knots, min_count=min_count),
+                    is_nominal=isinstance(column, Categorical | Boolean),
+                    is_exact=isinstance(column, Numeric) and column.places is None,
+                )
+            )
+    return tuple(grids)
+
+
+def rows_of(values: Floats, schema: Schema) -> Dataset:
+    """Return the rows of drawn features (n, w); where two make one column, each was drawn by itself."""
+    places = slices(schema)
+    for where in places.values():
+        if where.stop - where.start > 1:  # the low part is free where the high part is known
+            low = values[:, where.stop - 1]
+            values[:, where.stop - 1] = np.where(np.isnan(low), 0.0, np.clip(low, 0, 2**32 - 1))
+    return decode(Features(values, places, schema))

@@ -30,17 +30,17 @@ from safetensors.numpy import load_file, save_file
 
 from synth_components.conditions import meets
 from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, Recipe
-from synth_components.encode import Features, decode, encode_table, slices
+from synth_components.encode import encode_table, slices
 from synth_components.errors import ArtifactError, ConditionError, StoppedError
 from synth_components.generators.tabular._anchor import Anchor, anchors, extended
-from synth_components.generators.tabular._condition import Condition, conditions
+from synth_components.generators.tabular._condition import Condition, conditions, resampled
 from synth_components.generators.tabular._forest import Context, Counts, Forest, Growth, Ints, grow, halves
-from synth_components.generators.tabular._grid import Codes, Grid
+from synth_components.generators.tabular._grid import Codes, Grid, grids_of, rows_of
 from synth_components.generators.tabular._ratio import DensityRatio
 from synth_components.marginal import Marginal
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
-from synth_components.schema import Boolean, Categorical, Numeric, Schema
+from synth_components.schema import Schema
 
 PARTICLES = 32
 """Candidates per row that meet a condition, of which one is returned."""
@@ -120,7 +120,7 @@ class Trees(Recipe):
         chosen = np.arange(n) if n <= self.max_grow_rows else np.sort(rng.choice(n, self.max_grow_rows, replace=False))
         table = data.table if len(chosen) == n and not data.is_lazy else _rows(data, chosen)
         features = encode_table(table, data.schema)
-        grids = self._grids(features)
+        grids = grids_of(features, knots=self.knots, min_count=self.min_category_count)
         order = _order(grids)
         codes = _codes(features.values, grids, order, rng=rng)
         own = [codes[:, position].astype(np.int32) for position in range(len(order))]
@@ -186,21 +186,6 @@ class Trees(Recipe):
             made = replace(made, ratio=ratio)
         run.report(steps, steps)
         return made
-
-    def _grids(self, features: Features) -> tuple[Grid, ...]:
-        grids = []
-        for name, where in features.columns.items():
-            column = features.schema.columns[name]
-            for values in features.values[:, where].T:
-                marginal = Marginal.of(values, column, name=name, knots=self.knots, min_count=self.min_category_count)
-                grids.append(
-                    Grid(
-                        marginal,
-                        is_nominal=isinstance(column, Categorical | Boolean),
-                        is_exact=isinstance(column, Numeric) and column.places is None,
-                    )
-                )
-        return tuple(grids)
 
     def _fills(self, rows: Ints, seed: int) -> NDArray[np.bool_]:
         return halves(rows, seed=seed, n_trees=self.n_trees)
@@ -376,7 +361,7 @@ class TreesSampler:
                 continue
             weight = self._meet(made, position, wanted[feature], rng=rng)
             if position:
-                chosen = _resampled(weight.reshape(n, PARTICLES), PARTICLES, rng=rng)
+                chosen = resampled(weight.reshape(n, PARTICLES), PARTICLES, rng=rng)
                 made = made.take(chosen)
         # Capped as where rows are accepted, so that conditioned rows follow the same law.
         ratio = (
@@ -385,7 +370,7 @@ class TreesSampler:
             else np.minimum(self.ratio.log_ratio(made.codes), self.ratio.cap)
         )
         ratio = ratio.reshape(n, PARTICLES)
-        return made.take(_resampled(np.exp(ratio - ratio.max(axis=1, keepdims=True)), 1, rng=rng))
+        return made.take(resampled(np.exp(ratio - ratio.max(axis=1, keepdims=True)), 1, rng=rng))
 
     def _meet(self, made: Draw, position: int, condition: Condition, *, rng: random.Generator) -> Floats:
         """Draw one column within a condition; return the probability (n,) that it would have met it."""
@@ -425,12 +410,7 @@ class TreesSampler:
             for number, anchor in enumerate(self.anchors[position], start=1):
                 rows = np.flatnonzero(drawn.equal[:, position] == number)
                 values[rows, feature] = values[rows, self.order[anchor.position]] + anchor.shift
-        places = slices(self.schema)
-        for where in places.values():
-            if where.stop - where.start > 1:  # the low part is free where the high part is known
-                low = values[:, where.stop - 1]
-                values[:, where.stop - 1] = np.where(np.isnan(low), 0.0, np.clip(low, 0, 2**32 - 1))
-        return decode(Features(values, places, self.schema))
+        return rows_of(values, self.schema)
 
     def save(self, directory: Path) -> None:
         """Write ``schema.json``, ``trees.json`` and ``trees.safetensors``."""
@@ -473,16 +453,6 @@ class TreesSampler:
             tuple(Forest.from_arrays(part(f"forest.{position}")) for position in range(len(plan["order"]))),
             DensityRatio.from_arrays(part("ratio")) if plan["corrected"] else None,
         )
-
-
-def _resampled(weights: Floats, size: int, *, rng: random.Generator) -> Ints:
-    """Return, for each row of weights (n, k), ``size`` positions among n * k, in proportion to the weights."""
-    n, k = weights.shape
-    cumulative = np.cumsum(weights, axis=1)
-    points = (np.arange(size) + rng.random((n, 1))) / size * cumulative[:, -1:]  # systematic: one offset per row
-    place = (points[:, :, None] >= cumulative[:, None, :]).sum(axis=2)
-    chosen: Ints = (np.minimum(place, k - 1) + np.arange(n)[:, None] * k).ravel()
-    return chosen
 
 
 def _prefixed(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

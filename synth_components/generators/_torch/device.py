@@ -1,0 +1,78 @@
+"""Where torch computes: the device, its threads, its precision, and streams of random numbers of our own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from synth_components.errors import UnsupportedError
+
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def device_of(name: str) -> torch.device:
+    """Return the device of a name: ``cpu``, ``cuda``, ``cuda:1``.
+
+    Raises:
+        UnsupportedError: if there is no such device here.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UnsupportedError(f"device '{name}' is no torch device; name cpu, cuda or cuda:1") from None
+    if device.type == "cpu":
+        return device
+    if device.type != "cuda":
+        raise UnsupportedError(f"device '{name}' is not supported; name cpu, cuda or cuda:1")
+    if not torch.cuda.is_available():
+        raise UnsupportedError(f"device '{name}' is not available: torch finds no CUDA device here; name cpu")
+    if device.index is not None and device.index >= torch.cuda.device_count():
+        raise UnsupportedError(f"device '{name}' is not available: there are {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+def usable_cores() -> int:
+    """Return the cores that this process may use: its affinity, or the quota of its container if that is less."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = _QUOTA.read_text(encoding="ascii").split()
+        return max(1, min(cores, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or the quota is `max`
+        return cores
+
+
+@contextmanager
+def threads() -> Iterator[None]:
+    """Compute with as many threads as there are cores to use, or as ``OMP_NUM_THREADS`` says, within the block.
+
+    Torch itself counts the cores of the machine, which in a container with a quota are more than it may use.
+    """
+    before = torch.get_num_threads()
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    torch.set_num_threads(int(said) if said.isdecimal() and int(said) > 0 else usable_cores())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def precision(device: torch.device) -> AbstractContextManager[object]:
+    """Return the context of a forward pass: bfloat16 products on a CUDA device that has them, float32 elsewhere.
+
+    bfloat16 has the range of float32, so that losses need no scaling.
+    """
+    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def stream(device: torch.device, *key: int) -> torch.Generator:
+    """Return a generator of random numbers that depends on ``key`` alone; the global ones are left alone."""
+    made = torch.Generator(device=device)
+    made.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    return made

@@ -1,0 +1,297 @@
+"""The training loop of every torch generator.
+
+It shuffles, steps, clips, averages over processes, stops early on rows set apart, keeps its state and goes on from it.
+All randomness is a function of (seed, step or epoch, rank), so that a fit that was stopped and goes on makes the very
+bytes of one that was not: on the CPU, with the same number of threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from synth_components.checkpoint import Checkpoint
+from synth_components.errors import StoppedError, SynthError, UnsupportedError
+from synth_components.generators._torch import peer
+from synth_components.generators._torch.device import device_of, precision, stream, threads
+from synth_components.generators._torch.state import State
+from synth_components.protocols import PrivacyLedger, Run
+
+LEAST_HELD_OUT = 50
+"""Fewest rows that are worth setting apart: the loss of fewer says little about when to stop."""
+WARM_UP = 0.1
+"""Share of the steps in which the learning rate rises."""
+SECONDS_BETWEEN_CHECKPOINTS = 30.0
+SECONDS_BETWEEN_REPORTS = 0.5
+
+_EPOCH, _STEP, _HELD_OUT, _SPLIT = range(4)  # what a stream of random numbers is for
+
+Rows = Sequence[Tensor]
+Batches = Callable[[int], Iterator[Tensor]]
+Wrap = Callable[[nn.Module, Optimizer, Batches], tuple[nn.Module, Optimizer, Batches]]
+
+
+class Loss(Protocol):
+    """What a generator minimises."""
+
+    def __call__(self, module: nn.Module, rows: Rows, random: torch.Generator) -> Tensor:
+        """Return the losses (n,) of a batch of rows; whatever is random in them comes from ``random``."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    Attributes:
+        epochs: Most passes over the rows.
+        batch_rows: Rows per step, all processes together.
+        learning_rate: The largest; it rises from a tenth of it and falls to nothing along a half cosine.
+        weight_decay: Of AdamW.
+        clip_norm: Largest norm of a step's gradient.
+        patience: Epochs without a better held-out loss after which training ends.
+        holdout_share: Share of the rows set apart to judge that; none under a finite budget.
+    """
+
+    epochs: int
+    batch_rows: int
+    learning_rate: float
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    patience: int = 5
+    holdout_share: float = 0.1
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a training went.
+
+    Attributes:
+        epochs: Passes over the rows that were made.
+        best_epoch: The pass whose weights the module has, counted from 1.
+        holdout_loss: The mean loss of the rows set apart, ``None`` where there are none.
+    """
+
+    epochs: int
+    best_epoch: int
+    holdout_loss: float | None
+
+
+def train(
+    module: nn.Module,
+    rows: Rows,
+    loss: Loss,
+    schedule: Schedule,
+    *,
+    seed: int,
+    recipe: str,
+    run: Run,
+    ledger: PrivacyLedger,
+    held_out: Rows | None = None,
+    wrap: Wrap | None = None,
+) -> Trained:
+    """Fit the weights of a module to rows, and leave them on the CPU.
+
+    Args:
+        module: With its first weights; rank 0's are everyone's.
+        rows: Tensors (n, ...), moved to the device once.
+        loss: What to minimise, of a batch.
+        seed: Of all that is random.
+        recipe: The generator's options as text: a checkpoint of others is refused.
+        held_out: Rows set apart by the caller, instead of a share of ``rows``.
+        wrap: The place for DP-SGD: exchanges module, optimizer and batches for ones that clip each row's gradient, add
+            noise and draw Poisson batches (Opacus' ``make_private`` takes and returns these three). There is no
+            checkpoint with it: a fit that goes on would spend its budget again.
+
+    Raises:
+        StoppedError: if ``run`` says so; the state is then in ``run.checkpoint``.
+        SynthError: if the loss is no longer a finite number.
+        UnsupportedError: if the device, or the other processes, are not there; for rows set apart under a budget.
+    """
+    peer.require_group(run)
+    is_budgeted = ledger.remaining() is not None
+    if is_budgeted and held_out is not None:
+        raise UnsupportedError("rows set apart are read without noise, which a privacy budget does not allow")
+    device = device_of(run.device)
+    with threads():
+        loop = _Loop(module, rows, loss, schedule, seed, recipe, run, device, held_out, is_budgeted, wrap)
+        try:
+            return loop.run_through()
+        finally:
+            module.to("cpu")
+
+
+class _Loop:
+    """One training, set up."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        rows: Rows,
+        loss: Loss,
+        schedule: Schedule,
+        seed: int,
+        recipe: str,
+        run: Run,
+        device: torch.device,
+        held_out: Rows | None,
+        is_budgeted: bool,  # noqa: FBT001 - one of many
+        wrap: Wrap | None,
+    ) -> None:
+        self.schedule, self.loss, self.run, self.device = schedule, loss, run, device
+        module.to(device)
+        self.bare = module
+        shared = torch.tensor([seed], dtype=torch.int64, device=device)
+        peer.share_first([shared, *module.state_dict().values()], run)
+        self.seed = int(shared.item())
+        keeps_state = run.checkpoint is not None and wrap is None
+        fit = _digest(rows, held_out, schedule, recipe, self.seed, run) if keeps_state else ""
+        self.checkpoint = Checkpoint(run.checkpoint, fit) if run.checkpoint is not None and wrap is None else None
+
+        n = len(rows[0])
+        share = 0.0 if is_budgeted or held_out is not None else schedule.holdout_share
+        apart = int(share * n) if share * n >= LEAST_HELD_OUT else 0
+        order = torch.randperm(n, generator=stream(torch.device("cpu"), self.seed, _SPLIT))
+        self.numbers = order[apart:].to(device)
+        self.rows = [part.to(device) for part in rows]
+        self.held_out = [part[order[:apart]].to(device) for part in rows] if apart else None
+        if held_out is not None:
+            self.held_out = [part.to(device) for part in held_out]
+        world = run.world_size
+        if len(self.numbers) < world:
+            raise UnsupportedError(f"there are fewer rows to learn from than the {world} processes; start fewer")
+        self.batch = max(1, min(schedule.batch_rows, len(self.numbers)) // world) * world
+        self.per_epoch = len(self.numbers) // self.batch
+        self.total = schedule.epochs * self.per_epoch
+        optimizer = AdamW(module.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
+        self.state = State(module, optimizer)
+        self.module, self.optimizer, self.batches = (
+            (module, optimizer, self.shuffled) if wrap is None else wrap(module, optimizer, self.shuffled)
+        )
+        self.saved_at, self.reported_at = time.monotonic(), 0.0
+
+    def shuffled(self, epoch: int) -> Iterator[Tensor]:
+        """Yield the numbers of the rows of each batch of an epoch that this process reads."""
+        cpu = torch.device("cpu")
+        order = torch.randperm(len(self.numbers), generator=stream(cpu, self.seed, _EPOCH, epoch)).to(self.device)
+        for start in range(0, self.per_epoch * self.batch, self.batch):
+            yield self.numbers[order[start + self.run.rank : start + self.batch : self.run.world_size]]
+
+    def run_through(self) -> Trained:
+        state, run = self.state, self.run
+        if self.checkpoint is not None:
+            state.resume(self.checkpoint, run)
+        begun = state.step
+        for epoch in range(state.step // self.per_epoch, self.schedule.epochs):
+            if state.is_over:
+                break
+            self.module.train()
+            mean = torch.zeros((), device=self.device)
+            skipped = state.step % self.per_epoch
+            for place, numbers in enumerate(self.batches(epoch)):
+                if place < skipped:
+                    continue
+                self._stop_if_asked(begun)
+                mean += self._step(numbers) / (self.per_epoch - skipped)
+                state.step += 1
+                self._report_at_times()
+            self._close_epoch(epoch, mean)
+        if self.held_out is not None:
+            state.restore_best()
+        run.report(self.total, self.total)
+        best = state.best_epoch or state.step // self.per_epoch
+        return Trained(state.step // self.per_epoch, best, None if self.held_out is None else state.best_loss)
+
+    def _step(self, numbers: Tensor) -> Tensor:
+        """Make one step; return the mean loss of its batch."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate(self.state.step)
+        random = stream(self.device, self.seed, _STEP, self.state.step, self.run.rank)
+        self.optimizer.zero_grad(set_to_none=True)
+        with precision(self.device):
+            mean = self.loss(self.module, [part[numbers] for part in self.rows], random).float().mean()
+        mean.backward()  # type: ignore[no-untyped-call, unused-ignore]
+        peer.average_gradients(self.bare.parameters(), self.run)
+        nn.utils.clip_grad_norm_(self.bare.parameters(), self.schedule.clip_norm)
+        self.optimizer.step()
+        return mean.detach()
+
+    def _learning_rate(self, step: int) -> float:
+        rise = max(1.0, WARM_UP * self.total)
+        if step < rise:
+            return self.schedule.learning_rate * (0.1 + 0.9 * step / rise)
+        done = (step - rise) / max(1.0, self.total - rise)
+        return self.schedule.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+    def _close_epoch(self, epoch: int, mean: Tensor) -> None:
+        state, metrics = self.state, {"loss": float(peer.total(mean, self.run) / self.run.world_size)}
+        if not math.isfinite(metrics["loss"]):
+            raise SynthError(
+                f"training broke down in epoch {epoch + 1}: the loss is no number; lower the option learning_rate"
+            )
+        if self.held_out is not None:
+            metrics["holdout_loss"] = judged = self._held_out_loss(self.held_out)
+            if judged < state.best_loss:
+                state.keep_best(judged, epoch + 1)
+            state.is_over = epoch + 1 - state.best_epoch >= self.schedule.patience
+        metrics["learning_rate"] = self._learning_rate(state.step - 1)
+        if self.checkpoint is not None and time.monotonic() - self.saved_at >= SECONDS_BETWEEN_CHECKPOINTS:
+            self._save()
+        self.run.report(state.step, self.total, **metrics)
+
+    @torch.no_grad()
+    def _held_out_loss(self, rows: Rows) -> float:
+        """Return the mean loss of the rows set apart, each process judging its share."""
+        self.module.eval()
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        mine = [part[self.run.rank :: self.run.world_size] for part in rows]
+        size = 4 * self.batch
+        for number, start in enumerate(range(0, len(mine[0]), size)):
+            random = stream(self.device, self.seed, _HELD_OUT, number)
+            losses = self.loss(self.module, [part[start : start + size] for part in mine], random)
+            sums += torch.stack([losses.double().sum(), losses.new_tensor(len(losses)).double()])
+        done, count = peer.total(sums, self.run).tolist()
+        return float(done / count) if math.isfinite(done) else math.inf
+
+    def _stop_if_asked(self, begun: int) -> None:
+        if not peer.any_of(self.run.should_stop(), self.run, self.device):
+            return
+        if self.checkpoint is None:
+            raise StoppedError("fit stopped as asked; nothing was saved")
+        if self.state.step > begun:
+            self._save()
+        raise StoppedError(
+            f"fit stopped as asked, at step {self.state.step} of {self.total}; run the same again to go on from there"
+        )
+
+    def _save(self) -> None:
+        if self.checkpoint is not None and self.run.rank == 0:
+            self.state.save(self.checkpoint)
+        self.saved_at = time.monotonic()
+
+    def _report_at_times(self) -> None:
+        now = time.monotonic()
+        if now - self.reported_at >= SECONDS_BETWEEN_REPORTS and self.state.step % self.per_epoch:
+            self.reported_at = now
+            if self.checkpoint is not None and now - self.saved_at >= SECONDS_BETWEEN_CHECKPOINTS:
+                self._save()
+            self.run.report(self.state.step, self.total)
+
+
+def _digest(rows: Rows, held_out: Rows | None, schedule: Schedule, recipe: str, seed: int, run: Run) -> str:
+    """Return the SHA-256 of all that the weights depend on."""
+    facts = [recipe, repr(schedule), seed, run.world_size, run.device, torch.__version__]
+    made = hashlib.sha256(json.dumps(facts).encode())
+    for part in (*rows, *(held_out or ())):
+        made.update(f"{tuple(part.shape)} {part.dtype}".encode())
+        made.update(np.ascontiguousarray(part.cpu().numpy()).tobytes())
+    return made.hexdigest()

@@ -1,0 +1,98 @@
+"""The state of a training: weights, what the optimizer knows, the best weights so far; in a checkpoint and back."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from synth_components.checkpoint import Checkpoint
+from synth_components.errors import ArtifactError
+from synth_components.generators._torch import peer
+from synth_components.protocols import Run
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")  # torch's names
+
+
+class State:
+    """How far a training is.
+
+    Attributes:
+        step: Steps made.
+        best_loss: The least held-out loss so far.
+        best_epoch: The epoch that had it, counted from 1; 0 before the first.
+        is_over: Whether training ended early.
+    """
+
+    def __init__(self, module: nn.Module, optimizer: AdamW) -> None:
+        self._module, self._optimizer = module, optimizer
+        self._best: dict[str, Tensor] = {}
+        self.step, self.best_epoch, self.best_loss, self.is_over = 0, 0, math.inf, False
+
+    def keep_best(self, loss: float, epoch: int) -> None:
+        """Remember the present weights as the best."""
+        self._best = {name: value.clone() for name, value in self._module.state_dict().items()}
+        self.best_loss, self.best_epoch = loss, epoch
+
+    def restore_best(self) -> None:
+        """Give the module its best weights, if there are any."""
+        if self._best:
+            self._module.load_state_dict(self._best)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write the state."""
+        value = {
+            "step": self.step,
+            "best_epoch": self.best_epoch,
+            "best_loss": self.best_loss if self.best_epoch else None,
+            "is_over": self.is_over,
+        }
+        tensors = {**self._tensors(), **{f"best.{name}": held for name, held in self._best.items()}}
+        checkpoint.save({name: held.detach().cpu().contiguous().numpy() for name, held in tensors.items()}, value)
+
+    def resume(self, checkpoint: Checkpoint, run: Run) -> None:
+        """Take the state over that rank 0 finds in a checkpoint; without one nothing changes.
+
+        Raises:
+            ArtifactError: if the file is damaged, or of another fit.
+        """
+        found = checkpoint.load() if run.rank == 0 else None
+        device = next(self._module.parameters()).device
+        told = torch.zeros(4, dtype=torch.float64, device=device)
+        if found is not None:
+            value = found[1]
+            best = math.inf if value["best_loss"] is None else value["best_loss"]
+            told = torch.tensor(
+                [value["step"], value["best_epoch"], best, value["is_over"]], dtype=torch.float64, device=device
+            )
+        peer.share_first([told], run)
+        step, best_epoch, best_loss, is_over = told.tolist()
+        if not step:
+            return
+        self.step, self.best_epoch, self.best_loss, self.is_over = int(step), int(best_epoch), best_loss, bool(is_over)
+        for parameter in self._module.parameters():
+            self._optimizer.state[parameter] = {
+                "step": torch.tensor(float(step)),
+                **{name: torch.zeros_like(parameter) for name in _MOMENTS},
+            }
+        if self.best_epoch:
+            self._best = {name: value.clone() for name, value in self._module.state_dict().items()}
+        tensors = {**self._tensors(), **{f"best.{name}": held for name, held in self._best.items()}}
+        if found is not None:
+            if found[0].keys() != tensors.keys():
+                raise ArtifactError(f"the checkpoint in '{checkpoint.folder}' is of another network; remove it")
+            with torch.no_grad():
+                for name, held in tensors.items():
+                    held.copy_(torch.from_numpy(found[0][name]))
+        peer.share_first(tensors.values(), run)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Return the weights and the optimizer's moments by name, not copied."""
+        held = {f"module.{name}": value for name, value in self._module.state_dict().items()}
+        for name, parameter in self._module.named_parameters():
+            for moment in _MOMENTS:
+                if moment in self._optimizer.state[parameter]:
+                    held[f"{moment}.{name}"] = self._optimizer.state[parameter][moment]
+        return held

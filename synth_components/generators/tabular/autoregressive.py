@@ -1,0 +1,392 @@
+"""Any-order autoregressive network on discretised columns: exact conditional sampling on any columns.
+
+Source: Tiwald et al. 2025, "TabularARGN: A Flexible and Efficient Auto-Regressive Framework for Generating
+    High-Fidelity Synthetic Data" (arXiv:2501.12012), Sec. 3; Uria, Murray & Larochelle 2014, "A Deep and Tractable
+    Density Estimator" (arXiv:1310.1757), orders drawn anew; Germain et al. 2015, "MADE" (arXiv:1502.03509), Sec. 4.2.
+Differs: contexts are cumulative sums of embeddings and the heads of all columns one batched product, so that a step
+    has no loop over networks. A number is two digits of one code, a cell and a place within it, over the knots that the
+    other generators keep; within its cell it is embedded between its neighbours, so that near numbers are alike. Part
+    of the batches are in one fixed order, in which rows without conditions are drawn. Heads begin at the marginals.
+    Rare categories are redistributed, not replaced by a token. A condition that allows several values is met exactly by
+    the first such column, and by sequential importance resampling from the second on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy import random
+from numpy.typing import NDArray
+from pydantic import Field
+from safetensors.numpy import load_file, save_file
+
+from synth_components.conditions import meets
+from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, Recipe
+from synth_components.encode import encode, slices
+from synth_components.errors import ArtifactError, ConditionError, StoppedError
+from synth_components.generators._torch import require_torch
+from synth_components.generators.tabular._cells import Cells, Ints
+from synth_components.generators.tabular._condition import Condition, conditions, resampled
+from synth_components.generators.tabular._grid import Codes, Grid, grids_of, rows_of
+from synth_components.marginal import Marginal
+from synth_components.privacy.ledger import not_private
+from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
+from synth_components.schema import Schema
+
+PARTICLES = 32
+"""Candidates per row where more than one column is confined to several values, of which one is returned."""
+CONDITIONED_ROWS = 1024
+"""Rows with conditions that are drawn at a time: each may have as many candidates."""
+LEAST_SHARE = 1e-6
+"""Share of a column's marginal in its conditional where a condition is to be met: what was not learnt is possible."""
+
+Weights = Mapping[str, NDArray[np.float32]]
+Matrix = NDArray[np.float32]
+
+
+class Autoregressive(Recipe):
+    """Draw each column from a network given the columns before it, in any order."""
+
+    hidden: int = Field(128, ge=4, le=4096, description="Width of the network.")
+    epochs: int = Field(12, ge=1, le=10_000, description="Most passes over the rows; more fits closer.")
+    batch_rows: int = Field(512, ge=1, le=1_000_000, description="Rows per step.")
+    learning_rate: float = Field(
+        4e-3, gt=0, le=1, description="Largest step size of AdamW; it rises at first and then falls to nothing."
+    )
+    dropout: float = Field(
+        0.1, ge=0, lt=1, description="Privacy knob: share of the hidden units left out at each step."
+    )
+    weight_decay: float = Field(
+        0.01, ge=0, le=10, description="Privacy knob: how strongly weights are drawn to nothing."
+    )
+    patience: int = Field(
+        6, ge=1, le=10_000, description="Privacy knob: epochs without a better held-out loss after which training ends."
+    )
+    holdout_share: float = Field(
+        0.1, ge=0, le=0.5, description="Share of the rows set apart to judge when to end; 0 ends after the epochs."
+    )
+    fixed_order_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of the batches in the one order in which rows without conditions are drawn; the rest learn "
+        "to draw any columns given any others.",
+    )
+    cells: int = Field(
+        32, ge=2, le=1000, description="Cells of about equal mass into which a number's knots are gathered."
+    )
+    knots: int = Field(
+        1000,
+        ge=2,
+        le=1000,
+        description="Privacy knob: most pieces of a numeric column, each over min_category_count rows or more; a value "
+        "is uniform within its piece.",
+    )
+    min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
+
+    def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> AutoregressiveSampler:
+        """Return the network of ``data``.
+
+        Raises:
+            UnsupportedError: if torch is not installed, the device is not there, or a column has no value with enough
+                support.
+            StoppedError: if ``run`` says so.
+        """
+        require_torch("tabular.autoregressive")
+        from synth_components.generators._torch.any_order import AnyOrderNetwork, losses, tensors_of
+        from synth_components.generators._torch.loop import Schedule, train
+
+        ledger.spend("fit tabular.autoregressive", not_private)
+        if run.should_stop():
+            raise StoppedError("fit stopped as asked; nothing was saved")
+        features = encode(data)
+        grids = grids_of(features, knots=self.knots, min_count=self.min_category_count)
+        cells = [Cells.of(grid, cells=self.cells) for grid in grids]
+        order = sorted(range(len(grids)), key=lambda feature: grids[feature].size)
+        codes = _codes(features.values, grids, rng=rng)
+        seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
+        network = AnyOrderNetwork(
+            cells,
+            [grid.mass for grid in grids],
+            order,
+            hidden=self.hidden,
+            dropout=self.dropout,
+            fixed_order_share=self.fixed_order_share,
+            seed=seeds[0],
+        )
+        schedule = Schedule(
+            epochs=self.epochs,
+            batch_rows=self.batch_rows,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            patience=self.patience,
+            holdout_share=self.holdout_share,
+        )
+        held_out = None if run.holdout is None else _codes(encode(run.holdout).values, grids, rng=rng)
+        train(
+            network,
+            tensors_of(cells, codes),
+            losses,
+            schedule,
+            seed=seeds[1],
+            recipe=self.canonical(),
+            run=run,
+            ledger=ledger,
+            held_out=None if held_out is None else tensors_of(cells, held_out),
+        )
+        return AutoregressiveSampler(data.schema, grids, tuple(cells), tuple(order), network.arrays())
+
+
+def _codes(values: Floats, grids: Sequence[Grid], *, rng: random.Generator) -> dict[int, Codes]:
+    """Return the codes (n,) of encoded rows by feature."""
+    return {feature: grid.codes(values[:, feature], rng=rng) for feature, grid in enumerate(grids)}
+
+
+@dataclass(frozen=True, eq=False)
+class AutoregressiveSampler:
+    """Grids, their cells, and the weights of the network; drawing needs no torch.
+
+    Attributes:
+        schema: The schema of the rows.
+        grids: One per feature.
+        cells: One per feature.
+        order: The features in the order in which rows without conditions are drawn.
+        weights: Of the network, by name.
+    """
+
+    schema: Schema
+    grids: tuple[Grid, ...]
+    cells: tuple[Cells, ...]
+    order: tuple[int, ...]
+    weights: Weights
+
+    def sample(self, n: int, *, rng: random.Generator, given: Given | None = None) -> Dataset:
+        """Return ``n`` rows; values fixed by ``given.rows`` are returned as they are.
+
+        Raises:
+            ConditionError: for unknown columns, and conditions that the model gives no mass.
+            UnsupportedError: for conditions on integers beyond 2^53.
+        """
+        if given is None or not given.columns:
+            drawn = Drawn.empty(n, len(self.grids), self._hidden)
+            for feature in self.order:
+                self._draw(drawn, feature, rng=rng)
+            return self._decode(drawn.codes, {}, rng=rng)
+        wanted = conditions(given, n, schema=self.schema, grids=self.grids)
+        codes = np.zeros((n, len(self.grids)), dtype=np.int32)
+        names = list(wanted)
+        # Rows with the same columns fixed are drawn together.
+        fixed = np.stack([wanted[feature].is_fixed for feature in names], axis=1)
+        for pattern in np.unique(fixed, axis=0):
+            rows = np.flatnonzero((fixed == pattern).all(axis=1))
+            known = [feature for feature, is_fixed in zip(names, pattern, strict=True) if is_fixed]
+            for part in np.array_split(rows, -(-len(rows) // CONDITIONED_ROWS)):
+                codes[part] = self._conditioned(part, known, wanted, rng=rng)
+        made = self._decode(codes, wanted, rng=rng)
+        broken = ~meets(made.table, given, self.schema)
+        if broken.any():
+            raise ConditionError(
+                f"the conditions contradict each other, or the schema, in {int(broken.sum())} of {n} rows; mend them",
+                columns=given.columns,
+            )
+        return made
+
+    def _conditioned(
+        self, rows: Ints, known: Sequence[int], wanted: Mapping[int, Condition], *, rng: random.Generator
+    ) -> Codes:
+        """Return the codes (n, w) of rows of which the ``known`` features are fixed.
+
+        These come first in the order, then the features that are confined to some values, then the others.  Of the
+        confined ones the first is drawn from its law given the known ones; each further one weighs the candidates by
+        the probability that it lies within.
+
+        Source: Doucet, de Freitas & Gordon 2001, "Sequential Monte Carlo Methods in Practice", Sec. 1.3.
+        """
+        confined = [f for f in self.order if f in wanted and f not in known and not wanted[f].is_free]
+        copies = PARTICLES if len(confined) > 1 else 1
+        drawn = Drawn.empty(len(rows) * copies, len(self.grids), self._hidden)
+        for feature in known:
+            self._put(drawn, feature, np.repeat(wanted[feature].codes[rows], copies))
+        for number, feature in enumerate(confined):
+            weight = self._draw(drawn, feature, rng=rng, share=wanted[feature].share)
+            if number:
+                drawn = drawn.take(resampled(weight.reshape(len(rows), copies), copies, rng=rng))
+        # After a resampling all candidates of a row weigh the same: any one is a draw.
+        drawn = drawn.take(np.arange(len(rows)) * copies + rng.integers(copies, size=len(rows)))
+        for feature in self.order:
+            if feature not in known and feature not in confined:
+                self._draw(drawn, feature, rng=rng)
+        return drawn.codes
+
+    def _draw(self, drawn: Drawn, feature: int, *, rng: random.Generator, share: Floats | None = None) -> Floats:
+        """Draw one feature of the rows given those before it; return the probability (n,) of what is allowed.
+
+        Args:
+            share: The part (size,) of each code that is allowed; ``None`` allows everything.
+        """
+        cells, n = self.cells[feature], len(drawn.codes)
+        chances = _softmax(self._logits(drawn.context, feature))  # (n, g)
+        placed = np.ones((len(cells.first), cells.places)) if share is None else cells.by_place(share, absent=0.0)
+        if share is not None:
+            chances = self._allowed(chances, drawn.context, feature, placed)
+        cell, mass = _drawn(chances, rng=rng)
+        place = np.zeros(n, dtype=np.int64)
+        if feature in self._head:
+            place, _ = _drawn(self._places(drawn.context, feature, cell) * placed[cell], rng=rng)
+        self._put(drawn, feature, cells.join(cell, place))
+        return mass
+
+    def _allowed(self, chances: Matrix, context: Matrix, feature: int, placed: Floats) -> Matrix:
+        """Return the probabilities (n, g) that a row's value lies in a cell and is allowed, never quite nothing."""
+        cells, grid = self.cells[feature], self.grids[feature]
+        exists = cells.by_place(np.ones(cells.codes), absent=0.0)
+        made = chances * (placed.max(axis=1) > 0)
+        # Only cells that are allowed in part need their places.
+        for cell in np.flatnonzero((placed.max(axis=1) > 0) & (placed != exists).any(axis=1)):
+            if feature not in self._head:
+                made[:, cell] *= placed[cell, 0]
+                continue
+            within = self._places(context, feature, np.full(len(context), cell))
+            made[:, cell] *= within @ placed[cell]
+        ever = (cells.by_place(grid.mass, absent=0.0) * placed).sum(axis=1)
+        return np.asarray((1 - LEAST_SHARE) * made + LEAST_SHARE * ever)
+
+    def _put(self, drawn: Drawn, feature: int, codes: Codes) -> None:
+        """Write a feature's codes, and add what they mean to the context."""
+        cell, place = self.cells[feature].split(codes)
+        position = self.cells[feature].position(cell, place)[:, None]
+        index = cell + self._starts[feature]
+        low, high = self.weights["embedding"][index], self.weights["embedding"][index + 1]
+        drawn.codes[:, feature] = codes
+        np.add(drawn.context, low + position * (high - low), out=drawn.context)
+
+    def _logits(self, context: Matrix, head: int) -> Matrix:
+        """Return the logits (n, k) of one head, but for its prior by cell."""
+        weights = self.weights
+        hidden = _silu(context + weights["bias"][head])
+        hidden = hidden + _silu(hidden @ weights["weight"][head] + weights["inner_bias"][head])
+        logits: Matrix = hidden @ weights[f"out.{head}"].T
+        return logits + weights[f"prior.{head}"] if head < len(self.grids) else logits
+
+    def _places(self, context: Matrix, feature: int, cell: Ints) -> Matrix:
+        """Return the probabilities (n, places) of the places within the rows' cells."""
+        head = self._head[feature]
+        logits = self._logits(context + self.weights["own"][cell + self._starts[feature]], head)
+        return _softmax(logits + self.weights[f"prior.{head}"][cell])
+
+    @property
+    def _hidden(self) -> int:
+        return int(self.weights["bias"].shape[-1])
+
+    @cached_property
+    def _starts(self) -> Ints:
+        """Where each feature's cells begin among the embeddings."""
+        return np.cumsum([0, *(len(one.first) for one in self.cells[:-1])])
+
+    @cached_property
+    def _head(self) -> dict[int, int]:
+        """The head for the places of each feature that has any."""
+        placed = [feature for feature, one in enumerate(self.cells) if one.places > 1]
+        return {feature: len(self.cells) + number for number, feature in enumerate(placed)}
+
+    def _decode(self, codes: Codes, wanted: Mapping[int, Condition], *, rng: random.Generator) -> Dataset:
+        values = np.empty(codes.shape)
+        for feature, grid in enumerate(self.grids):
+            condition = wanted.get(feature)
+            values[:, feature] = (
+                grid.values(codes[:, feature], rng=rng)
+                if condition is None
+                else condition.values(grid, codes[:, feature], rng=rng)
+            )
+        return rows_of(values, self.schema)
+
+    def save(self, directory: Path) -> None:
+        """Write ``schema.json``, ``autoregressive.json`` and ``autoregressive.safetensors``."""
+        (directory / "schema.json").write_text(self.schema.canonical(), encoding="utf-8")
+        plan = {
+            "order": list(self.order),
+            "nominal": [grid.is_nominal for grid in self.grids],
+            "exact": [grid.is_exact for grid in self.grids],
+        }
+        (directory / "autoregressive.json").write_text(json.dumps(plan, sort_keys=True), encoding="utf-8")
+        arrays: dict[str, NDArray[Any]] = {f"weight.{name}": array for name, array in self.weights.items()}
+        for feature, (grid, one) in enumerate(zip(self.grids, self.cells, strict=True)):
+            arrays[f"cells.{feature}"] = one.first
+            for part, array in grid.marginal.to_arrays().items():
+                arrays[f"grid.{feature}.{part}"] = np.ascontiguousarray(array)
+        save_file(arrays, directory / "autoregressive.safetensors")
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Return the sampler that ``save`` wrote."""
+        schema = Schema.from_json(json.loads((directory / "schema.json").read_text(encoding="utf-8")))
+        plan = json.loads((directory / "autoregressive.json").read_text(encoding="utf-8"))
+        arrays = load_file(directory / "autoregressive.safetensors")
+        width = sum(where.stop - where.start for where in slices(schema).values())
+        if not sorted(plan["order"]) == list(range(width)) == list(range(len(plan["nominal"]))):
+            raise ArtifactError("autoregressive.json does not fit schema.json: the model was altered; save it anew")
+        grids = tuple(
+            Grid(
+                Marginal.from_arrays({part: arrays[f"grid.{feature}.{part}"] for part in _PARTS}),
+                is_nominal=is_nominal,
+                is_exact=is_exact,
+            )
+            for feature, (is_nominal, is_exact) in enumerate(zip(plan["nominal"], plan["exact"], strict=True))
+        )
+        cells = tuple(Cells(arrays[f"cells.{feature}"], grid.size) for feature, grid in enumerate(grids))
+        weights = {name.removeprefix("weight."): held for name, held in arrays.items() if name.startswith("weight.")}
+        return cls(schema, grids, cells, tuple(plan["order"]), weights)
+
+
+_PARTS = ("low", "high", "mass", "null")
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Rows of which some features are drawn.
+
+    Attributes:
+        codes: (n, w) codes of those.
+        context: (n, hidden) the sum of what they mean to the others.
+    """
+
+    codes: Codes
+    context: Matrix
+
+    @classmethod
+    def empty(cls, n: int, width: int, hidden: int) -> Self:
+        """Return ``n`` rows of which nothing is drawn yet."""
+        return cls(np.zeros((n, width), dtype=np.int32), np.zeros((n, hidden), dtype=np.float32))
+
+    def take(self, rows: Ints) -> Drawn:
+        """Return some of the rows."""
+        return Drawn(self.codes[rows], self.context[rows])
+
+
+def _silu(values: Matrix) -> Matrix:
+    return np.asarray(values * (0.5 * np.tanh(0.5 * values) + 0.5))
+
+
+def _softmax(logits: Matrix) -> Matrix:
+    made = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(made / made.sum(axis=1, keepdims=True))
+
+
+def _drawn(masses: NDArray[np.floating[Any]], *, rng: random.Generator) -> tuple[Ints, Floats]:
+    """Return for each row of masses (n, k) a place drawn in proportion to them, and their sum."""
+    cumulative = np.cumsum(masses, axis=1, dtype=np.float64)
+    points = rng.random(len(masses)) * cumulative[:, -1]
+    place = (cumulative <= points[:, None]).sum(axis=1)
+    # Rounding may point beyond the last mass: then it is the last one that is not nothing.
+    last = masses.shape[1] - 1 - np.argmax(masses[:, ::-1] > 0, axis=1)
+    return np.minimum(place, last), cumulative[:, -1]
+
+
+GENERATOR = Autoregressive
+SAMPLER = AutoregressiveSampler

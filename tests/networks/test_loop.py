@@ -1,0 +1,252 @@
+"""The training loop: it learns, stops early, goes on from its checkpoint byte for byte, and stays within its run."""
+
+import numpy as np
+import pytest
+
+from synth_components.checkpoint import FILE
+from synth_components.errors import ArtifactError, StoppedError, SynthError, UnsupportedError
+from synth_components.privacy.ledger import Ledger
+from synth_components.protocols import Budget, Run
+
+torch = pytest.importorskip("torch", reason="the extra torch is not installed")
+loop = pytest.importorskip("synth_components.generators._torch.loop", exc_type=ModuleNotFoundError)
+
+SCHEDULE = loop.Schedule(epochs=4, batch_rows=40, learning_rate=0.05, patience=4, holdout_share=0.25)
+
+
+class Line(torch.nn.Module):
+    """A line with dropout on its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.line = torch.nn.Linear(3, 1)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.zero_()
+
+
+def squared(module, rows, random):
+    x, y = rows
+    if module.training:
+        x = x * torch.empty_like(x).bernoulli_(0.9, generator=random) / 0.9
+    return (module.line(x)[:, 0] - y) ** 2
+
+
+def points(n=240, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 3)).astype(np.float32)
+    return torch.from_numpy(x), torch.from_numpy(x @ np.array([1.0, -2.0, 0.5], dtype=np.float32))
+
+
+def trained(module, *, run=None, schedule=SCHEDULE, seed=0, rows=None, recipe="{}", ledger=None, loss=squared, **more):
+    return loop.train(
+        module,
+        points() if rows is None else rows,
+        loss,
+        schedule,
+        seed=seed,
+        recipe=recipe,
+        run=run or Run(),
+        ledger=ledger or Ledger(),
+        **more,
+    )
+
+
+def weights(module):
+    return b"".join(value.numpy().tobytes() for value in module.state_dict().values())
+
+
+class StopsAfter:
+    """Asks a fit to stop when it has asked ``steps`` times whether it shall."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def __call__(self):
+        self.left -= 1
+        return self.left < 0
+
+
+def test_it_learns_and_reports_every_epoch_with_losses():
+    seen = []
+    told = trained(
+        line := Line(), run=Run(report=lambda done, total, /, **metrics: seen.append((done, total, metrics)))
+    )
+    losses = [metrics["holdout_loss"] for _, _, metrics in seen if metrics]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.7 * losses[0]
+    assert told == loop.Trained(4, 4, losses[-1])
+    # 240 rows, a quarter set apart: 180 rows are 4 batches of 40.
+    assert [(done, total) for done, total, metrics in seen if metrics] == [(4, 16), (8, 16), (12, 16), (16, 16)]
+    assert seen[-1][:2] == (16, 16)
+    assert not line.line.weight.is_cuda
+
+
+def test_equal_seeds_give_equal_bytes_and_others_do_not():
+    made = []
+    for seed in (0, 0, 1):
+        trained(line := Line(), seed=seed)
+        made.append(weights(line))
+    assert made[0] == made[1] != made[2]
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 6, 15])
+def test_a_stopped_fit_goes_on_to_the_very_bytes_of_an_unbroken_one(tmp_path, steps):
+    trained(whole := Line())
+
+    with pytest.raises(StoppedError, match=f"at step {steps} of 16"):
+        trained(Line(), run=Run(checkpoint=tmp_path, should_stop=StopsAfter(steps)))
+    trained(resumed := Line(), run=Run(checkpoint=tmp_path))
+
+    assert weights(resumed) == weights(whole)
+
+
+def test_a_fit_that_died_goes_on_from_its_last_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    trained(whole := Line())
+
+    def dies(done, total, /, **metrics):
+        if done == 12:
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        trained(Line(), run=Run(checkpoint=tmp_path, report=dies))
+    steps = []
+    trained(
+        resumed := Line(), run=Run(checkpoint=tmp_path, report=lambda done, total, /, **metrics: steps.append(done))
+    )
+
+    assert weights(resumed) == weights(whole)
+    assert min(steps) > 8  # the first two epochs were not made again
+
+
+def test_a_fit_that_ended_early_is_over_when_it_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    schedule = loop.Schedule(epochs=50, batch_rows=40, learning_rate=1.0, patience=1, holdout_share=0.25)
+    told = trained(first := Line(), schedule=schedule, run=Run(checkpoint=tmp_path))
+    again = trained(second := Line(), schedule=schedule, run=Run(checkpoint=tmp_path))
+    assert told == again
+    assert told.epochs < 50
+    assert weights(first) == weights(second)
+
+
+def test_a_fit_stopped_before_its_first_step_leaves_nothing(tmp_path):
+    with pytest.raises(StoppedError):
+        trained(Line(), run=Run(checkpoint=tmp_path / "state", should_stop=lambda: True))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"seed": 1}, {"recipe": '{"epochs": 5}'}, {"rows": points(seed=1)}, {"rows": points(n=200)}],
+    ids=["seed", "recipe", "rows", "fewer rows"],
+)
+def test_the_state_of_another_fit_is_refused(tmp_path, other):
+    with pytest.raises(StoppedError):
+        trained(Line(), run=Run(checkpoint=tmp_path, should_stop=StopsAfter(2)))
+    with pytest.raises(ArtifactError, match="of another fit"):
+        trained(Line(), run=Run(checkpoint=tmp_path), **other)
+
+
+def test_the_best_weights_on_the_rows_set_apart_are_kept():
+    judged, kept = [], []
+    # A learning rate of 3 jumps about the minimum.
+    schedule = loop.Schedule(epochs=6, batch_rows=40, learning_rate=3.0, patience=2, holdout_share=0.25, clip_norm=1e9)
+    line = Line()
+
+    def report(done, total, /, **metrics):
+        if metrics:
+            judged.append(metrics["holdout_loss"])
+            kept.append(weights(line))
+
+    told = trained(line, schedule=schedule, run=Run(report=report))
+    assert told.best_epoch == 1 + int(np.argmin(judged))
+    assert told.holdout_loss == min(judged)
+    assert weights(line) == kept[told.best_epoch - 1]
+    assert told.epochs == min(6, told.best_epoch + 2)
+
+
+def test_under_a_budget_no_row_is_set_apart():
+    seen = []
+
+    def spy(module, rows, random):
+        assert module.training, "a loss was taken of rows set apart"
+        seen.append(len(rows[0]))
+        return squared(module, rows, random)
+
+    told = trained(Line(), ledger=Ledger(Budget(1.0, 1e-5)), loss=spy)
+    assert told.holdout_loss is None
+    assert sum(seen) == 4 * 240  # every row in every epoch
+    with pytest.raises(UnsupportedError, match="budget"):
+        trained(Line(), ledger=Ledger(Budget(1.0, 1e-5)), held_out=points(50))
+
+
+def test_rows_of_the_caller_judge_instead_of_a_share():
+    told = trained(Line(), held_out=(torch.zeros(60, 3), torch.full((60,), 7.0)))
+    assert told.holdout_loss == pytest.approx(49, rel=0.2)  # a line through nothing near 7
+
+
+def test_a_gradient_is_no_longer_than_clip_norm():
+    norms = []
+
+    def wrap(module, optimizer, batches):
+        def note(opt, args, kwargs):
+            grads = [p.grad.flatten() for group in opt.param_groups for p in group["params"]]
+            norms.append(float(torch.cat(grads).norm()))
+
+        optimizer.register_step_pre_hook(note)
+        return module, optimizer, batches
+
+    schedule = loop.Schedule(epochs=1, batch_rows=40, learning_rate=1e-3, clip_norm=0.01)
+    trained(Line(), schedule=schedule, wrap=wrap)
+    assert norms
+    assert max(norms) <= 0.01 * (1 + 1e-4)
+
+
+def test_a_wrapped_fit_keeps_no_state(tmp_path):
+    def wrap(module, optimizer, batches):
+        return module, optimizer, batches
+
+    with pytest.raises(StoppedError, match="nothing was saved"):
+        trained(Line(), run=Run(checkpoint=tmp_path, should_stop=StopsAfter(3)), wrap=wrap)
+    assert not (tmp_path / FILE).exists()
+
+
+def test_a_loss_that_is_no_number_is_an_error_that_says_what_to_do():
+    def broken(module, rows, random):
+        return squared(module, rows, random) * float("nan")
+
+    with pytest.raises(SynthError, match="lower the option learning_rate"):
+        trained(Line(), loss=broken)
+
+
+def test_no_global_random_state_moves():
+    line = Line()  # torch's own layers draw their first weights from the global stream
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002 - the state under watch
+    trained(line)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:99", "meta"])
+def test_a_device_that_is_not_there_is_refused_by_name(name):
+    with pytest.raises(UnsupportedError, match=f"device '{name}'"):
+        trained(Line(), run=Run(device=name))
+
+
+def test_processes_that_nothing_connects_are_refused():
+    with pytest.raises(UnsupportedError, match="torchrun"):
+        trained(Line(), run=Run(world_size=2))
+
+
+def test_the_number_of_threads_is_that_of_the_environment_and_is_put_back(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before, seen = torch.get_num_threads(), []
+
+    def spy(module, rows, random):
+        seen.append(torch.get_num_threads())
+        return squared(module, rows, random)
+
+    trained(Line(), loss=spy)
+    assert set(seen) == {1}
+    assert torch.get_num_threads() == before
