@@ -52,7 +52,10 @@ def peers_of(environment: Mapping[str, str]) -> tuple[Peers, int]:
 
 @contextmanager
 def connected(others: Peers, *, on_cuda: bool, local_rank: int) -> Iterator[None]:
-    """Work among the processes within the block: NCCL connects CUDA devices, one each, and gloo processors."""
+    """Work among the processes within the block.
+
+    NCCL connects CUDA devices, one for each process, and gloo processors.
+    """
     require_torch("torch")
     import torch
     from torch import distributed

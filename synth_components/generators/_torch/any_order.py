@@ -35,6 +35,7 @@ class AnyOrderNetwork(nn.Module):
         placed: The features whose cells hold more than one code.
     """
 
+    placed: list[int]
     _starts: Tensor
     _order: Tensor
 

@@ -37,7 +37,7 @@ def device_of(name: str) -> torch.device:
 
 
 def usable_cores() -> int:
-    """Return the cores that this process may use: its affinity, or the quota of its container if that is less."""
+    """Return how many cores this process may use: its affinity, or its container's quota if less."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = _QUOTA.read_text(encoding="ascii").split()
@@ -48,9 +48,10 @@ def usable_cores() -> int:
 
 @contextmanager
 def threads() -> Iterator[None]:
-    """Compute with as many threads as there are cores to use, or as ``OMP_NUM_THREADS`` says, within the block.
+    """Compute with as many threads as there are cores to use, within the block.
 
-    Torch itself counts the cores of the machine, which in a container with a quota are more than it may use.
+    ``OMP_NUM_THREADS`` wins.  Torch itself counts the cores of the machine, which in a container with a quota are more
+    than it may use.
     """
     before = torch.get_num_threads()
     said = os.environ.get("OMP_NUM_THREADS", "")
@@ -62,9 +63,9 @@ def threads() -> Iterator[None]:
 
 
 def precision(device: torch.device) -> AbstractContextManager[object]:
-    """Return the context of a forward pass: bfloat16 products on a CUDA device that has them, float32 elsewhere.
+    """Return the context of a forward pass: bfloat16 products on CUDA devices that have them.
 
-    bfloat16 has the range of float32, so that losses need no scaling.
+    Elsewhere it is float32.  bfloat16 has the range of float32, so that losses need no scaling.
     """
     if device.type == "cuda" and torch.cuda.is_bf16_supported():
         return torch.autocast("cuda", dtype=torch.bfloat16)

@@ -26,6 +26,11 @@ class State:
         is_over: Whether training ended early.
     """
 
+    step: int
+    best_loss: float
+    best_epoch: int
+    is_over: bool
+
     def __init__(self, module: nn.Module, optimizer: AdamW) -> None:
         self._module, self._optimizer = module, optimizer
         self._best: dict[str, Tensor] = {}

@@ -119,7 +119,7 @@ def _condition(
 
 
 def resampled(weights: Floats, size: int, *, rng: random.Generator) -> NDArray[np.int64]:
-    """Return, for each row of weights (n, k), ``size`` positions among n * k, in proportion to the weights."""
+    """Return ``size`` positions among n * k for each row of weights (n, k), in proportion to them."""
     n, k = weights.shape
     cumulative = np.cumsum(weights, axis=1)
     points = (np.arange(size) + rng.random((n, 1))) / size * cumulative[:, -1:]  # systematic: one offset per row
