@@ -9,7 +9,7 @@ from pathlib import Path
 from synth_components.steps import load
 from synth_components.steps.port import config_of
 from synth_components.steps.train import TrainConfig
-from synth_sagemaker.endpoint import endpoint, endpoint_config, serverless_endpoint_config
+from synth_sagemaker.endpoint import async_endpoint_config, endpoint, endpoint_config, serverless_endpoint_config
 from synth_sagemaker.hyperparameters import Training
 from synth_sagemaker.infrastructure import Platform
 from synth_sagemaker.processing import processing_job
@@ -117,6 +117,11 @@ def serverless(platform=PLATFORM, *, overrides=None):
     return serverless_endpoint_config("synth-2", "synth-model", platform=platform, overrides=overrides)
 
 
+def queued(platform=PLATFORM, *, overrides=None):
+    topic = "arn:aws:sns:eu-central-1:111122223333:synth"
+    return async_endpoint_config("synth-3", "synth-model", platform=platform, error_topic=topic, overrides=overrides)
+
+
 def named_endpoint(platform=PLATFORM, *, overrides=None):
     return endpoint("synth", "synth-1", platform=platform, overrides=overrides)
 
@@ -136,6 +141,7 @@ REQUESTS = {
     "model_package": ("CreateModelPackage", package),
     "endpoint_config": ("CreateEndpointConfig", real_time),
     "serverless_endpoint_config": ("CreateEndpointConfig", serverless),
+    "async_endpoint_config": ("CreateEndpointConfig", queued),
     "algorithm": ("CreateAlgorithm", algorithm),
     "endpoint": ("CreateEndpoint", named_endpoint),
 }

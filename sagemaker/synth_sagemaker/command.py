@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
@@ -35,6 +36,23 @@ class Commands(click.Group):
 @click.group(cls=Commands)
 def commands() -> None:
     """SageMaker jobs, endpoints and pipelines: run one here, make requests, or be one inside a container."""
+
+
+@commands.command(params=[*common_options()])
+@click.pass_context
+def serve(ctx: click.Context, /, **_: object) -> None:
+    """Be an endpoint or a transform job: answer requests for rows of the model below /opt/ml/model.
+
+    Variables of the environment set the options of `synth serve`, such as SYNTH_SERVE_MAX_ROWS.
+    """
+    if find_spec("fastapi") is None or find_spec("uvicorn") is None:
+        raise click.UsageError("the service is not installed; pip install 'synth-components[serve]'", ctx)
+    from synth_components.service.server import leave
+    from synth_sagemaker import serve as endpoint
+    from synth_sagemaker.layout import Layout
+
+    endpoint.serve(Layout.from_environment())
+    leave()
 
 
 @commands.command(name="compile", params=[*common_options()])

@@ -138,7 +138,13 @@ def _expression(pattern: str, *, is_ascii: bool) -> re.Pattern[str]:
     # A repeated end of text is Java's alone, and the length is checked by itself; Java writes far planes as surrogates.
     text = re.sub(r"\$\{1,\d+\}$", "", pattern).replace(r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF")
     last = 127 if is_ascii else sys.maxunicode
-    return re.compile(_CLASS.sub(lambda found: _POSIX.get(found[1]) or _ranges(last=last)[found[1]], text))
+
+    def members(found: re.Match[str]) -> str:
+        inside = _POSIX.get(found[1]) or _ranges(last=last)[found[1]]
+        before = re.sub(r"\\.", "  ", text[: found.start()])
+        return inside if before.rfind("[") > before.rfind("]") else f"[{inside}]"
+
+    return re.compile(_CLASS.sub(members, text))
 
 
 @cache

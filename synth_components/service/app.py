@@ -2,6 +2,7 @@
 # No `from __future__ import annotations`: FastAPI reads the annotations of functions that import it themselves.
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -39,14 +40,19 @@ class Desk:
         terms: How large an answer may be.
         max_request_bytes: Largest body of a request.
         reader_seconds: How long a caller may send nothing.
-        default: Media type for a caller who accepts anything.
+        seed: Seed of requests that bring none; -1 for fresh rows.
     """
 
     slots: Slots
     terms: Terms
     max_request_bytes: int
     reader_seconds: float
-    default: str = "application/json"
+    seed: int = -1
+
+    @classmethod
+    def of(cls, config: ServeConfig, slots: Slots, terms: Terms) -> "Desk":
+        """Return the desk of a service."""
+        return cls(slots, terms, config.max_request_bytes, config.reader_seconds, config.seed)
 
     async def answer(
         self,
@@ -54,6 +60,7 @@ class Desk:
         model: Model,
         *,
         options: Mapping[str, object],
+        default: str = "application/json",
         unnamed: tuple[str, ...] = (),
         headers: Mapping[str, str] | None = None,
     ) -> "Response":
@@ -61,6 +68,7 @@ class Desk:
 
         Args:
             options: Options that the request gives outside of its body.
+            default: Media type for a caller who accepts anything.
             unnamed: Columns of a CSV body whose first line does not name them.
             headers: More headers of the answer, in which ``{seed}`` is the seed of the rows.
 
@@ -69,19 +77,19 @@ class Desk:
         """
         from starlette.responses import Response, StreamingResponse
 
-        media = accepted(request.headers.get("accept"), self.default)
+        media = accepted(request.headers.get("accept"), default)
         read = media_of(request.headers.get("content-type"))
         if request.headers.get("content-encoding", "identity") != "identity":
             raise Refusal(415, "UnsupportedMediaType", "a compressed body is not read; send it as it is")
         # Until the last byte is taken: what is held for slow readers counts too.
         await request.scope[UNTIL_SENT].enter_async_context(self.slots.admitted())
-        body = await self._body(request)
+        body = await self.body(request)
 
         def asked() -> Asked:
             return asked_of(
                 body,
                 read,
-                options,
+                {**self._seeded(body, options), **options},
                 model.schema,
                 max_rows=self.terms.rows_for(media),
                 instead=self.terms.instead,
@@ -110,6 +118,13 @@ class Desk:
         rest, first, seed = await self.slots.run(begun)
         return StreamingResponse(self._sent(first, rest), headers=said(seed))
 
+    def _seeded(self, body: bytes, options: Mapping[str, object]) -> dict[str, object]:
+        """Return the seed of a request that brings none."""
+        if self.seed == -1:
+            return {}
+        told = json.dumps([self.seed, sorted(options.items())], default=str).encode()
+        return {"seed": int.from_bytes(hashlib.sha256(told + body).digest()[:8], "big") >> 11}  # 53 bits
+
     async def _sent(self, first: bytes, rest: Iterator[bytes]) -> AsyncIterator[bytes]:
         piece: bytes | None = first
         while piece is not None:
@@ -117,8 +132,12 @@ class Desk:
                 yield piece[start : start + _PIECE_BYTES]
             piece = await self.slots.run(lambda: next(rest, None))
 
-    async def _body(self, request: "Request") -> bytes:
-        """Return the body of a request, but no more than may be, and no later."""
+    async def body(self, request: "Request") -> bytes:
+        """Return the body of a request.
+
+        Raises:
+            Refusal: 413 for more than it may have, 408 if it does not come.
+        """
         held = bytearray()
         refusal = too_large(
             f"the body has more than {self.max_request_bytes} bytes; {self.terms.instead}",
@@ -150,7 +169,7 @@ def application(model: Model, config: ServeConfig, *, tokens: tuple[bytes, ...] 
     from starlette.requests import Request
     from starlette.responses import Response
 
-    desk = Desk(slots, Terms.of(config), config.max_request_bytes, config.reader_seconds)
+    desk = Desk.of(config, slots, Terms.of(config))
     app = bare_application(Access(tokens, config.rate, config.burst), config, open_paths=OPEN)
 
     async def sample(request: Request) -> Response:
@@ -169,8 +188,15 @@ def application(model: Model, config: ServeConfig, *, tokens: tuple[bytes, ...] 
     return app
 
 
-def bare_application(access: Access, config: ServeConfig, *, open_paths: Collection[str]) -> "FastAPI":
-    """Return an application without paths of its own, behind a ``Guard``."""
+def bare_application(
+    access: Access, config: ServeConfig, *, open_paths: Collection[str], has_document: bool = True
+) -> "FastAPI":
+    """Return an application without paths of its own, behind a ``Guard``.
+
+    Args:
+        open_paths: Paths that need no token, and are not logged while they go well.
+        has_document: Whether it has an OpenAPI document.
+    """
     from fastapi import FastAPI
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
@@ -182,6 +208,7 @@ def bare_application(access: Access, config: ServeConfig, *, open_paths: Collect
         description="Synthetic rows of a model.",
         docs_url=None,  # those pages load their scripts from elsewhere
         redoc_url=None,
+        openapi_url="/openapi.json" if has_document else None,
         redirect_slashes=False,
     )
 

@@ -43,6 +43,13 @@ class ServeConfig(StepConfig):
     )
     concurrency: int = Field(2, ge=1, le=1_024, description="Requests that draw rows at the same time.")
     queue: int = Field(64, ge=0, lt=2**31, description="Requests that may wait beyond them; more are turned away.")
+    seed: int = Field(
+        -1,
+        ge=-1,
+        lt=2**53,
+        description="Seed of requests that bring none, mixed with all that they ask for: equal requests get equal "
+        "rows. -1 gives fresh rows.",
+    )
     allow_rows: bool = Field(False, description="Whether to serve a model that keeps training rows.")
     trust: tuple[str, ...] = Field(
         (), description="Module paths of generators that may be imported although no installed package declares them."
