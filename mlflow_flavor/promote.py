@@ -32,7 +32,7 @@ from synth_components.steps.gate import GateConfig as GateConfig
 
 TAG = "synth.gate"
 """``synth.gate.<alias>`` is ``passed`` or ``failed``; ``synth.gate.<alias>/<metric>`` says why, metric by metric, and
-``synth.gate.<alias>.baseline`` is the version that thresholds on change were held against."""
+``synth.gate.<alias>.baseline`` is the version that had the alias before, which thresholds on change compare with."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Decision:
         alias: What now means this version, if it passed.
         passed: Whether every threshold was reached.
         reasons: Of each metric with a threshold: passed or failed, its value, and the threshold.
-        baseline: The version that it was compared with; ``None`` if no threshold is on change, or none had the alias.
+        baseline: The version that has the alias, or had it before this one got it; ``None`` if none had.
     """
 
     name: str
@@ -73,8 +73,8 @@ def promote(
 
     The scores are the latest of each metric that is linked to the version's logged model, as
     ``mlflow.models.evaluate(..., evaluators="synthetic")`` links them.  A metric that was never logged fails.
-    Thresholds on change compare with the version that has the alias; while none has it, they fail.  An alias is never
-    taken away.  To decide again from the same scores changes nothing.  A score that is not finite fails.
+    Thresholds on change compare with the version that has the alias, or had it before this one; while none has it, they
+    fail.  An alias is never taken away.  To decide again from the same scores changes nothing.  A score that is not finite fails.
 
     Args:
         name: Name of the registered model.
@@ -85,7 +85,8 @@ def promote(
 
     Raises:
         ConfigError: without any threshold, which every version would pass, for one of another type or one that is not
-            finite, or for an alias that MLflow refuses.
+            finite, for an alias that MLflow refuses, or for one on change where the version has the alias and no other
+            had it before, so that it would be compared with nothing.
         MlflowException: for an unknown model or version, or a version whose model was saved and not logged, so that no
             metrics can be linked to it.
     """
@@ -101,7 +102,13 @@ def promote(
     asked = list(_asked(thresholds, linked))
     _require_limits(asked)
     holder = client.get_registered_model(name).aliases.get(alias)
-    baseline = _baseline(candidate, alias, holder) if any(_is_change(threshold) for _, threshold in asked) else None
+    baseline = _baseline(candidate, alias, holder)
+    if baseline is None and holder is not None and any(_is_change(threshold) for _, threshold in asked):
+        raise ConfigError(
+            f"version {version} of '{name}' has the alias '{alias}', and none had it before: there is nothing that a "
+            "change could be measured against; give thresholds without one",
+            option="thresholds",
+        )
     metrics = {metric for metric, _ in asked}
     scores = _scores(client, linked, metrics)
     known = {} if baseline is None else _scores(client, _linked(client, name, baseline), metrics)
@@ -112,7 +119,7 @@ def promote(
             reasons[metric] = reason
     passed = not any(reason.startswith(_FAILED) for reason in reasons.values())
     decision = Decision(name, str(version), alias, passed, reasons, baseline)
-    _tag_reasons(client, candidate, decision, holds=str(holder) == str(version))
+    _tag_reasons(client, candidate, decision)
     if passed and str(holder) != str(version):
         client.set_registered_model_alias(name, alias, str(version))
     _tag_verdict(client, candidate, decision)  # last: nothing says passed of an alias that a server refused to move
@@ -201,11 +208,8 @@ def _reason(metric: str, threshold: MetricThreshold, scores: Mapping[str, float]
     return f"{_PASSED}: {scores[metric]:.6g}. {threshold}"
 
 
-def _tag_reasons(client: MlflowClient, version: ModelVersion, decision: Decision, *, holds: bool) -> None:
-    """Make the tags of a version tell the reasons, and nothing of an earlier decision about the same alias.
-
-    A version that holds the alias keeps its baseline: a later threshold on change needs it, and only the tag has it.
-    """
+def _tag_reasons(client: MlflowClient, version: ModelVersion, decision: Decision) -> None:
+    """Make the tags of a version tell the reasons, and nothing of an earlier decision about the same alias."""
     prefix = f"{TAG}.{decision.alias}"
     tags = {f"{prefix}/{metric}": reason for metric, reason in decision.reasons.items()}
     if decision.baseline is not None:
@@ -214,8 +218,7 @@ def _tag_reasons(client: MlflowClient, version: ModelVersion, decision: Decision
     for key, value in tags.items():
         if before.get(key) != value:
             client.set_model_version_tag(decision.name, decision.version, key, value)
-    kept = {f"{prefix}.baseline"} if holds else set()
-    for key in before.keys() - tags.keys() - kept:
+    for key in before.keys() - tags.keys():
         client.delete_model_version_tag(decision.name, decision.version, key)
 
 

@@ -169,8 +169,27 @@ def test_a_decision_without_a_change_leaves_the_baseline_of_the_version_that_has
     promote(register.name, first, absolute)
     decisions = [promote(register.name, second, asked) for asked in (better, absolute, better)]
     assert [decision.passed for decision in decisions] == [True, True, True]
-    assert [decision.baseline for decision in decisions] == [str(first), None, str(first)]
+    assert [decision.baseline for decision in decisions] == [str(first)] * 3
     assert tags(register.name, second)["synth.gate.champion"] == "passed"
+
+
+def test_a_change_asked_for_after_the_alias_was_given_without_one_is_measured_against_the_version_before(register):
+    first = register(fidelity__shape=0.90)
+    second = register(fidelity__shape=0.96)
+    for version in (first, second):
+        promote(register.name, version, {"fidelity.shape": at_least(0.8)})
+    decision = promote(register.name, second, {"fidelity.shape": at_least(0.8, min_absolute_change=0.05)})
+    assert (decision.passed, decision.baseline) == (True, str(first))
+
+
+def test_a_change_of_the_first_version_that_has_the_alias_is_refused_and_leaves_its_tags(register):
+    version = register(fidelity__shape=0.90)
+    promote(register.name, version, {"fidelity.shape": at_least(0.8)})
+    before = tags(register.name, version)
+    with pytest.raises(ConfigError, match="nothing that a change could be measured against"):
+        promote(register.name, version, {"fidelity.shape": at_least(0.8, min_absolute_change=0.05)})
+    assert tags(register.name, version) == before
+    assert before["synth.gate.champion"] == "passed"
 
 
 def test_a_version_that_lost_the_alias_does_not_keep_its_baseline(register):
@@ -180,7 +199,7 @@ def test_a_version_that_lost_the_alias_does_not_keep_its_baseline(register):
     promote(register.name, versions[1], {"fidelity.shape": at_least(0.8, min_absolute_change=0.05)})
     promote(register.name, versions[2], absolute)
     promote(register.name, versions[1], absolute)
-    assert "synth.gate.champion.baseline" not in tags(register.name, versions[1])
+    assert tags(register.name, versions[1])["synth.gate.champion.baseline"] == str(versions[2])
 
 
 def test_a_change_without_anything_to_compare_with_fails(register):
