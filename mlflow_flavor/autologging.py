@@ -33,6 +33,9 @@ from synth_components.protocols import Run
 ARTIFACT = "model"
 """Name of the logged model."""
 
+_ASKED = ("seed", "epsilon", "delta")
+"""Arguments of a fit that are parameters of its run."""
+
 
 @private.autologging_integration(FLAVOR_NAME)  # type: ignore[untyped-decorator,unused-ignore]
 def autolog(
@@ -111,7 +114,8 @@ def _fit(
     registered_model_name: str | None,
     **kwargs: Any,  # noqa: ANN401
 ) -> Model:
-    private.attempt(_log_asked, original, args, kwargs)
+    asked = private.attempt(_asked, original, args, kwargs) or {}
+    private.attempt(mlflow.log_params, asked)  # before it starts, so that a run that fails holds them too
     run = kwargs.get("run") or Run()
     metrics = private.BatchMetricsLogger(_run_id())
     progress = _Progress(run.report, metrics)
@@ -119,22 +123,12 @@ def _fit(
         fitted = original(*args, **{**kwargs, "run": replace(run, report=progress)})
     finally:
         private.attempt(metrics.flush)
-    private.attempt(_log_params, lineage.params(fitted))
+    own = {**asked, **lineage.params(fitted)}
+    private.attempt(mlflow.log_params, own)
     if log_datasets:
         private.attempt(lineage.log_training_dataset, fitted, _run_id())
     if log_models:
-        # Not `log_model`, which logs the dataset too.  The metrics of this step are copied onto the model.
-        private.attempt(
-            MlflowModel.log,
-            artifact_path=None,
-            name=ARTIFACT,
-            flavor=mlflow_flavor,
-            synth_model=fitted,
-            model_type=MODEL_TYPE,
-            tags=lineage.tags(fitted),
-            registered_model_name=registered_model_name,
-            step=progress.step,
-        )
+        private.attempt(_log_model, fitted, own, registered_model_name, step=progress.step)
     return fitted
 
 
@@ -149,26 +143,49 @@ def _evaluate(original: Callable[..., Report], *args: Any, **kwargs: Any) -> Rep
     return report
 
 
-def _log_asked(original: Callable[..., Model], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Log what was asked of a fit before it starts, so that a run that fails holds it too."""
+def _asked(original: Callable[..., Model], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, object]:
+    """Return what is asked of a fit, as parameters."""
     bound = inspect.signature(original).bind(*args, **kwargs)
     bound.apply_defaults()
     asked = bound.arguments
     generator = asked["generator"]
     named = not isinstance(generator, Recipe)
     recipe: Any = make(generator, dict(asked["options"] or {}), trust=asked["trust"]) if named else generator
-    _log_params(
-        {
-            "generator": generator if named else None,
-            **{name: asked[name] for name in ("seed", "epsilon", "delta")},
-            # As the command line and SageMaker write them.
-            **{f"generator.{option}": value for option, value in recipe.model_dump(mode="json").items()},
-        }
+    made = {
+        "generator": generator if named else None,
+        **{name: asked[name] for name in _ASKED},
+        # As the command line and SageMaker write them.
+        **{f"generator.{option}": value for option, value in recipe.model_dump(mode="json").items()},
+    }
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def _log_model(fitted: Model, own: Mapping[str, object], registered_model_name: str | None, *, step: int) -> None:
+    """Log a model with its own parameters, and those of the run that say nothing of a fit.
+
+    MLflow gives a model all parameters of its run, and the run keeps those of the first of several fits.
+    """
+    of_run = mlflow.MlflowClient().get_run(_run_id()).data.params
+    others = {
+        name: value
+        for name, value in of_run.items()
+        if name not in ("generator", *_ASKED) and not name.startswith("generator.")
+    }
+    logged = mlflow.initialize_logged_model(
+        name=ARTIFACT,
+        params={**others, **{name: str(value) for name, value in own.items()}},
+        tags=lineage.tags(fitted),
+        model_type=MODEL_TYPE,
     )
-
-
-def _log_params(params: Mapping[str, object]) -> None:
-    mlflow.log_params({name: value for name, value in params.items() if value is not None})
+    # Not `log_model`, which logs the dataset too.  The metrics of this step are copied onto the model.
+    MlflowModel.log(
+        artifact_path=None,
+        flavor=mlflow_flavor,
+        synth_model=fitted,
+        model_id=logged.model_id,
+        registered_model_name=registered_model_name,
+        step=step,
+    )
 
 
 def _run_id() -> str:

@@ -74,7 +74,8 @@ def promote(
     The scores are the latest of each metric that is linked to the version's logged model, as
     ``mlflow.models.evaluate(..., evaluators="synthetic")`` links them.  A metric that was never logged fails.
     Thresholds on change compare with the version that has the alias, or had it before this one; while none has it, they
-    fail.  An alias is never taken away.  To decide again from the same scores changes nothing.  A score that is not finite fails.
+    fail.  An alias is never taken away.  To decide again from the same scores changes nothing.  A score that is not
+    finite fails.
 
     Args:
         name: Name of the registered model.

@@ -85,11 +85,11 @@ def test_r29_a_fit_within_a_run_goes_into_it_and_leaves_it_open(table, runs):
     assert len(models_of(run)) == 1
 
 
-def test_r29_of_two_fits_in_a_run_each_model_has_tags_and_metadata_of_its_own(table, runs):
+def test_r29_of_two_fits_in_a_run_each_model_has_params_tags_and_metadata_of_its_own(table, runs):
     mlflow_flavor.autolog()
     with mlflow.start_run():
-        synth.fit(table, generator="tabular.independent", seed=5)
-        synth.fit(table, generator="tabular.gaussian_copula", seed=5)
+        synth.fit(table, generator="tabular.independent", seed=5, options={"knots": 20})
+        synth.fit(table, generator="tabular.gaussian_copula", seed=6)
     (run,) = runs()
     models = models_of(run)
     tagged = {model.tags["synth.generator"] for model in models}
@@ -97,7 +97,9 @@ def test_r29_of_two_fits_in_a_run_each_model_has_tags_and_metadata_of_its_own(ta
     for model in models:
         manifest = mlflow.models.get_model_info(model.model_uri).metadata["synth"]
         assert manifest["generator"] == model.tags["synth.generator"]
-    assert {model.params["generator"] for model in models} == {"tabular.independent"}  # the run's, as the README says
+        assert model.params["generator"] == model.tags["synth.generator"]
+        assert model.params["seed"] == str(manifest["seed"])
+        assert ("generator.knots" in model.params) == (manifest["options"].get("knots") is not None)
 
 
 def test_r29_a_recipe_is_logged_by_its_name(table, runs):
