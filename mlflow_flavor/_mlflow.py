@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT as IN_SERVING
 from mlflow.models.utils import _save_example as save_example
+from mlflow.pyfunc import PyFuncModel
 from mlflow.tracking._model_registry import DEFAULT_AWAIT_MAX_SLEEP_SECONDS as AWAIT_SECONDS
 from mlflow.tracking.artifact_utils import _download_artifact_from_uri as download_artifact
 from mlflow.tracking.context.registry import resolve_tags
@@ -69,6 +73,7 @@ __all__ = [
     "BatchMetricsLogger",
     "PythonEnv",
     "add_code_to_path",
+    "asked",
     "attempt",
     "autologging_integration",
     "conda_env_of",
@@ -88,3 +93,17 @@ __all__ = [
     "save_example",
     "validate_env_arguments",
 ]
+
+
+def asked(raw_model: object) -> tuple[Any, Any] | None:
+    """Return input and params as the caller of ``PyFuncModel.predict`` gave them; ``None`` outside of such a call.
+
+    MLflow drops the columns and params that a signature does not name, and tells the log alone.  Who only gets the rest
+    would answer another question than was asked; the frame of the call still holds it.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code is PyFuncModel.predict.__code__ and frame.f_locals["self"].get_raw_model() is raw_model:
+            return frame.f_locals["data"], frame.f_locals["params"]
+        frame = frame.f_back
+    return None

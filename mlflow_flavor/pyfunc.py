@@ -19,18 +19,16 @@ from mlflow.types import DataType
 
 from mlflow_flavor import _mlflow as private
 from mlflow_flavor.flavor import native, shipped_generators
-from mlflow_flavor.signature import get_default_signature
+from mlflow_flavor.signature import ASKED, get_default_signature
 from synth_components.condition_text import readable, rules
 from synth_components.conditions import nulls, parse
 from synth_components.errors import ConditionError, SchemaError, SynthError, UnsupportedError
-from synth_components.model import Model
+from synth_components.model import Model, shard_rows
 from synth_components.schema import Schema
 from synth_components.steps.sample import SampleConfig
 
 MAX_ROWS = "max_rows"
-"""The entry of ``model_config`` with the most rows that one call may ask for; without it there is no limit.
-
-The rows of the whole table count, whatever the shard: shards are whole blocks, and each call brings all conditions."""
+"""The entry of ``model_config`` with the most rows that one call may draw; without it there is no limit."""
 
 
 def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> SyntheticPyfunc:
@@ -69,6 +67,7 @@ class SyntheticPyfunc:
             MlflowException: ``INVALID_PARAMETER_VALUE`` naming the column or parameter and what it takes.
         """
         try:
+            self._refuse_dropped(model_input, params or {})
             rows = self._drawn(_requests(model_input, self.model.schema), _given_params(params))
         except ConditionError as error:
             raise _invalid(f"{error}{rules(error.columns, self.model.schema)}") from error
@@ -77,6 +76,23 @@ class SyntheticPyfunc:
         if _spark_task() is not None:
             return _for_spark(rows, _types(self.model))
         return rows.apply(_for_json) if private.IN_SERVING.get() else rows
+
+    def _refuse_dropped(self, model_input: Any, params: Mapping[str, Any]) -> None:  # noqa: ANN401
+        """Raise if MLflow dropped columns or params of the request, because the signature does not name them."""
+        asked = private.asked(self.model)
+        if asked is None:
+            return
+        columns = list(self.model.schema.columns)
+        for what, given, kept, known in (
+            ("columns", asked[0], model_input, columns),
+            ("params", asked[1], params, list(ASKED)),
+        ):
+            named = list(given) if isinstance(given, pd.DataFrame | Mapping) else []
+            dropped = [str(name) for name in named if name not in kept]
+            if dropped:
+                raise SchemaError(
+                    f"the request names {what} {dropped}, and the model's signature does not; it takes {known}"
+                )
 
     def _drawn(self, requests: pd.DataFrame | None, asked: Mapping[str, Any]) -> pd.DataFrame:
         schema = self.model.schema
@@ -90,7 +106,7 @@ class SyntheticPyfunc:
             raise ConditionError(
                 f"num_rows is {config.num_rows} and there are {num_rows} rows of conditions; leave num_rows out"
             )
-        self._require_few(num_rows)
+        self._require_few(shard_rows(num_rows, config.shard_index, config.num_shards))
         unknown = [name for name in config.columns if name not in schema.columns]
         if unknown:
             raise SchemaError(f"the model has no columns {unknown}; its columns are {list(schema.columns)}")

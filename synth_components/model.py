@@ -604,6 +604,12 @@ def _shard(n: int, index: int, shards: int) -> tuple[int, int]:
     return index * blocks // shards, (index + 1) * blocks // shards
 
 
+def shard_rows(n: int, index: int, shards: int) -> int:
+    """Return how many of ``n`` rows a shard draws: those of its blocks."""
+    first, end = (min(n, block * BLOCK_ROWS) for block in _shard(n, index, shards))
+    return end - first
+
+
 def _require_whole(n: object) -> None:
     if isinstance(n, bool) or not isinstance(n, int | np.integer):
         raise SynthError(f"n, the number of rows, is a whole number, not of type {type(n).__name__}; give 1000, say")

@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
 from mlflow.pyfunc import scoring_server
+from mlflow.types import Schema as MlflowSchema
 
 import mlflow_flavor
 import synth_components as synth
@@ -276,6 +278,28 @@ def test_r17_an_unknown_column_is_refused_where_mlflow_lets_it_through(model):
     assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
 
 
+@pytest.mark.parametrize(
+    "rows", [{"hight": [1, 2]}, {"age": [30], "hight": [1]}, {"hight": []}], ids=["alone", "beside", "empty"]
+)
+def test_r17_an_unknown_column_is_refused_although_mlflow_drops_it(pyfunc, rows):
+    message = refusal(pyfunc, rows)
+    assert "['hight']" in message
+    assert "'joined'" in message
+
+
+def test_r17_an_unknown_param_is_refused_although_mlflow_drops_it(pyfunc):
+    message = refusal(pyfunc, nun_rows=3)
+    assert "['nun_rows']" in message
+    assert "'num_rows'" in message
+
+
+def test_r17_a_column_that_a_signature_of_the_users_lacks_is_refused(model, tmp_path):
+    whole = mlflow_flavor.get_default_signature(model)
+    narrow = ModelSignature(MlflowSchema(whole.inputs.inputs[:1]), whole.outputs, whole.params)
+    mlflow_flavor.save_model(model, tmp_path / "m", signature=narrow)
+    assert "['sex']" in refusal(mlflow.pyfunc.load_model(str(tmp_path / "m")), {"sex": ["F"]})
+
+
 @pytest.mark.parametrize("rows", [{"age": 3}, 5])
 def test_r17_what_is_no_table_is_refused(model, rows):
     with pytest.raises(MlflowException, match="no table"):
@@ -332,6 +356,13 @@ def test_r18_the_model_config_caps_the_rows_of_a_call(path):
 def test_r18_the_environment_of_a_server_sets_the_cap(path, monkeypatch):
     monkeypatch.setenv("MLFLOW_PYFUNC_INFERENCE_CONFIG", '{"max_rows": 2}')
     assert "at most 2" in refusal(mlflow.pyfunc.load_model(path), num_rows=3)
+
+
+def test_r18_of_a_shard_the_rows_that_it_draws_count(path):
+    capped = mlflow.pyfunc.load_model(path, model_config={"max_rows": BLOCK_ROWS})
+    asked = {"num_rows": 2 * BLOCK_ROWS, "seed": 1}
+    assert len(drawn(capped, **asked, num_shards=2, shard_index=1)) == BLOCK_ROWS
+    assert "at most" in refusal(capped, **asked)
 
 
 @pytest.mark.parametrize("cap", ["9", -1, True, 2.5])

@@ -8,7 +8,6 @@ import urllib.request
 import pytest
 
 import mlflow_flavor
-from synth_components.steps.sample import SampleConfig
 
 MAX_ROWS = 5_000
 
@@ -66,14 +65,22 @@ def test_r16_without_a_seed_every_request_gives_fresh_rows(url):
     assert len({answer(url, asked)[1] for _ in range(3)}) == 3
 
 
-def test_r17_mlflow_drops_unknown_columns_and_params_and_the_number_of_rows_with_them(url):
-    asked = {"dataframe_records": [{"hight": 1}, {"hight": 2}]}
-    assert len(rows(url, {**asked, "params": {"num_rows": 3, "seed": 1}})) == 3
-    assert len(rows(url, {**asked, "params": {"num_rows": 3, "sed": 1}})) == 3
-    default = rows(url, {**asked, "params": {"nun_rows": 3}})
-    assert len(default) == SampleConfig().num_rows
-    known = {"dataframe_records": [{"hight": 1, "age": 30}, {"hight": 2, "age": 31}]}
-    assert [row["age"] for row in rows(url, known)] == [30, 31]
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"dataframe_records": [{"hight": 1}, {"hight": 2}]},
+        {"dataframe_records": [{"hight": 1, "age": 30}]},
+        {"dataframe_split": {"columns": ["hight"], "data": [[1]]}},
+        {"instances": [{"hight": 1}]},
+        {"inputs": {"hight": [1]}},
+        {"inputs": [], "params": {"hight": 3}},
+    ],
+)
+def test_r17_an_unknown_column_or_param_is_refused_although_mlflow_drops_it(url, body):
+    status, said = answer(url, body)
+    assert status == 400
+    assert "['hight']" in said
+    assert "Traceback" not in said
 
 
 def test_r17_each_row_of_conditions_gives_one_row_in_order(url):
