@@ -32,9 +32,13 @@ class SyntheticDatasetSource(DatasetSource):
         seed: int,
         conditions: Mapping[str, object] | None = None,
         digest: str | None = None,
+        requests: Mapping[str, list[object]] | None = None,
     ) -> None:
         self._model_uri, self._num_rows, self._seed, self._digest = model_uri, num_rows, _whole(seed), digest
         self._conditions = None if conditions is None else {name: _json(name, c) for name, c in conditions.items()}
+        self._requests = (
+            None if requests is None else {name: [_json(name, v) for v in values] for name, values in requests.items()}
+        )
 
     @staticmethod
     def _get_source_type() -> str:
@@ -50,8 +54,10 @@ class SyntheticDatasetSource(DatasetSource):
         from synth_components.steps.sample import condition_of
 
         model = mlflow_flavor.load_model(self._model_uri)
-        asked = None
-        if self._conditions is not None:
+        asked: dict[str, object] | pd.DataFrame | None = None
+        if self._requests is not None:
+            asked = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in self._requests.items()})
+        elif self._conditions is not None:
             asked = {name: condition_of(value, name) for name, value in self._conditions.items()}
         rows: pd.DataFrame = model.sample(self._num_rows, seed=self._seed, conditions=asked)
         if self._digest is not None and self._digest != _digest(rows):
@@ -71,7 +77,7 @@ class SyntheticDatasetSource(DatasetSource):
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``from_dict`` reads; conditions as a file of conditions says them."""
-        said = {"conditions": self._conditions, "digest": self._digest}
+        said = {"conditions": self._conditions, "digest": self._digest, "requests": self._requests}
         known = {name: value for name, value in said.items() if value is not None}
         return {"model_uri": self._model_uri, "num_rows": self._num_rows, "seed": self._seed, **known}
 
@@ -85,7 +91,7 @@ def from_synthetic(
     df: pd.DataFrame,
     model_uri: str,
     seed: int,
-    conditions: Mapping[str, object] | None = None,
+    conditions: Mapping[str, object] | pd.DataFrame | None = None,
     targets: str | None = None,
     name: str | None = None,
     digest: str | None = None,
@@ -98,16 +104,20 @@ def from_synthetic(
         model_uri: The logged model that drew them.  An alias, a version or a run's artifact is followed to the model
             that it means now, ``models:/m-...``, which never changes.
         seed: The seed that they were drawn with.
-        conditions: The conditions that they were drawn with, by column.
+        conditions: The conditions that they were drawn with, by column, or a table with a request row for each row.
+            MLflow keeps a source of at most 65,535 characters.
         targets: Column to predict.
         name: Name of the dataset.
         digest: Fingerprint of the rows; by default that of a model's manifest, which sees every row.
 
     Raises:
-        MlflowException: if the URI means no logged model, the seed is no whole number, or the conditions are a table.
+        MlflowException: if the URI means no logged model, the seed is no whole number, or a condition is none.
     """
     held = _digest(df)
-    source = SyntheticDatasetSource(logged_model_uri(model_uri), len(df), seed, conditions, held)
+    requests: dict[str, list[object]] | None = None
+    if isinstance(conditions, pd.DataFrame):
+        requests, conditions = {str(name): conditions[name].tolist() for name in conditions.columns}, None
+    source = SyntheticDatasetSource(logged_model_uri(model_uri), len(df), seed, conditions, held, requests)
     return PandasDataset(df=df, source=source, targets=targets, name=name or "synthetic", digest=digest or held)
 
 

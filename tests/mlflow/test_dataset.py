@@ -44,10 +44,13 @@ def the_dataset(run_id):
         {"active": np.bool_(True), "age": {np.int64(30), np.int64(31)}},
         {"age": np.array([30, 31]), "sex": pd.Index(["F", "M"]), "active": pd.Series([True])},
         {"age": decimal.Decimal(30), "score": pd.NA},
+        pd.DataFrame({"age": [30, 31, None] * 5, "joined": [pd.NaT, pd.Timestamp("2020-06-01"), pd.NaT] * 5}),
+        pd.DataFrame({"sex": pd.Categorical(["F", None, "M"]), "active": [np.bool_(1), None, False]}),
     ],
 )
 def test_r28_the_source_of_a_logged_dataset_draws_the_identical_table(model, logged, conditions):
-    rows = model.sample(40, seed=7, conditions=conditions)
+    n = len(conditions) if isinstance(conditions, pd.DataFrame) else 40
+    rows = model.sample(n, seed=7, conditions=conditions)
     with mlflow.start_run() as run:
         dataset = mlflow.data.from_synthetic(rows, logged[1].model_uri, seed=7, conditions=conditions)
         mlflow.log_input(dataset, context="synthetic")
@@ -133,7 +136,7 @@ def test_r28_a_source_that_was_written_without_a_digest_still_draws(model, logge
     pd.testing.assert_frame_equal(source.load(), model.sample(3, seed=1))
 
 
-def test_r28_a_table_of_conditions_is_refused_by_column(model, logged):
+def test_r28_a_condition_that_is_a_table_is_refused_by_column(model, logged):
     conditions = {"sex": pd.DataFrame({"sex": ["F"]})}
     with pytest.raises(MlflowException, match="column 'sex'"):
         mlflow.data.from_synthetic(model.sample(3, seed=0), logged[1].model_uri, seed=0, conditions=conditions)
