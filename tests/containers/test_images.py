@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SUFFIXES = ["", "-sagemaker", "-torch", "-torch-sagemaker"]
-MEASURED = {"": 956e6, "-torch": 1773e6}
+MEASURED = {"": 957e6, "-torch": 1777e6}
 """Bytes of an image on the base of containers/base.sh, as `docker image inspect` tells them; both targets alike."""
 
 pytestmark = pytest.mark.docker
@@ -38,7 +38,7 @@ def test_requirement_14_the_image_has_no_entry_point_and_trains_by_default(docke
     said = config(docker_image(suffix))["Config"]
     assert not said["Entrypoint"]
     assert said["Cmd"] == ["train"]
-    assert said["User"] == ("" if suffix.endswith("sagemaker") else "65532:65532")
+    assert said["User"] in ({"", "0:0"} if suffix.endswith("sagemaker") else {"65532:65532"})
 
 
 @pytest.mark.parametrize("suffix", ["", "-torch"])
@@ -50,7 +50,7 @@ def test_requirement_14_any_user_may_run_it(docker_image, suffix):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_requirement_14_train_and_serve_of_sagemaker_are_on_the_path(docker_image, suffix):
-    done = inside(docker_image(suffix), "sh", "-c", "command -v train serve synth")
+    done = inside(docker_image(suffix), "sh", "-c", "for name in train serve synth; do command -v $name; done")
     assert done.stdout.split() == ["/usr/local/bin/train", "/usr/local/bin/serve", "/usr/local/bin/synth"]
 
 
