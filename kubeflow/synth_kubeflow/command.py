@@ -80,10 +80,11 @@ def _run_local(name: str, values: dict[str, Any], *, output: Path, runner: Any) 
     from synth_kubeflow.component import image
     from synth_kubeflow.local import chosen, run_local
     from synth_kubeflow.pipeline_command import local_file
-    from synth_kubeflow.pipelines import build
+    from synth_kubeflow.pipelines import build, needs_torch
 
-    in_containers = chosen(runner, image())
-    click.echo(f"tasks: {f'containers of {image()}' if in_containers else 'processes of this machine'}", err=True)
+    runs_in = image(needs_torch=needs_torch(name))
+    in_containers = chosen(runner, runs_in)
+    click.echo(f"tasks: {f'containers of {runs_in}' if in_containers else 'processes of this machine'}", err=True)
     page = run_local(build(name), local_file(values), output, in_containers=in_containers)
     click.echo(f"report: {page}")
 

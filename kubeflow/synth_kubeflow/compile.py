@@ -17,6 +17,7 @@ from synth_kubeflow.component import about, container_component, descriptions, i
 from synth_kubeflow.components import COMPONENTS, Component
 from synth_kubeflow.execute import METADATA, METRICS
 from synth_kubeflow.pipelines import PIPELINES, arguments, build, summary
+from synth_kubeflow.runtime import rights, runtime
 
 KFP = ">=2.17.0"
 """The releases of Kubeflow Pipelines that the assets are made for."""
@@ -27,6 +28,7 @@ LAST_VERIFIED = "2026-11-22T00:00:00Z"
 _SERVICES: Mapping[str, list[dict[str, str]]] = {
     "mlflow_flavor": [{"name": "MLflow", "version": ">=3.10"}],
     "synth_sagemaker": [{"name": "Amazon SageMaker"}],
+    "synth_kubeflow": [{"name": "Kubeflow Trainer", "version": ">=2.2"}],
 }
 """What a step of an adapter talks to, by the adapter's package."""
 
@@ -44,13 +46,15 @@ def files() -> dict[str, str]:
     made: dict[str, str] = {}
     for name, component in COMPONENTS.items():
         folder = f"components/{component.category}/{name}"
-        made[f"{folder}/component.yaml"] = compiled(container_component(name, image()))
+        made[f"{folder}/component.yaml"] = compiled(container_component(name, image(needs_torch=component.needs_torch)))
         made[f"{folder}/metadata.yaml"] = _metadata(name, [component.category], component)
         made[f"{folder}/README.md"] = "\n".join(_component_page(component))
     for name in PIPELINES:
         made[f"pipelines/{name}/pipeline.yaml"] = compiled(build(name))
         made[f"pipelines/{name}/metadata.yaml"] = _metadata(name, ["pipeline"])
         made[f"pipelines/{name}/README.md"] = "\n".join(_pipeline_page(name))
+    for name, parts in {"synth-torch": [runtime(image(needs_torch=True))], "rbac": rights()}.items():
+        made[f"runtimes/{name}.yaml"] = "---\n".join(yaml.safe_dump(part, sort_keys=False) for part in parts)
     return made
 
 

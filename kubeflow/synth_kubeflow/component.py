@@ -24,6 +24,12 @@ IMAGE_VARIABLE = "SYNTH_KUBEFLOW_IMAGE"
 IMAGE = f"synth-components:{version('synth-components')}"
 """The image that every component runs in, unless ``IMAGE_VARIABLE`` names one."""
 
+TORCH_IMAGE_VARIABLE = "SYNTH_KUBEFLOW_TORCH_IMAGE"
+"""Environment variable that names another image for what needs torch."""
+
+TORCH_IMAGE = f"{IMAGE}-torch"
+"""The image of what needs torch, unless ``TORCH_IMAGE_VARIABLE`` names one."""
+
 _TYPES: Mapping[Kind, type[dsl.Artifact]] = MappingProxyType(
     {"dataset": dsl.Dataset, "model": dsl.Model, "page": dsl.HTML, "text": dsl.Markdown}
 )
@@ -34,9 +40,10 @@ _SAID = {
 }
 
 
-def image() -> str:
-    """Return the image that components are compiled with."""
-    return os.environ.get(IMAGE_VARIABLE) or IMAGE
+def image(*, needs_torch: bool = False) -> str:
+    """Return the image that components are compiled with: that with torch, or that without."""
+    variable, ours = (TORCH_IMAGE_VARIABLE, TORCH_IMAGE) if needs_torch else (IMAGE_VARIABLE, IMAGE)
+    return os.environ.get(variable) or ours
 
 
 @cache

@@ -32,6 +32,7 @@ class Component:
         without: Options and ports of the step that this component leaves alone; a dataset is always written as Parquet.
         single: Ports of many tables that take one here: a pipeline can pass on several only out of a loop.
         score: Names of scores, of which the first that the report has is an output parameter ``score``.
+        needs_torch: Whether it runs in the image with torch.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Component:
     without: tuple[str, ...] = ()
     single: tuple[str, ...] = ()
     score: tuple[str, ...] = ()
+    needs_torch: bool = False
 
     def load(self) -> Step:
         """Return the step."""
@@ -62,6 +64,13 @@ _LISTED = (
     Component("profile_data", "profile", "data_processing"),
     Component("split_data", "split", "data_processing"),
     Component("train_generator", "train", "training"),
+    Component(
+        "train_generator_distributed",
+        "synth_kubeflow.distributed:train_distributed",
+        "training",
+        required=("generator",),
+        needs_torch=True,
+    ),
     Component("specify", "specify", "training"),
     Component("sample", "sample", "data_processing", without=("shard_index", "num_shards", "format")),
     Component(

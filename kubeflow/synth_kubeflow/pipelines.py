@@ -40,6 +40,14 @@ class Platform(Config):
         "AWS_REGION, for export_to_sagemaker; empty where the pod's identity has the rights.",
     )
     parallelism: int = Field(0, ge=0, le=MAX_FAN_IN, description="Most tasks of a loop at once; 0 for no limit.")
+    runtime: str = Field(
+        "",
+        description="ClusterTrainingRuntime of distributed_training, such as that of kubeflow/runtimes; empty trains "
+        "by processes of one task.",
+    )
+    shared_volume: str = Field(
+        "", description="Claim that the task and the nodes of distributed_training share, if a runtime is named."
+    )
     num_shards: int = Field(4, ge=1, le=MAX_FAN_IN, description="Shards of sharded_sampling.")
     ttl_seconds: int = Field(_WEEK, ge=0, lt=2**31, description="Seconds after its end that a run is kept.")
     max_seconds: int = Field(24 * 3600, ge=1, lt=2**31, description="Seconds after which a run is ended.")
@@ -79,12 +87,14 @@ class Tasks:
         arguments: The pipeline's arguments by name.
         values: Their values: channels, while a pipeline is compiled.
         model_step: A component or pipeline that trains a model of the user's and scores it.
+        image: What they run in.
     """
 
     platform: Platform
     arguments: Mapping[str, Argument]
     values: Mapping[str, Any]
     model_step: Any
+    image: str
 
     def __call__(self, name: str, **inputs: Any) -> Any:  # noqa: ANN401 - kfp has no types
         """Return a task of a component; options that the pipeline has as arguments are filled in."""
@@ -93,7 +103,7 @@ class Tasks:
             for key, argument in self.arguments.items()
             if argument.component == name and not argument.is_uri and not argument.is_list
         }
-        task = container_component(name, image())(**{**filled, **inputs})
+        task = container_component(name, self.image)(**{**filled, **inputs})
         if "seed" in filled:
             task.set_caching_options(enable_caching=False)  # a seed of -1 asks for fresh rows at every run
         return _placed(task, name, self.platform)
@@ -127,7 +137,10 @@ def _placed(task: Any, name: str, platform: Platform) -> Any:  # noqa: ANN401
     ):
         if secret and name == user:
             kubernetes.use_secret_as_env(task, secret, {key: key for key in keys}, optional=True)
-    if platform.accelerator and COMPONENTS[name].category == "training":
+    launches = name == "train_generator_distributed" and platform.runtime  # the nodes have the accelerators
+    if launches:
+        kubernetes.mount_pvc(task, platform.shared_volume, COMPONENTS[name].fields()["mount_path"].default)
+    if platform.accelerator and COMPONENTS[name].category == "training" and not launches:
         task.set_accelerator_type(platform.accelerator).set_accelerator_limit(platform.accelerators)
         kubernetes.add_toleration(task, key=platform.accelerator, operator="Exists", effect="NoSchedule")
         kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory")  # noqa: S108 - torch's workers share tensors there
@@ -185,6 +198,16 @@ def sharded_sampling(task: Tasks) -> None:
     task("report", report=judged.outputs["report"])
 
 
+def distributed_training(task: Tasks) -> None:
+    """Train one generator by several processes or machines, draw rows from it, judge them, and draw the report."""
+    train, holdout = task.split()
+    nodes = {"runtime": task.platform.runtime, "volume": task.platform.shared_volume}
+    model = task("train_generator_distributed", data=train, **nodes).outputs["model"]
+    synthetic = task("sample", model=model).outputs["synthetic"]
+    judged = task("evaluate", train=train, holdout=holdout, synthetic=synthetic, model=model)
+    task("report", report=judged.outputs["report"])
+
+
 def train_and_score(platform: Platform) -> Any:  # noqa: ANN401
     """Return the model step of who brings none: the score on the holdout of two learners trained on a table."""
 
@@ -236,6 +259,15 @@ _BODIES: Mapping[Callable[[Tasks], None], Mapping[str, Argument]] = {
     | _options("augment", "mode", "columns", "ratio", "group", "factor", "seed", group_share="share")
     | _options("evaluate_tstr", "target"),
     sharded_sampling: _DATA | _GENERATOR | _options("sample_sharded", "num_rows", "seed") | _JUDGED,
+    distributed_training: _DATA
+    | _options(
+        "train_generator_distributed",
+        *("generator", "generator_options", "privacy", "epsilon", "delta", "device"),
+        *("num_nodes", "processes_per_node", "node_resources"),
+        train_seed="seed",
+    )
+    | _options("sample", "num_rows", "seed")
+    | _JUDGED,
 }
 
 PIPELINES: Mapping[str, Callable[[Tasks], None]] = MappingProxyType({body.__name__: body for body in _BODIES})
@@ -245,6 +277,11 @@ PIPELINES: Mapping[str, Callable[[Tasks], None]] = MappingProxyType({body.__name
 def arguments(name: str) -> Mapping[str, Argument]:
     """Return the arguments of a pipeline by name."""
     return _BODIES[PIPELINES[name]]
+
+
+def needs_torch(name: str) -> bool:
+    """Return whether a task of a pipeline needs torch: a model that was trained with it is drawn from with it."""
+    return any(COMPONENTS[argument.component].needs_torch for argument in arguments(name).values())
 
 
 def summary(name: str) -> str:
@@ -263,7 +300,8 @@ def build(name: str, platform: Platform | None = None, *, model_step: Any = None
     step = model_step or train_and_score(place)
 
     def made(*values: Any) -> None:  # noqa: ANN401
-        PIPELINES[name](Tasks(place, known, dict(zip(known, values, strict=True)), step))
+        runs_in = image(needs_torch=needs_torch(name))
+        PIPELINES[name](Tasks(place, known, dict(zip(known, values, strict=True)), step, runs_in))
 
     entries = [f"    {key}: {' '.join(argument.description().split())}" for key, argument in known.items()]
     made.__name__ = name

@@ -12,7 +12,14 @@ from synth_components.config import Config
 from synth_components.steps import STEPS
 from synth_components.steps.port import config_of
 from synth_kubeflow.compile import compiled
-from synth_kubeflow.component import IMAGE, IMAGE_VARIABLE, container_component, image
+from synth_kubeflow.component import (
+    IMAGE,
+    IMAGE_VARIABLE,
+    TORCH_IMAGE,
+    TORCH_IMAGE_VARIABLE,
+    container_component,
+    image,
+)
 from synth_kubeflow.components import COMPONENTS
 
 NAMES = sorted(COMPONENTS)
@@ -31,12 +38,12 @@ def interface(text):
     return found.get("inputDefinitions", {}), found["outputDefinitions"]
 
 
-def test_requirement_2_the_components_that_have_something_behind_them_are_here():
+def test_requirement_2_every_component_that_was_asked_for_is_here():
     asked = {
-        "profile_data", "split_data", "train_generator", "sample", "sample_sharded", "merge_shards",
-        "evaluate_fidelity", "evaluate_tstr", "evaluate_privacy", "select_best", "augment", "report", "register_model",
-        "export_to_sagemaker",
-    }  # fmt: skip
+        *("profile_data", "split_data", "train_generator", "train_generator_distributed", "sample", "sample_sharded"),
+        *("merge_shards", "evaluate_fidelity", "evaluate_tstr", "evaluate_privacy", "select_best", "augment", "report"),
+        *("register_model", "export_to_sagemaker"),
+    }
     assert asked <= set(COMPONENTS)
 
 
@@ -50,13 +57,19 @@ def test_requirement_3_a_component_has_one_argument_and_one_image(assets, name):
     (container,) = containers(assets[name]).values()
     assert container["args"] == ["--executor-input", "{{$}}"]
     assert container["command"] == ["synth", "kubeflow", "execute", name]
-    assert container["image"] == IMAGE
+    assert container["image"] == (TORCH_IMAGE if name == "train_generator_distributed" else IMAGE)
 
 
 def test_requirement_3_the_image_is_named_by_an_environment_variable_at_compile_time(monkeypatch):
     monkeypatch.setenv(IMAGE_VARIABLE, "registry.example/synth@sha256:" + "0" * 64)
     (container,) = containers(compiled(container_component("gate", image()))).values()
     assert container["image"] == "registry.example/synth@sha256:" + "0" * 64
+
+
+def test_requirement_3_the_image_with_torch_is_named_by_a_variable_of_its_own(monkeypatch):
+    monkeypatch.setenv(IMAGE_VARIABLE, "core:1")
+    monkeypatch.setenv(TORCH_IMAGE_VARIABLE, "torch:1")
+    assert (image(), image(needs_torch=True)) == ("core:1", "torch:1")
 
 
 def test_requirement_3_running_a_component_imports_no_kfp(tmp_path):

@@ -15,8 +15,8 @@ from synth_components.errors import DataError, ThresholdError
 from synth_kubeflow.components import COMPONENTS, component
 from synth_kubeflow.execute import METADATA, execute
 
-# Needs a server, and is run in test_register.
-RUN_HERE = sorted(set(COMPONENTS) - {"register_model"})
+# The one needs a server, and is run in test_mlflow; the other needs torch or a cluster, and is run in test_trainjob.
+RUN_HERE = sorted(set(COMPONENTS) - {"register_model", "train_generator_distributed"})
 
 
 def output_of(folder):
@@ -169,7 +169,8 @@ def test_requirement_8_a_failed_task_ends_with_an_error_line_and_leaves_no_execu
     name, tmp_path, capsys, executor_input
 ):
     inputs = {port: tmp_path / "nowhere" for port, known in COMPONENTS[name].ports().items() if known.direction == "in"}
-    said = {"register_model": {"name": "m"}, "evaluate_tstr": {"target": "y"}}.get(name, {})
+    needed = {"register_model": {"name": "m"}, "evaluate_tstr": {"target": "y"}}
+    said = (needed | {"train_generator_distributed": {"generator": "tabular.trees"}}).get(name, {})
     status = main(
         ["kubeflow", "execute", name, "--executor-input", executor_input(name, tmp_path / "t", inputs, **said)]
     )

@@ -15,7 +15,7 @@ from synth_components.__main__ import main
 from synth_components.io.archive import unpack
 from synth_components.model import Model
 from synth_kubeflow.local import Machine, run_local
-from synth_kubeflow.pipelines import PIPELINES, build
+from synth_kubeflow.pipelines import PIPELINES, build, needs_torch
 
 INDEPENDENT = ("--generator", "tabular.independent")
 JUDGED = ("--target", "outcome")
@@ -27,6 +27,7 @@ ARGUMENTS = {
     ),
     "augment_and_gate": (*INDEPENDENT, *JUDGED, "--factor", "2"),
     "sharded_sampling": (*INDEPENDENT, *JUDGED, "--num-rows", "150"),
+    "distributed_training": (*JUDGED, "--num-rows", "150", "--processes-per-node", "2"),
 }  # fmt: skip
 """The arguments that `kubeflow/README.md` says were run."""
 
@@ -38,20 +39,28 @@ def run(name, csv, output, *more, runner="host"):
     return main([*said, *(more or ARGUMENTS[name])])
 
 
+def arguments_of(name, request):
+    """Return the arguments of a pipeline; one that needs torch is skipped where torch is not installed."""
+    if not needs_torch(name):
+        return ARGUMENTS[name]
+    options = request.getfixturevalue("torch_options")
+    return (*ARGUMENTS[name], *(word for key, said in options.items() for word in (f"--{key.replace('_', '-')}", said)))
+
+
 def outputs(folder, name):
     """Return the paths of one output of a component, over all tasks."""
     return sorted(path for path in folder.rglob(name) if (path.parent / "executor_output.json").exists())
 
 
 @pytest.fixture(scope="module")
-def ended(csv, tmp_path_factory):
+def ended(csv, tmp_path_factory, request):
     """A function that returns the folder of a pipeline, run once."""
     done = {}
 
     def folder(name):
         if name not in done:
             done[name] = tmp_path_factory.mktemp(name) / "out"
-            assert run(name, csv, done[name]) == 0
+            assert run(name, csv, done[name], *arguments_of(name, request)) == 0
         return done[name]
 
     return folder
@@ -210,10 +219,10 @@ def digests(folder):
 @pytest.mark.docker
 @pytest.mark.parametrize("name", sorted(PIPELINES))
 def test_requirement_17_a_pipeline_in_containers_without_network_writes_what_it_writes_on_the_host(
-    docker_image, ended, csv, tmp_path, name
+    docker_image, ended, csv, tmp_path, name, request
 ):
-    docker_image()
-    assert run(name, csv, tmp_path / "out", runner="docker") == 0
+    docker_image("-torch" if needs_torch(name) else "")
+    assert run(name, csv, tmp_path / "out", *arguments_of(name, request), runner="docker") == 0
     assert (tmp_path / "out" / "report.html").exists()
     there = digests(tmp_path / "out")
     assert len(there) >= 4

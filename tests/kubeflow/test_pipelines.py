@@ -10,6 +10,7 @@ from kubeflow_ir import containers, faults, parsed
 
 from synth_components.errors import UnsupportedError
 from synth_kubeflow.compile import compiled
+from synth_kubeflow.component import TORCH_IMAGE
 from synth_kubeflow.components import COMPONENTS, component
 from synth_kubeflow.pipelines import PIPELINES, Platform, arguments, build
 
@@ -29,8 +30,9 @@ def tasks(text):
         yield from one.get("dag", {}).get("tasks", {}).items()
 
 
-def test_requirement_2_the_pipelines_that_have_something_behind_them_are_here():
-    assert {"train_sample_evaluate", "compare_generators", "augment_and_gate", "sharded_sampling"} <= set(PIPELINES)
+def test_requirement_2_every_pipeline_that_was_asked_for_is_here():
+    asked = {"train_sample_evaluate", "compare_generators", "augment_and_gate", "sharded_sampling"}
+    assert asked | {"distributed_training"} <= set(PIPELINES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -112,7 +114,8 @@ def test_requirement_12_no_task_runs_as_root(assets, name):
 
 
 def test_requirement_12_secrets_toleration_and_shared_memory_are_arguments_of_the_builder():
-    place = Platform(accelerator="nvidia.com/gpu", image_pull_secret="registry", tracking_secret="mlflow")
+    secrets = {"image_pull_secret": "registry", "tracking_secret": "mlflow", "aws_secret": "aws"}
+    place = Platform(accelerator="nvidia.com/gpu", **secrets)
     held = platform(compiled(build("compare_generators", place)))
     assert all(said["imagePullSecret"][0]["secretName"] == "registry" for said in held.values())
     training = held.pop("exec-train-generator")
@@ -120,6 +123,7 @@ def test_requirement_12_secrets_toleration_and_shared_memory_are_arguments_of_th
     assert training["emptyDirMounts"][0] == {"medium": "Memory", "mountPath": "/dev/shm", "volumeName": "shared-memory"}
     secrets = {name: [one["secretName"] for one in said.get("secretAsEnv", [])] for name, said in held.items()}
     assert secrets.pop("exec-register-model") == ["mlflow"]
+    assert secrets.pop("exec-export-to-sagemaker") == ["aws"]
     assert not any(secrets.values())
 
 
@@ -180,6 +184,26 @@ def test_a_step_of_the_users_takes_the_place_of_ours():
 
     text = compiled(build("augment_and_gate", model_step=mine))
     assert "mine:1" in {one["image"] for one in containers(text).values()}
+    assert faults(text) == []
+
+
+def test_distributed_training_runs_in_the_image_with_torch_and_by_processes_of_one_task_unless_a_runtime_is_named(
+    assets,
+):
+    text = assets["distributed_training"]
+    assert {one["image"] for one in containers(text).values()} == {TORCH_IMAGE}
+    said = parsed(text)["root"]["dag"]["tasks"]["train-generator-distributed"]["inputs"]["parameters"]
+    assert said["runtime"]["runtimeValue"]["constant"] == ""
+    assert "pvcMount" not in platform(text)["exec-train-generator-distributed"]
+
+
+def test_with_a_runtime_the_task_shares_a_claim_with_the_nodes_and_leaves_them_the_accelerators():
+    place = Platform(runtime="synth-torch", shared_volume="claim", accelerator="nvidia.com/gpu")
+    text = compiled(build("distributed_training", place))
+    held = platform(text)["exec-train-generator-distributed"]
+    (mount,) = held["pvcMount"]
+    assert (mount["constant"], mount["mountPath"]) == ("claim", "/shared")
+    assert "accelerator" not in containers(text)["exec-train-generator-distributed"].get("resources", {})
     assert faults(text) == []
 
 
