@@ -117,6 +117,13 @@ class Marginal:
             piece = np.where(in_gap & nearer, before, piece)
         return np.where(np.isnan(values), -1, piece)
 
+    def holds(self, values: Floats) -> NDArray[np.bool_]:
+        """Return whether a piece holds each whole number (n,), to half a step; NaN is held by none."""
+        if len(self.mass) == 0:
+            return np.zeros(len(values), dtype=bool)
+        piece = np.maximum(self.piece_of(values), 0)
+        return np.asarray((values >= self.low[piece] - 0.5) & (values <= self.high[piece] + 0.5))
+
     def uniform(self, values: Floats, *, rng: random.Generator) -> Floats:
         """Return probabilities (n,) whose ``quantile`` gives the values back, drawn within atoms.
 
@@ -186,6 +193,20 @@ def quantiles(marginals: Sequence[Marginal], uniforms: Floats) -> Floats:
         rows = (place == k) & ~np.isnan(first)
         second[rows] = np.rint(marginals[k].quantile(uniforms[1, rows]))
     return np.stack([first, second], axis=1)
+
+
+def whole(values: Floats, marginals: Sequence[Marginal], *, rng: random.Generator) -> Floats:
+    """Return features (n, 2) drawn one by one, the second drawn anew where it never goes with the first.
+
+    A model that knows little of which values go together would draw four integers from the halves of two.
+    """
+    second = values[:, 1].copy()
+    place = second_given(marginals, values[:, 0])
+    for k in range(1, 1 + len(marginals[0].atoms)):
+        rows = np.flatnonzero(place == k)
+        lost = rows[~marginals[k].holds(second[rows])]
+        second[lost] = np.rint(marginals[k].quantile(rng.random(len(lost))))
+    return np.stack([values[:, 0], second], axis=1)
 
 
 def _place(marginal: Marginal, values: Floats) -> NDArray[np.int64]:

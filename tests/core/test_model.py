@@ -99,6 +99,13 @@ def test_a_sample_has_exactly_n_rows(model, n):
     assert table.index.equals(pd.RangeIndex(n))
 
 
+@pytest.mark.parametrize("storage", ["python", "pyarrow"])
+def test_keys_and_text_have_the_storage_of_the_training_table(storage):
+    table = keyed_table().astype(dict.fromkeys(("id", "note", "city"), pd.StringDtype(storage)))
+    made = fit(table, generator="tabular.independent", seed=0).sample(9, seed=0)
+    assert [made[name].dtype.storage for name in ("id", "note", "city")] == [storage] * 3
+
+
 def test_an_empty_sample_has_the_dtypes_of_a_full_one(model):
     assert model.sample(0).dtypes.equals(model.sample(5).dtypes)
 

@@ -14,7 +14,7 @@ Differs: the rows that choose a tree's structure are not the rows that fill its 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -37,7 +37,7 @@ from synth_components.generators.tabular._condition import Condition, conditions
 from synth_components.generators.tabular._forest import Context, Counts, Forest, Growth, Ints, grow, halves
 from synth_components.generators.tabular._grid import Codes, Grid, grids_of, rows_of
 from synth_components.generators.tabular._ratio import DensityRatio
-from synth_components.marginal import Marginal
+from synth_components.marginal import Marginal, marginals_of, whole
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
@@ -125,7 +125,7 @@ class Trees(Recipe):
         codes = _codes(features.values, grids, order, rng=rng)
         own = [codes[:, position].astype(np.int32) for position in range(len(order))]
         found = anchors(features.values, own, order=order, grids=grids, schema=data.schema)
-        made = TreesSampler(data.schema, grids, order, found, (), None)
+        made = TreesSampler(data.schema, grids, order, found, (), None, self._halves(features))
         steps = len(order) + 2
 
         counts: list[Counts] = []
@@ -186,6 +186,19 @@ class Trees(Recipe):
             made = replace(made, ratio=ratio)
         run.report(steps, steps)
         return made
+
+    def _halves(self, features: Features) -> dict[int, tuple[Marginal, ...]]:
+        return {
+            where.start: marginals_of(
+                features.values[:, where],
+                features.schema.columns[name],
+                name=name,
+                knots=self.knots,
+                min_count=self.min_category_count,
+            )
+            for name, where in features.columns.items()
+            if where.stop - where.start > 1
+        }
 
     def _fills(self, rows: Ints, seed: int) -> NDArray[np.bool_]:
         return halves(rows, seed=seed, n_trees=self.n_trees)
@@ -267,6 +280,7 @@ class TreesSampler:
         anchors: The earlier columns that each may be equal to, in drawing order.
         forests: One per feature, in drawing order, each over the features before it.
         ratio: By which drawn rows are accepted; ``None`` accepts all.
+        halves: What ``marginals_of`` gives for each integer beyond 2^53, by its first feature.
     """
 
     schema: Schema
@@ -275,6 +289,7 @@ class TreesSampler:
     anchors: tuple[tuple[Anchor, ...], ...]
     forests: tuple[Forest, ...]
     ratio: DensityRatio | None
+    halves: Mapping[int, tuple[Marginal, ...]]
 
     def sample(self, n: int, *, rng: random.Generator, given: Given | None = None) -> Dataset:
         """Return ``n`` rows; values fixed by ``given.rows`` are returned as they are.
@@ -410,6 +425,8 @@ class TreesSampler:
             for number, anchor in enumerate(self.anchors[position], start=1):
                 rows = np.flatnonzero(drawn.equal[:, position] == number)
                 values[rows, feature] = values[rows, self.order[anchor.position]] + anchor.shift
+        for first, marginals in self.halves.items():
+            values[:, first : first + 2] = whole(values[:, first : first + 2], marginals, rng=rng)
         return rows_of(values, self.schema)
 
     def save(self, directory: Path) -> None:
@@ -428,6 +445,9 @@ class TreesSampler:
             arrays |= _prefixed(f"grid.{feature}", grid.marginal.to_arrays())
         for position, forest in enumerate(self.forests):
             arrays |= _prefixed(f"forest.{position}", forest.to_arrays())
+        for feature, marginals in self.halves.items():
+            for number, marginal in enumerate(marginals):
+                arrays |= _prefixed(f"halves.{feature}.{number}", marginal.to_arrays())
         if self.ratio is not None:
             arrays |= _prefixed("ratio", self.ratio.to_arrays())
         save_file(arrays, directory / "trees.safetensors")
@@ -452,6 +472,14 @@ class TreesSampler:
             tuple(tuple(Anchor(position, shift) for position, shift in found) for found in plan["anchors"]),
             tuple(Forest.from_arrays(part(f"forest.{position}")) for position in range(len(plan["order"]))),
             DensityRatio.from_arrays(part("ratio")) if plan["corrected"] else None,
+            {
+                where.start: tuple(
+                    Marginal.from_arrays(part(f"halves.{where.start}.{number}"))
+                    for number in range(sum(f"halves.{where.start}.{k}.mass" in arrays for k in range(len(arrays))))
+                )
+                for where in slices(schema).values()
+                if where.stop - where.start > 1
+            },
         )
 
 
