@@ -30,7 +30,7 @@ from safetensors.numpy import load_file, save_file
 
 from synth_components.conditions import meets
 from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, Recipe
-from synth_components.encode import encode_table, slices
+from synth_components.encode import Features, encode_table, slices
 from synth_components.errors import ArtifactError, ConditionError, StoppedError
 from synth_components.generators.tabular._anchor import Anchor, anchors, extended
 from synth_components.generators.tabular._condition import Condition, conditions, resampled
