@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import pandas as pd
 
 from synth_components.errors import ArtifactError
-from synth_components.evaluation.card import Verdict
+from synth_components.evaluation.card import Verdict, task_ratio
 from synth_components.evaluation.quality import MIN_ROWS, Quality, unscored
 from synth_components.evaluation.recommendation import Recommendation, too_few_rows
 from synth_components.limits import Cost
@@ -116,6 +116,21 @@ class Report:
                 return one.value
         raise KeyError(f"the report has no score '{name}' of {subject or 'the whole table'}")
 
+    @property
+    def values(self) -> dict[str, float]:
+        """Values by name, with underscores: what stands for the whole table, for those who find values by a path.
+
+        Of the tasks, the one that fares worst is told, by the learner that does best on real rows.
+        """
+        named: dict[str, float] = {} if self.overall.value is None else {"quality": self.overall.value}
+        named |= {f"quality_{group}": part for group, part in self.overall.parts.items()}
+        ratios = [ratio for task in self.tasks if (ratio := task_ratio(self.scores, task)) is not None]
+        worst = min(ratios, key=lambda ratio: ratio.value).subject if ratios else None
+        for one in self.scores:
+            if not one.subject or (one.subject == worst and one.name.startswith("utility.")):
+                named[one.name.replace(".", "_")] = one.value
+        return {name: value for name, value in named.items() if math.isfinite(value)}
+
     def to_json(self) -> dict[str, Any]:
         """Return a JSON value, free of NaN, from which ``from_json`` makes an equal report."""
         return {
@@ -124,6 +139,7 @@ class Report:
             "overall": {**asdict(self.overall), "parts": dict(self.overall.parts)},
             "card": [asdict(verdict) for verdict in self.card],
             "recommendations": [{**asdict(one), "subject": list(one.subject)} for one in self.recommendations],
+            "values": self.values,
             "scores": [_score_to_json(one) for one in self.scores],
             "tables": {name: _frame_to_json(frame) for name, frame in self.tables.items()},
             "curves": {name: _frame_to_json(frame) for name, frame in self.curves.items()},

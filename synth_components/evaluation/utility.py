@@ -30,6 +30,14 @@ _CLASSES = 25
 _INDICATORS = 40
 _GLOBAL_CLASSES = 8
 _SPLIT_FEATURES = 32  # a boosted tree looks at so many features per split, drawn anew; all of a narrower table
+_SAMPLES = 5
+_SAMPLED = 0.8
+MIN_SAMPLED_ROWS = 200
+"""Fewest holdout rows of which samples are drawn, for how far a TSTR measure moves from one to another."""
+
+SAMPLED_COLUMNS = ["task", "learner", "classes", "measure", "value", "deviation"]
+"""Of the table ``utility.samples``: TSTR measures; a regression has 0 classes, a small holdout null deviations."""
+
 _SKILL = 0.1  # a column that real rows predict no better than this is noise at bounded sizes
 
 
@@ -64,6 +72,27 @@ class _Prediction:
         made["f1"] = float(np.mean(parts)) if parts else 0.0
         return made | ({"auc": float(np.mean(areas))} if areas else {})
 
+    @property
+    def num_classes(self) -> int:
+        """Return the number of classes, 0 of a regression."""
+        return 0 if self.task == "regression" else self.made.shape[1]
+
+    def deviations(self, rng: random.Generator) -> dict[str, float]:
+        """Return the standard deviation of each measure over 5 samples of 80 % of the holdout; none of a small one.
+
+        Source: the documentation of Amazon SageMaker Model Monitor, "Model quality metrics".
+        """
+        n = len(self.truth)
+        if n < MIN_SAMPLED_ROWS:
+            return {}
+        taken = (rng.permutation(n) < round(_SAMPLED * n) for _ in range(_SAMPLES))
+        found = [self.measures(rows.astype(np.float64)) for rows in taken]
+        return {
+            measure: float(np.std([one[measure] for one in found], ddof=1))
+            for measure in found[0]
+            if all(measure in one for one in found)
+        }
+
 
 def tasks(context: Context, config: UtilityConfig) -> dict[str, str]:
     """Return every named task: name to target column."""
@@ -91,9 +120,11 @@ def utility(
     named = tasks(context, config)
     limit = config.utility_rows
     scores: list[Score] = []
+    samples: list[tuple[str | int | float | None, ...]] = []
     left_out: list[dict[str, str]] = []
     if not named:
         return Evidence()
+    (apart,) = rng.spawn(1)  # so that what is drawn for the samples moves no score
     view = coded(train, holdout, synthetic).capped(train=limit, holdout=limit, synthetic=limit, rng=rng)
     for name, target in named.items():
         if target not in view.names:
@@ -103,18 +134,19 @@ def utility(
             )
         asked = context.task or config.task
         task = _task(view, target) if asked == "auto" or name in config.tasks else asked
-        made, reason = _scores(
-            view, name, target, "regression" if task == "regression" else "classification", config, rng
+        made, told, reason = _scores(
+            view, name, target, "regression" if task == "regression" else "classification", config, rng, apart
         )
         scores.extend(made)
+        samples.extend(told)
         if reason:
             left_out.append({"score": "utility", "subject": name, "reason": reason})
     table = pd.DataFrame(
         [(s.subject[0], s.subject[1], s.name.removeprefix("utility."), s.value, s.floor) for s in scores],
         columns=["task", "learner", "measure", "value", "floor"],
     )
-    tables = {"utility": table} | ({"left_out": pd.DataFrame(left_out)} if left_out else {})
-    return Evidence(tuple(scores), tables=tables)
+    tables = {"utility": table, "utility.samples": pd.DataFrame(samples, columns=SAMPLED_COLUMNS)}
+    return Evidence(tuple(scores), tables=tables | ({"left_out": pd.DataFrame(left_out)} if left_out else {}))
 
 
 def global_utility(
@@ -163,19 +195,26 @@ def global_utility(
 
 
 def _scores(
-    view: Coded, name: str, target: str, task: Task, config: UtilityConfig, rng: random.Generator
-) -> tuple[list[Score], str]:
+    view: Coded,
+    name: str,
+    target: str,
+    task: Task,
+    config: UtilityConfig,
+    rng: random.Generator,
+    apart: random.Generator,
+) -> tuple[list[Score], list[tuple[str | int | float | None, ...]], str]:
     sides = [_labelled(view, side, target) for side in (view.train, view.holdout, view.synthetic)]
     classes = _common(sides[0], view.names.index(target)) if task == "classification" else np.empty(0)
     if task == "classification":
         if len(classes) < 2:
-            return [], "the real target has fewer than two classes"
+            return [], [], "the real target has fewer than two classes"
         sides = [side[np.isin(side[:, view.names.index(target)], classes)] for side in sides]
     if min(len(side) for side in sides) < 2:
-        return [], "a table has fewer than two rows with a target"
+        return [], [], "a table has fewer than two rows with a target"
     real, held, drawn = sides
     best = {"rmse": 0.0}
     scores: list[Score] = []
+    samples: list[tuple[str | int | float | None, ...]] = []
     learners: tuple[Learner, ...] = ("boosted", "linear")
     for learner in learners:
         seed = int(rng.integers(2**31))
@@ -203,6 +242,12 @@ def _scores(
                         high=np.inf if measure == "rmse" else 1.0,
                     )
                 )
+        deviations = said["tstr"].deviations(apart)
+        classes_told = said["tstr"].num_classes
+        samples += [
+            (name, learner, classes_told, measure, value, deviations.get(measure))
+            for measure, value in points["tstr"].items()
+        ]
         key = "r2" if task == "regression" else "accuracy"
         base = points["trtr"].get(key, 0.0)
         if base > 0 and key in points["tstr"]:
@@ -230,7 +275,8 @@ def _scores(
                     high=1.0,
                 )
             )
-    return scores, "" if any(s.name == "utility.ratio" for s in scores) else "real rows do not predict the target"
+    is_learnt = any(one.name == "utility.ratio" for one in scores)
+    return scores, samples, "" if is_learnt else "real rows do not predict the target"
 
 
 def _predict(

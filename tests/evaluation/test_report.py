@@ -90,3 +90,50 @@ def test_every_printed_card_says_where_a_verdict_rests_on_chance(report):
     told = replace(report, card=(verdict,))
     for text in (repr(told), told._repr_html_(), told.to_markdown()):
         assert "pass (above by no more than chance)" in text
+
+
+def people(seed, rows=400):
+    rng = np.random.default_rng(seed)
+    age = rng.normal(size=rows)
+    return pd.DataFrame({"age": age, "ill": np.where(age + rng.normal(size=rows) > 0, "yes", "no"), "pay": -2 * age})
+
+
+@pytest.fixture(scope="module")
+def judged():
+    config = QUICK.model_copy(update={"tasks": {"illness": "ill", "income": "pay"}, "replicates": 100})
+    return evaluate(people(0), people(1), people(2), config=config)
+
+
+def test_the_values_tell_of_the_whole_table_and_of_the_task_that_fares_worst(judged):
+    values = judged.to_json()["values"]
+    assert values["quality"] == judged.overall.value
+    assert values["quality_fidelity"] == judged.overall.parts["fidelity"]
+    assert values["privacy_copies"] == judged.value("privacy.copies")
+    told = {verdict.name.split()[-1]: verdict.value for verdict in judged.card if verdict.name.startswith("TSTR")}
+    assert values["utility_ratio"] == min(told.values())
+    worst = min(told, key=lambda task: told[task])
+    assert ("utility_tstr_r2" in values) == (worst == "income")
+    assert all("." not in name for name in values)
+
+
+def test_samples_of_four_fifths_deviate_half_as_much_as_resamples(judged):
+    """Without replacement, the variance is (1 - 0.8) / 0.8 = 1/4 of the bootstrap's: half the deviation.
+
+    Of 5 samples, the deviation has 4 degrees of freedom: below 0.15 times its expectation, chi-square 4 * 0.15^2, with
+    probability 1 in 1,000; above 2.3 times, likewise.
+    """
+    samples = judged.tables["utility.samples"].query("measure == 'accuracy'")
+    assert set(samples["classes"]) == {2}
+    for row in samples.to_dict("records"):
+        (bootstrap,) = (
+            one.deviation
+            for one in judged.scores
+            if one.name == "utility.tstr.accuracy" and one.subject == (row["task"], row["learner"])
+        )
+        assert 0.15 * bootstrap / 2 < row["deviation"] < 2.3 * bootstrap / 2
+
+
+def test_a_holdout_of_fewer_than_200_rows_has_no_deviation_over_samples():
+    config = QUICK.model_copy(update={"target": "ill"})
+    made = evaluate(people(0), people(1, rows=199), people(2), config=config).to_json()
+    assert set(made["tables"]["utility.samples"]["deviation"]) == {None}
