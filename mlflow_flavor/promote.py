@@ -62,6 +62,7 @@ class Decision:
 
 
 _PASSED, _FAILED = "passed", "failed"
+_EPSILON = "epsilon"  # a metric that whoever judges the model logs; no report holds it
 # MLflow's rule, asked before anything is written; without dots and slashes no alias has a tag of another one.
 _ALIAS = re.compile(r"(?!(?i:latest|v\d+)$)[\w-]{1,255}")
 
@@ -159,6 +160,8 @@ def _asked(
         return
     if thresholds.min_quality > 0:
         yield OVERALL, MetricThreshold(threshold=thresholds.min_quality, greater_is_better=True)
+    if thresholds.max_epsilon > 0:  # a metric that was never logged fails
+        yield _EPSILON, MetricThreshold(threshold=thresholds.max_epsilon, greater_is_better=False)
     for limits, greater in ((thresholds.min_scores, True), (thresholds.max_scores, False)):
         for score, limit in limits.items():
             of_each = [metric for metric in linked if metric.startswith(f"{score}/")]

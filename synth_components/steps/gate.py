@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from synth_components.config import StepConfig
+from synth_components.config import ConfigError, StepConfig
 from synth_components.errors import ThresholdError
-from synth_components.steps.port import InReport
+from synth_components.steps.port import InReport, OptionalInModel
 from synth_components.steps.report_file import read_report, values_of
 
 if TYPE_CHECKING:
@@ -28,22 +30,28 @@ class GateConfig(StepConfig):
     max_scores: dict[str, float] = Field(
         {}, description="Largest value by name of score; no score of that name may exceed it."
     )
+    max_epsilon: float = Field(
+        0.0, ge=0, description="Largest privacy loss, epsilon, that the model may have; 0 asks for none."
+    )
 
 
-def gate(config: GateConfig, *, report: InReport) -> None:
-    """Compare a report with thresholds; exit status 3 if it misses one.
+def gate(config: GateConfig, *, report: InReport, model: OptionalInModel = None) -> None:
+    """Compare a report, and a model's privacy, with thresholds; exit status 3 if one is missed.
 
         synth gate --report report.json --min-quality 0.8
         synth gate --report report.json --max-scores '{"privacy.copies": 0.01}'
+        synth gate --report report.json --model model --max-epsilon 1
 
     Args:
         report: The report to judge.
+        model: The model, for its epsilon.
 
     Raises:
         ThresholdError: naming every threshold that was missed.
+        ConfigError: if `max_epsilon` is asked for and no model given.
     """
     found = read_report(report)
-    missed = shortfalls(found, config)
+    missed = [*shortfalls(found, config), *overspent(config, model)]
     if missed:
         raise ThresholdError(f"the report misses {len(missed)} of its thresholds: {'; '.join(missed)}")
     _LOG.info("the report reaches every threshold")
@@ -69,3 +77,22 @@ def shortfalls(report: Report, config: GateConfig) -> list[str]:
         if value > most:
             missed.append(f"{name} is {value:.4g}, at most {most:g} is allowed")
     return missed
+
+
+def overspent(config: GateConfig, model: Path | None) -> list[str]:
+    """Return by how much a model's privacy loss exceeds ``max_epsilon``: a line, or none.
+
+    Raises:
+        ConfigError: if it is asked for and no model given.
+    """
+    from synth_components.model import Model
+
+    if config.max_epsilon == 0:
+        return []
+    if model is None:
+        raise ConfigError("max_epsilon is asked of a model; give the model too", option="max_epsilon")
+    epsilon = Model.load(model).privacy.epsilon
+    if epsilon <= config.max_epsilon:
+        return []
+    told = "not bounded" if math.isinf(epsilon) else f"{epsilon:.4g}"
+    return [f"the model's epsilon is {told}, at most {config.max_epsilon:g} is allowed"]

@@ -152,7 +152,7 @@ def _stages(
         ),
     ]
     if config.gate != GateConfig():
-        stages.append(Stage("gate", gate, config.gate, {"report": report}))
+        stages.append(Stage("gate", gate, config.gate, {"report": report, "model": model}))
     for number, options in enumerate(config.augment, start=1):
         name = "augmented" if len(config.augment) == 1 else f"augmented-{number}"
         inputs = {"data": train_rows, "model": model}

@@ -243,6 +243,19 @@ def test_gate_passes_what_it_reaches_and_names_all_that_it_misses(judged):
         gate(hard, report=judged / "report.json")
 
 
+def test_gate_holds_the_epsilon_of_the_model_against_its_threshold(judged, tmp_path):
+    given = {"report": judged / "report.json"}
+    with pytest.raises(ThresholdError, match="the model's epsilon is not bounded, at most 1 is allowed"):
+        gate(GateConfig(max_epsilon=1.0), model=judged / "model", **given)
+    with pytest.raises(ConfigError, match="give the model too"):
+        gate(GateConfig(max_epsilon=1.0), **given)
+    (tmp_path / "schema.json").write_text('{"columns": {"age": {"type": "numeric", "dtype": "float64", "low": 0, "high": 1, "public": true}}}')
+    pd.DataFrame({"age": [0.5]}).to_csv(tmp_path / "rows.csv", index=False)
+    specified = TrainConfig(generator="tabular.specified", privacy="dp")
+    train(specified, data=tmp_path / "rows.csv", schema=tmp_path / "schema.json", model=tmp_path / "model")
+    gate(GateConfig(max_epsilon=1e-9), model=tmp_path / "model", **given)  # it read no row
+
+
 def test_gate_lets_no_report_without_an_overall_score_pass(judged, tmp_path):
     value = json.loads((judged / "report.json").read_text(encoding="utf-8"))
     value["rows"]["synthetic"] = 1
