@@ -53,11 +53,11 @@ def ready(folder: Path, kind: Kind, said: Mapping[str, Any], *, scratch: Path, n
     """
     name = folder.name
     _refuse_mode(folder, said, num_hosts)
+    ending = _ending(name, kind, said)
     if not folder.exists():
         return None
     if not folder.is_dir():
         raise DataError(f"channel '{name}' is no folder; ask for {_LINE}")
-    ending = _ending(name, kind, said)
     found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     held = sorted((path for path in found if not any(part.startswith((".", "_")) for part in path.parts)), key=str)
     if not held:
@@ -100,7 +100,7 @@ def _refuse_mode(folder: Path, said: Mapping[str, Any], num_hosts: int) -> None:
 def _ending(name: str, kind: Kind, said: Mapping[str, Any]) -> str:
     """Return the ending that the channel's content type means; empty if it declares none."""
     declared = str(said.get("ContentType") or "").partition(";")[0].strip().lower()
-    known = CONTENT_TYPES[kind]
+    known = CONTENT_TYPES.get(kind, {})
     if declared and declared not in known:
         raise DataError(f"channel '{name}' has a content type that cannot be read; use one of {', '.join(known)}")
     return known.get(declared, "")
@@ -110,7 +110,7 @@ def _name(target: Path, kind: Kind, ending: str, *, channel: str) -> None:
     """Give a staged file an ending that says what the channel declares."""
     bare = target.name.lower().removesuffix(".gz")
     if kind != "dataset":
-        if not bare.endswith((".json", ".yaml", ".yml")):
+        if "." not in bare:
             target.rename(target.with_name(f"{target.name}{ending or '.json'}"))
         return
     try:

@@ -55,6 +55,37 @@ def serve(ctx: click.Context, /, **_: object) -> None:
     leave()
 
 
+@commands.command(params=[*common_options()])
+def train(**_: object) -> None:
+    """Be a training job: read hyperparameters and channels below /opt/ml, and write the model there."""
+    from synth_sagemaker import train as job
+    from synth_sagemaker.failure import reported
+    from synth_sagemaker.layout import Layout
+
+    layout = Layout.from_environment()
+    with reported(layout.failure):
+        job.train(layout)
+
+
+@commands.command(
+    params=[*common_options()], context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@click.argument("step")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def process(*, step: str, arguments: tuple[str, ...], **_: object) -> None:
+    """Be a processing job: run STEP, such as sample or evaluate-tstr, with its own options.
+
+    Each of its inputs and outputs is a folder of its name below /opt/ml/processing.
+    """
+    from synth_sagemaker import process as job
+    from synth_sagemaker.failure import reported
+    from synth_sagemaker.layout import Layout
+
+    layout = Layout.from_environment()
+    with reported(layout.message):
+        job.process(step, arguments, layout)
+
+
 @commands.command(name="compile", params=[*common_options()])
 @click.option(
     "--output",

@@ -1,0 +1,147 @@
+"""A training job: the step ``train`` on the channels that SageMaker filled, and the model where it looks for it.
+
+With a channel ``holdout`` the model is judged by rows drawn from it: the report goes to ``output/data``, its values
+into the log, where a tuner finds them.  A model that misses a threshold of ``gate`` is not handed over.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from synth_components.config import ConfigError, StepConfig
+from synth_components.errors import DataError, ThresholdError
+from synth_components.evaluation.options import EvaluateConfig
+from synth_components.io import artifact
+from synth_components.progress import watching
+from synth_components.steps import load
+from synth_components.steps.circumstances import around, within
+from synth_components.steps.gate import GateConfig, gate, overspent
+from synth_components.steps.port import Place, ports
+from synth_components.steps.record import perform, write_json
+from synth_components.steps.report_file import read_report
+from synth_sagemaker.channel import ready
+from synth_sagemaker.hosts import follow, leading
+from synth_sagemaker.hyperparameters import Training, decode
+from synth_sagemaker.layout import CHANNELS, Layout
+from synth_sagemaker.metrics import GOALS, JOB_NAME, MetricLines, write_line
+
+REPORT, PAGE, RECORD = "report.json", "report.html", "run.json"
+"""What a job leaves in ``output/data``."""
+
+_LOG = logging.getLogger(f"synth_components.{__name__}")  # the command line shows what the core logs
+
+
+def train(layout: Layout) -> None:
+    """Do what the training job of this container asks for.
+
+    Raises:
+        SynthError: for wrong hyperparameters and channels, and what the steps raise.
+        ThresholdError: if the model misses what ``gate`` asks for; it is not handed over then.
+        StoppedError: if a signal stopped the fit; its state is among the checkpoints then, if the generator keeps one.
+    """
+    said = decode(layout.config("hyperparameters"))
+    cluster = layout.cluster()
+    if not cluster.is_leader:
+        follow(cluster)
+        return
+    with leading(cluster), scratch(layout) as folder:
+        places = _channels(layout, folder, len(cluster.hosts))
+        holdout = places.pop("holdout", None)
+        _require_use(said, holdout)
+        model = folder / "model"
+        with _circumstances(layout, said), _watched():
+            record = perform(load("train"), said.train, {**places, "model": model}, beside=False)
+        layout.output_data.mkdir(parents=True, exist_ok=True)
+        write_json(layout.output_data / RECORD, record)
+        if holdout is None:
+            missed = overspent(said.gate, model)
+            if missed:
+                raise ThresholdError(f"the model misses a threshold: {missed[0]}")
+        else:
+            _judge(said, layout, folder, model, {"train": places["data"], "holdout": holdout})
+        artifact.copy(model, layout.model)
+    _LOG.info("the model is in %s", layout.model)
+
+
+@contextmanager
+def scratch(layout: Layout) -> Iterator[Path]:
+    """Yield a folder for the length of the block: on the job's own volume, which is encrypted if the job says so."""
+    is_writable = layout.root.is_dir() and os.access(layout.root, os.W_OK)
+    with TemporaryDirectory(prefix=".synth-", dir=layout.root if is_writable else None) as folder:
+        yield Path(folder)
+
+
+def _channels(layout: Layout, folder: Path, num_hosts: int) -> dict[str, Place]:
+    """Return what each channel holds, by port."""
+    said = layout.config("inputdataconfig")
+    unknown = sorted(set(said) - set(CHANNELS.values()))
+    if unknown:
+        raise DataError(f"there is no channel '{unknown[0]}'; the channels are {', '.join(CHANNELS.values())}")
+    kinds = {name: port.kind for step in ("evaluate", "train") for name, port in ports(load(step)).items()}
+    found = {
+        port: ready(layout.channel(port), kinds[port], said.get(channel, {}), scratch=folder, num_hosts=num_hosts)
+        for port, channel in CHANNELS.items()
+    }
+    if found["data"] is None:
+        raise DataError(f"channel '{CHANNELS['data']}' is missing: {ports(load('train'))['data'].description}")
+    return {port: place for port, place in found.items() if place is not None}
+
+
+def _require_use(said: Training, holdout: Place | None) -> None:
+    """Refuse options of a judgement that will not be made."""
+    if holdout is not None:
+        return
+    kept: Mapping[str, tuple[StepConfig, StepConfig]] = {
+        "evaluate": (said.evaluate, EvaluateConfig()),
+        "gate": (said.gate, GateConfig(max_epsilon=said.gate.max_epsilon)),
+    }
+    for name, (config, plain) in kept.items():
+        if config != plain:
+            option = next(
+                field for field in type(config).model_fields if getattr(config, field) != getattr(plain, field)
+            )
+            raise ConfigError(
+                f"hyperparameter '{name}.{option}' needs rows to judge the model by; give them as channel 'holdout'",
+                option=f"{name}.{option}",
+            )
+
+
+@contextmanager
+def _circumstances(layout: Layout, said: Training) -> Iterator[None]:
+    """Keep the state of the fit where SageMaker asks for it, if it may be kept."""
+    folder = Path(str(layout.config("checkpointconfig").get("LocalPath") or layout.checkpoints))
+    may_resume = said.train.privacy == "none" and said.train.seed != -1
+    if not folder.is_dir() or not may_resume:
+        yield
+        return
+    with within(around().model_copy(update={"checkpoint": str(folder)})):
+        yield
+
+
+@contextmanager
+def _watched() -> Iterator[None]:
+    """Write metric lines, where the command line does not do so already because SageMaker named the job."""
+    with watching(() if os.environ.get(JOB_NAME) else (MetricLines(),)):
+        yield
+
+
+def _judge(said: Training, layout: Layout, folder: Path, model: Path, real: Mapping[str, Place]) -> None:
+    synthetic, report = folder / "synthetic.parquet", layout.output_data / REPORT
+    drawing = said.sample.model_copy(update={"trust": said.train.trust})
+    perform(load("sample"), drawing, {"model": model, "synthetic": synthetic}, beside=False)
+    outputs: dict[str, Any] = {"report": report, "page": layout.output_data / PAGE}
+    places = {**real, "synthetic": synthetic, "model": model, **outputs}
+    try:
+        perform(load("evaluate"), said.evaluate, places, beside=False)
+    finally:  # a report that misses `min_quality` is written, too
+        told = read_report(report).values if report.is_file() else {}
+        for name, value in told.items():
+            if name in GOALS:
+                write_line(f"validation:{name}", value)
+    gate(said.gate, report=report, model=model)
