@@ -118,7 +118,7 @@ class Report:
 
     @property
     def values(self) -> dict[str, float]:
-        """Values by name, with underscores: what stands for the whole table, for those who find values by a path.
+        """Values by name, with underscores, of what stands for the whole table; found by a path in the JSON.
 
         Of the tasks, the one that fares worst is told, by the learner that does best on real rows.
         """
