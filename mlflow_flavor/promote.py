@@ -29,6 +29,7 @@ from mlflow_flavor.gate import ALIAS
 from mlflow_flavor.report import OVERALL
 from synth_components.config import ConfigError
 from synth_components.steps.gate import GateConfig as GateConfig
+from synth_components.steps.gate import limits
 
 TAG = "synth.gate"
 """``synth.gate.<alias>`` is ``passed`` or ``failed``; ``synth.gate.<alias>/<metric>`` says why, metric by metric, and
@@ -162,8 +163,8 @@ def _asked(
         yield OVERALL, MetricThreshold(threshold=thresholds.min_quality, greater_is_better=True)
     if thresholds.max_epsilon > 0:  # a metric that was never logged fails
         yield _EPSILON, MetricThreshold(threshold=thresholds.max_epsilon, greater_is_better=False)
-    for limits, greater in ((thresholds.min_scores, True), (thresholds.max_scores, False)):
-        for score, limit in limits.items():
+    for held, greater in ((thresholds.min_scores, True), (limits(thresholds), False)):
+        for score, limit in held.items():
             of_each = [metric for metric in linked if metric.startswith(f"{score}/")]
             for metric in [score] if score in linked or not of_each else of_each:
                 yield metric, MetricThreshold(threshold=limit, greater_is_better=greater)

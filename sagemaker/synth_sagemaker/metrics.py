@@ -65,6 +65,7 @@ GOALS: Mapping[str, Goal] = {
     "privacy_copies": "Minimize",
     "privacy_near_copies": "Minimize",
     "privacy_dcr_share": "Minimize",
+    "privacy_membership_auc": "Minimize",
     "validity_schema": "Maximize",
     "validity_rules": "Maximize",
     "epsilon": "Minimize",

@@ -191,6 +191,7 @@ def test_with_a_holdout_the_model_is_judged_and_the_log_holds_what_a_tuner_reads
     [
         ({"gate.min_quality": "0.999"}, "the overall score is"),
         ({"gate.max_scores": '{"privacy.dcr.share": 0.0}'}, "privacy.dcr.share is"),
+        ({"gate.max_membership_inference_score": "0.01"}, "privacy.membership.auc is"),
         ({"gate.min_scores": '{"utility.ratio": 2}', "evaluate.target": "outcome"}, "utility.ratio is"),
         ({"evaluate.min_quality": "0.999"}, "min_quality asks for 0.999"),
     ],
@@ -215,8 +216,9 @@ def test_a_model_that_loses_more_privacy_than_asked_is_not_handed_over(opt_ml, r
 
 
 def test_a_threshold_on_a_score_that_was_not_made_is_no_pass(with_holdout, run):
-    """Requirement 11: membership inference is not scored yet, and asking for it does not pass unseen."""
-    root = with_holdout({**INDEPENDENT, **QUICK, "gate.max_scores": '{"privacy.membership.auc": 0.6}'})
+    """Requirement 11: what was asked for does not pass unseen."""
+    asked = {"evaluate.attacks": "[]", "gate.max_membership_inference_score": "0.6"}
+    root = with_holdout({**INDEPENDENT, **QUICK, **asked})
     assert run(root) == USER_ERROR
     assert "the report has no score 'privacy.membership.auc'" in (root / "output/failure").read_text()
     assert not any((root / "model").iterdir())

@@ -243,13 +243,21 @@ def test_gate_passes_what_it_reaches_and_names_all_that_it_misses(judged):
         gate(hard, report=judged / "report.json")
 
 
+def test_gate_holds_the_strongest_membership_attack_against_its_threshold(judged):
+    gate(GateConfig(max_membership_inference_score=0.99), report=judged / "report.json")
+    asked = GateConfig(max_membership_inference_score=0.01, max_scores={"privacy.membership.auc": 0.9})
+    with pytest.raises(ThresholdError, match=r"membership\.auc is .*, at most 0\.01 is allowed"):
+        gate(asked, report=judged / "report.json")
+
+
 def test_gate_holds_the_epsilon_of_the_model_against_its_threshold(judged, tmp_path):
     given = {"report": judged / "report.json"}
     with pytest.raises(ThresholdError, match="the model's epsilon is not bounded, at most 1 is allowed"):
         gate(GateConfig(max_epsilon=1.0), model=judged / "model", **given)
     with pytest.raises(ConfigError, match="give the model too"):
         gate(GateConfig(max_epsilon=1.0), **given)
-    (tmp_path / "schema.json").write_text('{"columns": {"age": {"type": "numeric", "dtype": "float64", "low": 0, "high": 1, "public": true}}}')
+    declared = {"type": "numeric", "dtype": "float64", "low": 0, "high": 1, "public": True}
+    (tmp_path / "schema.json").write_text(json.dumps({"columns": {"age": declared}}))
     pd.DataFrame({"age": [0.5]}).to_csv(tmp_path / "rows.csv", index=False)
     specified = TrainConfig(generator="tabular.specified", privacy="dp")
     train(specified, data=tmp_path / "rows.csv", schema=tmp_path / "schema.json", model=tmp_path / "model")
