@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -42,6 +42,40 @@ def functional_dependencies(codes: dict[str, NDArray[np.int64]], *, max_rows: in
                 codes[determinant], codes[dependent], distinct[determinant]
             ):
                 found.append((determinant, dependent))
+    return found
+
+
+def joint_dependencies(
+    codes: dict[str, NDArray[np.int64]], single: Collection[tuple[str, str]], *, max_rows: int
+) -> list[tuple[str, str, str]]:
+    """Return the triples (first, second, dependent) whose first two determine the third together, and neither alone.
+
+    Only dependencies that say something: the pair has at most half as many combinations as rows.  At most 200 pairs are
+    tried, each on ``max_rows`` evenly spaced rows before all.
+
+    Args:
+        single: Pairs (determinant, dependent), as ``functional_dependencies`` returns them.
+    """
+    distinct = {name: int(held.max()) + 1 if len(held) else 0 for name, held in codes.items()}
+    n = len(next(iter(codes.values()))) if codes else 0
+    some = slice(None, None, max(1, n // max(max_rows, 1)))
+    follows = set(single)
+    usable = [name for name in codes if 2 <= distinct[name] <= n / 4]
+    pairs = [pair for pair in combinations(usable, 2) if pair not in follows and pair[::-1] not in follows]
+    found = []
+    for first, second in pairs[:_MOST_PAIRS]:
+        both, known = np.unique(codes[first] * distinct[second] + codes[second], return_inverse=True)
+        if len(both) > n / 2:
+            continue
+        for dependent in codes:
+            if dependent in (first, second) or not 2 <= distinct[dependent] <= len(both):
+                continue
+            if {(first, dependent), (second, dependent)} & follows:
+                continue
+            if _determines(known[some], codes[dependent][some], len(both)) and _determines(
+                known, codes[dependent], len(both)
+            ):
+                found.append((first, second, dependent))
     return found
 
 

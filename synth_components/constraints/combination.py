@@ -17,6 +17,9 @@ from synth_components.errors import ConstraintError
 
 Combination: TypeAlias = tuple[Value, ...]
 
+_DENSE = 2**20
+"""Codes up to which a table of places is smaller than a search is slow."""
+
 
 def positions_in(table: pd.DataFrame, columns: Sequence[str], entries: Sequence[Combination]) -> NDArray[np.int64]:
     """Return the place of each row's combination among distinct ``entries``, shape (n,); -1 if absent."""
@@ -33,11 +36,20 @@ def positions_in(table: pd.DataFrame, columns: Sequence[str], entries: Sequence[
         found = np.unique(whole)  # codes are numbered anew at each column, so that they cannot overflow
         entry = np.searchsorted(found, whole)
         sought = np.where((row < 0) | (mine < 0), -1, row * len(known) + mine)
-        place = np.minimum(np.searchsorted(found, sought), len(found) - 1)
-        row = np.where(found[place] == sought, place, -1)
+        row = _place_in(found, sought)
     places = np.empty(len(entries), dtype=np.int64)
     places[entry] = np.arange(len(entries))
     return np.where(row >= 0, places[row], -1)
+
+
+def _place_in(found: NDArray[np.int64], sought: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the place of each sought code among sorted ones, shape (n,); -1 if absent."""
+    if found[-1] < _DENSE:
+        places = np.full(found[-1] + 2, -1, dtype=np.int64)  # the last one is that of whatever is absent
+        places[found] = np.arange(len(found))
+        return places[np.where((sought < 0) | (sought > found[-1]), -1, sought)]
+    place = np.minimum(np.searchsorted(found, sought), len(found) - 1)
+    return np.where(found[place] == sought, place, -1)
 
 
 def any_null(table: pd.DataFrame, columns: Sequence[str]) -> Mask:

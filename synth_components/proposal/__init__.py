@@ -8,11 +8,15 @@ would break it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from synth_components.config import MIN_CATEGORY_COUNT
+from synth_components.constraints import Learnable
+from synth_components.errors import ConstraintError
 from synth_components.privacy.ledger import Ledger, not_private
 from synth_components.proposal.arithmetic import bounded_sums, derived, ordered
 from synth_components.proposal.combination import together, unique
@@ -32,6 +36,7 @@ def propose(
     *,
     min_count: int = MIN_CATEGORY_COUNT,
     max_rows: int = 20_000,
+    mined_rows: int = 200_000,
     ledger: PrivacyLedger | None = None,
 ) -> tuple[Proposal, ...]:
     """Return the rules that at least 99 % of the rows obey and that are not trivial, most telling first.
@@ -40,20 +45,34 @@ def propose(
         schema: What the columns of ``table``, its root table, are.
         min_count: Fewest rows behind a value that a rule names.
         max_rows: Rows, evenly spaced, on which a dependency is tried before all.
+        mined_rows: Most rows, evenly spaced, in which rules are looked for.  Of a larger table, each rule that is found
+            is then learned from, and held against, all rows.
         ledger: What the read is charged to, before anything is read; ``None`` if nobody keeps account.
 
     Raises:
         BudgetExceededError: under a finite budget, as proposals are exact.
     """
     (Ledger() if ledger is None else ledger).spend("propose constraints", not_private)
-    rows = rows_of(table, schema, min_count=min_count)
+    is_large = len(table) > mined_rows
+    some = table.iloc[np.linspace(0, len(table) - 1, mined_rows).astype(np.int64)] if is_large else table
+    rows = rows_of(some.reset_index(drop=True) if is_large else some, schema, min_count=min_count)
     if len(table) < 5 * min_count:
         return ()
     found: dict[str, Proposal] = {}
-    for proposal in _mined(rows, max_rows):
-        if proposal.share >= 0.99:
+    for mined in _mined(rows, max_rows):
+        proposal = _confirmed(mined, table) if is_large else mined
+        if proposal is not None and proposal.share >= 0.99:
             found.setdefault(proposal.rule.name, proposal)
     return tuple(found.values())
+
+
+def _confirmed(proposal: Proposal, table: pd.DataFrame) -> Proposal | None:
+    """Return what was found in some rows as all rows show it; ``None`` if they do not."""
+    try:
+        rule = proposal.rule.learn(table) if isinstance(proposal.rule, Learnable) else proposal.rule
+    except ConstraintError:
+        return None
+    return replace(proposal, rule=rule, share=float(rule.allows(table).mean()))
 
 
 def _mined(rows: Rows, max_rows: int) -> Iterator[Proposal]:

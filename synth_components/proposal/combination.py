@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth_components.constraints import FixedCombinations, FunctionalDependency, Hierarchy, Unique
-from synth_components.dependency import candidate_keys, codes_of, functional_dependencies
+from synth_components.dependency import candidate_keys, codes_of, functional_dependencies, joint_dependencies
 from synth_components.errors import ConstraintError
 from synth_components.proposal.rows import SIGNIFICANT, Proposal, Rows
 from synth_components.schema import Datetime, Numeric
@@ -60,11 +60,8 @@ def together(rows: Rows, computed: Sequence[tuple[str, ...]], *, max_rows: int) 
         computed: Columns that a formula ties together, whose dependency says nothing more.
     """
     codes = _deciding(rows)
-    pairs = [
-        pair
-        for pair in functional_dependencies(codes, max_rows=max_rows)
-        if not any(set(pair) <= set(names) for names in computed)
-    ]
+    single = functional_dependencies(codes, max_rows=max_rows)
+    pairs = [pair for pair in single if not any(set(pair) <= set(names) for names in computed)]
     distinct = {name: int(held.max()) + 1 for name, held in codes.items()}
     told: list[set[str]] = []
     for chain in _chains(pairs, distinct):
@@ -90,7 +87,30 @@ def together(rows: Rows, computed: Sequence[tuple[str, ...]], *, max_rows: int) 
         proposal = _learned(rows, rule, reason)
         if proposal is not None:
             yield proposal
+    yield from _joint(rows, codes, single, computed, max_rows=max_rows)
     yield from _fixed(rows, set(pairs))
+
+
+def _joint(
+    rows: Rows,
+    codes: dict[str, NDArray[np.int64]],
+    single: Sequence[tuple[str, str]],
+    computed: Sequence[tuple[str, ...]],
+    *,
+    max_rows: int,
+) -> Iterator[Proposal]:
+    """Yield the dependencies on two columns together."""
+    for first, second, dependent in joint_dependencies(codes, single, max_rows=max_rows):
+        if any({first, second, dependent} <= set(names) for names in computed):
+            continue
+        both, known = np.unique(codes[first] * (int(codes[second].max()) + 1) + codes[second], return_inverse=True)
+        if _by_chance(known, codes[dependent]):
+            continue
+        rule = FunctionalDependency(determinant=(first, second), dependent=dependent, min_count=rows.min_count)
+        reason = f"each of {len(both)} pairs of values goes with one of {int(codes[dependent].max()) + 1}"
+        proposal = _learned(rows, rule, reason)
+        if proposal is not None:
+            yield proposal
 
 
 def _deciding(rows: Rows) -> dict[str, NDArray[np.int64]]:

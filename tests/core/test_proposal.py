@@ -36,6 +36,42 @@ def test_a_hierarchy_of_four_levels_is_proposed_whole_and_its_parts_are_not():
     assert not any(rule.type == "functional_dependency" for rule in found)
 
 
+def tariffs(n=2_000):
+    """Return a table in which zone and weight together decide the price, and neither does alone."""
+    zone, weight = rng(1).integers(4, size=n), rng(2).integers(5, size=n)
+    price = np.array([["a", "b", "c", "d", "e"], ["c", "a", "e", "b", "d"], ["b", "d", "a", "e", "c"], list("edcba")])
+    names = np.array(["north", "east", "south", "west"], dtype=object)
+    return pd.DataFrame({"zone": names[zone], "weight": weight, "price": price[zone, weight].astype(object)})
+
+
+def test_a_dependency_on_two_columns_together_is_proposed_with_its_mapping():
+    found = [p.rule for p in proposed(tariffs()) if p.rule.type == "functional_dependency"]
+    (rule,) = [rule for rule in found if rule.dependent == "price"]
+    assert rule.determinant == ("zone", "weight")
+    assert len(rule.mapping) == 20
+
+
+def test_no_dependency_on_two_columns_is_proposed_where_one_row_in_fifty_breaks_it():
+    table = tariffs()
+    table.loc[::50, "price"] = rng(3).choice(list("abcde"), size=len(table) // 50)
+    assert not any(p.rule.type == "functional_dependency" and p.rule.dependent == "price" for p in proposed(table))
+
+
+def test_rules_of_a_large_table_are_looked_for_in_some_rows_and_held_against_all():
+    table = tariffs(8_000).assign(low=rng(4).integers(90, size=8_000), high=lambda t: t["low"] + 7)
+    looked_at = np.linspace(0, len(table) - 1, 1_000).astype(np.int64)
+    unseen = np.setdiff1d(np.arange(len(table)), looked_at)[::20]  # 4 % of the rows
+    broken = table.assign(high=table["high"].where(~table.index.isin(unseen), 500))
+    kinds = [{(p.rule.type, *p.rule.columns): p for p in proposed(t, mined_rows=1_000)} for t in (table, broken)]
+
+    joint = kinds[0]["functional_dependency", "zone", "weight", "price"]
+    assert (len(joint.rule.mapping), joint.share) == (20, 1.0)
+    assert [("derived", "low", "high") in found or ("derived", "high", "low") in found for found in kinds] == [
+        True,
+        False,
+    ]
+
+
 def test_no_value_that_few_rows_share_stands_in_a_proposal():
     table = CASES["functional_dependency"].table(rng())
     table.loc[:3, "city"] = "Xanadu-secret"
