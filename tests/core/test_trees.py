@@ -176,6 +176,14 @@ def test_ten_thousand_categories_are_learned_without_one_hot():
     assert np.mean((made["shop"] < "shop 05000") == (made["region"] == "north")) > 0.95
 
 
+def test_a_small_table_of_many_categories_is_learned_without_a_warning():
+    names = [f"c{i:02d}" for i in range(30)]
+    table = pd.DataFrame({"y": [name[:2] for name in names] * 2, "x": names * 2})
+    data = dataset(table, y=Categorical(categories=("c0", "c1", "c2")), x=Categorical(categories=tuple(names)))
+    made = drawn(fitted(data, min_category_count=1, min_leaf=2), 200)
+    assert (made["x"].str[:2] == made["y"]).mean() > 0.5  # by chance: 1 / 3
+
+
 def paid(n):
     """A bill, three in ten times paid to the cent, else in part."""
     rng = np.random.default_rng(0)

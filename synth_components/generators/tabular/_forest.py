@@ -157,7 +157,8 @@ def grow(
 ) -> list[Structure]:
     """Return one tree per row of ``fills`` (t, n), each pruned on the rows that will fill it."""
     size = int(codes.max(initial=0)) + 1
-    use_classes = is_nominal and size <= MAX_CLASSES
+    # A tree sees about half of the rows; scikit-learn warns of more classes than half of what it sees.
+    use_classes = is_nominal and size <= min(MAX_CLASSES, len(codes) // 5)
     target: NDArray[Any] = codes if use_classes else _targets(codes, is_nominal=is_nominal, seed=int(seeds[0]))
 
     def one(number: int) -> Structure:
