@@ -112,10 +112,18 @@ def machine() -> Row:
         "cpu": next(iter(models), platform.machine()),
         "memory_gib": round(next(iter(totals), 0.0), 1),
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in names},
+        "versions": {name: version for name in names if (version := _version(name))},
         "commit": commit(),
         "load": round(os.getloadavg()[0], 2),
     }
+
+
+def _version(name: str) -> str:
+    """Return the version of a distribution; empty for one that is not installed, as a peer's may be."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _lines(path: str) -> list[str]:

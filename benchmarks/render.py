@@ -304,6 +304,15 @@ SECTIONS: dict[str, Mapping[str, str]] = {
         "note": "",
         "target": "target",
     },
+    "serving": {
+        "what": "",
+        "rows": "rows",
+        "seconds": "s",
+        "cpu_seconds": "s of processor",
+        "peak_mib": "peak resident set, MiB",
+        "note": "",
+        "target": "target",
+    },
     "constraints": {
         "generator": "generator",
         "rows": "rows",

@@ -16,7 +16,7 @@ from synth_components.io.json_lines import records
 from synth_components.model import Model
 from synth_components.service.media import Media
 from synth_components.service.options import ServeConfig
-from synth_components.service.refusal import too_large
+from synth_components.service.refusal import too_large, unavailable
 from synth_components.service.request import Asked
 
 PLACE = "answer"
@@ -115,13 +115,19 @@ class _Pieces(io.RawIOBase):
         return made
 
 
-def whole(model: Model, asked: Asked, media: Media, terms: Terms) -> bytes:
+def whole(model: Model, asked: Asked, media: Media, terms: Terms, *, arrived: float) -> bytes:
     """Return an answer, or stop as soon as it is clear that it passes a limit.
 
+    Args:
+        arrived: When the request came (``time.monotonic``); waiting counts too.
+
     Raises:
-        Refusal: 413 with the rows that would fit.
+        Refusal: 413 with the rows that would fit, 503 if the time was over before the work could begin.
     """
     started = time.monotonic()
+    left = terms.max_seconds - (started - arrived)
+    if left <= 0:
+        raise unavailable("the request waited too long for its turn; ask again later")
     made: list[bytes] = []
     size = rows = 0
 
@@ -136,7 +142,7 @@ def whole(model: Model, asked: Asked, media: Media, terms: Terms) -> bytes:
         size += len(piece)
         _require_within("bytes", size, terms.max_bytes, rows, asked.num_rows, terms.instead)
         seconds = time.monotonic() - started
-        _require_within("seconds", seconds, terms.max_seconds, rows, asked.num_rows, terms.instead)
+        _require_within("seconds", seconds, left, rows, asked.num_rows, terms.instead)
     return b"".join(made)
 
 

@@ -4,6 +4,7 @@
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -75,8 +76,9 @@ class Desk:
         Raises:
             Refusal: for a request that is not answered with rows.
         """
-        from starlette.responses import Response, StreamingResponse
+        from starlette.responses import StreamingResponse
 
+        arrived = time.monotonic()
         media = accepted(request.headers.get("accept"), default)
         read = media_of(request.headers.get("content-type"))
         if request.headers.get("content-encoding", "identity") != "identity":
@@ -104,10 +106,12 @@ class Desk:
 
             def made() -> tuple[bytes, int]:
                 wanted = asked()
-                return whole(model, wanted, media, self.terms), wanted.seed
+                return whole(model, wanted, media, self.terms, arrived=arrived), wanted.seed
 
             content, seed = await self.slots.run(made)
-            return Response(content, headers=said(seed))
+            # In pieces, of which each may take as long as a reader may stand still.
+            length = {"content-length": str(len(content))}
+            return StreamingResponse(_in_parts(content), headers={**said(seed), **length})
 
         def begun() -> tuple[Iterator[bytes], bytes, int]:
             wanted = asked()
@@ -128,8 +132,8 @@ class Desk:
     async def _sent(self, first: bytes, rest: Iterator[bytes]) -> AsyncIterator[bytes]:
         piece: bytes | None = first
         while piece is not None:
-            for start in range(0, len(piece), _PIECE_BYTES):
-                yield piece[start : start + _PIECE_BYTES]
+            for part in _parts(piece):
+                yield part
             piece = await self.slots.run(lambda: next(rest, None))
 
     async def body(self, request: "Request") -> bytes:
@@ -157,6 +161,16 @@ class Desk:
                 raise Refusal(408, "Timeout", "the body did not come; send the request again") from None
             if len(held) > self.max_request_bytes:
                 raise refusal
+
+
+async def _in_parts(content: bytes) -> AsyncIterator[bytes]:
+    for part in _parts(content):
+        yield part
+
+
+def _parts(content: bytes) -> Iterator[bytes]:
+    for start in range(0, len(content), _PIECE_BYTES):
+        yield content[start : start + _PIECE_BYTES]
 
 
 def application(model: Model, config: ServeConfig, *, tokens: tuple[bytes, ...] = (), slots: Slots) -> "FastAPI":

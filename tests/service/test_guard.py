@@ -17,8 +17,12 @@ from synth_components.config import ConfigError
 from synth_components.io import artifact
 from synth_components.limits import _kib
 from synth_components.service.access import Access, read_tokens
+from synth_components.service.answer import Terms, whole
+from synth_components.service.guard import Guard
+from synth_components.service.media import Media
 from synth_components.service.options import ServeConfig
 from synth_components.service.refusal import Refusal
+from synth_components.service.request import Asked
 from synth_components.service.slots import Slots
 
 pytestmark = pytest.mark.timeout(180)
@@ -140,6 +144,57 @@ def test_help_lists_every_option(capsys):
     assert "--cache" not in shown
 
 
+def through_guard(app):
+    """Return the messages that a caller gets from an application behind a guard."""
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    guard = Guard(app, access=Access((), 0, 1), reader_seconds=5, open_paths=())
+    scope = {"type": "http", "path": "/sample", "method": "POST", "headers": [], "client": ("127.0.0.1", 1)}
+    asyncio.run(guard(scope, receive, send))
+    return sent
+
+
+def test_r8_a_bug_is_told_without_the_text_of_its_error(caplog):
+    async def broken(scope, receive, send):
+        raise ValueError(f"cannot convert {SECRET}")
+
+    with caplog.at_level("INFO"):
+        start, body = through_guard(broken)
+    assert (start["status"], json.loads(body["body"])["type"]) == (500, "InternalError")
+    assert "internal error (ValueError in broken, line " in caplog.text
+    assert SECRET not in body["body"].decode() + caplog.text
+
+
+def test_an_answer_that_breaks_off_is_never_ended(caplog):
+    async def broken(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        raise ValueError(SECRET)
+
+    with caplog.at_level("INFO"):
+        messages = through_guard(broken)
+    assert [message.get("more_body") for message in messages] == [None, True]
+    assert "(cut)" in caplog.text
+
+
+def test_r8_what_would_take_too_long_is_refused_with_the_rows_that_fit(model):
+    asked, media = Asked(40_000, 1, ["age"], None), Media("text/csv", "csv")
+    terms = Terms.of(ServeConfig())
+    with pytest.raises(Refusal, match="pass the limit of 0 seconds") as raised:
+        whole(model, asked, media, replace(terms, max_seconds=0.02), arrived=time.monotonic())
+    assert raised.value.status == 413
+    assert 0 <= raised.value.about["max_rows"] < 40_000
+    with pytest.raises(Refusal, match="waited too long") as raised:
+        whole(model, asked, media, terms, arrived=time.monotonic() - 61)
+    assert raised.value.status == 503
+
+
 def opened(server, path):
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     connection.request("GET", path, headers={"Accept": NDJSON})
@@ -162,7 +217,7 @@ def test_a_stream_waits_for_its_reader_in_constant_memory_and_others_are_answere
 
 
 def test_r8_overload_slow_bodies_and_stalled_readers_are_refused_and_ctrl_c_ends_it(model_path, tmp_path):
-    limits = ("--concurrency", 1, "--queue", 1, "--reader-seconds", 2)
+    limits = ("--concurrency", 1, "--queue", 0, "--reader-seconds", 4)
     with serving(tmp_path, "serve", model_path, "--port", "PORT", *limits, ready="/health") as one:
         slow = http.client.HTTPConnection("127.0.0.1", one.port, timeout=60)
         slow.putrequest("POST", "/sample")
@@ -173,21 +228,20 @@ def test_r8_overload_slow_bodies_and_stalled_readers_are_refused_and_ctrl_c_ends
         assert (response.status, json.loads(response.read())["type"]) == (408, "Timeout")
         slow.close()
 
-        held = [opened(one, "/sample?num_rows=9000000") for _ in range(2)]
+        connection, stream = opened(one, "/sample?num_rows=9000000")
         refused = one.ask("/sample?num_rows=1")
         assert (refused.status, refused.json["type"]) == (503, "Unavailable")
         assert refused.headers["retry-after"] == "1"
         assert one.ask("/health").status == 200
-        # Neither reads: both are cut after 2 seconds, and the places are free again.
-        deadline = time.monotonic() + 60
-        while one.log.count("(cut)") < 2:
+        # Nobody reads the stream: it is cut after 4 seconds, and its place is free again.
+        deadline = time.monotonic() + 90
+        while "(cut)" not in one.log:
             assert time.monotonic() < deadline
             time.sleep(0.2)
         assert one.ask("/sample?num_rows=1").status == 200
-        for connection, stream in held:
-            with pytest.raises((http.client.IncompleteRead, ConnectionError)):
-                stream.read()
-            connection.close()
+        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+            stream.read()
+        connection.close()
         assert SECRET not in one.log
 
         one.process.send_signal(signal.SIGINT)
