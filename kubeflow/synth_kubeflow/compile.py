@@ -15,7 +15,7 @@ from kfp import compiler
 from synth_components.steps.record import write_text
 from synth_kubeflow.component import about, container_component, descriptions, image, inputs, outputs
 from synth_kubeflow.components import COMPONENTS, Component
-from synth_kubeflow.execute import METADATA, METRICS
+from synth_kubeflow.execute import METADATA, METRICS, ROC
 from synth_kubeflow.pipelines import PIPELINES, arguments, build, summary
 from synth_kubeflow.runtime import rights, runtime
 
@@ -87,7 +87,8 @@ def _component_page(component: Component) -> Iterator[str]:
     yield from _table(["name", "type", "default", "description"], [_row(one, said) for one in takes.values()])
     yield from ("", "## Outputs", "")
     yield from _table(["name", "type", "description"], [[f"`{k}`", _type(p), said[k]] for k, p in gives.items()])
-    yield from ("", f"The metadata of each output but `{METRICS}`, whose metadata are the metrics:", "")
+    curve = f", and `{ROC}`, whose metadata are the curve" * component.has_roc
+    yield from ("", f"The metadata of each output but `{METRICS}`, whose metadata are the metrics{curve}:", "")
     yield from _table(["key", "meaning"], [[f"`{key}`", meaning] for key, meaning in METADATA.items()])
     yield from ("", "## Caching", "", _caching(component), "", "## Use", "", "```python")
     yield "from kfp import components"

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from synth_components.config import Config
 from synth_components.steps.port import KINDS, Kind, Port, details, summary
 from synth_kubeflow.components import COMPONENTS, Component
-from synth_kubeflow.execute import METRICS, SCORE
+from synth_kubeflow.execute import METRICS, ROC, SCORE
 
 IMAGE_VARIABLE = "SYNTH_KUBEFLOW_IMAGE"
 """Environment variable that names another image when components are compiled."""
@@ -36,6 +36,7 @@ _TYPES: Mapping[Kind, type[dsl.Artifact]] = MappingProxyType(
 
 _SAID = {
     METRICS: "Seconds, peak memory in MiB, rows of each output, and the scores.",
+    ROC: "ROC of a learner trained on synthetic rows that predicts real ones; empty unless there are two classes.",
     SCORE: "Least of the scores {names} over tasks and learners.",
 }
 
@@ -88,13 +89,15 @@ def parameter(component: Component, name: str) -> inspect.Parameter:
 
 
 def outputs(component: Component) -> dict[str, inspect.Parameter]:
-    """Return the outputs as kfp reads them off a signature: those of the step, metrics, and the score."""
+    """Return the outputs as kfp reads them off a signature: those of the step, metrics, the ROC and the score."""
     made = {
         name: _keyword(name, dsl.Output[_TYPES.get(port.kind, dsl.Artifact)])
         for name, port in component.ports().items()
         if port.direction == "out"
     }
     made[METRICS] = _keyword(METRICS, dsl.Output[dsl.Metrics])
+    if component.has_roc:
+        made[ROC] = _keyword(ROC, dsl.Output[dsl.ClassificationMetrics])
     if component.score:
         made[SCORE] = _keyword(SCORE, dsl.OutputPath(float))
     return made
@@ -105,6 +108,8 @@ def descriptions(component: Component) -> dict[str, str]:
     said = {name: f"{port.description.rstrip('.')} ({KINDS[port.kind]})." for name, port in component.ports().items()}
     said |= {name: field.description or "" for name, field in component.fields().items()}
     said[METRICS] = _SAID[METRICS]
+    if component.has_roc:
+        said[ROC] = _SAID[ROC]
     if component.score:
         said[SCORE] = _SAID[SCORE].format(names=" or ".join(component.score))
     return said

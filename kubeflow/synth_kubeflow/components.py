@@ -32,6 +32,7 @@ class Component:
         without: Options and ports of the step that this component leaves alone; a dataset is always written as Parquet.
         single: Ports of many tables that take one here: a pipeline can pass on several only out of a loop.
         score: Names of scores, of which the first that the report has is an output parameter ``score``.
+        has_roc: Whether its report may hold the ROC of a target of two classes, which becomes an output ``roc``.
         needs_torch: Whether it runs in the image with torch.
     """
 
@@ -42,6 +43,7 @@ class Component:
     without: tuple[str, ...] = ()
     single: tuple[str, ...] = ()
     score: tuple[str, ...] = ()
+    has_roc: bool = False
     needs_torch: bool = False
 
     def load(self) -> Step:
@@ -79,7 +81,7 @@ _LISTED = (
     Component("merge_shards", "merge", "data_processing", without=("format",)),
     Component("keep_dataset", "merge", "data_processing", without=("format",), single=("parts",)),
     Component("preserve", "preserve", "data_processing"),
-    Component("evaluate", "evaluate", "evaluation"),
+    Component("evaluate", "evaluate", "evaluation", has_roc=True),
     Component("evaluate_fidelity", "evaluate_fidelity", "evaluation"),
     Component(
         "evaluate_tstr",
@@ -87,6 +89,7 @@ _LISTED = (
         "evaluation",
         required=("target",),
         score=("utility.tstr.accuracy", "utility.tstr.r2"),
+        has_roc=True,
     ),
     Component("evaluate_privacy", "evaluate_privacy", "evaluation"),
     Component("validate", "validate", "evaluation"),

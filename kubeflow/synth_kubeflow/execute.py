@@ -44,10 +44,13 @@ METADATA: Mapping[str, str] = MappingProxyType(
         "synth.generator": "Generator of a model.",
     }
 )
-"""What the metadata of every output artifact may hold, but that of ``metrics``, which holds the metrics."""
+"""What the metadata of every output artifact may hold, but those of ``metrics`` and ``roc``, which hold themselves."""
 
 METRICS = "metrics"
 """Name of the output that every component has."""
+
+ROC = "roc"
+"""Name of the output that Kubeflow draws as a ROC."""
 
 SCORE = "score"
 """Name of the output parameter of a component that judges."""
@@ -89,13 +92,16 @@ def execute(component: Component, executor_input: str) -> None:
             record = perform(step, config, places, beside=False)
         written = {name: Path(str(places[name])) for name, port in known.items() if port.direction == "out"}
         metadata = {name: _about(known[name], path, config) for name, path in written.items()}
+        roc = {ROC: _roc(known, written)} if component.has_roc else {}
         score = {SCORE: _score(component, known, written)} if component.score else {}
         took = {"seconds": record["seconds"], "peak_memory_mib": record["peak_mib"]}
         metrics = took | _metrics(known, written, metadata)
         for name, path in written.items():
             _move(path, io.outputs[name].path)
-    write_json(io.outputs[METRICS].path, metrics)
-    io.finish({**metadata, METRICS: metrics}, score)
+    told = {METRICS: metrics, **roc}
+    for name, said in told.items():
+        write_json(io.outputs[name].path, said)
+    io.finish({**metadata, **told}, score)
 
 
 def _staged(io: ExecutorIO, known: Mapping[str, Port], folder: Path) -> dict[str, Place | tuple[Place, ...] | None]:
@@ -188,6 +194,24 @@ def _metrics(
             if not one.subject or one.name.startswith("utility."):
                 found["/".join([one.name, *one.subject])] = one.value
     return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def _roc(known: Mapping[str, Port], written: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the boosted learner's ROC of the first task, as Kubeflow draws it; empty if the report has none."""
+    (path,) = (path for name, path in written.items() if known[name].kind == "report")
+    frame = read_report(path).curves.get("utility.roc")
+    if frame is None:
+        return {}
+    drawn = frame[
+        (frame["kind"] == "tstr") & (frame["learner"] == "boosted") & (frame["task"] == frame["task"].iloc[0])
+    ]
+    rates = zip(drawn["threshold"], drawn["true_positive_rate"], drawn["false_positive_rate"], strict=True)
+    return {
+        "confidenceMetrics": [
+            {"confidenceThreshold": float(cut), "recall": float(true), "falsePositiveRate": float(false)}
+            for cut, true, false in rates
+        ]
+    }
 
 
 def _score(component: Component, known: Mapping[str, Port], written: Mapping[str, Path]) -> float:

@@ -36,7 +36,7 @@ class Report:
 
     Attributes:
         scores: Every score, with floor and interval.
-        curves: What is drawn: ``marginal/<column>``, ``detection.roc``, ``privacy.dcr``.
+        curves: What is drawn: ``marginal/<column>``, ``detection.roc``, ``utility.roc``, ``privacy.dcr``.
         tables: What is printed; ``left_out`` names the scores that could not be made, and why.
         card: The acceptance card.
         overall: The overall score.

@@ -112,7 +112,8 @@ def utility(
     """Score TSTR, TRTR and TSTR with augmentation of every task, by a boosted and a linear learner.
 
     All predict the holdout.  The floor of TSTR is TRTR.  ``utility.ratio`` is TSTR over TRTR accuracy (classification)
-    or R2 (regression); ``utility.gain`` what real and synthetic rows together add over real rows alone.
+    or R2 (regression); ``utility.gain`` what real and synthetic rows together add over real rows alone.  The curve
+    ``utility.roc`` is that of targets of two classes.
 
     Raises:
         SchemaError: if a target is not a column that is modelled.
@@ -122,6 +123,7 @@ def utility(
     scores: list[Score] = []
     samples: list[tuple[str | int | float | None, ...]] = []
     left_out: list[dict[str, str]] = []
+    rocs: list[pd.DataFrame] = []
     if not named:
         return Evidence()
     (apart,) = rng.spawn(1)  # so that what is drawn for the samples moves no score
@@ -134,11 +136,12 @@ def utility(
             )
         asked = context.task or config.task
         task = _task(view, target) if asked == "auto" or name in config.tasks else asked
-        made, told, reason = _scores(
+        made, told, drawn, reason = _scores(
             view, name, target, "regression" if task == "regression" else "classification", config, rng, apart
         )
         scores.extend(made)
         samples.extend(told)
+        rocs.extend(drawn)
         if reason:
             left_out.append({"score": "utility", "subject": name, "reason": reason})
     table = pd.DataFrame(
@@ -146,7 +149,9 @@ def utility(
         columns=["task", "learner", "measure", "value", "floor"],
     )
     tables = {"utility": table, "utility.samples": pd.DataFrame(samples, columns=SAMPLED_COLUMNS)}
-    return Evidence(tuple(scores), tables=tables | ({"left_out": pd.DataFrame(left_out)} if left_out else {}))
+    curves = {"utility.roc": pd.concat(rocs, ignore_index=True)} if rocs else {}
+    left = {"left_out": pd.DataFrame(left_out)} if left_out else {}
+    return Evidence(tuple(scores), curves=curves, tables=tables | left)
 
 
 def global_utility(
@@ -202,19 +207,20 @@ def _scores(
     config: UtilityConfig,
     rng: random.Generator,
     apart: random.Generator,
-) -> tuple[list[Score], list[tuple[str | int | float | None, ...]], str]:
+) -> tuple[list[Score], list[tuple[str | int | float | None, ...]], list[pd.DataFrame], str]:
     sides = [_labelled(view, side, target) for side in (view.train, view.holdout, view.synthetic)]
     classes = _common(sides[0], view.names.index(target)) if task == "classification" else np.empty(0)
     if task == "classification":
         if len(classes) < 2:
-            return [], [], "the real target has fewer than two classes"
+            return [], [], [], "the real target has fewer than two classes"
         sides = [side[np.isin(side[:, view.names.index(target)], classes)] for side in sides]
     if min(len(side) for side in sides) < 2:
-        return [], [], "a table has fewer than two rows with a target"
+        return [], [], [], "a table has fewer than two rows with a target"
     real, held, drawn = sides
     best = {"rmse": 0.0}
     scores: list[Score] = []
     samples: list[tuple[str | int | float | None, ...]] = []
+    rocs: list[pd.DataFrame] = []
     learners: tuple[Learner, ...] = ("boosted", "linear")
     for learner in learners:
         seed = int(rng.integers(2**31))
@@ -223,6 +229,8 @@ def _scores(
             for kind, rows in (("trtr", real), ("tstr", drawn), ("augmented", np.concatenate([real, drawn])))
         }
         points = {kind: prediction.measures() for kind, prediction in said.items()}
+        if len(classes) == 2 and len(set(said["tstr"].truth)) == 2:
+            rocs += [_roc(said[kind]).assign(task=name, learner=learner, kind=kind) for kind in ("tstr", "trtr")]
         resampled: dict[str, list[dict[str, float]]] = {kind: [] for kind in said}
         for weights in resamples(len(held), config.replicates, rng):
             for kind, prediction in said.items():
@@ -276,7 +284,23 @@ def _scores(
                 )
             )
     is_learnt = any(one.name == "utility.ratio" for one in scores)
-    return scores, samples, "" if is_learnt else "real rows do not predict the target"
+    return scores, samples, rocs, "" if is_learnt else "real rows do not predict the target"
+
+
+def _roc(prediction: _Prediction, points: int = 60) -> pd.DataFrame:
+    """Return the ROC of the second of two classes: at most so many thresholds, from high to low, with both rates."""
+    share, is_label = prediction.made[:, 1], prediction.truth == 1
+    cuts = np.unique(share)[::-1]
+    cuts = cuts[np.unique(np.linspace(0, len(cuts) - 1, points).astype(int))]
+    above = share[None, :] >= cuts[:, None]  # (thresholds, n)
+    true, false = (above & is_label).sum(axis=1) / is_label.sum(), (above & ~is_label).sum(axis=1) / (~is_label).sum()
+    return pd.DataFrame(
+        {
+            "threshold": cuts.round(4),
+            "false_positive_rate": false.round(4),
+            "true_positive_rate": true.round(4),
+        }
+    )
 
 
 def _predict(

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from synth_kubeflow.components import COMPONENTS
-from synth_kubeflow.execute import METRICS, execute
+from synth_kubeflow.execute import METRICS, ROC, execute
 
 HERE = Path(__file__).parent
 OURS = r"(synth_kubeflow|mlflow_flavor|synth_components)(\.|$)"
@@ -80,6 +80,7 @@ def executor_input():
     def made(name, folder, inputs=None, /, **parameters):
         component = COMPONENTS[name]
         outs = [port for port, known in component.ports().items() if known.direction == "out"] + [METRICS]
+        outs += [ROC] * component.has_roc
         artifacts = {}
         for port, paths in (inputs or {}).items():
             listed = paths if isinstance(paths, list) else [paths]

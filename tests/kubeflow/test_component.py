@@ -122,7 +122,10 @@ def test_artifacts_are_the_ports_of_the_step(assets, name):
     component, (takes, gives) = COMPONENTS[name], interface(assets[name])
     ports = component.ports()
     assert set(takes.get("artifacts", {})) == {port for port, one in ports.items() if one.direction == "in"}
-    assert set(gives["artifacts"]) == {port for port, one in ports.items() if one.direction == "out"} | {"metrics"}
+    assert set(gives["artifacts"]) == {port for port, one in ports.items() if one.direction == "out"} | {
+        "metrics",
+        *(["roc"] if component.has_roc else []),
+    }
     for port, said in takes.get("artifacts", {}).items():
         assert said.get("isOptional", False) == (ports[port].optional and port not in component.required)
         assert said.get("isArtifactList", False) == (ports[port].many and port not in component.single)

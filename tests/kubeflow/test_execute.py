@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 from google.protobuf import json_format
@@ -38,14 +39,14 @@ def test_requirement_4_the_executor_output_parses_strictly_and_lists_every_artif
     folder = task_of(ran, name)
     said = json_format.Parse((folder / "executor_output.json").read_text(), pipeline_spec_pb2.ExecutorOutput())
     outputs = {port for port, known in COMPONENTS[name].ports().items() if known.direction == "out"}
-    assert set(said.artifacts) == outputs | {"metrics"}
+    assert set(said.artifacts) == outputs | {"metrics"} | ({"roc"} if COMPONENTS[name].has_roc else set())
     assert all((folder / port).exists() for port in said.artifacts)
 
 
 @pytest.mark.parametrize("name", RUN_HERE)
 def test_requirement_5_the_metadata_hold_the_documented_keys_and_no_other(ran, name):
     for port, artifacts in output_of(task_of(ran, name))["artifacts"].items():
-        if port == "metrics":
+        if port in {"metrics", "roc"}:
             continue
         (artifact,) = artifacts["artifacts"]
         said = artifact["metadata"]
@@ -84,6 +85,24 @@ def test_requirement_9_a_judge_writes_flat_metrics_and_a_page_that_needs_nothing
     assert metrics["quality"] == report["overall"]["value"]
     whole = {one["name"]: one["value"] for one in report["scores"] if not one["subject"]}
     assert whole.items() <= metrics.items()
+
+
+@pytest.mark.parametrize("name", ["evaluate", "evaluate_tstr"])
+def test_requirement_9_tstr_gives_a_roc_that_kubeflow_draws(ran, name):
+    points = metadata_of(ran / name, "roc")["confidenceMetrics"]
+    assert all(set(point) == {"confidenceThreshold", "recall", "falsePositiveRate"} for point in points)
+    for key, sign in (("confidenceThreshold", -1), ("recall", 1), ("falsePositiveRate", 1)):
+        steps = np.diff([point[key] for point in points])
+        assert (sign * steps >= 0).all()
+    assert (points[-1]["recall"], points[-1]["falsePositiveRate"]) == (1.0, 1.0)
+
+
+def test_requirement_9_without_two_classes_the_roc_is_empty(ran, tmp_path, executor_input):
+    parts = {"train": ran / "split_data" / "train", "holdout": ran / "split_data" / "holdout"}
+    inputs = parts | {"synthetic": ran / "sample" / "synthetic"}
+    said = executor_input("evaluate_tstr", tmp_path, inputs, target="income", replicates=10, global_utility=False)
+    execute(COMPONENTS["evaluate_tstr"], said)
+    assert metadata_of(tmp_path, "roc") == {}
 
 
 def test_requirement_9_the_report_is_drawn_as_page_and_markdown(ran):
