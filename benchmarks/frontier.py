@@ -9,8 +9,8 @@
 ``results/frontier.jsonl`` holds the search: each row one variant on one table with one seed, measured while the
 defaults were sought (hollow dots). The search used lighter settings than the referee: XGBoost of 100 trees of depth 5
 on integer codes and at most 20,000 rows a side for C2ST; the attack over two or three rotations of the thirds; DCR on
-at most 8,000 drawn rows. Its rows show the way, and how many variants were tried on these same tables. The names of
-variants are those of the search: knobs and tricks in short.
+at most 8,000 drawn rows. Rows that name their seed came later, by the referee itself. The rows show the way, and how
+many variants were tried on these same tables. The names of variants are those of the search: knobs and tricks in short.
 """
 
 import argparse
@@ -231,7 +231,7 @@ def main() -> None:
     searched, turned = common.read_rows(RESULTS), knobs()
     PICTURE.write_text(draw([*searched, *turned]))
     variants = len({row["variant"] for row in searched})
-    count = f"The search: {len(searched)} rows of {variants} variants, on these same five tables, with one seed."
+    count = f"The search: {len(searched)} rows of {variants} variants, on these same five tables, most with one seed."
     common.render("knobs", "\n\n".join([table(turned), count] if turned else [count]))
     common.say(f"{count} Knobs: {len(turned)} rows.")
 
