@@ -1,0 +1,97 @@
+"""What a finished job left, logged in SageMaker's managed MLflow by whoever started the job: it has no network."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from synth_components.config import ConfigError
+from synth_components.errors import DataError
+
+ARN = re.compile(r"^arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:\d{12}:mlflow-(tracking-server|app)/[A-Za-z0-9-]+$")
+"""How the ARN of a managed tracking server, or of an MLflow app, is written."""
+
+
+def log_job(
+    model: str | Path,
+    *,
+    tracking: str,
+    output: str | Path | None = None,
+    experiment: str = "",
+    registered_name: str = "",
+) -> str | None:
+    """Log a training job's model and report, and return the id of the run; ``None`` if there is no server.
+
+    Args:
+        model: What the job wrote as ``model.tar.gz``: a path or an address of S3.
+        tracking: ARN of the tracking server; empty for none.
+        output: What it wrote as ``output.tar.gz``, if it judged its model.
+        experiment: Name of the experiment; empty for MLflow's default.
+        registered_name: Name to register the model under; empty to register nothing.
+
+    Raises:
+        ConfigError: if ``tracking`` is no ARN of a tracking server.
+        DataError: if the plug-in that signs requests is not installed, or an archive cannot be read.
+        ArtifactError: if the archive holds no model, or a changed one.
+    """
+    if not tracking:
+        return None
+    if not ARN.match(tracking):
+        raise ConfigError(
+            "tracking is no ARN of a tracking server; give arn:aws:sagemaker:...:mlflow-tracking-server/NAME",
+            option="tracking",
+        )
+    if find_spec("sagemaker_mlflow") is None:
+        raise DataError(
+            "the plug-in that signs MLflow's requests is not installed; pip install sagemaker-mlflow mlflow"
+        )
+    import mlflow
+
+    import mlflow_flavor
+    from mlflow_flavor import lineage
+    from mlflow_flavor.report import log_report
+    from synth_components.model import Model
+    from synth_components.steps.report_file import read_report
+
+    with TemporaryDirectory() as folder, _server(tracking):
+        fitted = Model.load(_unpacked(model, Path(folder) / "model"))
+        held = None if output is None else _unpacked(output, Path(folder) / "output") / "report.json"
+        found = None if held is None or not held.is_file() else read_report(held)
+        if experiment:
+            mlflow.set_experiment(experiment)
+        with mlflow.start_run() as run:
+            mlflow.log_params(lineage.params(fitted))
+            mlflow_flavor.log_model(fitted, name="model", registered_model_name=registered_name or None)
+            if found is not None:
+                log_report(found, run.info.run_id)
+        return str(run.info.run_id)
+
+
+@contextmanager
+def _server(tracking: str) -> Iterator[None]:
+    """Let MLflow talk to a server within the block."""
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(tracking)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def _unpacked(archive: str | Path, folder: Path) -> Path:
+    """Return a folder with what an archive holds."""
+    from synth_components.io.archive import unpack
+    from synth_components.io.location import locate, reading
+
+    copy = folder.with_suffix(".tar.gz")
+    with reading(locate(archive)) as stream, copy.open("wb") as target:
+        shutil.copyfileobj(stream, target)
+    unpack(copy, folder)
+    return folder

@@ -1,0 +1,140 @@
+"""Requirement 17: MLflow by the ARN of a managed server, logged by the launcher after a job without network."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+import synth_components as synth
+from synth_components.config import ConfigError
+from synth_components.errors import DataError
+from synth_components.evaluation.options import EvaluateConfig
+from synth_components.io.archive import pack
+from synth_sagemaker.tracking import log_job
+
+ARN = "arn:aws:sagemaker:eu-central-1:123456789012:mlflow-tracking-server/synth"
+
+# Run where the plug-in is: it logs, and reads back by the same ARN.
+LOG_AND_READ = """
+import json, sys
+import mlflow
+from mlflow import MlflowClient
+from synth_sagemaker.tracking import log_job
+
+model, output, arn = sys.argv[1:]
+run_id = log_job(model, tracking=arn, output=output, experiment="isolated", registered_name="adult")
+mlflow.set_tracking_uri(arn)  # the plug-in signs for what MLflow points to, whatever the client says
+client = MlflowClient(tracking_uri=arn, registry_uri=arn)
+run = client.get_run(run_id)
+print(json.dumps({
+    "store": type(client._tracking_client.store).__name__,
+    "status": run.info.status,
+    "generator": run.data.params.get("generator"),
+    "metrics": sorted(run.data.metrics),
+    "experiment": client.get_experiment(run.info.experiment_id).name,
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def job(table, tmp_path_factory):
+    """The two archives of a training job that judged its model."""
+    folder = tmp_path_factory.mktemp("job")
+    model = synth.fit(table, generator="tabular.independent", seed=0)
+    model.save(folder / "model")
+    options = {"replicates": 10, "detector_rows": 60, "detector_folds": 2, "manifold_rows": 60, "global_utility": False}
+    report = synth.evaluate(table[:160], table[160:], model.sample(160, seed=1), config=EvaluateConfig(**options))
+    (folder / "output").mkdir()
+    (folder / "output/report.json").write_text(json.dumps(report.to_json()))
+    for name in ("model", "output"):
+        pack(folder / name, folder / f"{name}.tar.gz")
+    return folder
+
+
+def test_17_without_a_server_nothing_is_logged():
+    assert log_job("anything", tracking="") is None
+
+
+@pytest.mark.parametrize("text", ["http://127.0.0.1:5000", "arn:aws:s3:::bucket", ARN.replace("123456789012", "1")])
+def test_17_what_is_no_arn_of_a_tracking_server_is_refused(text):
+    with pytest.raises(ConfigError, match="no ARN of a tracking server"):
+        log_job("anything", tracking=text)
+
+
+def test_17_without_the_plug_in_the_error_says_what_to_install(monkeypatch):
+    from synth_sagemaker import tracking
+
+    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match="pip install sagemaker-mlflow"):
+        log_job("anything", tracking=ARN)
+
+
+@pytest.fixture(scope="module")
+def plug_in(tmp_path_factory):
+    """A folder with sagemaker-mlflow alone: in the tests' own environment it would sign every request of MLflow."""
+    folder = tmp_path_factory.mktemp("plug-in")
+    asked = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
+    subprocess.run([*asked, "sagemaker-mlflow>=0.5,<1"], check=True, timeout=300)
+    return folder
+
+
+@pytest.fixture
+def server(tmp_path):
+    """The port of an MLflow server on this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    # A managed server keeps artifacts in S3, and clients go there by themselves; here they go to a folder.
+    words += ["--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db", "--no-serve-artifacts"]
+    words += ["--default-artifact-root", (tmp_path / "artifacts").as_uri()]
+    with (tmp_path / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *words], stdout=log, stderr=log, cwd=tmp_path, start_new_session=True
+        )
+        try:
+            deadline = time.monotonic() + 300
+            while True:
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
+                    break
+                except (urllib.error.URLError, OSError):
+                    assert process.poll() is None, (tmp_path / "server.log").read_text()
+                    assert time.monotonic() < deadline, (tmp_path / "server.log").read_text()
+                    time.sleep(1)
+            yield port
+        finally:
+            os.killpg(process.pid, 15)
+            process.wait(timeout=60)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_17_a_finished_job_is_logged_and_read_back_by_arn(job, plug_in, server):
+    done = subprocess.run(
+        [sys.executable, "-c", LOG_AND_READ, str(job / "model.tar.gz"), str(job / "output.tar.gz"), ARN],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(plug_in),
+            "SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT": f"http://127.0.0.1:{server}",
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        },
+        cwd=job,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["store"] == "MlflowSageMakerStore"
+    assert told["status"] == "FINISHED"
+    assert told["experiment"] == "isolated"
+    assert told["generator"] == "tabular.independent"
+    assert "overall" in told["metrics"]
