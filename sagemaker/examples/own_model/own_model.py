@@ -1,0 +1,94 @@
+"""Add two steps to a pipeline's definition: prepare the augmented rows, and train XGBoost on them.
+
+python own_model.py pipeline.json own.json --target outcome --image XGBOOST_IMAGE
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from synth_sagemaker.pipeline import output_of
+
+PREPARE = "/opt/ml/processing/input/code/prepare.py"
+
+
+def with_own_model(definition: dict[str, Any], *, target: str, image: str) -> dict[str, Any]:
+    """Return the definition with the steps ``Prepare`` and ``TrainOwnModel`` where the gate is passed.
+
+    Both have what guards the steps that are there already: role, keys, VPC and isolation.
+    """
+    made = deepcopy(definition)
+    made["Parameters"].append({"Name": "CodeUri", "Type": "String"})
+    steps = {step["Name"]: step for step in made["Steps"]}
+    passed = steps["Gate"]["Arguments"]["IfSteps"]
+    augment = next(step for step in passed if step["Name"] == "Augment")
+    passed += [_prepare(augment, target), _train(steps["Train"], image)]
+    return made
+
+
+def _prepare(augment: dict[str, Any], target: str) -> dict[str, Any]:
+    step = deepcopy(augment)
+    step["Name"] = "Prepare"
+    asked = step["Arguments"]
+    # The image of the pipeline has pandas; its Python is the entry point, so nothing is installed in the job.
+    asked["AppSpecification"] = {
+        "ImageUri": asked["AppSpecification"]["ImageUri"],
+        "ContainerEntrypoint": ["python3", PREPARE],
+        "ContainerArguments": ["--target", target],
+    }
+    asked["ProcessingInputs"] = [
+        _input("rows", output_of("Augment", "augmented")),
+        _input("code", {"Get": "Parameters.CodeUri"}),
+    ]
+    (output,) = asked["ProcessingOutputConfig"]["Outputs"]
+    output["OutputName"] = "train"
+    output["S3Output"]["LocalPath"] = "/opt/ml/processing/output/train"
+    output["S3Output"]["S3Uri"]["Std:Join"]["Values"][-2:] = ["Prepare", "train"]
+    return step
+
+
+def _train(train: dict[str, Any], image: str) -> dict[str, Any]:
+    step = deepcopy(train)
+    step["Name"] = "TrainOwnModel"
+    asked = step["Arguments"]
+    asked["AlgorithmSpecification"] = {"TrainingImage": image, "TrainingInputMode": "File"}
+    asked["HyperParameters"] = {"num_round": "50", "max_depth": "4", "objective": "binary:logistic"}
+    source = {
+        "S3DataType": "S3Prefix",
+        "S3Uri": output_of("Prepare", "train"),
+        "S3DataDistributionType": "FullyReplicated",
+    }
+    asked["InputDataConfig"] = [
+        {"ChannelName": "train", "ContentType": "text/csv", "DataSource": {"S3DataSource": source}, "InputMode": "File"}
+    ]
+    return step
+
+
+def _input(name: str, uri: dict[str, str]) -> dict[str, Any]:
+    place = {
+        "S3Uri": uri,
+        "LocalPath": f"/opt/ml/processing/input/{name}",
+        "S3DataType": "S3Prefix",
+        "S3InputMode": "File",
+    }
+    return {"InputName": name, "S3Input": place}
+
+
+def main() -> None:
+    """Read a definition and write it with the two steps."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("definition", type=Path)
+    parser.add_argument("own", type=Path)
+    parser.add_argument("--target", required=True)
+    parser.add_argument("--image", required=True)
+    said = parser.parse_args()
+    made = with_own_model(json.loads(said.definition.read_text()), target=said.target, image=said.image)
+    said.own.write_text(json.dumps(made, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
