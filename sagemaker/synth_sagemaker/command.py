@@ -18,18 +18,28 @@ from synth_components.steps.command import StepCommand, common_options
 STEPS: Mapping[str, str] = MappingProxyType({"export": "synth_sagemaker.export"})
 """The steps of this adapter, each with its module."""
 
+LAUNCHER: Mapping[str, str] = MappingProxyType(
+    {"pipeline": "pipeline", "validate": "validate", "run-local": "run_local", "iam": "iam"}
+)
+"""The commands that make and check requests, each with its name in ``launch_command``; they need botocore's model."""
+
 
 class Commands(click.Group):
     """The commands by name; each step is imported when it is named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return every command's name."""
-        return [*super().list_commands(ctx), *STEPS]
+        return [*super().list_commands(ctx), *STEPS, *(LAUNCHER if find_spec("botocore") else ())]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by name, ``None`` if there is none."""
         if cmd_name in STEPS:
             return StepCommand(cmd_name, getattr(import_module(STEPS[cmd_name]), cmd_name))
+        if cmd_name in LAUNCHER:
+            if find_spec("botocore") is None:
+                raise click.UsageError("boto3 is not installed; pip install 'synth-components[sagemaker]'")
+            found: click.Command = getattr(import_module("synth_sagemaker.launch_command"), LAUNCHER[cmd_name])
+            return found
         return super().get_command(ctx, cmd_name)
 
 

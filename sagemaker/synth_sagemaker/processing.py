@@ -102,6 +102,7 @@ def _input(port: str, uri: Text) -> Request:
             "S3DataType": "S3Prefix",
             "S3InputMode": "File",
             "S3DataDistributionType": "FullyReplicated",
+            "S3CompressionType": "None",
         },
     }
 

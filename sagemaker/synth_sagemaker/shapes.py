@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -63,6 +63,18 @@ def problems(
     # botocore shows the value after "value: "; members and types are enough, and values may be secrets.
     lines = [re.sub(r", value: .*?(?=, (?:type|valid))", "", line) for line in report.generate_report().splitlines()]
     return [*lines, *_broken(request, shape, "")] if lines != [""] else list(_broken(request, shape, ""))
+
+
+def has_member(operation: str, path: Sequence[str], *, service: str = "sagemaker") -> bool:
+    """Return whether the answer of an operation has a member, named by those above it; lists and maps are entered."""
+    shape = _service(service).operation_model(operation).output_shape
+    for name in path:
+        while shape.type_name in ("list", "map"):
+            shape = shape.member if shape.type_name == "list" else shape.value
+        if shape.type_name != "structure" or name not in shape.members:
+            return False
+        shape = shape.members[name]
+    return True
 
 
 def is_expression(value: object) -> bool:

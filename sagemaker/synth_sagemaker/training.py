@@ -85,7 +85,7 @@ def common(inputs: Mapping[str, Text], platform: Platform, input_mode: Literal["
     return {
         "RoleArn": platform.role,
         "InputDataConfig": [_channel(port, uri, input_mode) for port, uri in inputs.items()],
-        "OutputDataConfig": {"S3OutputPath": platform.output, **output},
+        "OutputDataConfig": {"S3OutputPath": platform.output, "CompressionType": "GZIP", **output},
         "ResourceConfig": {
             "InstanceType": platform.instance_type,
             "InstanceCount": count,

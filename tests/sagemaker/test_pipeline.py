@@ -1,0 +1,282 @@
+"""Requirement 10: the definition of the pipeline, and 12: what `validate` finds in one without an AWS account."""
+
+import copy
+import json
+
+import pytest
+import sagemaker_requests as requested
+from sagemaker_requests import GUARDED, KEY, PLATFORM, assert_golden
+
+from synth_components.config import ConfigError
+from synth_components.errors import DataError
+from synth_components.evaluation.options import UtilityConfig
+from synth_components.steps.train import TrainConfig
+from synth_sagemaker.hyperparameters import Training
+from synth_sagemaker.pipeline import Flow, Options, Thresholds, create_pipeline, pipeline
+from synth_sagemaker.shapes import problems
+from synth_sagemaker.validate import mistakes, order
+
+REAL = "s3://bucket/real/"
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return pipeline(PLATFORM, Options(utility=UtilityConfig(target="outcome")), data=REAL)
+
+
+@pytest.fixture
+def definition(plain):
+    return copy.deepcopy(plain)
+
+
+def private_options(**options):
+    from synth_components.steps.gate import GateConfig
+
+    train = TrainConfig(privacy="dp", epsilon=2.0, **options)
+    return Options(Training(train=train, gate=GateConfig(max_epsilon=4.0)))
+
+
+def steps_of(definition):
+    """Return every step by name, those of branches too."""
+    found = {}
+    for step in definition["Steps"]:
+        found[step["Name"]] = step
+        for branch in ("IfSteps", "ElseSteps"):
+            found |= {inner["Name"]: inner for inner in step["Arguments"].get(branch, [])}
+    return found
+
+
+@pytest.mark.parametrize("kind", ["plain", "guarded", "private"])
+def test_10_the_definition_is_golden_and_valid(kind, plain):
+    made = {
+        "plain": lambda: plain,
+        "guarded": lambda: pipeline(GUARDED, Options(), data=REAL, flow=Flow(cache="P30D", max_attempts=5)),
+        "private": lambda: pipeline(PLATFORM, private_options(), data=REAL),
+    }[kind]()
+    assert mistakes(made) == []
+    assert_golden(f"pipeline.{kind}", made)
+
+
+def test_10_the_order_is_split_train_sample_judge_gate_then_augment_and_register(plain):
+    assert [step["Name"] for step in order(plain["Steps"])] == [
+        *("Split", "Train", "Sample", "EvaluateUtility", "EvaluateFidelity", "EvaluatePrivacy", "Gate"),
+    ]
+    gate = steps_of(plain)["Gate"]["Arguments"]
+    assert [step["Name"] for step in gate["IfSteps"]] == ["Augment", "Register"]
+    assert [(step["Name"], step["Type"]) for step in gate["ElseSteps"]] == [("Reject", "Fail")]
+
+
+def test_10_the_gate_asks_for_utility_attack_and_copies_and_for_epsilon_under_differential_privacy(plain):
+    def gate(definition):
+        conditions = steps_of(definition)["Gate"]["Arguments"]["Conditions"]
+        return [(one["Type"], one["RightValue"]["Get"].removeprefix("Parameters.")) for one in conditions]
+
+    asked = [
+        ("GreaterThanOrEqualTo", "MinUtilityRatio"),
+        ("LessThanOrEqualTo", "MaxAttackScore"),
+        ("LessThanOrEqualTo", "MaxCopyRate"),
+    ]
+    assert gate(plain) == asked
+    private = pipeline(PLATFORM, private_options(), data=REAL)
+    assert gate(private) == [*asked, ("LessThanOrEqualTo", "MaxEpsilon")]
+    assert "gate.max_epsilon" in steps_of(private)["Train"]["Arguments"]["HyperParameters"]
+
+
+def test_10_the_model_waits_for_approval_with_its_metrics(plain):
+    register = steps_of(plain)["Register"]["Arguments"]
+    assert register["ModelApprovalStatus"] == "PendingManualApproval"
+    assert set(register["ModelMetrics"]) == {"ModelQuality", "ModelDataQuality", "Explainability"}
+
+
+def test_10_a_parameter_has_the_default_of_the_option_behind_it(plain):
+    defaults = {one["Name"]: one.get("DefaultValue") for one in plain["Parameters"]}
+    sample = requested.config("sample")
+    assert defaults["NumRows"] == sample.num_rows
+    assert defaults["SampleSeed"] == sample.seed
+    assert defaults["TrainSeed"] == TrainConfig().seed
+    assert defaults["Target"] == "outcome"
+
+
+def test_10_a_target_that_nobody_named_is_a_parameter_without_default():
+    made = pipeline(PLATFORM, Options(), data=REAL)
+    assert {"Name": "Target", "Type": "String"} in made["Parameters"]
+
+
+def test_10_caching_and_retries_are_arguments():
+    made = steps_of(pipeline(PLATFORM, Options(), flow=Flow(cache="P30D", max_attempts=4)))
+    for name in ("Split", "Train", "Sample", "EvaluatePrivacy", "Augment"):
+        assert made[name]["CacheConfig"] == {"Enabled": True, "ExpireAfter": "P30D"}
+        assert {policy["MaxAttempts"] for policy in made[name]["RetryPolicies"]} == {4}
+    off = steps_of(pipeline(PLATFORM, Options(), flow=Flow(max_attempts=1)))
+    assert "CacheConfig" not in off["Train"]
+    assert "RetryPolicies" not in off["Train"]
+
+
+def test_10_a_private_fit_is_neither_tried_again_nor_taken_from_a_cache():
+    """A second attempt that reads the private rows again is not in the epsilon that the model tells."""
+    train = steps_of(pipeline(PLATFORM, private_options(), flow=Flow(cache="P30D")))["Train"]
+    assert "SageMaker.JOB_INTERNAL_ERROR" not in json.dumps(train["RetryPolicies"])
+    assert "CacheConfig" not in train
+
+
+def test_10_keys_and_vpc_reach_every_job():
+    made = steps_of(pipeline(GUARDED, Options()))
+    for step in made.values():
+        if step["Type"] in {"Training", "Processing"}:
+            text = json.dumps(step["Arguments"])
+            assert text.count(KEY) == 2
+            assert "subnet-2" in text
+    assert made["Register"]["Arguments"]["SecurityConfig"] == {"KmsKeyId": KEY}
+
+
+@pytest.mark.parametrize("is_private", [True, False])
+def test_10_a_bound_on_epsilon_and_differential_privacy_belong_together(is_private):
+    from synth_components.steps.gate import GateConfig
+
+    train = TrainConfig(privacy="dp") if is_private else TrainConfig()
+    bound = GateConfig() if is_private else GateConfig(max_epsilon=1.0)
+    with pytest.raises(ConfigError, match="belong together"):
+        pipeline(PLATFORM, Options(Training(train=train, gate=bound)))
+
+
+def test_10_overrides_reach_the_steps():
+    over = {"CreateTrainingJob": {"ResourceConfig": {"KeepAlivePeriodInSeconds": 600}}}
+    train = steps_of(pipeline(PLATFORM, Options(), overrides=over))["Train"]["Arguments"]
+    assert train["ResourceConfig"]["KeepAlivePeriodInSeconds"] == 600
+
+
+@pytest.mark.parametrize("cache", ["30 days", "P", "PT", "1D"])
+def test_a_cache_that_is_no_duration_is_refused(cache):
+    with pytest.raises(ConfigError, match="ISO 8601"):
+        Flow.parse({"cache": cache})
+
+
+def test_13_the_request_that_makes_a_pipeline_is_accepted_and_idempotent(plain):
+    first, second = (create_pipeline("synth", plain, platform=PLATFORM) for _ in range(2))
+    assert problems("CreatePipeline", first) == []
+    assert json.loads(first["PipelineDefinition"]) == plain
+    assert first == second
+    assert first["ClientRequestToken"] != create_pipeline("other", plain, platform=PLATFORM)["ClientRequestToken"]
+    with pytest.raises(ConfigError, match="may not set 'PipelineDefinition'"):
+        create_pipeline("s", plain, platform=PLATFORM, overrides={"CreatePipeline": {"PipelineDefinition": "{}"}})
+
+
+def test_13_moto_takes_the_pipeline(plain):
+    import boto3
+    from moto import mock_aws
+
+    from synth_sagemaker.launch import submit
+
+    with mock_aws():
+        client = boto3.client("sagemaker", region_name="eu-central-1")
+        arn = submit("CreatePipeline", create_pipeline("synth", plain, platform=PLATFORM), client=client)
+        assert arn.endswith("pipeline/synth")
+
+
+def train(definition):
+    return steps_of(definition)["Train"]
+
+
+def gate(definition):
+    return steps_of(definition)["Gate"]["Arguments"]
+
+
+def file(definition):
+    return steps_of(definition)["EvaluatePrivacy"]["PropertyFiles"][0]
+
+
+BROKEN = {
+    "version": (lambda d: d.update(Version="2021"), "Version must be"),
+    "unknown member": (lambda d: d.update(Stepz=[]), "no member 'Stepz'"),
+    "no steps": (lambda d: d.update(Steps=[]), "at least one step"),
+    "parameter twice": (lambda d: d["Parameters"].append(d["Parameters"][0]), "'DataUri' is declared twice"),
+    "parameter type": (lambda d: d["Parameters"][2].update(Type="Int"), "Type must be one of"),
+    "parameter default": (lambda d: d["Parameters"][2].update(DefaultValue="many"), "DefaultValue is no Integer"),
+    "parameter name": (lambda d: d["Parameters"].append({"Name": "a_b", "Type": "String"}), "'a_b': the name must be"),
+    "step name": (lambda d: d["Steps"][0].update(Name="split me"), "'split me': the name must be"),
+    "step twice": (lambda d: d["Steps"].append(d["Steps"][0]), "step 'Split' occurs twice"),
+    "step member": (lambda d: train(d).update(Cache=1), "Train: a step has no member 'Cache'"),
+    "step type": (lambda d: train(d).update(Type="Train"), "Train: type 'Train' is none of"),
+    "unknown parameter": (
+        lambda d: train(d)["Arguments"]["HyperParameters"].update(seed={"Get": "Parameters.Sead"}),
+        "Train: there is no parameter 'Sead'",
+    ),
+    "unknown step": (
+        lambda d: train(d)["Arguments"].update(RoleArn={"Get": "Steps.Splitt.RoleArn"}),
+        "Train: there is no step 'Splitt'",
+    ),
+    "unknown output": (
+        lambda d: train(d)["Arguments"].update(
+            RoleArn={"Get": "Steps.Split.ProcessingOutputConfig.Outputs['rows'].S3Output.S3Uri"}
+        ),
+        "Train: step 'Split' has no output 'rows'",
+    ),
+    "unknown property": (
+        lambda d: steps_of(d)["Sample"]["Arguments"].update(RoleArn={"Get": "Steps.Train.ModelArtifacts.Uri"}),
+        "is nothing that DescribeTrainingJob tells",
+    ),
+    "unknown execution": (
+        lambda d: train(d)["Arguments"].update(RoleArn={"Get": "Execution.Id"}),
+        "an execution has no 'Id'",
+    ),
+    "odd reference": (
+        lambda d: train(d)["Arguments"].update(RoleArn={"Get": "Params.Role"}),
+        "begins with none of",
+    ),
+    "property file": (
+        lambda d: file(d).update(PropertyFileName="Other"),
+        "no property file 'EvaluatePrivacyReport'",
+    ),
+    "file of no output": (lambda d: file(d).update(OutputName="rows"), "names the output 'rows', which there is not"),
+    "property file of training": (
+        lambda d: train(d).update(PropertyFiles=[{"PropertyFileName": "F", "OutputName": "o", "FilePath": "f"}]),
+        "of processing steps only",
+    ),
+    "condition": (lambda d: gate(d)["Conditions"][0].update(Type="AtLeast"), "condition 'AtLeast' is none of"),
+    "no condition": (lambda d: gate(d).update(Conditions=[]), "Conditions are missing"),
+    "no path": (lambda d: gate(d)["Conditions"][0]["LeftValue"]["Std:JsonGet"].pop("Path"), "and a Path"),
+    "no message": (lambda d: gate(d)["ElseSteps"][0]["Arguments"].clear(), "Reject: ErrorMessage is missing"),
+    "cycle": (lambda d: d["Steps"][0].update(DependsOn=["Sample"]), "wait for each other"),
+    "unknown dependency": (lambda d: d["Steps"][0].update(DependsOn=[{"Step": "Nobody"}]), "no step 'Nobody'"),
+    "into a branch": (lambda d: train(d).update(DependsOn=["Augment"]), "in a branch that this step is not in"),
+    "too long": (
+        lambda d: train(d)["Arguments"]["HyperParameters"].update(seed="1" * 2501),
+        "Train: HyperParameters.seed: 2501 characters",
+    ),
+    "instance": (
+        lambda d: train(d)["Arguments"]["ResourceConfig"].update(InstanceType="ml.none"),
+        "ResourceConfig.InstanceType: is none of",
+    ),
+    "member": (lambda d: train(d)["Arguments"].update(Speed=1), 'Unknown parameter in input: "Speed"'),
+    "required": (lambda d: train(d)["Arguments"].pop("RoleArn"), '"RoleArn"'),
+    "too many": (lambda d: d["Steps"].extend({**train(d), "Name": f"T{n}"} for n in range(50)), "60 steps, at most 50"),
+    "too large": (lambda d: d["Metadata"].update(note="x" * 2**20), "more than 1,048,576 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_12_validate_finds(name, definition):
+    spoil, told = BROKEN[name]
+    spoil(definition)
+    assert any(told in line for line in mistakes(definition)), mistakes(definition)
+
+
+def test_12_a_name_that_only_aws_knows_is_no_mistake(definition):
+    train(definition)["Arguments"]["RoleArn"] = "arn:aws:iam::123456789012:role/nobody"
+    assert mistakes(definition) == []
+
+
+def test_12_the_definition_that_the_sdk_wrote_for_the_prototype_is_valid(definition):
+    definition["PipelineExperimentConfig"] = {"ExperimentName": {"Get": "Execution.PipelineName"}}
+    definition["MlflowConfig"] = None
+    assert mistakes(definition) == []
+
+
+def test_a_foreign_region_in_a_pipeline_is_refused():
+    with pytest.raises(DataError, match="lies in us-west-2"):
+        pipeline(GUARDED.model_copy(update={"volume_kms_key": KEY.replace("eu-central-1", "us-west-2")}), Options())
+
+
+def test_thresholds_are_bounded():
+    with pytest.raises(ConfigError, match="max_copy_rate"):
+        Thresholds.parse({"max_copy_rate": 2})
