@@ -9,24 +9,13 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-# The SDK makes clients as it is imported, and asks IAM about the role.
-os.environ.update(
-    AWS_ACCESS_KEY_ID="testing",
-    AWS_DEFAULT_REGION="eu-central-1",
-    AWS_SECRET_ACCESS_KEY="testing",
-    SAGEMAKER_VALIDATE_ROLE="false",
-)
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import boto3
-import sagemaker_requests as requested
-from sagemaker.core.telemetry import telemetry_logging
-from sagemaker.core.workflow.pipeline_context import PipelineSession
-
-from synth_sagemaker import sdk
-from synth_sagemaker.pipeline import Options, pipeline
-
-telemetry_logging._send_telemetry_request = lambda *_, **__: None  # nothing leaves this machine
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_DEFAULT_REGION": "eu-central-1",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "SAGEMAKER_VALIDATE_ROLE": "false",
+}
+"""The SDK makes clients as it is imported, and asks IAM about the role."""
 
 
 def differences(name, made, asked):
@@ -39,6 +28,17 @@ def differences(name, made, asked):
 
 
 def main():
+    os.environ.update(ENVIRONMENT)
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    import boto3
+    import sagemaker_requests as requested
+    from sagemaker.core.telemetry import telemetry_logging
+    from sagemaker.core.workflow.pipeline_context import PipelineSession
+
+    from synth_sagemaker import sdk
+    from synth_sagemaker.pipeline import Options, pipeline
+
+    telemetry_logging._send_telemetry_request = lambda *_, **__: None  # nothing leaves this machine
     session = PipelineSession(boto_session=boto3.Session(region_name="eu-central-1"), default_bucket="bucket")
     found, checked = [], 0
     for platform in (requested.PLATFORM, requested.GUARDED):

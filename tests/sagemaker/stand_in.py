@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(os.environ["SYNTH_ML_ROOT"])
+ROOT = Path(os.environ.get("SYNTH_ML_ROOT", "/opt/ml"))
 
 
 def train():
