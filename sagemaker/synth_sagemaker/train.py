@@ -122,6 +122,7 @@ def _circumstances(layout: Layout, said: Training) -> Iterator[None]:
         return
     with within(around().model_copy(update={"checkpoint": str(folder)})):
         yield
+    folder.mkdir(exist_ok=True)  # a fit that is over removes its empty folder, which SageMaker watches
 
 
 @contextmanager

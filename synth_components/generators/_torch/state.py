@@ -77,7 +77,15 @@ class State:
         if not step:
             return
         self.step, self.best_epoch, self.best_loss, self.is_over = int(step), int(best_epoch), best_loss, bool(is_over)
-        for parameter in self._module.parameters():
+        # A parameter that no column of this table uses never had a gradient, and has no moments.
+        named = [name for name, _ in self._module.named_parameters()]
+        is_used = torch.tensor(
+            [float(found is not None and f"{_MOMENTS[0]}.{name}" in found[0]) for name in named], device=device
+        )
+        peer.share_first([is_used], run)
+        for parameter, used in zip(self._module.parameters(), is_used.tolist(), strict=True):
+            if not used:
+                continue
             self._optimizer.state[parameter] = {
                 "step": torch.tensor(float(step)),
                 **{name: torch.zeros_like(parameter) for name in _MOMENTS},
