@@ -163,7 +163,8 @@ def _asked(
         yield OVERALL, MetricThreshold(threshold=thresholds.min_quality, greater_is_better=True)
     if thresholds.max_epsilon > 0:  # a metric that was never logged fails
         yield _EPSILON, MetricThreshold(threshold=thresholds.max_epsilon, greater_is_better=False)
-    for held, greater in ((thresholds.min_scores, True), (limits(thresholds), False)):
+    known = {metric.partition("/")[0] for metric in linked}
+    for held, greater in ((thresholds.min_scores, True), (limits(thresholds, known), False)):
         for score, limit in held.items():
             of_each = [metric for metric in linked if metric.startswith(f"{score}/")]
             for metric in [score] if score in linked or not of_each else of_each:

@@ -16,7 +16,15 @@ from numpy import random
 
 from synth_components.errors import DataError
 from synth_components.evaluation import association, detection, fidelity, manifold, proximity, utility, validity
-from synth_components.evaluation.attacks import membership
+from synth_components.evaluation.attacks import (
+    attribute,
+    inversion,
+    linkability,
+    membership,
+    reidentification,
+    singling_out,
+)
+from synth_components.evaluation.attacks.risk import risk
 from synth_components.evaluation.card import Verdict, card
 from synth_components.evaluation.floor import CORRECTION, EXPLANATION, INTERVALS
 from synth_components.evaluation.options import (
@@ -66,7 +74,16 @@ METRICS: Mapping[str, tuple[Judge, ...]] = MappingProxyType(
             manifold.manifold,
         ),
         "utility": (utility.utility, utility.global_utility),
-        "privacy": (proximity.copies, proximity.proximity, membership.membership),
+        "privacy": (
+            proximity.copies,
+            proximity.proximity,
+            membership.membership,
+            attribute.attribute,
+            singling_out.singling_out,
+            linkability.linkability,
+            reidentification.reidentification,
+            inversion.inversion,
+        ),
         "validity": (validity.validity,),
     }
 )
@@ -209,6 +226,7 @@ def _report(
     ledger: Ledger,
 ) -> Report:
     scores = tuple(one for found in evidence for one in found.scores)
+    scores += risk(scores)
     curves = {name: frame for found in evidence for name, frame in found.curves.items()}
     tables: dict[str, pd.DataFrame] = {}
     for found in evidence:

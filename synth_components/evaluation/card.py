@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from synth_components.evaluation.attacks.risk import MOST
 from synth_components.protocols import Score
 
-Group: TypeAlias = Literal["acceptance", "smoke test", "verdict", "schema", "data quality", "performance"]
+Group: TypeAlias = Literal["acceptance", "smoke test", "attack", "verdict", "schema", "data quality", "performance"]
 
 SIMILARITY = 0.95
 CORRELATION = 0.93
@@ -24,8 +25,8 @@ class Verdict:
     """One line of the card.
 
     Attributes:
-        group: ``acceptance``, or ``smoke test`` for the checks of memorisation; in a validation ``verdict``, or the
-            area of the check.
+        group: ``acceptance``, ``smoke test`` for the checks of memorisation, or ``attack`` for the privacy risk; in a
+            validation ``verdict``, or the area of the check.
         name: What is promised.
         value: What was found, ``None`` if it could not be scored.
         relation: ``>=`` or ``<=``.
@@ -91,6 +92,9 @@ def card(scores: Sequence[Score], tasks: Sequence[str]) -> tuple[Verdict, ...]:
                 DCR_LABEL, share.value, DCR_SHARE, by_chance=share.interval is None or share.interval[0] <= DCR_SHARE
             )
         )
+    if "privacy.risk" in whole:
+        found = whole["privacy.risk"].value
+        made.append(Verdict("attack", "privacy risk (strongest attack)", found, "<=", MOST, found <= MOST))
     return tuple(made)
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, StepConfig
 
-Attack: TypeAlias = Literal["membership"]
+Attack: TypeAlias = Literal["membership", "attribute", "singling_out", "linkability", "reidentification", "inversion"]
 ATTACKS: tuple[Attack, ...] = get_args(Attack)
 """Every attack, by the name of its file in ``evaluation/attacks``."""
 
@@ -68,6 +68,19 @@ class PrivacyConfig(JudgeConfig):
     )
     attack_references: int = Field(
         50_000, ge=50, description="Synthetic rows, and holdout rows, that an adversary searches through."
+    )
+    attack_targets: int = Field(
+        2_000, ge=20, description="Records, or predicates, that each attack but membership is tried on."
+    )
+    attack_columns: int = Field(
+        8, ge=1, le=1_000, description="Most secrets where none are named, evenly spread over a wider table."
+    )
+    quasi_identifiers: tuple[str, ...] = Field(
+        (), description="Columns that an adversary may know of a person; re-identification needs them."
+    )
+    secrets: tuple[str, ...] = Field((), description="Columns that an adversary wants to learn; empty takes others.")
+    inverted: str = Field(
+        "", description="Column whose model, trained on synthetic rows, is inverted; empty takes the target, if any."
     )
 
 

@@ -10,12 +10,27 @@ import numpy as np
 import pandas as pd
 
 from synth_components.evaluation import svg
+from synth_components.evaluation.attacks.risk import FORMULA, MOST
+from synth_components.evaluation.attacks.risk import NAME as RISK
 
 if TYPE_CHECKING:
     from synth_components.evaluation.report import Report
+    from synth_components.protocols import Score
 
 _MOST_MARGINALS = 60
 _MOST_IN_MAPS = 24
+
+MEMBERSHIP = "privacy.membership"
+_ATTACKS = {
+    "attribute": "Secrets of a record are guessed from its closest synthetic row",
+    "singling_out.univariate": "A value found once in the synthetic rows isolates a record",
+    "singling_out.multivariate": "Four values of a synthetic row isolate a record",
+    "linkability": "One synthetic row links two halves of a record",
+    "reidentification": "Quasi-identifiers lead to one synthetic row that is right",
+    "inversion": "A model of the synthetic rows, inverted, gives a secret away",
+}
+
+_SIDES = (("attack", "synthetic"), ("control", "real"), ("baseline", "both"))
 
 _LABELS = {
     "accuracy": "accuracy",
@@ -75,6 +90,16 @@ def page(report: Report) -> str:
         tasks=[(task, _bars(report, task)) for task in report.tasks],
         globals=_records(report, "utility.global"),
         distances=distances(report),
+        risk=next((s for s in report.scores if s.name == RISK), None),
+        most_risk=MOST,
+        formula_of_risk=FORMULA,
+        memberships=[
+            s for s in report.scores if s.name.startswith(f"{MEMBERSHIP}.") and not s.name.endswith("p_value")
+        ],
+        membership_attacks=_records(report, MEMBERSHIP),
+        membership_roc=membership_roc(report),
+        attacks=attacks(report),
+        secrets=_records(report, "privacy.attribute"),
         preservation=_records(report, "preservation"),
         statistics=_records(report, "statistics"),
         left_out=_records(report, "left_out"),
@@ -224,6 +249,40 @@ def _bars(report: Report, task: str) -> list[Bar]:
                 rows = tuple((text, kind, number(v), round(100 * max(0.0, v) / top, 1)) for text, kind, v in values)
                 made.append(Bar(label, learner, rows))
     return made
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attack: its rates as bars, and its risk."""
+
+    what: str
+    rows: tuple[tuple[str, str, str, float], ...]
+    risk: Score
+
+
+def attacks(report: Report) -> list[Attack]:
+    """Return the attacks that have rates."""
+    held = {score.name: score for score in report.scores if not score.subject}
+    made = []
+    for name, what in _ATTACKS.items():
+        sides = [(side, kind, held.get(f"privacy.{name}.{side}")) for side, kind in _SIDES]
+        if f"privacy.{name}.risk" in held:
+            rows = tuple((s, kind, number(one.value), round(100 * one.value, 1)) for s, kind, one in sides if one)
+            made.append(Attack(what, rows, held[f"privacy.{name}.risk"]))
+    return made
+
+
+def membership_roc(report: Report) -> str:
+    """Return the ROC curve of the strongest membership attack; empty if none was made."""
+    frame = report.curves.get(f"{MEMBERSHIP}.roc")
+    if frame is None:
+        return ""
+    points = _floats(frame["false_positive_rate"]), _floats(frame["true_positive_rate"])
+    return svg.roc(
+        [("strongest attack", "synthetic", *points)],
+        title="ROC of the strongest membership attack",
+        axes=("others taken for members", "members found"),
+    )
 
 
 def distances(report: Report) -> str:

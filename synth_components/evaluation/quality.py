@@ -25,9 +25,9 @@ FORMULA = (
     "Fidelity is the mean of shape, pairs, correlation, detection (the worse of boosted C2ST against train and against "
     "holdout), alpha-precision and beta-recall, each over its floor, at most 1. Utility is the mean of each task's "
     "TSTR/TRTR, 0 for a task that could not be scored, and of global utility, at most 1. Privacy is the least of: "
-    "copies and near copies (1 up to the upper 95 % bound of the holdout's own rate, then bound over rate) and "
-    "1 - 2 max(0, DCR share - 0.5). Validity is the mean share of rows that obey schema and rules. A table of fewer "
-    "than 30 rows is not judged."
+    "copies and near copies (1 up to the upper 95 % bound of the holdout's own rate, then bound over rate), "
+    "1 - 2 max(0, DCR share - 0.5) and, where attacks were tried, 1 - privacy risk. Validity is the mean share of rows "
+    "that obey schema and rules. A table of fewer than 30 rows is not judged."
 )
 
 MIN_ROWS = 30
@@ -72,6 +72,8 @@ def quality(scores: Sequence[Score], tasks: Sequence[str], *, threshold: float) 
     ]
     if "privacy.dcr.share" in whole:
         privacy.append(1 - 2 * max(0.0, whole["privacy.dcr.share"].value - 0.5))
+    if "privacy.risk" in whole:
+        privacy.append(1 - whole["privacy.risk"].value)
     validity = [whole[name].value for name in ("validity.schema", "validity.rules") if name in whole]
     for group, values in (("fidelity", fidelity), ("utility", utility), ("validity", validity)):
         if values:

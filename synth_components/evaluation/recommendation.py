@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from synth_components.evaluation.attacks.risk import MOST, Gain, gains
 from synth_components.evaluation.card import DCR_SHARE, TASK, by_name, is_copied, task_ratio
 from synth_components.protocols import Score
 
@@ -21,6 +22,21 @@ _MORE_PRIVATE = (
     "train on more rows, or with tabular.trees raise min_leaf, min_evidence and min_category_count, or lower knots and "
     "correction_trees"
 )
+
+_LEAK = 0.05  # a gain below this is not worth a sentence
+_REMEDIES = {
+    "privacy.membership.isolated": "leave rare records out of the training rows or coarsen them, raise "
+    "min_category_count, or train with differential privacy (privacy=dp)",
+    "privacy.membership": f"{_MORE_PRIVATE}, or train with differential privacy (privacy=dp)",
+    "privacy.shadow": f"{_MORE_PRIVATE}, or train with differential privacy (privacy=dp)",
+    "privacy.attribute": "leave the column out or coarsen it before training, raise min_leaf, or train with "
+    "differential privacy (privacy=dp)",
+    "privacy.singling_out": "raise min_category_count, round numbers, and cut off extremes before training",
+    "privacy.linkability": "coarsen the columns that one source holds, or raise min_leaf",
+    "privacy.reidentification": "coarsen the quasi-identifiers before training, or raise min_leaf",
+    "privacy.inversion": "raise min_leaf, or do not publish models that are trained on these rows without a limit to "
+    "their depth",
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,7 @@ def recommendations(
     """Return what the scores suggest, the weightiest first."""
     made = [
         *_privacy(by_name(scores)),
+        *_attacks(scores),
         *_validity(scores),
         *_tasks(scores, tasks),
         *_shapes(scores),
@@ -167,6 +184,30 @@ def _privacy(whole: Mapping[str, Score]) -> list[Recommendation]:
         change = _MORE_PRIVATE
         made.append(Recommendation((), finding, change, 2.5))
     return made
+
+
+def _attacks(scores: Sequence[Score]) -> list[Recommendation]:
+    """Return a mitigation for each attack whose gain chance does not explain, the strongest of each kind."""
+    best: dict[str, Gain] = {}
+    found = list(gains(scores))
+    for one in found:
+        if one.low > _LEAK and (one.label not in best or one.low > best[one.label].low):
+            best[one.label] = one
+    made = []
+    for label, one in best.items():
+        about = f" of '{one.score.subject[0]}'" if one.score.subject else ""
+        finding = (
+            f"{label}{about} gains {one.low:.1%} or more ({one.score.name} is {one.score.value:.3f}, floor "
+            f"{one.score.floor:.3f})"
+        )
+        change = next(remedy for start, remedy in _REMEDIES.items() if one.score.name.startswith(start))
+        made.append(Recommendation(one.score.subject, finding, change, 2.0 + one.low))
+    unclear = [one for one in found if one.low <= MOST < one.high]
+    if unclear and not any(one.low > MOST for one in found):
+        worst = max(unclear, key=lambda one: one.high)
+        finding = f"the rows cannot rule out that {worst.label} gains {worst.high:.0%}"
+        made.append(Recommendation((), finding, "give more holdout rows, so that the attacks tell more", 0.6))
+    return sorted(made, key=lambda one: -one.weight)[: 2 * _MOST]
 
 
 def _whole(whole: Mapping[str, Score]) -> list[Recommendation]:

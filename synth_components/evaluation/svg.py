@@ -101,7 +101,12 @@ def heat_map(names: Sequence[str], values: Floats, *, title: str, scale: float =
     return "".join(parts) + "</svg>"
 
 
-def roc(curves: Sequence[tuple[str, str, Floats, Floats]], *, title: str) -> str:
+def roc(
+    curves: Sequence[tuple[str, str, Floats, Floats]],
+    *,
+    title: str,
+    axes: tuple[str, str] = ("real rows taken for synthetic", "synthetic rows found"),
+) -> str:
     """Return ROC curves, each (label, CSS class, false and true positive rate), over the diagonal."""
     size, left, base = 250.0, 34.0, 222.0
     areas = [float(((y[1:] + y[:-1]) / 2 * np.diff(x)).sum()) for _, _, x, y in curves]
@@ -116,8 +121,8 @@ def roc(curves: Sequence[tuple[str, str, Floats, Floats]], *, title: str) -> str
     for share in (0.0, 0.5, 1.0):
         parts.append(_text(left + share * side, base + 14, f"{share:g}", anchor="middle"))
         parts.append(_text(left - 6, base - share * side + 4, f"{share:g}", anchor="end"))
-    parts.append(_text(left + side / 2, base + 30, "real rows taken for synthetic", anchor="middle", kind="label"))
-    parts.append(_text(9, 8 + side / 2, "synthetic rows found", anchor="middle", kind="label", turn=-90))
+    parts.append(_text(left + side / 2, base + 30, axes[0], anchor="middle", kind="label"))
+    parts.append(_text(9, 8 + side / 2, axes[1], anchor="middle", kind="label", turn=-90))
     return "".join(parts) + "</svg>"
 
 

@@ -50,7 +50,7 @@ def evaluate(
     report: OutReport,
     page: OptionalOutPage = None,
 ) -> None:
-    r"""Judge synthetic rows: fidelity, utility, privacy smoke tests, validity, and one overall score.
+    r"""Judge synthetic rows: fidelity, utility, privacy, validity, and one overall score.
 
         synth evaluate --train train.csv --holdout holdout.csv --synthetic synthetic.csv \
             --target outcome --report report.json --page report.html
@@ -131,7 +131,10 @@ def evaluate_privacy(
     report: OutReport,
     page: OptionalOutPage = None,
 ) -> None:
-    """Run smoke tests of memorisation: copies, near copies and distances, against the holdout's own.
+    r"""Attack the synthetic rows, and run smoke tests of memorisation; each score beside the holdout's own.
+
+        synth evaluate-privacy --train train.csv --holdout holdout.csv --synthetic synthetic.csv \
+            --quasi-identifiers '["age", "postcode"]' --secrets '["diagnosis"]' --report report.json --page report.html
 
     Args:
         train: The real rows that the model was trained on.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from pydantic import Field
 
 from synth_components.config import ConfigError, StepConfig
 from synth_components.errors import ThresholdError
+from synth_components.evaluation.attacks.risk import MOST
+from synth_components.evaluation.attacks.risk import NAME as RISK
 from synth_components.steps.port import InReport, OptionalInModel
 from synth_components.steps.report_file import read_report, values_of
 
@@ -39,6 +42,13 @@ class GateConfig(StepConfig):
     max_membership_inference_score: float = Field(
         1.0, ge=0, le=1, description="Largest AUC of the strongest membership attack; 1 asks for none."
     )
+    max_risk: float = Field(
+        MOST,
+        ge=0,
+        le=1,
+        description="Largest privacy risk; a report without attacks passes unless less than the default is asked for. "
+        "1 asks for none.",
+    )
 
 
 def gate(config: GateConfig, *, report: InReport, model: OptionalInModel = None) -> None:
@@ -63,12 +73,17 @@ def gate(config: GateConfig, *, report: InReport, model: OptionalInModel = None)
     _LOG.info("the report reaches every threshold")
 
 
-def limits(config: GateConfig) -> dict[str, float]:
-    """Return the largest value that scores may have, by name, however it was asked for."""
-    most = config.max_membership_inference_score
-    if most == 1:
-        return dict(config.max_scores)
-    return {**config.max_scores, MEMBERSHIP: min(most, config.max_scores.get(MEMBERSHIP, most))}
+def limits(config: GateConfig, known: Collection[str] = ()) -> dict[str, float]:
+    """Return the largest value that scores may have, by name, however it was asked for.
+
+    Args:
+        known: Names of the scores that there are: the default of ``max_risk`` holds only where the risk is among them.
+    """
+    named = {MEMBERSHIP: config.max_membership_inference_score}
+    if config.max_risk < MOST or RISK in known:
+        named[RISK] = config.max_risk
+    asked = {name: min(most, config.max_scores.get(name, most)) for name, most in named.items() if most < 1}
+    return {**config.max_scores, **asked}
 
 
 def shortfalls(report: Report, config: GateConfig) -> list[str]:
@@ -86,7 +101,7 @@ def shortfalls(report: Report, config: GateConfig) -> list[str]:
         value = min(values_of(report, name))
         if value < least:
             missed.append(f"{name} is {value:.4g}, at least {least:g} is asked for")
-    for name, most in limits(config).items():
+    for name, most in limits(config, {score.name for score in report.scores}).items():
         value = max(values_of(report, name))
         if value > most:
             missed.append(f"{name} is {value:.4g}, at most {most:g} is allowed")

@@ -253,6 +253,15 @@ def test_the_options_of_synth_gate_hold_for_every_column(register, fitted):
     }
 
 
+def test_the_risk_is_held_against_the_default_of_synth_gate(register):
+    version = register(privacy__risk=0.5, fidelity__shape=0.95)
+    decision = promote(register.name, version, GateConfig(min_scores={"fidelity.shape": 0.9}))
+    assert {metric: reason.partition(":")[0] for metric, reason in decision.reasons.items()} == {
+        "fidelity.shape": "passed",
+        "privacy.risk": "failed",
+    }
+
+
 def test_r27_an_evaluation_is_all_that_promote_needs(table, register, quick):
     version = register()
     with mlflow.start_run():

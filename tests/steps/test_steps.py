@@ -250,6 +250,23 @@ def test_gate_holds_the_strongest_membership_attack_against_its_threshold(judged
         gate(asked, report=judged / "report.json")
 
 
+def test_gate_lets_no_risk_above_three_tenths_pass_unless_told_to(judged, tmp_path):
+    def gated(scores, **options):
+        value = json.loads((judged / "report.json").read_text(encoding="utf-8"))
+        told = {"interval": None, "deviation": 0.0, "floor": 0.0, "ideal": 0.0, "subject": []}
+        value["scores"] = [{"name": name, "value": one, **told} for name, one in scores.items()]
+        (tmp_path / "report.json").write_text(json.dumps(value))
+        gate(GateConfig(**options), report=tmp_path / "report.json")
+
+    gated({"privacy.risk": 0.3})
+    gated({"privacy.risk": 0.9}, max_risk=1.0)
+    gated({"fidelity.shape": 0.9})  # no attack was tried, and none was asked for
+    with pytest.raises(ThresholdError, match=r"privacy\.risk is 0\.31, at most 0\.3 is allowed"):
+        gated({"privacy.risk": 0.31})
+    with pytest.raises(DataError, match="no score"):
+        gated({"fidelity.shape": 0.9}, max_risk=0.2)
+
+
 def test_gate_holds_the_epsilon_of_the_model_against_its_threshold(judged, tmp_path):
     given = {"report": judged / "report.json"}
     with pytest.raises(ThresholdError, match="the model's epsilon is not bounded, at most 1 is allowed"):
