@@ -70,7 +70,8 @@ def gains(scores: Sequence[Score]) -> Iterator[Gain]:
 def risk(scores: Sequence[Score]) -> tuple[Score, ...]:
     """Return the privacy risk with its interval; none without attacks.
 
-    It is ``max(low)`` over the gains, and the interval reaches to ``max(high)``: see ``FORMULA``.  Card and gate let pass what is at most 0.3.
+    It is ``max(low)`` over the gains, and the interval reaches to ``max(high)``: see ``FORMULA``.  Card and gate let
+    pass what is at most 0.3.
     """
     found = list(gains(scores))
     if not found:
