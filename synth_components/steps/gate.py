@@ -57,6 +57,7 @@ def gate(config: GateConfig, *, report: InReport, model: OptionalInModel = None)
         synth gate --report report.json --min-quality 0.8
         synth gate --report report.json --max-scores '{"privacy.copies": 0.01}'
         synth gate --report report.json --model model --max-epsilon 1
+        synth gate --report report.json --max-risk 0.1 --max-membership-inference-score 0.55
 
     Args:
         report: The report to judge.
