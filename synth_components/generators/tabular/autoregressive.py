@@ -46,6 +46,9 @@ CONDITIONED_ROWS = 1024
 LEAST_SHARE = 1e-6
 """Share of a column's marginal in its conditional where a condition is to be met: what was not learnt is possible."""
 
+ROWS_SHOWN, EPOCHS = 250_000, (4, 60)
+"""Rows that are shown to the network, and the least and most passes for that, where ``epochs`` is 0."""
+
 Weights = Mapping[str, NDArray[np.float32]]
 Matrix = NDArray[np.float32]
 
@@ -53,14 +56,19 @@ Matrix = NDArray[np.float32]
 class Autoregressive(Recipe):
     """Draw each column from a network given the columns before it, in any order."""
 
-    hidden: int = Field(128, ge=4, le=4096, description="Width of the network.")
-    epochs: int = Field(12, ge=1, le=10_000, description="Most passes over the rows; more fits closer.")
+    hidden: int = Field(256, ge=4, le=4096, description="Width of the network.")
+    epochs: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description="Most passes over the rows; 0 makes as many as show the network a quarter of a million, 4 to 60.",
+    )
     batch_rows: int = Field(512, ge=1, le=1_000_000, description="Rows per step.")
     learning_rate: float = Field(
         4e-3, gt=0, le=1, description="Largest step size of AdamW; it rises at first and then falls to nothing."
     )
     dropout: float = Field(
-        0.1, ge=0, lt=1, description="Privacy knob: share of the hidden units left out at each step."
+        0.3, ge=0, lt=1, description="Privacy knob: share of the hidden units left out at each step."
     )
     weight_decay: float = Field(
         0.01, ge=0, le=10, description="Privacy knob: how strongly weights are drawn to nothing."
@@ -121,7 +129,7 @@ class Autoregressive(Recipe):
             seed=seeds[0],
         )
         schedule = Schedule(
-            epochs=self.epochs,
+            epochs=self.epochs or int(np.clip(-(-ROWS_SHOWN // max(1, len(features.values))), *EPOCHS)),
             batch_rows=self.batch_rows,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
