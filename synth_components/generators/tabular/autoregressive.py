@@ -46,9 +46,6 @@ CONDITIONED_ROWS = 1024
 LEAST_SHARE = 1e-6
 """Share of a column's marginal in its conditional where a condition is to be met: what was not learnt is possible."""
 
-ROWS_SHOWN, EPOCHS = 250_000, (4, 60)
-"""Rows that are shown to the network, and the least and most passes for that, where ``epochs`` is 0."""
-
 Weights = Mapping[str, NDArray[np.float32]]
 Matrix = NDArray[np.float32]
 
@@ -58,10 +55,11 @@ class Autoregressive(Recipe):
 
     hidden: int = Field(256, ge=4, le=4096, description="Width of the network.")
     epochs: int = Field(
-        0,
-        ge=0,
+        12,
+        ge=1,
         le=10_000,
-        description="Most passes over the rows; 0 makes as many as show the network a quarter of a million, 4 to 60.",
+        description="Most passes over the rows. The step size falls to nothing over all of them: far more than are "
+        "needed end early, with weights that had not settled.",
     )
     batch_rows: int = Field(512, ge=1, le=1_000_000, description="Rows per step.")
     learning_rate: float = Field(
@@ -129,7 +127,7 @@ class Autoregressive(Recipe):
             seed=seeds[0],
         )
         schedule = Schedule(
-            epochs=self.epochs or int(np.clip(-(-ROWS_SHOWN // max(1, len(features.values))), *EPOCHS)),
+            epochs=self.epochs,
             batch_rows=self.batch_rows,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
