@@ -1,5 +1,8 @@
 """Endpoints with a queue, and their scaling on the backlog of an instance: requirement 13, without an account."""
 
+import re
+from pathlib import Path
+
 import boto3
 import pytest
 import sagemaker_requests as requested
@@ -80,6 +83,15 @@ def test_bounds_that_are_not_in_order_are_refused(low, high):
 def test_a_target_that_means_nothing_is_refused(target):
     with pytest.raises(DataError, match="backlog_per_instance"):
         scaling.backlog_policy("synth", backlog_per_instance=target)
+
+
+def test_the_example_of_the_page_runs():
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    names = {}
+    exec(compile(code, "docs/serving.md", "exec"), names)
+    assert problems("CreateEndpointConfig", names["queue"]) == []
+    assert names["alarm"]["AlarmActions"] == [names["arn"]]
 
 
 def test_14_the_answers_of_a_queue_are_encrypted_with_the_key_of_outputs():
