@@ -76,7 +76,7 @@ $(VENV)/demo.stamp: pyproject.toml $(CONSTRAINTS)
 $(VENV)/dev.stamp: pyproject.toml $(CONSTRAINTS)
 	@$(MAKE) $(BIN)/python
 	@echo 'installing synth-components with its tests and tools ...'
-	@$(INSTALL) --editable '.[dev,fsspec,hdf5,kubeflow,mlflow,serve,sql]'
+	@$(INSTALL) --editable '.[dev,dp,fsspec,hdf5,kubeflow,mlflow,serve,sql]'
 	@touch $(VENV)/demo.stamp $@
 
 .PHONY: help demo test slow lint types docs ci clean

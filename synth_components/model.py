@@ -27,6 +27,8 @@ from synth_components.generators import DEFAULT, GROUP, make
 from synth_components.io import artifact
 from synth_components.io.artifact import Artifact, Manifest, Statement
 from synth_components.null_indicator import indicating, modelled, null_indicators, with_nulls
+from synth_components.privacy.contribution import bounded
+from synth_components.privacy.domain import private_schema
 from synth_components.privacy.ledger import Ledger, not_private
 from synth_components.protocols import BLOCK_ROWS, Budget, Dataset, Given, Run, Sampler
 from synth_components.schema import (
@@ -359,7 +361,7 @@ def fit(
         ledger.spend("check against the schema", not_private)
     _require_fit(data, strict=budget is None)
 
-    learnable = modelled(data)
+    learnable = modelled(data if budget is None else bounded(data))
     if not learnable.schema.columns:
         raise SchemaError("every column is a key, text or an image, which are made anew: there is nothing to learn")
     rng = np.random.default_rng(chosen if budget is None else None)
@@ -452,11 +454,15 @@ def _profiled(tables: Mapping[str, pd.DataFrame], ledger: Ledger) -> Schema:
             if finding.kind in {"identifier", "free_text"}:
                 _LOG.warning("%s", finding.message)
         return found.schema
-    share = Ledger(Budget(PROFILE_SHARE * ledger.budget.epsilon, PROFILE_SHARE * ledger.budget.delta))
-    private = profile(single, config=config, ledger=share).schema
-    for entry in share.entries:
-        ledger.spend(entry.label, lambda _, curve=entry.rdp: np.array(curve), delta=entry.delta)  # type: ignore[misc]  # a bound default
-    return private
+    if list(tables) != [TABLE]:
+        raise UnsupportedError("several linked tables have no private profile yet; declare their schema")
+    _LOG.warning(
+        "no schema was declared: %.0f %% of epsilon and delta go into finding bounds and categories; a declared public "
+        "schema saves them",
+        100 * PROFILE_SHARE,
+    )
+    share = Budget(PROFILE_SHARE * ledger.budget.epsilon, PROFILE_SHARE * ledger.budget.delta)
+    return private_schema(tables[TABLE], share, ledger)
 
 
 def _require_public(schema: Schema, budget: Budget | None) -> None:

@@ -1,0 +1,146 @@
+"""Columns cut into cells by the schema alone: for a public schema cutting costs no privacy.
+
+A category is a cell, and so is null where the column is nullable.  A number or a time has a cell for each value where
+there are few of them, else equal widths, and one more for its lower bound, where inflated zeros lie.  A value
+outside its column is put into the nearest cell, an unlisted category into the first: saying so would tell about rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy import random
+from numpy.typing import NDArray
+
+from synth_components.conditions import ends_of
+from synth_components.encode import Features, encode, encoder, slices
+from synth_components.errors import SchemaError
+from synth_components.protocols import Dataset, Floats, Interval
+from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Numeric, Schema
+
+Codes = NDArray[np.int64]
+
+_LOW_WORD = 2.0**32
+"""Of the two features of an integer beyond 2^53, the first counts these."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """The cells of one column.
+
+    Attributes:
+        edges: (m + 1,) ascending ends of a number's cells in encoded units, the lower one of each inside; ``None`` for
+            categories.
+        categories: Number of categories; 0 for a number.
+        has_null: Whether null is a cell, the last one.
+        is_whole: Whether encoded values are whole numbers, so that an upper end is outside.
+        width: Number of encoded features.
+    """
+
+    edges: Floats | None
+    categories: int
+    has_null: bool
+    is_whole: bool = True
+    width: int = 1
+
+    @classmethod
+    def of(cls, column: AnyColumn, name: str, *, bins: int) -> Cells:
+        """Return the cells of a column, for a number at most ``bins``, its lower bound, and null.
+
+        Raises:
+            SchemaError: if a number has no bounds, or a column no category: what to cut is then not known.
+        """
+        if isinstance(column, Categorical | Boolean):
+            categories = 2 if isinstance(column, Boolean) else len(column.categories)
+            if categories == 0 and not column.nullable:
+                raise SchemaError(f"column '{name}' declares no category; list its categories", column=name)
+            return cls(None, categories, column.nullable)
+        assert isinstance(column, Numeric | Datetime)  # noqa: S101 - all that is modelled
+        if column.low is None or column.high is None:
+            raise SchemaError(
+                f"column '{name}' has no bounds, so that its domain is not public; declare low and high", column=name
+            )
+        width = encoder(column, name).width
+        is_whole = isinstance(column, Datetime) or column.places is not None
+        if width > 1:
+            low, high = 0.0, float(int(column.high) - int(column.low))
+        else:
+            low, high = ends_of(Interval(column.low, column.high), column, name)
+        return cls(_edges(low, high, bins=bins, is_whole=is_whole), 0, column.nullable, is_whole, width)
+
+    @property
+    def size(self) -> int:
+        """Number of cells."""
+        return (self.categories if self.edges is None else len(self.edges) - 1) + self.has_null
+
+    def codes(self, features: Floats) -> Codes:
+        """Return the cell (n,) of each encoded value (n, width)."""
+        values = features[:, 0] if self.width == 1 else features[:, 0] * _LOW_WORD + features[:, 1]
+        is_null = np.isnan(values)
+        last = self.size - 1 - self.has_null
+        if self.edges is None:
+            codes = np.nan_to_num(values, nan=0.0).astype(np.int64)
+        else:
+            codes = np.searchsorted(self.edges, np.nan_to_num(values, nan=self.edges[0]), side="right") - 1
+        inside = np.clip(codes, 0, max(last, 0))
+        # A gap in a column that has none is a value outside it.
+        return np.where(is_null, self.size - 1, inside) if self.has_null else inside
+
+    def values(self, codes: Codes, *, rng: random.Generator) -> Floats:
+        """Return encoded values (n, width), uniform within their cells; NaN for null."""
+        is_null = (codes == self.size - 1) if self.has_null else np.zeros(len(codes), dtype=bool)
+        uniforms = rng.random(len(codes))  # drawn whatever the codes are, so that a column's stream has one length
+        if self.edges is None:
+            values = codes.astype(np.float64)
+        else:
+            cell = np.minimum(codes, len(self.edges) - 2)
+            low, high = self.edges[cell], self.edges[cell + 1]
+            values = low + uniforms * (high - low)
+            values = np.minimum(np.floor(values), high - 1) if self.is_whole else values
+        values = np.where(is_null, np.nan, values)
+        if self.width == 1:
+            return values[:, None]
+        return np.stack([np.floor(values / _LOW_WORD), np.mod(values, _LOW_WORD)], axis=1)
+
+
+def _edges(low: float, high: float, *, bins: int, is_whole: bool) -> Floats:
+    """Return the ends of ``bins`` equal cells from ``low`` to ``high``, inclusive; the lowest value is one more."""
+    if is_whole:
+        if high - low + 1 <= bins:
+            return np.arange(low, high + 2)
+        ends = np.round(np.linspace(low, high + 1, bins + 1))
+        return np.unique(np.concatenate([[low, low + 1], ends]))
+    if high <= low:
+        return np.array([low, low])
+    ends = np.linspace(low, high, bins + 1)
+    return np.concatenate([[low, np.nextafter(low, np.inf)], ends[1:]])
+
+
+def cells_of(schema: Schema, *, bins: int) -> dict[str, Cells]:
+    """Return the cells of each column of the root table, in order.
+
+    Raises:
+        SchemaError: if a column is not public, or says too little of its domain.
+    """
+    for name, column in schema.columns.items():
+        if not column.public:
+            raise SchemaError(
+                f"column '{name}' was read off the rows, which a private fit may not rely on; declare its values and "
+                "mark it public",
+                column=name,
+            )
+    return {name: Cells.of(column, name, bins=bins) for name, column in schema.columns.items()}
+
+
+def coded(data: Dataset, cells: Mapping[str, Cells]) -> dict[str, Codes]:
+    """Return the cells (n,) of the root table's rows by column."""
+    features = encode(data)
+    return {name: cells[name].codes(features.values[:, where]) for name, where in features.columns.items()}
+
+
+def valued(codes: Mapping[str, Codes], cells: Mapping[str, Cells], schema: Schema, rng: random.Generator) -> Features:
+    """Return rows of cells as features, values being drawn within their cells."""
+    parts = [cells[name].values(codes[name], rng=rng) for name in schema.columns]
+    return Features(np.hstack(parts), slices(schema), schema)

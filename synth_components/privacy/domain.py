@@ -1,0 +1,130 @@
+"""A schema from rows under differential privacy: bounds and categories that no single unit decides.
+
+What a dtype tells is taken as public: whether a column is a number, truth values, times or texts, and whether it can
+hold nulls.  Whether it does is not asked: every column that can is nullable.  Bounds are powers of two, or years,
+around what enough rows hold in a noisy histogram over a fixed grid; a category is kept if its noisy count passes a
+threshold that a category of one row passes with probability at most delta.
+
+Unit: a row, added or removed.  Theorem: the Laplace mechanism for the histograms, and stability-based selection for the
+categories (Korolova, Kenthapadi, Mishra & Ntoulas 2009; the threshold and its delta are OpenDP's).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from synth_components.errors import SchemaError, UnsupportedError
+from synth_components.privacy.accounting import pure
+from synth_components.privacy.noise import kept_keys, laplace_counts, require_opendp
+from synth_components.protocols import Budget, Floats, PrivacyLedger
+from synth_components.schema import TABLE, AnyColumn, Boolean, Categorical, Datetime, Numeric, Schema, Text
+
+_RELIABLE = 0.01
+"""Probability that an empty cell of a column's grid is taken for an end of the column."""
+
+_POWERS = range(-10, 63)
+_FIRST_YEAR, _LAST_YEAR = 1900, 2100
+
+
+def private_schema(table: pd.DataFrame, budget: Budget, ledger: PrivacyLedger) -> Schema:
+    """Return a public schema of the rows for a budget, in equal parts for the columns, which the ledger is charged.
+
+    Raises:
+        UnsupportedError: if there are texts and no delta, or OpenDP is not installed.
+        BudgetExceededError: if the ledger does not hold the budget; nothing was read.
+        SchemaError: for a column that has no bounds or categories which enough rows share, and the remedy.
+    """
+    require_opendp()
+    dtypes = {str(name): str(dtype) for name, dtype in table.dtypes.items()}
+    asked = [name for name, dtype in dtypes.items() if not _is_boolean(dtype)]
+    texts = [name for name in asked if _is_text(dtypes[name])]
+    if texts and budget.delta <= 0:
+        raise UnsupportedError(
+            f"column '{texts[0]}' needs delta above 0 for its categories to be found; give delta, or declare them"
+        )
+    epsilon = budget.epsilon / max(len(asked), 1)
+    delta = budget.delta / max(len(texts), 1)
+    for name in asked:  # all is charged before anything is read
+        ledger.spend(f"domain of column '{name}'", pure(epsilon), delta=delta if name in texts else 0.0)
+    columns: dict[str, AnyColumn] = {}
+    for name, dtype in dtypes.items():
+        values = table[name]
+        if _is_boolean(dtype):
+            columns[name] = Boolean(dtype=dtype, nullable=dtype != "bool", public=True)
+        elif name in texts:
+            columns[name] = _categories(values, dtype, name, epsilon, delta)
+        elif pd.api.types.is_datetime64_any_dtype(values):
+            columns[name] = _times(values, dtype, name, epsilon)
+        else:
+            columns[name] = _numbers(values, dtype, name, epsilon)
+    return Schema({TABLE: columns})
+
+
+def _is_boolean(dtype: str) -> bool:
+    return dtype in {"bool", "boolean"}
+
+
+def _is_text(dtype: str) -> bool:
+    return dtype in {"object", "str", "category"} or dtype.startswith("string")
+
+
+def _categories(values: pd.Series[Any], dtype: str, name: str, epsilon: float, delta: float) -> AnyColumn:
+    """Return the texts that enough rows share; a column without any is made anew, as free text is."""
+    counts = values[values.notna()].astype(str).value_counts()
+    kept = kept_keys({str(key): int(count) for key, count in counts.items()}, epsilon=epsilon, delta=delta)
+    if not kept:
+        if dtype == "category":
+            raise SchemaError(f"column '{name}' has no category that enough rows share; declare them", column=name)
+        return Text(dtype=dtype, nullable=True, public=True)
+    return Categorical(dtype=dtype, categories=tuple(sorted(kept)), nullable=True, public=True)
+
+
+def _numbers(values: pd.Series[Any], dtype: str, name: str, epsilon: float) -> Numeric:
+    """Return a number whose bounds are powers of two, or 0."""
+    is_whole = pd.api.types.is_integer_dtype(values.dtype)
+    held = values.dropna().to_numpy(dtype=np.float64)
+    powers = np.array([float(2.0**k) for k in _POWERS if k >= 0 or not is_whole])
+    ends = np.concatenate([-powers[::-1], [0.0], powers])
+    low, high = _extent(held, ends, name, epsilon)
+    return Numeric(
+        dtype=dtype,
+        low=int(low) if is_whole else low,
+        high=int(high) if is_whole else high,
+        places=0 if is_whole else None,
+        nullable=not dtype.startswith(("int", "uint")),
+        public=True,
+    )
+
+
+def _times(values: pd.Series[Any], dtype: str, name: str, epsilon: float) -> Datetime:
+    """Return a time whose bounds are the turns of years."""
+    years = values.dropna().dt.year.to_numpy(dtype=np.float64)
+    ends = np.arange(_FIRST_YEAR, _LAST_YEAR + 1, dtype=np.float64)
+    first, last = _extent(years, ends, name, epsilon)
+    return Datetime(
+        dtype=dtype, low=f"{int(first)}-01-01", high=f"{int(last)}-01-01", resolution="s", nullable=True, public=True
+    )
+
+
+def _extent(values: Floats, ends: Floats, name: str, epsilon: float) -> tuple[float, float]:
+    """Return the outer ends of the grid's cells that more rows are in than noise explains.
+
+    Raises:
+        SchemaError: if there is no such cell.
+    """
+    places = np.clip(np.searchsorted(ends, values, side="right") - 1, 0, len(ends) - 2)
+    counts = np.bincount(places, minlength=len(ends) - 1).astype(np.int64)
+    noisy = laplace_counts(counts, epsilon=epsilon)
+    enough = math.log(len(counts) / (2 * _RELIABLE)) / epsilon
+    found = np.flatnonzero(noisy > enough)
+    if len(found) == 0:
+        raise SchemaError(
+            f"column '{name}' has no bounds that enough rows share for this budget; declare low and high, or raise "
+            "epsilon",
+            column=name,
+        )
+    return float(ends[found[0]]), float(ends[found[-1] + 1])

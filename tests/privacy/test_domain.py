@@ -1,0 +1,121 @@
+"""A schema read off rows under differential privacy: neighbours give the same one, and a leak is caught."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import synth_components as synth
+from synth_components.errors import BudgetExceededError, SchemaError, UnsupportedError
+from synth_components.model import PROFILE_SHARE
+from synth_components.privacy.domain import private_schema
+from synth_components.privacy.ledger import Ledger
+from synth_components.protocols import Budget
+from synth_components.schema import TABLE, Boolean, Categorical, Datetime, Numeric, Text
+
+pytest.importorskip("opendp", reason="the extra dp is not installed")
+
+BUDGET = Budget(4.0, 1e-4)
+
+
+def table(rows=4_000):
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "age": rng.integers(18, 90, size=rows),
+            "pay": rng.gamma(2.0, 900.0, size=rows),
+            "city": rng.choice(["north", "south", "east"], size=rows),
+            "note": [f"text of row {i}" for i in range(rows)],
+            "member": rng.random(rows) < 0.4,
+            "since": pd.Timestamp("2011-03-01") + pd.to_timedelta(rng.integers(0, 3_000, size=rows), unit="D"),
+        }
+    )
+
+
+def schema_of(rows, budget=BUDGET):
+    return private_schema(rows, budget, Ledger(budget))
+
+
+def test_bounds_and_categories_are_those_that_many_rows_share():
+    columns = schema_of(table()).columns
+    assert columns["age"] == Numeric(dtype="int64", low=16, high=128, places=0, public=True)
+    assert columns["city"] == Categorical(
+        dtype="object", categories=("east", "north", "south"), nullable=True, public=True
+    )
+    assert columns["note"] == Text(dtype="object", nullable=True, public=True)
+    assert columns["member"] == Boolean(public=True)
+    assert isinstance(columns["since"], Datetime)
+    assert (columns["since"].low, columns["since"].high) == ("2011-01-01", "2020-01-01")
+    assert isinstance(columns["pay"], Numeric)
+    assert columns["pay"].high in {4096.0, 8192.0, 16384.0}
+
+
+STRANGE = {
+    "a unique category": {"city": "nowhere else"},
+    "an extreme": {"age": 10**9, "pay": 1e12},
+    "a null": {"city": None, "pay": np.nan, "since": pd.NaT},
+    "a time of another century": {"since": pd.Timestamp("2090-01-01")},
+}
+
+
+@pytest.mark.parametrize("what", STRANGE, ids=str)
+def test_one_strange_row_more_leaves_the_schema_as_it_is(what):
+    # The noise of both readings is fresh, and an empty cell rises above its threshold in one of a hundred: the outer
+    # cells are compared over five pairs, of which one may differ by chance.
+    rows = table().drop(columns="note")
+    row = rows.iloc[[0]].assign(**{name: [value] for name, value in STRANGE[what].items()}).astype(rows.dtypes)
+    more = pd.concat([rows, row], ignore_index=True)
+    held = ["age", "city", "since", "member"]
+    same = [all(schema_of(rows).columns[name] == schema_of(more).columns[name] for name in held) for _ in range(10)]
+    assert sum(same) >= 4
+
+
+@pytest.mark.parametrize("what", ["a unique category", "an extreme"])
+def test_the_profile_without_privacy_would_be_caught(what):
+    rows = table()
+    row = rows.iloc[[0]].assign(**{name: [value] for name, value in STRANGE[what].items()}).astype(rows.dtypes)
+    repeated = pd.concat([rows, *[row] * 20], ignore_index=True)  # an exact profile keeps what twenty rows share
+    ours, theirs = (synth.profile(part).schema.columns for part in (rows, repeated))
+    assert any(ours[name] != theirs[name] for name in ("age", "pay", "city"))
+
+
+def test_the_budget_is_charged_whole_and_before_a_row_is_read():
+    ledger = Ledger(BUDGET)
+    private_schema(table(400), Budget(1.0, 1e-5), ledger)
+    assert ledger.epsilon(BUDGET.delta) == pytest.approx(1.0, rel=0.2)
+    assert ledger.epsilon(BUDGET.delta) <= 1.0
+    poor = Ledger(Budget(0.01, 1e-5))
+    with pytest.raises(BudgetExceededError):
+        private_schema(_Unread(table(400)), Budget(1.0, 1e-5), poor)
+
+
+class _Unread(pd.DataFrame):
+    """A table that lets its dtypes be read, and no value."""
+
+    def __getitem__(self, key):
+        raise AssertionError("a row was read before it was paid for")
+
+
+def test_a_fit_without_schema_spends_a_tenth_on_one_and_says_so(caplog):
+    caplog.set_level("WARNING")
+    model = synth.fit(table(), generator="tabular.mst", epsilon=5.0, delta=1e-4, options={"iterations": 20})
+    assert "public schema saves" in caplog.text
+    assert model.privacy.epsilon <= 5.0
+    assert 0 < model.manifest.privacy.profile_epsilon <= PROFILE_SHARE * 5.0
+    assert list(model.sample(10, seed=0).columns) == list(table().columns)
+
+
+def test_texts_without_delta_are_refused():
+    with pytest.raises(UnsupportedError, match="column 'city' needs delta"):
+        schema_of(table()[["city"]], Budget(1.0))
+
+
+def test_a_budget_too_small_to_find_bounds_is_refused_by_name():
+    with pytest.raises(SchemaError, match="column 'age' has no bounds"):
+        schema_of(table(100)[["age"]], Budget(0.01, 1e-5))
+
+
+def test_no_value_of_one_row_stands_in_the_schema():
+    rows = table()
+    rows.loc[0, "city"] = "CANARY"
+    assert TABLE in schema_of(rows).tables
+    assert "CANARY" not in schema_of(rows).canonical()

@@ -1,0 +1,177 @@
+"""The door to noise: distributions, grants, and an audit of each mechanism with a broken twin that it catches."""
+
+import math
+
+import numpy as np
+import pytest
+from audit import mu_at_least
+from scipy import stats
+
+from synth_components.errors import BudgetExceededError, UnsupportedError
+from synth_components.privacy import noise
+from synth_components.privacy.ledger import Ledger
+from synth_components.privacy.noise import Grant, granted, kept_keys, laplace_counts, noisy_best, noisy_counts
+from synth_components.protocols import Budget
+
+pytest.importorskip("opendp", reason="the extra dp is not installed")
+
+RELEASES = 20_000
+
+
+def drawn(mechanism, amount, sensitivity=1, at=0):
+    """Return ``RELEASES`` noisy counts of ``at``, each of a mechanism that spends ``amount``."""
+    counts = np.full(RELEASES, at, dtype=np.int64)
+    return noisy_counts(counts, amount=amount, grant=Grant(mechanism, amount), sensitivity=sensitivity)
+
+
+def test_gaussian_noise_has_the_law_that_its_rho_asks_for():
+    sigma = 1 / math.sqrt(2 * 0.02)
+    drawn_noise = drawn("gaussian", 0.02)
+    # A discrete Gaussian of this width is a rounded one to 1e-8: compare with the cells of the normal law.
+    edges = np.arange(-10, 11, 2) - 0.5
+    cells = np.diff(stats.norm.cdf(np.concatenate([[-np.inf], edges, [np.inf]]) / sigma))
+    seen = np.bincount(np.searchsorted(edges, drawn_noise), minlength=len(cells))
+    assert stats.chisquare(seen, RELEASES * cells).pvalue > 1e-6
+
+
+def test_laplace_noise_has_the_law_that_its_epsilon_asks_for():
+    ratio = math.exp(-0.5)
+    drawn_noise = drawn("laplace", 0.5)
+    values = np.arange(-6, 7)
+    inner = (1 - ratio) / (1 + ratio) * ratio ** np.abs(values)
+    tail = ratio**7 / (1 + ratio)
+    cells = np.concatenate([[tail], inner, [tail]])
+    seen = np.bincount(np.clip(drawn_noise, -7, 7) + 7, minlength=15)
+    assert stats.chisquare(seen, RELEASES * cells).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("mechanism", ["gaussian", "laplace"])
+def test_sensitivity_widens_noise_in_proportion(mechanism):
+    # The standard error of a standard deviation is at most sd * sqrt(5 / (4 n)): Laplace has kurtosis 6.
+    one, five = drawn(mechanism, 0.5), drawn(mechanism, 0.5, sensitivity=5)
+    assert five.std() / one.std() == pytest.approx(5, rel=8 * math.sqrt(5 / (4 * RELEASES)) * 2)
+
+
+@pytest.mark.parametrize("mechanism", ["gaussian", "laplace"])
+def test_the_deviation_that_is_told_is_the_noises(mechanism):
+    told = noise.deviation(0.05, mechanism=mechanism, sensitivity=2)
+    assert drawn(mechanism, 0.05, sensitivity=2).std() == pytest.approx(told, rel=8 * math.sqrt(5 / (4 * RELEASES)))
+
+
+def test_the_best_score_wins_as_often_as_the_exponential_mechanism_lets_it():
+    # rho = (reach / scale)^2 / 2; Gumbel noise of that scale: P(i) is proportional to exp(score / scale).
+    scores, rho = np.array([0.0, 3.0, 6.0]), 0.02
+    scale = 1 / math.sqrt(2 * rho)
+    seen = np.bincount(
+        [noisy_best(scores, amount=rho, grant=Grant("gaussian", rho), sensitivity=1.0) for _ in range(3_000)],
+        minlength=3,
+    )
+    cells = np.exp(scores / scale) / np.exp(scores / scale).sum()
+    assert stats.chisquare(seen, 3_000 * cells).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("mechanism", ["gaussian", "laplace"])
+def test_a_grant_refuses_to_be_overspent(mechanism):
+    grant = Grant(mechanism, 1.0)
+    counts = np.zeros(3, dtype=np.int64)
+    noisy_counts(counts, amount=0.7, grant=grant, sensitivity=1)
+    with pytest.raises(BudgetExceededError, match="nothing was released"):
+        noisy_counts(counts, amount=0.4, grant=grant, sensitivity=1)
+    noisy_counts(counts, amount=0.3, grant=grant, sensitivity=1)
+
+
+@pytest.mark.parametrize(("mechanism", "budget"), [("gaussian", Budget(1.0, 1e-6)), ("laplace", Budget(1.0))])
+def test_a_grant_charges_all_that_is_left(mechanism, budget):
+    ledger = Ledger(budget)
+    granted("fit", ledger, mechanism=mechanism)
+    assert ledger.epsilon(budget.delta) == pytest.approx(1.0, rel=1e-6)
+    with pytest.raises(BudgetExceededError):
+        granted("fit again", ledger, mechanism=mechanism)
+
+
+def test_a_ledger_without_budget_pays_for_no_noise():
+    with pytest.raises(UnsupportedError, match="give epsilon"):
+        granted("fit", Ledger(), mechanism="laplace")
+
+
+def test_gaussian_noise_needs_delta():
+    with pytest.raises(BudgetExceededError, match="mechanism=laplace"):
+        granted("fit", Ledger(Budget(1.0)), mechanism="gaussian")
+
+
+# The audit. A release with the unit and one without it are told apart at a threshold fixed beforehand, half of the
+# unit's effect; Clopper-Pearson bounds (95 % together) of both error rates give a lower bound on mu, the distance of
+# two unit normals that are as hard to tell apart (Dong, Roth & Su 2019, arXiv:1905.02383, Definition 6).
+
+
+def mu_of_counts():
+    return mu_at_least(drawn("gaussian", 0.5, at=1) > 0.5, drawn("gaussian", 0.5) > 0.5)
+
+
+def test_gaussian_counts_are_no_easier_to_tell_apart_than_claimed():
+    assert mu_of_counts() <= math.sqrt(2 * 0.5)
+
+
+def test_counts_with_half_the_noise_are_caught(monkeypatch):
+    honest = noise._scale
+    monkeypatch.setattr(noise, "_scale", lambda *args: honest(*args) / 2)
+    monkeypatch.setattr(Grant, "take", lambda self, amount: None)  # OpenDP's own bound would refuse the scale
+    assert mu_of_counts() > math.sqrt(2 * 0.5)
+
+
+def test_halved_noise_is_refused_by_the_grant_already(monkeypatch):
+    honest = noise._scale
+    monkeypatch.setattr(noise, "_scale", lambda *args: honest(*args) / 2)
+    with pytest.raises(BudgetExceededError):
+        drawn("gaussian", 0.5)
+
+
+def epsilon_of_laplace():
+    """Return a lower bound on epsilon from the share of releases above 0, with the unit and without."""
+    with_unit = laplace_counts(np.ones(RELEASES, dtype=np.int64), epsilon=1.0)
+    without = laplace_counts(np.zeros(RELEASES, dtype=np.int64), epsilon=1.0)
+    rate = stats.binomtest(int((with_unit > 0).sum()), RELEASES).proportion_ci(0.95, method="exact").low
+    false = stats.binomtest(int((without > 0).sum()), RELEASES).proportion_ci(0.95, method="exact").high
+    return math.log(rate / false)
+
+
+def test_laplace_counts_are_no_easier_to_tell_apart_than_claimed():
+    assert epsilon_of_laplace() <= 1.0
+
+
+def test_laplace_counts_with_half_the_noise_are_caught(monkeypatch):
+    honest = noise._scale
+    monkeypatch.setattr(noise, "_scale", lambda *args: honest(*args) / 2)
+    assert epsilon_of_laplace() > 1.0
+
+
+DELTA = 0.01
+
+
+def share_kept():
+    """Return a lower bound on the probability that a key of one row is kept."""
+    kept = sum(bool(kept_keys({"unique": 1}, epsilon=1.0, delta=DELTA)) for _ in range(2_000))
+    return stats.binomtest(kept, 2_000).proportion_ci(0.95, method="exact").low
+
+
+def test_a_category_of_one_row_is_kept_no_more_often_than_delta():
+    assert share_kept() <= DELTA
+
+
+def test_a_threshold_that_is_fixed_for_every_epsilon_and_delta_is_caught(monkeypatch):
+    # A count of 5, as one library has it: of one row and Laplace noise of scale 1 a share of .5 exp(-4) = .009 passes,
+    # and at the epsilon of one of fifteen columns, a fifteenth, .38.
+    import opendp.prelude as dp
+
+    scale = 15.0
+    space = (
+        dp.map_domain(dp.atom_domain(T=str), dp.atom_domain(T="i64")),
+        dp.l01inf_distance(dp.absolute_distance(T="i64")),
+    )
+    fixed = dp.m.make_noise_threshold(*space, dp.approximate(dp.max_divergence()), scale=scale, threshold=5)
+    monkeypatch.setitem(globals(), "kept_keys", lambda counts, **_: fixed(counts))
+    assert share_kept() > DELTA
+
+
+def test_a_common_category_is_kept():
+    assert kept_keys({"common": 1_000, "unique": 1}, epsilon=1.0, delta=1e-6) == {"common"}
