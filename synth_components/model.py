@@ -22,7 +22,14 @@ from synth_components.constraints import Constraint, Learnable, check, constrain
 from synth_components.contradiction import Listing, refuse_contradictions, require_room
 from synth_components.digest import digest
 from synth_components.enforcement import Mask, Positions, enforce, is_by_construction, learned
-from synth_components.errors import ConditionError, ConstraintError, SchemaError, SynthError, UnsupportedError
+from synth_components.errors import (
+    BudgetExceededError,
+    ConditionError,
+    ConstraintError,
+    SchemaError,
+    SynthError,
+    UnsupportedError,
+)
 from synth_components.generators import DEFAULT, GROUP, make
 from synth_components.io import artifact
 from synth_components.io.artifact import Artifact, Manifest, Statement
@@ -348,6 +355,8 @@ def fit(
     if schema is None and isinstance(table, Dataset):
         schema = table.schema
     if schema is None:
+        if budget is not None:
+            _rehearse(recipe, budget)
         declared = _profiled(tables, ledger)
         profile_epsilon = 0.0 if budget is None else ledger.epsilon(budget.delta)
     else:
@@ -463,6 +472,22 @@ def _profiled(tables: Mapping[str, pd.DataFrame], ledger: Ledger) -> Schema:
     )
     share = Budget(PROFILE_SHARE * ledger.budget.epsilon, PROFILE_SHARE * ledger.budget.delta)
     return private_schema(tables[TABLE], share, ledger)
+
+
+def _rehearse(recipe: Any, budget: Budget) -> None:  # noqa: ANN401 - a Recipe that is a Generator
+    """Raise what the fit would about the budget, on no rows, before a schema is paid for in vain.
+
+    Raises:
+        BudgetExceededError: if the generator offers no differential privacy.
+    """
+    schema = Schema({TABLE: {"rehearsal": Boolean(public=True)}})
+    nothing = Dataset({TABLE: pd.DataFrame({"rehearsal": pd.Series([], dtype=bool)})}, schema)
+    try:
+        recipe.fit(nothing, rng=np.random.default_rng(0), ledger=Ledger(budget), run=Run())
+    except BudgetExceededError:
+        raise
+    except SynthError:
+        return  # about the rows or the columns of the rehearsal: the fit itself will tell
 
 
 def _require_public(schema: Schema, budget: Budget | None) -> None:

@@ -184,7 +184,7 @@ class Link:
 class Unit:
     """Whom privacy protects: all rows of ``table`` that share ``columns``, at most ``max_rows`` of them.
 
-    No columns means that one row is one unit.
+    No columns: any ``max_rows`` rows may be one unit's; of the default, 1, a row is a unit.
     """
 
     table: str
@@ -278,7 +278,10 @@ class Schema:
             {table: key for table, key in self.keys.items() if kept(table, key)},
             tuple(k for k in self.links if kept(k.child, k.columns) and kept(k.parent, k.parent_columns)),
             {table: column for table, column in self.order.items() if kept(table, (column,))},
-            self.unit if self.unit is None or kept(self.unit.table, self.unit.columns) else None,
+            # Without its columns a unit still has that many rows: the sensitivity of whatever is counted.
+            self.unit
+            if self.unit is None or kept(self.unit.table, self.unit.columns)
+            else replace(self.unit, columns=()),
         )
 
     def with_constraints(self, constraints: tuple[Constraint, ...]) -> Schema:

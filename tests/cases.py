@@ -1,7 +1,5 @@
 """One line per generator: `test_conformance` runs every check on each, and fails if a generator has none."""
 
-from importlib.util import find_spec
-
 from synth_components.generators.tabular.aim import AIM
 from synth_components.generators.tabular.autoregressive import Autoregressive
 from synth_components.generators.tabular.gaussian_copula import GaussianCopula
@@ -53,8 +51,8 @@ TOY = Specified.parse(
 )
 """What a person who knows how the toy table is made would declare of it."""
 
-NEEDS_TORCH = frozenset({"tabular.autoregressive"})
-HAS_TORCH = find_spec("torch") is not None
+LIBRARIES = {"tabular.aim": "opendp", "tabular.autoregressive": "torch", "tabular.mst": "opendp"}
+"""The optional library that a generator is fitted with; its cases are skipped where that is not installed."""
 
 NOISY = {
     "check_beats_independent_on_pairs": "on 400 rows epsilon 1 buys less of the pairs than its noise takes; "

@@ -1,8 +1,10 @@
 """Every generator passes every check, and every check catches the generator that is broken for it."""
 
+from importlib.util import find_spec
+
 import pytest
 from broken import BROKEN, CORRECT, CORRECT_PRIVATE
-from cases import CASES, HAS_TORCH, NEEDS_TORCH
+from cases import CASES, LIBRARIES
 
 from synth_components import generators
 from synth_components.testing import CHECKS, Case, CheckError, check_loads_in_fresh_process, yield_checks
@@ -13,9 +15,10 @@ def test_every_generator_has_a_case():
 
 
 def marks(case):
-    """Return the mark that skips a case that is fitted with torch where there is none."""
-    is_skipped = case.name in NEEDS_TORCH and not HAS_TORCH
-    return [pytest.mark.skip(reason="it is fitted with torch: the extra torch is not installed")] if is_skipped else []
+    """Return the mark that skips a case whose library is not installed."""
+    library = LIBRARIES.get(case.name)
+    is_skipped = library is not None and find_spec(library) is None
+    return [pytest.mark.skip(reason=f"it is fitted with {library}, which is not installed")] if is_skipped else []
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from synth_components.generators.tabular._public_cells import Cells
 from synth_components.generators.tabular._graphical import BucketTree, Measurement, Network, estimated, total_of
+from synth_components.generators.tabular._public_cells import Cells
 
 SIZES = {"a": 2, "b": 3, "c": 4, "d": 2}
 CELLS = {name: Cells(None, size, has_null=False) for name, size in SIZES.items()}

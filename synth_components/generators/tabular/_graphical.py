@@ -20,8 +20,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from synth_components.generators.tabular._public_cells import Cells, Codes
 from synth_components.generators.tabular._network import Node
+from synth_components.generators.tabular._public_cells import Cells, Codes
 from synth_components.privacy.noise import Counts, Grant, deviation, noisy_counts
 from synth_components.protocols import Floats
 from synth_components.schema import Schema
@@ -93,7 +93,7 @@ def _product(tables: Sequence[tuple[Clique, Floats]], kept: Clique) -> Floats:
 
 def rows_per_unit(schema: Schema) -> int:
     """Return how many rows one privacy unit has at most: the sensitivity of every count."""
-    return schema.unit.max_rows if schema.unit is not None and schema.unit.columns else 1
+    return 1 if schema.unit is None else schema.unit.max_rows
 
 
 def counted(codes: Mapping[str, Codes], clique: Clique, cells: Mapping[str, Cells]) -> Counts:

@@ -24,7 +24,6 @@ from pydantic import Field
 
 from synth_components.config import ConfigError, Recipe
 from synth_components.errors import StoppedError
-from synth_components.generators.tabular._public_cells import Cells, Codes, cells_of, coded
 from synth_components.generators.tabular._graphical import (
     BucketTree,
     Clique,
@@ -36,6 +35,7 @@ from synth_components.generators.tabular._graphical import (
     rows_per_unit,
 )
 from synth_components.generators.tabular._network import NetworkSampler, in_order
+from synth_components.generators.tabular._public_cells import Cells, Codes, cells_of, coded
 from synth_components.privacy.noise import Grant, granted, noisy_best
 from synth_components.protocols import Dataset, PrivacyLedger, Run
 

@@ -22,7 +22,6 @@ from pydantic import Field
 
 from synth_components.config import Recipe
 from synth_components.errors import StoppedError
-from synth_components.generators.tabular._public_cells import Cells, Codes, cells_of, coded
 from synth_components.generators.tabular._graphical import (
     Clique,
     Measurement,
@@ -33,6 +32,7 @@ from synth_components.generators.tabular._graphical import (
     rows_per_unit,
 )
 from synth_components.generators.tabular._network import NetworkSampler, in_order
+from synth_components.generators.tabular._public_cells import Cells, Codes, cells_of, coded
 from synth_components.privacy.noise import Grant, Mechanism, granted, noisy_best
 from synth_components.protocols import Dataset, PrivacyLedger, Run
 
