@@ -27,7 +27,7 @@ def zero_concentrated(rho: float) -> Curve:
 
 
 def pure(epsilon: float) -> Curve:
-    """Return the curve of a pure ``epsilon``-DP mechanism: at most ``epsilon``, and ``order * epsilon**2 / 2``.
+    """Return the curve of pure ``epsilon``-DP: the lesser of ``epsilon`` and ``order * epsilon**2 / 2``.
 
     Source: Bun & Steinke 2016 (arXiv:1605.02065), Proposition 1.4.
     """
@@ -39,7 +39,7 @@ def pure(epsilon: float) -> Curve:
 
 
 def rho_within(budget: Budget) -> float:
-    """Return the largest rho, rounded down, whose zCDP curve alone stays within a budget; 0 where delta is 0.
+    """Return the largest rho whose zCDP curve stays within a budget, rounded down; 0 where delta is 0.
 
     Source: the conversion of ``ledger.epsilon_of``, by bisection.
     """

@@ -9,7 +9,7 @@ from synth_components.protocols import Dataset
 
 
 def bounded(data: Dataset) -> Dataset:
-    """Return the rows with at most ``max_rows`` of each unit, the first ones; unchanged where a row is the unit.
+    """Return the first ``max_rows`` rows of each unit; all rows where a row is the unit.
 
     Which rows of a unit are kept depends on that unit's alone, so that adding or removing one unit adds or removes at
     most ``max_rows`` rows: the sensitivity that every count is noised for.  A row without a unit is one by itself.

@@ -31,7 +31,7 @@ _FIRST_YEAR, _LAST_YEAR = 1900, 2100
 
 
 def private_schema(table: pd.DataFrame, budget: Budget, ledger: PrivacyLedger) -> Schema:
-    """Return a public schema of the rows for a budget, in equal parts for the columns, which the ledger is charged.
+    """Return a public schema of the rows; the ledger is charged a budget, in equal parts for the columns.
 
     Raises:
         UnsupportedError: if there are texts and no delta, or OpenDP is not installed.

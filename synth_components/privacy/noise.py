@@ -122,7 +122,7 @@ def noisy_best(scores: Floats, *, amount: float, grant: Grant, sensitivity: floa
 
 
 def laplace_counts(counts: Counts, *, epsilon: float) -> Counts:
-    """Return counts (cells,) with the discrete Laplace noise of pure ``epsilon``-DP, which the caller has charged.
+    """Return counts (cells,) with discrete Laplace noise, for an ``epsilon`` that the caller has charged.
 
     One row moves one count by 1.
     """
@@ -130,7 +130,7 @@ def laplace_counts(counts: Counts, *, epsilon: float) -> Counts:
 
 
 def kept_keys(counts: Mapping[str, int], *, epsilon: float, delta: float) -> frozenset[str]:
-    """Return the keys whose noisy count passes the threshold of (epsilon, delta)-DP, which the caller has charged.
+    """Return the keys whose noisy counts pass a threshold, for a budget that the caller has charged.
 
     A key that one row alone has is kept with probability at most ``delta``.
     """

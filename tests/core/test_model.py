@@ -354,8 +354,8 @@ def test_a_generator_without_privacy_is_refused_under_a_budget():
         fitted(seed=None, epsilon=1.0)
 
 
-def test_a_budget_without_a_schema_is_refused_by_an_exact_profile():
-    with pytest.raises(BudgetExceededError):
+def test_a_budget_without_a_schema_is_refused_before_a_schema_is_paid_for():
+    with pytest.raises(BudgetExceededError, match=r"'fit tabular\..*nothing was read"):
         fitted(seed=None, epsilon=1.0, schema=None)
 
 

@@ -53,7 +53,7 @@ class Measurement:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """An estimated model: a node for each column, parents first, and the number of rows that the counts tell of."""
+    """An estimated model: a node for each column, parents first, and how many rows the counts tell of."""
 
     nodes: tuple[Node, ...]
     total: float
@@ -133,7 +133,7 @@ def total_of(measurements: Sequence[Measurement]) -> float:
 
 
 def estimated(cells: Mapping[str, Cells], measurements: Sequence[Measurement], *, iterations: int) -> Network:
-    """Return the model that is nearest to the measurements, by at most ``iterations`` steps of mirror descent."""
+    """Return the model nearest to the measurements, by at most ``iterations`` steps of mirror descent."""
     tree = BucketTree.of({name: one.size for name, one in cells.items()}, [one.clique for one in measurements])
     total = total_of(measurements)
     theta = [np.zeros(bucket.shape) for bucket in tree.buckets]
@@ -196,7 +196,7 @@ class BucketTree:
 
     @classmethod
     def of(cls, sizes: Mapping[str, int], cliques: Sequence[Clique]) -> BucketTree:
-        """Return a bucket tree in which every clique lies within a bucket; the smallest bucket is eliminated first."""
+        """Return a tree in which every clique lies within a bucket; the smallest bucket goes first."""
         near: dict[str, set[str]] = {name: set() for name in sizes}
         for clique in cliques:
             for name in clique:
@@ -230,7 +230,7 @@ class BucketTree:
         return min(self._places[name] for name in clique)
 
     def marginals(self, theta: Sequence[Floats]) -> list[Floats]:
-        """Return the joint shares of each bucket's columns, of the distribution with log-potentials ``theta``."""
+        """Return the joint shares of each bucket's columns, for log-potentials ``theta``."""
         given = self._given(theta)
         joint: list[Floats] = [np.empty(0)] * len(given)
         for position in reversed(range(len(given))):
