@@ -48,7 +48,7 @@ def functional_dependencies(codes: dict[str, NDArray[np.int64]], *, max_rows: in
 def joint_dependencies(
     codes: dict[str, NDArray[np.int64]], single: Collection[tuple[str, str]], *, max_rows: int
 ) -> list[tuple[str, str, str]]:
-    """Return the triples (first, second, dependent) whose first two determine the third together, and neither alone.
+    """Return triples whose first two columns determine the third together, and neither alone.
 
     Only dependencies that say something: the pair has at most half as many combinations as rows.  At most 200 pairs are
     tried, each on ``max_rows`` evenly spaced rows before all.

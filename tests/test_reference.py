@@ -56,7 +56,8 @@ def configs(base):
     """Return the classes under ``base`` that our modules define and that declare fields."""
     found = set()
     for module in pkgutil.walk_packages(synth_components.__path__, "synth_components."):
-        if not module.name.endswith("__main__"):
+        # What stands below _torch needs torch, and declares no option: recipes import without it.
+        if not module.name.endswith("__main__") and "._torch" not in module.name:
             held = vars(importlib.import_module(module.name)).values()
             found |= {value for value in held if inspect.isclass(value) and issubclass(value, base) and value != base}
     return {kind for kind in found if kind.model_fields and kind.__module__.startswith("synth_components.")}
