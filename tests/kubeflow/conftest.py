@@ -59,13 +59,6 @@ def csv(table, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def torch_options():
-    """Options of a quick generator that torch trains; skips where torch is not installed."""
-    pytest.importorskip("torch", reason="torch comes with the extra torch")
-    return {"generator": "tabular.autoregressive", "generator_options": '{"hidden": 16, "epochs": 2, "batch_rows": 64}'}
-
-
-@pytest.fixture(scope="session")
 def made():
     """The text of every file that the code makes, by path below `kubeflow`."""
     from synth_kubeflow.compile import files

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -27,7 +28,11 @@ ARGUMENTS = {
     ),
     "augment_and_gate": (*INDEPENDENT, *JUDGED, "--factor", "2"),
     "sharded_sampling": (*INDEPENDENT, *JUDGED, "--num-rows", "150"),
-    "distributed_training": (*JUDGED, "--num-rows", "150", "--processes-per-node", "2"),
+    "distributed_training": (
+        "--generator", "tabular.autoregressive",
+        "--generator-options", '{"hidden": 16, "epochs": 2, "batch_rows": 64}',
+        *JUDGED, "--num-rows", "150", "--processes-per-node", "2",
+    ),
 }  # fmt: skip
 """The arguments that `kubeflow/README.md` says were run."""
 
@@ -39,28 +44,22 @@ def run(name, csv, output, *more, runner="host"):
     return main([*said, *(more or ARGUMENTS[name])])
 
 
-def arguments_of(name, request):
-    """Return the arguments of a pipeline; one that needs torch is skipped where torch is not installed."""
-    if not needs_torch(name):
-        return ARGUMENTS[name]
-    options = request.getfixturevalue("torch_options")
-    return (*ARGUMENTS[name], *(word for key, said in options.items() for word in (f"--{key.replace('_', '-')}", said)))
-
-
 def outputs(folder, name):
     """Return the paths of one output of a component, over all tasks."""
     return sorted(path for path in folder.rglob(name) if (path.parent / "executor_output.json").exists())
 
 
 @pytest.fixture(scope="module")
-def ended(csv, tmp_path_factory, request):
-    """A function that returns the folder of a pipeline, run once."""
+def ended(csv, tmp_path_factory):
+    """A function that returns the folder of a pipeline, run once; skips one that needs torch where there is none."""
     done = {}
 
     def folder(name):
+        if needs_torch(name):
+            pytest.importorskip("torch", reason="torch comes with the extra torch")
         if name not in done:
             done[name] = tmp_path_factory.mktemp(name) / "out"
-            assert run(name, csv, done[name], *arguments_of(name, request)) == 0
+            assert run(name, csv, done[name]) == 0
         return done[name]
 
     return folder
@@ -219,14 +218,15 @@ def digests(folder):
 @pytest.mark.docker
 @pytest.mark.parametrize("name", sorted(PIPELINES))
 def test_requirement_17_a_pipeline_in_containers_without_network_writes_what_it_writes_on_the_host(
-    docker_image, ended, csv, tmp_path, name, request
+    docker_image, ended, csv, tmp_path, name
 ):
     docker_image("-torch" if needs_torch(name) else "")
-    assert run(name, csv, tmp_path / "out", *arguments_of(name, request), runner="docker") == 0
+    assert run(name, csv, tmp_path / "out", runner="docker") == 0
     assert (tmp_path / "out" / "report.html").exists()
     there = digests(tmp_path / "out")
     assert len(there) >= 4
-    assert there == digests(ended(name))
+    if find_spec("torch") or not needs_torch(name):
+        assert there == digests(ended(name))
 
 
 @pytest.mark.docker
@@ -234,3 +234,29 @@ def test_requirement_18_a_container_that_fails_is_always_told(docker_image, tmp_
     machine = Machine(tmp_path, in_containers=True)
     command = ["python", "-c", "import sys; sys.exit(3)"]
     assert [machine.run(docker_image(), command, {}) for _ in range(20)] == [3] * 20
+
+
+def test_requirement_18_canary_kfp_still_takes_a_container_that_is_gone_for_one_that_succeeded(capfd):
+    """Fails when kubeflow/pipelines#13332 is mended: then look whether kfp's own runner can replace ``Machine``."""
+    errors = pytest.importorskip("docker.errors", reason="docker comes with mlflow")
+    handler = pytest.importorskip("kfp.local.docker_task_handler")
+
+    class Daemon:
+        """A daemon that removes each container before anybody asks for its status."""
+
+        images = containers = property(lambda self: self)
+        tags, attrs = ("mine:1",), {"RepoDigests": []}  # noqa: RUF012 - read by kfp
+
+        def list(self):
+            return [self]
+
+        def run(self, **_):
+            return self
+
+        def logs(self, **_):
+            return iter(())
+
+        def wait(self):
+            raise errors.NotFound("gone")
+
+    assert handler.run_docker_container(Daemon(), "mine:1", ["false"], {}) == 0
