@@ -245,7 +245,8 @@ def test_requirement_18_canary_kfp_still_takes_a_container_that_is_gone_for_one_
         """A daemon that removes each container before anybody asks for its status."""
 
         images = containers = property(lambda self: self)
-        tags, attrs = ("mine:1",), {"RepoDigests": []}  # noqa: RUF012 - read by kfp
+        tags = property(lambda self: ["mine:1"])
+        attrs = property(lambda self: {"RepoDigests": []})
 
         def list(self):
             return [self]
