@@ -1,0 +1,115 @@
+"""Training jobs in the image, as SageMaker starts it: `docker run IMAGE train`, without network but between hosts."""
+
+import os
+import subprocess
+import time
+import uuid
+
+import pytest
+
+from synth_components.model import Model
+
+pytestmark = pytest.mark.docker
+
+INDEPENDENT = {"generator": "tabular.independent"}
+HARDENED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+
+
+def docker(*words, check=True):
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def container(docker_image):
+    """A function that starts a container on a /opt/ml, and returns its name; all are removed at the end."""
+    image, names = docker_image("-sagemaker"), []
+
+    def start(root, *, network="none", host="algo-1", words=("train",)):
+        name = f"synth-test-{uuid.uuid4().hex[:12]}"
+        names.append(name)
+        mount = ("--volume", f"{root}:/opt/ml", "--user", f"{os.getuid()}:{os.getgid()}")
+        where = ("--network", network, *(() if network == "none" else ("--network-alias", host)))
+        docker("run", "--detach", "--name", name, *HARDENED, *mount, *where, image, *words)
+        return name
+
+    yield start
+    for name in names:
+        docker("rm", "--force", name, check=False)
+
+
+@pytest.fixture
+def network():
+    """A network without a way out."""
+    name = f"synth-test-{uuid.uuid4().hex[:12]}"
+    docker("network", "create", "--internal", name)
+    yield name
+    docker("network", "rm", name, check=False)
+
+
+def status_of(name):
+    return int(docker("wait", name))
+
+
+def log_of(name):
+    done = subprocess.run(["docker", "logs", name], capture_output=True, text=True, check=True)
+    return done.stdout + done.stderr
+
+
+def test_the_image_is_a_training_job_without_network_and_with_a_read_only_root(opt_ml, container):
+    """Requirements 2 and 7: no word at all, as SageMaker's local mode starts it, is `train`."""
+    root = opt_ml(INDEPENDENT)
+    name = container(root, words=())
+    assert status_of(name) == 0, log_of(name)
+    assert Model.load(root / "model").manifest.rows == 240
+
+
+def test_why_it_failed_stands_where_sagemaker_looks(opt_ml, container):
+    """Requirement 4."""
+    root = opt_ml({"epohcs": "2"})
+    name = container(root)
+    assert status_of(name) == 2, log_of(name)
+    assert (root / "output/failure").read_text().startswith("UserError: there is no hyperparameter 'epohcs'")
+
+
+def test_sigterm_reaches_the_fit_and_the_job_runs_again_to_the_same_bytes(opt_ml, container):
+    """Requirement 5: no shell stands between SageMaker and the process; 120 s is what a spot instance has."""
+    said = {"generator.n_trees": "64", "generator.correction_rounds": "10"}
+    root, whole = opt_ml(said), opt_ml(said, name="whole")
+    name = container(root)
+    end = time.monotonic() + 120
+    while "train:progress" not in log_of(name) and time.monotonic() < end:
+        time.sleep(0.1)
+    began = time.monotonic()
+    docker("kill", "--signal", "TERM", name)
+    assert status_of(name) == 143, log_of(name)
+    assert time.monotonic() - began < 120
+    assert not any((root / "model").iterdir())
+    names = container(root), container(whole)
+    assert [status_of(name) for name in names] == [0, 0]
+    assert Model.load(root / "model").sample(50, seed=1).equals(Model.load(whole / "model").sample(50, seed=1))
+
+
+def test_of_two_hosts_the_leader_writes_the_model_and_the_other_waits(opt_ml, container, network):
+    """Requirement 6: two containers on one network."""
+    hosts = ["algo-2", "algo-1"]
+    roots = {host: opt_ml(INDEPENDENT, host=host, hosts=hosts, name=host) for host in hosts}
+    names = {host: container(roots[host], network=network, host=host) for host in hosts}
+    assert {host: status_of(name) for host, name in names.items()} == {"algo-1": 0, "algo-2": 0}
+    assert Model.load(roots["algo-1"] / "model").manifest.rows == 240
+    assert not any((roots["algo-2"] / "model").iterdir())
+    assert "algo-2 waits for algo-1" in log_of(names["algo-2"])
+
+
+def test_of_two_hosts_the_other_fails_with_the_leader(opt_ml, container, network):
+    """Requirement 6: else the job would count as completed without a model."""
+    hosts = ["algo-1", "algo-2"]
+    roots = {host: opt_ml(INDEPENDENT, host=host, hosts=hosts, name=host) for host in hosts}
+    follower = container(roots["algo-2"], network=network, host="algo-2")
+    spoilt = roots["algo-1"] / "input/data/train/real.csv"
+    spoilt.write_text("a,a\n1,2\n")
+    leader = container(roots["algo-1"], network=network, host="algo-1")
+    assert status_of(leader) == 2, log_of(leader)
+    docker("kill", "--signal", "TERM", follower, check=False)  # SageMaker stops the rest of a job that failed
+    assert status_of(follower) in {2, 143}
