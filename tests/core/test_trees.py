@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from synth_components.errors import ConditionError, StoppedError
+from synth_components.generators.tabular import _forest
 from synth_components.generators.tabular._forest import Counts, Forest, Growth, grow, halves
 from synth_components.generators.tabular._ratio import JUDGES, DensityRatio
 from synth_components.generators.tabular.trees import Trees
@@ -64,6 +65,21 @@ def test_a_split_in_spread_alone_is_found():
     context = wide[:, None].astype(np.float32)
     trees = grow(context, codes, is_nominal=False, fills=fills, growth=growth, seeds=np.array([1]))
     assert_array_equal(trees[0].feature, [0, -1, -1])
+
+
+def test_the_evidence_of_few_codes_is_that_of_many(monkeypatch):
+    rng = np.random.default_rng(0)
+    context = rng.integers(12, size=(2_000, 3)).astype(np.float32)
+    codes = np.minimum(rng.poisson(4 + context[:, 0]), 40).astype(np.int32)
+    options = {"is_nominal": False, "fills": rng.random((4, 2_000)) < 0.5, "growth": Growth(4, 5, 0.0)}
+    grown = []
+    for cells in (10**6, 0):  # one table of nodes and codes, or level by level
+        monkeypatch.setattr(_forest, "FEW_CELLS", cells)
+        grown.append(grow(context, codes, **options, seeds=np.arange(4)))
+    for few, many in zip(*grown, strict=True):
+        assert_array_equal(few.threshold, many.threshold)
+        assert_array_equal(few.right, many.right)
+        assert len(few.feature) > 3
 
 
 def test_a_leaf_with_too_few_rows_draws_from_its_parent():

@@ -38,6 +38,8 @@ EVIDENCE_BINS = 8
 """Quantile bins of a node, or groups of categories beside twice as many common ones, that a split must tell apart."""
 PRIOR = 0.5
 """Dirichlet prior count of each bin."""
+FEW_CELLS = 8
+"""Nodes times codes per row up to which they are counted in one table."""
 MAX_EXPANDED = 2**20
 """Most rows in the leaves of a forest of which each has its code in a table: 4 MiB."""
 
@@ -175,7 +177,8 @@ def grow(
             np.where(is_leaf, 0, tree.children_right).astype(np.int32),
         )
         judges = np.flatnonzero(fills[number])
-        return _pruned(grown, context[judges], codes[judges], is_nominal=is_nominal, least=growth.min_evidence)
+        rank = grown.leaf_rank[tree.apply(context[judges])]
+        return _pruned(grown, rank, codes[judges], is_nominal=is_nominal, least=growth.min_evidence)
 
     with ThreadPoolExecutor(max(1, min(len(fills), cpu_count() or 1))) as pool:
         return list(pool.map(one, range(len(fills))))
@@ -201,13 +204,17 @@ def _commonest(counts: Ints) -> Ints:
     return np.argsort(-counts, kind="stable")[: 2 * EVIDENCE_BINS]
 
 
-def _pruned(grown: Structure, context: Context, codes: Codes, *, is_nominal: bool, least: float) -> Structure:
-    """Return the tree without the subtrees whose evidence, summed over their splits, is not positive."""
+def _pruned(grown: Structure, rank: Ints, codes: Codes, *, is_nominal: bool, least: float) -> Structure:
+    """Return the tree without the subtrees whose evidence, summed over their splits, is not positive.
+
+    The evidence is that of rows with leaf ranks (n,) and codes (n,).
+    """
     gain = np.where(grown.feature >= 0, -least, 0.0)
     if len(codes):
-        rank = grown.leaf_rank[grown.apply(context)]
         if is_nominal:
             _add_evidence_of_categories(gain, grown, rank, codes)
+        elif int(codes.max()) * len(gain) <= FEW_CELLS * len(codes):
+            _add_evidence_of_few_numbers(gain, grown, rank, codes)
         else:
             _add_evidence_of_numbers(gain, grown, rank, codes)
     best = np.zeros(len(gain))
@@ -243,12 +250,33 @@ def _add_evidence_of_categories(gain: Floats, grown: Structure, rank: Ints, code
     group[commonest] = EVIDENCE_BINS + np.arange(len(commonest))
     # Groups that hold nothing would still cost evidence.
     group = np.unique(group, return_inverse=True)[1]
-    bins, leaves = int(group.max()) + 1, int(grown.leaf_rank[-1])
-    by_leaf = np.bincount(rank * bins + group[codes], minlength=leaves * bins).reshape(leaves, bins)
-    before: Floats = np.concatenate([np.zeros((1, bins)), np.cumsum(by_leaf, axis=0)])
+    inner, whole, right = _counted(grown, rank, group[codes], int(group.max()) + 1)
+    gain[inner] += _log_marginal(whole - right) + _log_marginal(right) - _log_marginal(whole)
+
+
+def _counted(grown: Structure, rank: Ints, cells: Ints, size: int) -> tuple[Ints, Ints, Ints]:
+    """Return the inner nodes (k,), and the counts (k, size) of cells (n,) in each and in its right half."""
+    leaves = int(grown.leaf_rank[-1])
+    by_leaf = np.bincount(rank * size + cells, minlength=leaves * size).reshape(leaves, size)
+    before = np.concatenate([np.zeros((1, size), np.int64), np.cumsum(by_leaf, axis=0)])
     inner = np.flatnonzero(grown.feature >= 0)
     low, middle, high = (before[grown.leaf_rank[nodes]] for nodes in (inner, grown.right[inner], grown.end[inner]))
-    gain[inner] += _log_marginal(middle - low) + _log_marginal(high - middle) - _log_marginal(high - low)
+    return inner, high - low, high - middle
+
+
+def _add_evidence_of_few_numbers(gain: Floats, grown: Structure, rank: Ints, codes: Codes) -> None:
+    """Add what ``_add_evidence_of_numbers`` does, from a table of nodes and codes: faster where it is small."""
+    inner, whole, right = _counted(grown, rank, codes.astype(np.int64), int(codes.max()) + 1)
+    node, code = np.nonzero(whole)
+    rows = whole.sum(axis=1)
+    middles = (np.cumsum(whole, axis=1) - whole / 2)[node, code]
+    quantile = np.minimum(middles / rows[node] * EVIDENCE_BINS, EVIDENCE_BINS - 1).astype(np.int64)
+    cell, cells = node * EVIDENCE_BINS + quantile, len(inner) * EVIDENCE_BINS
+    binned, on_right = (
+        np.bincount(cell, weights=counts[node, code], minlength=cells).reshape(-1, EVIDENCE_BINS)
+        for counts in (whole, right)
+    )
+    gain[inner] += _log_marginal(binned - on_right) + _log_marginal(on_right) - _log_marginal(binned)
 
 
 def _add_evidence_of_numbers(gain: Floats, grown: Structure, rank: Ints, codes: Codes) -> None:
