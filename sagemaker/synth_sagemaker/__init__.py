@@ -1,1 +1,1 @@
-"""SageMaker training, processing and serving derived from the steps of synth_components.  Not written yet."""
+"""SageMaker training, processing and serving derived from the steps of synth_components."""
