@@ -2,6 +2,8 @@
 
 With a channel ``holdout`` the model is judged by rows drawn from it: the report goes to ``output/data``, its values
 into the log, where a tuner finds them.  A model that misses a threshold of ``gate`` is not handed over.
+
+On several hosts the leader alone trains, whatever the generator, and the others wait for it.
 """
 
 from __future__ import annotations

@@ -257,3 +257,15 @@ def test_a_model_archive_that_is_none_is_refused(job):
     assert status == USER_ERROR
     text = (root / "output/message").read_text()
     assert text == "UserError: 'model.tar.gz' is no tar archive, or damaged (ReadError)"
+
+
+def test_a_model_of_which_one_byte_was_changed_is_refused(job, model):
+    """Requirement 18: the manifest holds the SHA-256 of every file."""
+    files = unpacked(model)
+    name = next(name for name in files if name.endswith(".safetensors"))
+    held = bytearray(files[name])
+    held[-1] ^= 1
+    root, status = job("sample", inputs={**files, name: bytes(held)})
+    assert status == USER_ERROR
+    assert "its SHA-256 differs; restore the model" in (root / "output/message").read_text()
+    assert not (root / "processing/output/synthetic/synthetic.parquet").exists()
