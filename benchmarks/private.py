@@ -12,6 +12,7 @@ mean over all pairs, against the training rows. Scores hold on a busy machine; s
 
 import argparse
 import itertools
+import json
 import warnings
 from time import process_time
 
@@ -134,7 +135,7 @@ def main() -> None:
     parser.add_argument("--options", default="{}", help="options of the generators, as JSON")
     parser.add_argument("--dry", action="store_true", help="print, and write nothing")
     given = parser.parse_args()
-    options = __import__("json").loads(given.options)
+    options = json.loads(given.options)
     for name in given.tables:
         table = datasets.load(name)
         schema = domain(table)

@@ -271,6 +271,23 @@ def table(section: str, columns: Mapping[str, str], path: Path) -> None:
     common.render(section, markdown(list(columns.values()), body) + below)
 
 
+def private(path: Path) -> None:
+    """Write a row for each table, generator and budget: means over its fits, and the deviation of the AUC."""
+    groups: dict[tuple[str, str, float], list[Row]] = {}
+    for row in common.read_rows(path):
+        groups.setdefault((row["table"], row["generator"], row["epsilon"]), []).append(row)
+    body = []
+    for (name, generator, epsilon), rows in sorted(groups.items()):
+        aucs = [row["auc"] for row in rows]
+        spread = f" ± {number(stdev(aucs))}" if len(rows) > 1 else ""
+        cells = [mean(row[key] for row in rows) for key in ("auc_real", "pair_distance", "fit_processor_seconds")]
+        body.append(
+            [name, f"`{generator}`", f"{epsilon:g}", str(len(rows)), number(mean(aucs)) + spread, *map(number, cells)]
+        )
+    header = ["table", "generator", "epsilon", "fits", "AUC", "AUC of real rows", "pairs", "fit, s of processor"]
+    common.render("private", markdown(header, body))
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
@@ -332,6 +349,8 @@ def main() -> None:
     path = common.RESULTS / "flagship.jsonl"
     if path.exists():
         flagship(path)
+    if (common.RESULTS / "private.jsonl").exists():
+        private(common.RESULTS / "private.jsonl")
     for section, columns in SECTIONS.items():
         file = common.RESULTS / f"{section}.jsonl"
         if file.exists():
