@@ -5,13 +5,14 @@ import inspect
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from unittest import mock
 
 import mlflow
 import pandas as pd
 import pytest
-from cases import HAS_TORCH, NEEDS_TORCH
+from cases import LIBRARIES
 from mlflow import pyfunc
 from mlflow.exceptions import MlflowException
 
@@ -71,8 +72,8 @@ def test_the_flavor_names_no_generator():
 
 @pytest.mark.parametrize("generator", synth.generators())
 def test_every_generator_is_logged_and_loaded_with_the_same_rows(table, generator):
-    if generator in NEEDS_TORCH and not HAS_TORCH:
-        pytest.skip("it is fitted with torch: the extra torch is not installed")
+    if (library := LIBRARIES.get(generator)) and find_spec(library) is None:
+        pytest.skip(f"it needs {library}, an extra that is not installed")
     model = synth.fit(table, generator=generator, seed=0)  # whatever else is refused is a failure
     uri = mlflow_flavor.log_model(model, name="g").model_uri
     wanted = model.sample(20, seed=1)
