@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import pandas as pd
 from numpy import random
 
+from synth_components.config import MIN_CATEGORY_COUNT, StepConfig
 from synth_components.errors import DataError
 from synth_components.evaluation import association, detection, fidelity, manifold, proximity, utility, validity
 from synth_components.evaluation.attacks import (
@@ -263,6 +264,32 @@ def _report(
     )
 
 
+def audited(found: Evidence, *, rows: int, config: StepConfig) -> Report:
+    """Return the report of a shadow-model audit, each model fitted on ``rows`` rows beside as many others."""
+    scores = (*found.scores, *risk(found.scores))
+    return Report(
+        scores=scores,
+        curves=found.curves,
+        tables=found.tables,
+        card=card(scores, ()),
+        overall=quality(scores, (), threshold=0.0),
+        recommendations=recommendations(scores, found.tables, ()),
+        notes=(
+            "A generator was audited, not a table: shadow models were fitted on halves of a pool of real rows, and "
+            "each row count is that of one of them. The records attacked are those that stand most alone.",
+            INTERVALS,
+        ),
+        versions=software(),
+        privacy=(
+            "This audit reads real rows without differential privacy: it lies outside the epsilon of any model, and "
+            "its numbers, though aggregates, are not private.",
+        ),
+        rows={"train": rows, "holdout": rows, "synthetic": rows},
+        tasks=(),
+        config={"min_category_count": MIN_CATEGORY_COUNT, **config.model_dump(mode="json")},
+    )
+
+
 def software() -> dict[str, str]:
     """Return the versions of the software that a report rests on, by name."""
     made = {"python": platform.python_version()}
@@ -322,5 +349,6 @@ __all__ = [
     "Report",
     "UtilityConfig",
     "Verdict",
+    "audited",
     "evaluate",
 ]

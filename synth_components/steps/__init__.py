@@ -29,6 +29,7 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "evaluate_fidelity": "evaluate",
         "evaluate_tstr": "evaluate",
         "evaluate_privacy": "evaluate",
+        "shadow_audit": "shadow_audit",
         "validate": "validate",
         "pack": "pack",
         "report": "report",

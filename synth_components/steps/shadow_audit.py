@@ -1,0 +1,90 @@
+"""The step that refits a generator to see whether its rows give away who was trained on."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pydantic import Field
+
+from synth_components.config import StepConfig
+from synth_components.generators import DEFAULT
+from synth_components.generators import make as make_generator
+from synth_components.progress import stage
+from synth_components.steps.circumstances import around
+from synth_components.steps.map_file import read_schema
+from synth_components.steps.port import InDataset, InSchema, OptionalOutPage, OutReport
+from synth_components.steps.record import write_json, write_text
+
+_LOG = logging.getLogger(__name__)
+
+
+class ShadowAuditConfig(StepConfig):
+    """Which generator to audit, and for how long."""
+
+    generator: str = Field(DEFAULT, description="Name of the generator; `synth generators` lists them.")
+    generator_options: dict[str, Any] = Field(
+        {}, description="Options of the generator by name; `synth train --generator NAME --help` lists them."
+    )
+    budget: float = Field(10.0, gt=0, description="Minutes after which no further shadow model is fitted.")
+    shadow_rows: int = Field(2_000, ge=50, description="Training rows of a shadow model; it draws as many.")
+    shadows: int = Field(64, ge=8, le=10_000, description="Shadow models after which no further one is fitted.")
+    records: int = Field(100, ge=10, description="Records that are looked for: those farthest from all others.")
+    seed: int = Field(0, ge=0, lt=2**53, description="Seed of the pool, its halves, fits and samples.")
+    trust: tuple[str, ...] = Field(
+        (), description="Module paths of generators that may be imported although no installed package declares them."
+    )
+
+
+def shadow_audit(
+    config: ShadowAuditConfig,
+    *,
+    data: InDataset,
+    schema: InSchema = None,
+    report: OutReport,
+    page: OptionalOutPage = None,
+) -> None:
+    """Refit a generator on many halves of the rows, and attack the records that stand most alone.
+
+        synth shadow-audit --data train.csv --generator tabular.trees --budget 30 --report audit.json
+
+    With `--checkpoint FOLDER` the same command goes on where an earlier one ended, and its models count.
+
+    Args:
+        data: Real rows.
+        schema: What the columns hold; without it one is profiled from the rows.
+        report: Where the report goes; without scores if the budget allows fewer than 8 models.
+        page: Where the report goes as a page to look at.
+    """
+    from synth_components.evaluation import audited
+    from synth_components.evaluation.attacks.shadow import shadow
+    from synth_components.io.dataset import read_dataset
+
+    make_generator(config.generator, config.generator_options, trust=config.trust)  # refuse options before long work
+    rows = read_dataset(data, schema=read_schema(schema))
+    said = around().checkpoint
+    with TemporaryDirectory() as scratch, stage(f"shadow audit of {config.generator}") as progress:
+        found = shadow(
+            rows,
+            generator=config.generator,
+            options=config.generator_options,
+            budget=config.budget,
+            state=Path(said or scratch).expanduser() / "shadows.jsonl",
+            rows=config.shadow_rows,
+            records=config.records,
+            most=config.shadows,
+            seed=config.seed,
+            trust=config.trust,
+            report=progress,
+        )
+    half = min(config.shadow_rows, rows.num_rows(rows.schema.root) // 2)
+    made = audited(found, rows=half, config=config)
+    write_json(report, made.to_json())
+    if page is not None:
+        write_text(page, made.to_html())
+    for one in made.scores:
+        _LOG.info("%s: %.3f, floor %.3f", one.name, one.value, one.floor)
+    for reason in made.tables["left_out"]["reason"] if "left_out" in made.tables else ():
+        _LOG.warning("not scored: %s", reason)
