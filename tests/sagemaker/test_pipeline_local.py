@@ -111,6 +111,7 @@ def test_10_a_threshold_that_is_missed_ends_the_pipeline_with_status_3_and_regis
     assert before == {path: path.stat().st_mtime_ns for path in ended.rglob("*.parquet")}
 
 
+@pytest.mark.docker
 def test_12_in_containers_without_network_the_pipeline_makes_the_same_bytes(folder, ended):
     if not has_image(LOCAL):
         assert not os.environ.get("REQUIRE_DOCKER"), f"no Docker daemon here has the image '{LOCAL}'"
