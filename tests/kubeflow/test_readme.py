@@ -10,7 +10,7 @@ from synth_kubeflow.components import COMPONENTS
 from synth_kubeflow.pipelines import PIPELINES
 
 PAGE = (Path(__file__).resolve().parents[2] / "kubeflow" / "README.md").read_text(encoding="utf-8")
-NOT_IN_CONTAINERS = {"distributed_training"}
+NOT_IN_CONTAINERS: set[str] = set()
 COLUMNS = ("compiled", "on the host", "in a container", "on a cluster")
 
 
