@@ -49,10 +49,10 @@ def channel(tmp_path):
     ("name", "content"),
     [
         ("rows.csv", csv(ROWS)),
-        ("rows.csv.gz", gzip.compress(csv(ROWS))),
+        ("rows.csv.gz", gzip.compress(csv(ROWS), mtime=0)),
         ("rows.parquet", parquet(ROWS)),
         ("rows.jsonl", lines(ROWS)),
-        ("rows.jsonl.gz", gzip.compress(lines(ROWS))),
+        ("rows.jsonl.gz", gzip.compress(lines(ROWS), mtime=0)),
     ],
 )
 def test_every_format_is_read_in_both_modes(channel, mode, name, content):
@@ -65,7 +65,7 @@ def test_every_format_is_read_in_both_modes(channel, mode, name, content):
     ("content_type", "content"),
     [
         ("text/csv", csv(ROWS)),
-        ("text/csv; charset=utf-8", gzip.compress(csv(ROWS))),
+        ("text/csv; charset=utf-8", gzip.compress(csv(ROWS), mtime=0)),
         ("application/x-parquet", parquet(ROWS)),
         ("application/jsonlines", lines(ROWS)),
     ],
