@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import mlflow
@@ -25,6 +26,7 @@ from mlflow.models import EvaluationResult, MetricThreshold
 from mlflow.models.evaluation.validation import ModelValidationFailedException
 
 from mlflow_flavor.dataset import logged_model_uri
+from mlflow_flavor.flavor import load_model
 from mlflow_flavor.gate import ALIAS
 from mlflow_flavor.report import OVERALL
 from synth_components.config import ConfigError
@@ -63,7 +65,7 @@ class Decision:
 
 
 _PASSED, _FAILED = "passed", "failed"
-_EPSILON = "epsilon"  # a metric that whoever judges the model logs; no report holds it
+_EPSILON = "epsilon"  # what the model's manifest states counts, whether or not a run logged such a metric
 # MLflow's rule, asked before anything is written; without dots and slashes no alias has a tag of another one.
 _ALIAS = re.compile(r"(?!(?i:latest|v\d+)$)[\w-]{1,255}")
 
@@ -74,7 +76,8 @@ def promote(
     """Let an alias mean a version if the version's scores reach every threshold, and tag the version with the decision.
 
     The scores are the latest of each metric that is linked to the version's logged model, as
-    ``mlflow.models.evaluate(..., evaluators="synthetic")`` links them.  A metric that was never logged fails.
+    ``mlflow.models.evaluate(..., evaluators="synthetic")`` links them; ``epsilon`` is what the model itself states, and
+    fails where it is not bounded.  A metric that was never logged fails.
     Thresholds on change compare with the version that has the alias, or had it before this one; while none has it, they
     fail.  An alias is never taken away.  To decide again from the same scores changes nothing.  A score that is not
     finite fails.
@@ -90,6 +93,7 @@ def promote(
         ConfigError: without any threshold, which every version would pass, for one of another type or one that is not
             finite, for an alias that MLflow refuses, or for one on change where the version has the alias and no other
             had it before, so that it would be compared with nothing.
+        ArtifactError: if ``epsilon`` is asked for and the model cannot be loaded here to tell it.
         MlflowException: for an unknown model or version, or a version whose model was saved and not logged, so that no
             metrics can be linked to it.
     """
@@ -101,7 +105,7 @@ def promote(
         )
     client = MlflowClient()
     candidate = client.get_model_version(name, str(version))
-    linked = _linked(client, name, str(version))
+    model_id, linked = _linked(client, name, str(version))
     asked = list(_asked(thresholds, linked))
     _require_limits(asked)
     holder = client.get_registered_model(name).aliases.get(alias)
@@ -113,8 +117,8 @@ def promote(
             option="thresholds",
         )
     metrics = {metric for metric, _ in asked}
-    scores = _scores(client, linked, metrics)
-    known = {} if baseline is None else _scores(client, _linked(client, name, baseline), metrics)
+    scores = _scores(client, model_id, linked, metrics)
+    known = {} if baseline is None else _scores(client, *_linked(client, name, baseline), metrics)
     reasons: dict[str, str] = {}
     for metric, threshold in asked:
         reason = _reason(metric, threshold, scores, known)
@@ -129,16 +133,25 @@ def promote(
     return decision
 
 
-def _linked(client: MlflowClient, name: str, version: str) -> dict[str, Metric]:
-    """Return the latest of each metric that is linked to a version's logged model."""
+def _linked(client: MlflowClient, name: str, version: str) -> tuple[str, dict[str, Metric]]:
+    """Return the logged model of a version, and the latest of each metric that is linked to it."""
     model_id = logged_model_uri(f"models:/{name}/{version}").removeprefix("models:/")
     metrics = client.get_logged_model(model_id).metrics or []
-    return {one.key: one for one in sorted(metrics, key=lambda one: (one.timestamp, one.step))}
+    return model_id, {one.key: one for one in sorted(metrics, key=lambda one: (one.timestamp, one.step))}
 
 
-def _scores(client: MlflowClient, linked: Mapping[str, Metric], metrics: Iterable[str]) -> dict[str, float]:
-    """Return the values of linked metrics, as the runs that logged them have them."""
-    return {metric: _value(client, linked[metric]) for metric in metrics if metric in linked}
+def _scores(
+    client: MlflowClient, model_id: str, linked: Mapping[str, Metric], metrics: Collection[str]
+) -> dict[str, float]:
+    """Return the values of linked metrics, as the runs that logged them have them, and the model's own epsilon."""
+    scores = {metric: _value(client, linked[metric]) for metric in metrics if metric in linked}
+    return scores | ({_EPSILON: _epsilon(model_id)} if _EPSILON in metrics else {})
+
+
+def _epsilon(model_id: str) -> float:
+    """Return the privacy loss that the manifest of a logged model states; infinite if none is."""
+    with tempfile.TemporaryDirectory() as folder:
+        return load_model(f"models:/{model_id}", dst_path=folder).privacy.epsilon
 
 
 def _value(client: MlflowClient, metric: Metric) -> float:
@@ -161,7 +174,7 @@ def _asked(
         return
     if thresholds.min_quality > 0:
         yield OVERALL, MetricThreshold(threshold=thresholds.min_quality, greater_is_better=True)
-    if thresholds.max_epsilon > 0:  # a metric that was never logged fails
+    if thresholds.max_epsilon > 0:
         yield _EPSILON, MetricThreshold(threshold=thresholds.max_epsilon, greater_is_better=False)
     known = {metric.partition("/")[0] for metric in linked}
     for held, greater in ((thresholds.min_scores, True), (limits(thresholds, known), False)):
@@ -200,7 +213,8 @@ def _baseline(candidate: ModelVersion, alias: str, holder: int | str | None) -> 
 def _reason(metric: str, threshold: MetricThreshold, scores: Mapping[str, float], baseline: Mapping[str, float]) -> str:
     """Return whether a metric passes and why, in MLflow's words."""
     if metric in scores and not _is_finite(scores[metric]):
-        return f"{_FAILED}: {metric} is not a finite number"
+        told = "not bounded by the model" if metric == _EPSILON else "not a finite number"
+        return f"{_FAILED}: {metric} is {told}"
     # One metric at a time: MLflow fails on a baseline that has other metrics and lacks this one.
     found, before = (
         {metric: held[metric]} if _is_finite(held.get(metric, math.nan)) else {} for held in (scores, baseline)

@@ -192,7 +192,7 @@ def test_r13_the_promise_of_a_private_model_is_told_and_its_rows_are_not(model):
 
     from synth_components.io.artifact import Statement
 
-    # No generator of this version keeps a finite epsilon, so the manifest of one is written by hand.
+    # The generators that keep a finite epsilon need an extra, so the manifest of one is written by hand.
     privacy = Statement(epsilon=1.5, delta=1e-6, unit="a person", theorem="some")
     manifest = model.manifest.model_copy(update={"privacy": privacy, "rows": None, "data_digest": None, "seed": None})
     private = replace(model, manifest=manifest)

@@ -1,6 +1,7 @@
 """``promote``: an alias moves only to a version whose logged scores reach the thresholds (requirement 27)."""
 
 import itertools
+from dataclasses import replace
 from importlib.metadata import entry_points
 
 import mlflow
@@ -17,6 +18,7 @@ from mlflow_flavor.promote import TAG, promote
 from synth_components.__main__ import GROUP, main
 from synth_components.config import ConfigError
 from synth_components.errors import ThresholdError
+from synth_components.io.artifact import Statement
 from synth_components.steps.gate import GateConfig
 
 NAMES = (f"gated{number}" for number in itertools.count())
@@ -251,6 +253,22 @@ def test_the_options_of_synth_gate_hold_for_every_column(register, fitted):
         "fidelity.marginal.ks/score": "failed",
         "privacy.copies": "failed",
     }
+
+
+@pytest.mark.parametrize(("stated", "passes"), [(0.5, True), (1.0, True), (1.5, False), (None, False)])
+def test_r27_max_epsilon_is_held_against_what_the_model_states_whatever_a_run_logged(fitted, stated, passes):
+    manifest = fitted.manifest.model_copy(update={"privacy": Statement(epsilon=stated, theorem="some")})
+    name = next(NAMES)
+    with mlflow.start_run():
+        private = replace(fitted, manifest=manifest)
+        info = mlflow_flavor.log_model(private, name="g", registered_model_name=name)
+        mlflow.log_metric("epsilon", 2.0 if passes else 0.1, model_id=info.model_id)
+    decision = promote(name, 1, GateConfig(max_epsilon=1.0))
+    assert decision.passed == passes
+    assert holder(name) == (1 if passes else None)
+    told = tags(name, 1)["synth.gate.champion/epsilon"]
+    assert ("not bounded by the model" if stated is None else f"{stated:g}") in told
+    assert promote(name, 1, {"epsilon": at_most(1.0)}, alias="mapped").passed == passes
 
 
 def test_the_risk_is_held_against_the_default_of_synth_gate(register):
