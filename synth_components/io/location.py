@@ -262,6 +262,7 @@ def _upload(part: Path, place: Location) -> None:
     if handler is None:
         # In a thread, which no signal interrupts: pyarrow would complete the object of a stream that is cut short.
         with ThreadPoolExecutor(1) as apart:
+            apart.submit(int).result()  # an interrupt while the thread starts would not wait for the thread's end
             apart.submit(_stream, part, place).result()
         return
     target = handler.fs
@@ -271,5 +272,17 @@ def _upload(part: Path, place: Location) -> None:
 
 
 def _stream(part: Path, place: Location) -> None:
+    broken: OSError | None = None
     with part.open("rb") as source, place.filesystem.open_output_stream(place.path, compression=None) as sink:
-        shutil.copyfileobj(source, sink, _CHUNK)
+        while True:
+            try:
+                chunk = source.read(_CHUNK)
+            except OSError as error:
+                broken = error
+                break
+            if not chunk:
+                break
+            sink.write(chunk)
+    if broken is not None:  # the end of the stream, which pyarrow cannot drop, has made an object of what was read
+        place.filesystem.delete_file(place.path)
+        raise broken

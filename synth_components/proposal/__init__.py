@@ -7,7 +7,7 @@ would break it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -58,11 +58,16 @@ def propose(
     rows = rows_of(some.reset_index(drop=True) if is_large else some, schema, min_count=min_count)
     if len(table) < 5 * min_count:
         return ()
+
+    def holding(mined: Iterable[Proposal]) -> Iterator[Proposal]:
+        for one in mined:
+            proposal = _confirmed(one, table) if is_large else one
+            if proposal is not None and proposal.share >= 0.99:
+                yield proposal
+
     found: dict[str, Proposal] = {}
-    for mined in _mined(rows, max_rows):
-        proposal = _confirmed(mined, table) if is_large else mined
-        if proposal is not None and proposal.share >= 0.99:
-            found.setdefault(proposal.rule.name, proposal)
+    for proposal in _mined(rows, max_rows, holding):
+        found.setdefault(proposal.rule.name, proposal)
     return tuple(found.values())
 
 
@@ -75,23 +80,29 @@ def _confirmed(proposal: Proposal, table: pd.DataFrame) -> Proposal | None:
     return replace(proposal, rule=rule, share=float(rule.allows(table).mean()))
 
 
-def _mined(rows: Rows, max_rows: int) -> Iterator[Proposal]:
-    """Yield proposals: what says much before what it makes superfluous."""
-    formulas = list(derived(rows))
+def _mined(
+    rows: Rows, max_rows: int, holding: Callable[[Iterable[Proposal]], Iterator[Proposal]]
+) -> Iterator[Proposal]:
+    """Yield proposals that hold: what says much before what it makes superfluous.
+
+    One that some rows suggest and all rows refute makes nothing superfluous.
+    """
+    formulas = list(holding(derived(rows)))
     computed = [proposal.rule.columns for proposal in formulas]
     yield from formulas
-    combined = list(together(rows, computed, max_rows=max_rows))
+    combined = list(holding(together(rows, computed, max_rows=max_rows)))
     yield from combined
-    yield from unique(rows)
-    ones = list(exactly_one(rows))
+    yield from holding(unique(rows))
+    ones = list(holding(exactly_one(rows)))
     yield from ones
-    yield from conditional_nulls(rows)
-    rising = list(monotone(rows, computed))
+    yield from holding(conditional_nulls(rows))
+    rising = list(holding(monotone(rows, computed)))
     yield from rising
-    yield from ordered(rows, computed)
-    yield from bounded_sums(rows, computed)
-    yield from on_columns(rows)
-    yield from implications(rows, [*computed, *(proposal.rule.columns for proposal in (*combined, *ones))])
+    yield from holding(ordered(rows, computed))
+    yield from holding(bounded_sums(rows, computed))
+    yield from holding(on_columns(rows))
+    known = [*computed, *(proposal.rule.columns for proposal in (*combined, *ones))]
+    yield from holding(implications(rows, known))
 
 
 def proposals_to_json(proposals: Sequence[Proposal]) -> dict[str, Any]:

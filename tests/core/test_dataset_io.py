@@ -4,6 +4,7 @@ import datetime
 import gzip
 import json
 import signal
+import sys
 import threading
 import tracemalloc
 from decimal import Decimal
@@ -27,6 +28,7 @@ from synth_components.io.dataset import (
     write_dataset,
     write_table,
 )
+from synth_components.io.location import locate, writing
 from synth_components.privacy.ledger import Ledger
 from synth_components.profile import ProfileConfig, profile
 from synth_components.protocols import Budget, Dataset
@@ -766,6 +768,16 @@ def test_an_upload_to_s3_whose_line_goes_dead_leaves_what_was_there(bucket, monk
         write_table(plain(), f"{bucket}/dead/t.parquet")
 
     assert_frame_equal(read_table(f"{bucket}/dead/t.parquet"), plain().head(3))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it needs a file that opens and cannot be read")
+def test_an_upload_to_s3_of_a_file_that_cannot_be_read_leaves_no_object(bucket):
+    with pytest.raises(DataError, match=r"unread/t\.csv"), writing(locate(f"{bucket}/unread/t.csv")) as part:  # noqa: PT012
+        part.unlink()
+        part.symlink_to("/proc/self/mem")  # nothing lies at address 0
+
+    with pytest.raises(DataError, match="does not exist"):
+        read_table(f"{bucket}/unread/t.csv")
 
 
 def test_missing_bucket_is_refused_by_name(bucket):

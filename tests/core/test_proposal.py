@@ -72,6 +72,15 @@ def test_rules_of_a_large_table_are_looked_for_in_some_rows_and_held_against_all
     ]
 
 
+def test_a_rule_that_only_the_mined_rows_obey_hides_no_rule_of_all_rows():
+    table = pd.DataFrame({"low": rng(4).integers(90, size=8_000)}).assign(high=lambda t: t["low"] + 7)
+    looked_at = np.linspace(0, len(table) - 1, 1_000).astype(np.int64)
+    unseen = np.setdiff1d(np.arange(len(table)), looked_at)
+    table.loc[unseen, "high"] += rng(5).integers(1, 30, size=len(unseen))
+    found = [proposal.rule.type for proposal in proposed(table, mined_rows=1_000) if len(proposal.rule.columns) == 2]
+    assert found == ["inequality"]
+
+
 def test_no_value_that_few_rows_share_stands_in_a_proposal():
     table = CASES["functional_dependency"].table(rng())
     table.loc[:3, "city"] = "Xanadu-secret"
