@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from types import UnionType
-from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -61,7 +61,13 @@ class Config(BaseModel):
 
 
 class Recipe(Config):
-    """The hyper-parameters of a generator.  Subclasses add fields and ``fit``; they hold no data."""
+    """The hyper-parameters of a generator.  Subclasses add fields and ``fit``; they hold no data.
+
+    Attributes:
+        trains_together: Whether several processes, ``Run.world_size``, can fit one model together.
+    """
+
+    trains_together: ClassVar[bool] = False
 
 
 class StepConfig(Config):

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from synth_components.config import Config, to_strings
-from synth_components.generators import DEFAULT, names
+from synth_components.generators import DEFAULT, names, recipe_type
 from synth_components.steps import load
 from synth_components.steps.catalogue import cell, fields_table, summary_of
 from synth_components.steps.command import EMPTY
@@ -58,7 +58,7 @@ def algorithm(generator: str) -> dict[str, Any]:
                 for one in hyperparameters(generator).values()
             ],
             "SupportedTrainingInstanceTypes": list(INSTANCE_TYPES),
-            "SupportsDistributedTraining": False,
+            "SupportsDistributedTraining": recipe_type(generator).trains_together,
             "MetricDefinitions": definitions(),
             "TrainingChannels": channels(),
             "SupportedTuningJobObjectiveMetrics": [
@@ -201,7 +201,6 @@ def _limit(field: FieldInfo, inclusive: str, exclusive: str, step: int) -> float
 def _page() -> str:
     """Return the page that lists every hyperparameter."""
     from synth_components.evaluation.options import EvaluateConfig
-    from synth_components.generators import recipe_type
     from synth_components.steps.gate import GateConfig
     from synth_components.steps.sample import SampleConfig
     from synth_components.steps.train import TrainConfig

@@ -1,4 +1,4 @@
-"""Hosts that share a training job: the leader does the work and writes the model, the others wait until it is through.
+"""Hosts that share a training job: the leader writes the model, the others wait until it is through.
 
 A host that ends early ends the whole job where hosts are containers of one machine, and a job of SageMaker counts as
 completed when each of its hosts ended well: so the others learn from the leader, by one word, how it ended.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Thread
@@ -69,19 +69,27 @@ def leading(cluster: Cluster, *, port: int = PORT, patience: float = PATIENCE) -
                     caller.sendall(word)
 
 
-def follow(cluster: Cluster, *, port: int = PORT, patience: float = PATIENCE) -> None:
+def _nothing() -> None:
+    pass
+
+
+def follow(
+    cluster: Cluster, *, work: Callable[[], None] = _nothing, port: int = PORT, patience: float = PATIENCE
+) -> None:
     """Wait until the leader has told how its work ended.
 
     Args:
+        work: What this host does meanwhile.
         patience: Seconds to wait for a leader that does not answer.
 
     Raises:
         StoppedError: if the leader failed, or does not answer.
     """
-    _LOG.info("host %s waits for %s, which trains and writes the model", cluster.host, cluster.leader)
+    _LOG.info("host %s waits for %s, which writes the model", cluster.host, cluster.leader)
     with _connected(cluster, port, patience) as line:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # a host that vanished says nothing
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        work()
         try:
             said = b"".join(iter(lambda: line.recv(64), b""))
         except OSError:

@@ -3,7 +3,8 @@
 With a channel ``holdout`` the model is judged by rows drawn from it: the report goes to ``output/data``, its values
 into the log, where a tuner finds them.  A model that misses a threshold of ``gate`` is not handed over.
 
-On several hosts the leader alone trains, whatever the generator, and the others wait for it.
+On several hosts the leader alone trains and the others wait for it, unless the generator trains one model by several
+processes: then each host starts torchrun, and each process is a training job that knows its peers.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +22,7 @@ from synth_components.config import ConfigError, StepConfig
 from synth_components.errors import DataError, ThresholdError
 from synth_components.evaluation.options import EvaluateConfig
 from synth_components.io import artifact
+from synth_components.peers import peers
 from synth_components.progress import watching
 from synth_components.steps import load
 from synth_components.steps.circumstances import around, within
@@ -30,8 +33,9 @@ from synth_components.steps.report_file import read_report
 from synth_sagemaker.channel import ready
 from synth_sagemaker.hosts import follow, leading
 from synth_sagemaker.hyperparameters import Training, decode
-from synth_sagemaker.layout import CHANNELS, Layout
+from synth_sagemaker.layout import CHANNELS, Cluster, Layout
 from synth_sagemaker.metrics import GOALS, JOB_NAME, MetricLines, write_line
+from synth_sagemaker.together import is_shared, run_torchrun
 
 REPORT, PAGE, RECORD = "report.json", "report.html", "run.json"
 """What a job leaves in ``output/data``."""
@@ -49,16 +53,33 @@ def train(layout: Layout) -> None:
     """
     said = decode(layout.config("hyperparameters"))
     cluster = layout.cluster()
-    if not cluster.is_leader:
+    shared = is_shared(said.train, cluster)
+    if peers().world_size > 1:
+        _work(layout, said, cluster)
+    elif shared and cluster.is_leader:
+        with leading(cluster), scratch(layout) as folder:
+            run_torchrun(said.train, cluster, folder)
+    elif shared:
+        with scratch(layout) as folder:
+            follow(cluster, work=partial(run_torchrun, said.train, cluster, folder))
+    elif cluster.is_leader:
+        with leading(cluster):
+            _work(layout, said, cluster)
+    else:
         follow(cluster)
-        return
-    with leading(cluster), scratch(layout) as folder:
+
+
+def _work(layout: Layout, said: Training, cluster: Cluster) -> None:
+    """Train, judge and write the model; of several processes the first one does more than train."""
+    with scratch(layout) as folder:
         places = _channels(layout, folder, len(cluster.hosts))
         holdout = places.pop("holdout", None)
         _require_use(said, holdout)
         model = folder / "model"
         with _circumstances(layout, said), _watched():
             record = perform(load("train"), said.train, {**places, "model": model}, beside=False)
+        if peers().rank > 0:
+            return
         layout.output_data.mkdir(parents=True, exist_ok=True)
         write_json(layout.output_data / RECORD, record)
         if holdout is None:
@@ -129,8 +150,11 @@ def _circumstances(layout: Layout, said: Training) -> Iterator[None]:
 
 @contextmanager
 def _watched() -> Iterator[None]:
-    """Write metric lines, where the command line does not do so already because SageMaker named the job."""
-    with watching(() if os.environ.get(JOB_NAME) else (MetricLines(),)):
+    """Write metric lines, where the command line does not do so already because SageMaker named the job.
+
+    Of several processes the first one writes.
+    """
+    with watching(() if os.environ.get(JOB_NAME) or peers().rank > 0 else (MetricLines(),)):
         yield
 
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy import random
@@ -52,6 +52,8 @@ Matrix = NDArray[np.float32]
 
 class Autoregressive(Recipe):
     """Draw each column from a network given the columns before it, in any order."""
+
+    trains_together: ClassVar[bool] = True
 
     hidden: int = Field(256, ge=4, le=4096, description="Width of the network.")
     epochs: int = Field(
