@@ -1,15 +1,19 @@
 """Limits, costs and the cache hold for every step alike, on the command line, by file and by environment."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from cases import CASES, LIBRARIES
 
 from synth_components.__main__ import main
 from synth_components.errors import LimitError
 from synth_components.io.dataset import read_table, write_table
 from synth_components.model import Model
+from synth_components.profile import profile
+from synth_components.schema import TABLE
 from synth_components.steps import STEPS, load
 from synth_components.steps.circumstances import Circumstances, around
 from synth_components.steps.command import StepCommand
@@ -66,6 +70,27 @@ def test_a_limit_passed_while_rows_are_written_leaves_the_old_file(folder, monke
 
     assert (folder / "s.csv").read_bytes() == before
     assert sorted(path.name for path in folder.iterdir()) == files
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name in LIBRARIES], ids=lambda case: case.name)
+def test_a_generator_of_an_extra_keeps_to_limits_and_cache_and_its_rows_are_valid(folder, capsys, case):
+    pytest.importorskip(LIBRARIES[case.name], reason="the extra that it needs is not installed")
+    schema = profile(pd.read_csv("t.csv")).schema
+    columns = {name: replace(column, public=case.private) for name, column in schema.columns.items()}
+    (folder / "schema.json").write_text(json.dumps(replace(schema, tables={TABLE: columns}).to_json()))
+    options = {"--privacy": "dp"} if case.private else {}
+    options |= {"--generator.iterations": "20"} if case.private else {"--generator.epochs": "1"}
+    asked = ["train", "--data", "t.csv", "--schema", "schema.json", "--generator", case.name]
+    asked += [word for pair in options.items() for word in pair]
+
+    assert main([*asked, "--model", "none", "--max-memory", "1MB"]) == 2
+    assert not (folder / "none").exists()
+    for name in ("a", "b"):
+        assert main([*asked, "--model", name, "--cache", "kept", "--max-memory", "8GiB"]) == 0
+    assert "cache: hit" in capsys.readouterr().err
+    assert digest(folder / "a") == digest(folder / "b")
+    assert main(["sample", "--model", "b", "--synthetic", "s.csv", "--num-rows", "400", "--max-memory", "8GiB"]) == 0
+    assert main(["validate", "s.csv", "--schema", "schema.json", "--real", "t.csv"]) == 0
 
 
 def test_a_limit_that_is_none_is_refused_by_name(folder, capsys):
