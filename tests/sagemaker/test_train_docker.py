@@ -24,9 +24,10 @@ def docker(*words, check=True):
 @pytest.fixture
 def container(docker_image):
     """A function that starts a container on a /opt/ml, and returns its name; all are removed at the end."""
-    image, names = docker_image("-sagemaker"), []
+    names = []
 
-    def start(root, *, network="none", host="algo-1", words=("train",)):
+    def start(root, *, network="none", host="algo-1", words=("train",), weight=""):
+        image = docker_image(f"{weight}-sagemaker")
         name = f"synth-test-{uuid.uuid4().hex[:12]}"
         names.append(name)
         mount = ("--volume", f"{root}:/opt/ml", "--user", f"{os.getuid()}:{os.getgid()}")
@@ -100,6 +101,18 @@ def test_of_two_hosts_the_leader_writes_the_model_and_the_other_waits(opt_ml, co
     assert Model.load(roots["algo-1"] / "model").manifest.rows == 240
     assert not any((roots["algo-2"] / "model").iterdir())
     assert "algo-2 waits for algo-1" in log_of(names["algo-2"])
+
+
+def test_two_hosts_train_one_network_and_the_leader_writes_it(opt_ml, container, network):
+    """Requirement 6: torchrun in two containers on one network, which both work on every batch."""
+    said = {"generator": "tabular.autoregressive", "generator.epochs": "2", "generator.hidden": "8"}
+    hosts = ["algo-1", "algo-2"]
+    roots = {host: opt_ml(said, host=host, hosts=hosts, name=host) for host in hosts}
+    names = {host: container(roots[host], network=network, host=host, weight="-torch") for host in hosts}
+    status = {host: status_of(name) for host, name in names.items()}
+    assert status == {"algo-1": 0, "algo-2": 0}, [log_of(name) for name in names.values()]
+    assert Model.load(roots["algo-1"] / "model").manifest.rows == 240
+    assert not any((roots["algo-2"] / "model").iterdir())
 
 
 def test_of_two_hosts_the_other_fails_with_the_leader(opt_ml, container, network):
