@@ -7,6 +7,7 @@ import pytest
 import sagemaker_requests as requested
 from sagemaker_requests import GUARDED, KEY, PLATFORM, assert_golden
 
+from synth_components.__main__ import main
 from synth_components.config import ConfigError
 from synth_components.errors import DataError
 from synth_components.evaluation.options import UtilityConfig
@@ -275,6 +276,16 @@ def test_12_the_definition_that_the_sdk_wrote_for_the_prototype_is_valid(definit
 def test_a_foreign_region_in_a_pipeline_is_refused():
     with pytest.raises(DataError, match="lies in us-west-2"):
         pipeline(GUARDED.model_copy(update={"volume_kms_key": KEY.replace("eu-central-1", "us-west-2")}), Options())
+
+
+def test_a_foreign_region_is_refused_by_the_command_and_no_definition_is_written(tmp_path, capsys):
+    words = ["--image", PLATFORM.image, "--role", PLATFORM.role, "--output", PLATFORM.output, "--target", "outcome"]
+    definition = tmp_path / "pipeline.json"
+    command = ["sagemaker", "pipeline", *words, "--definition", str(definition), "--allowed-regions"]
+    assert main([*command, '["us-west-2"]']) == 2
+    assert "lies in eu-central-1, and only us-west-2 are allowed" in capsys.readouterr().err
+    assert not definition.exists()
+    assert main([*command, '["eu-central-1"]']) == 0
 
 
 def test_thresholds_are_bounded():
