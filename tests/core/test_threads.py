@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pandas as pd
 import pytest
+from cases import LIBRARIES
 
 from synth_components.constraints import Inequality
 from synth_components.model import fit
@@ -33,9 +34,12 @@ def rows(n=400):
         ("tabular.trees", {"correction_trees": 2, "correction_rounds": 1, "n_trees": 2}),
         pytest.param("tabular.independent", {}, marks=pytest.mark.slow),
         pytest.param("tabular.gaussian_copula", {}, marks=pytest.mark.slow),
+        pytest.param("tabular.autoregressive", {"epochs": 1, "hidden": 16}, marks=pytest.mark.slow),
     ],
 )
 def test_a_hundred_simultaneous_draws_give_the_serial_bytes(generator, options):
+    if generator in LIBRARIES:
+        pytest.importorskip(LIBRARIES[generator], reason="the extra that it needs is not installed")
     rule = Inequality(name="order", low="start", high="end", strict=True)
     model = fit(rows(), generator=generator, seed=0, options=options, constraints=[rule])
     seeds = [number % 4 for number in range(CALLS)]
