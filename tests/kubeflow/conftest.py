@@ -123,6 +123,8 @@ def ran(tmp_path_factory, csv, executor_input):
     run("evaluate_fidelity", "evaluate_fidelity", judged, **fidelity)
     run("evaluate_tstr", "evaluate_tstr", judged, target="outcome", replicates=10, global_utility=False)
     run("evaluate_privacy", "evaluate_privacy", judged, replicates=10)
+    audited = {"shadow_rows": 50, "shadows": 8, "records": 10}
+    run("shadow_audit", "shadow_audit", {"data": rows["train"]}, **independent, **audited)
     run("validate", "validate", {"table": rows["train"]})
     specification = root / "specification"
     specification.write_text("columns:\n  age: {type: numeric, dtype: int64, low: 18, high: 90, places: 0}\n")
