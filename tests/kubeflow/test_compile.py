@@ -1,5 +1,6 @@
 """The committed files are what the code makes."""
 
+import re
 from pathlib import Path
 
 import yaml
@@ -44,6 +45,15 @@ def test_compiling_again_writes_the_same_bytes(made, tmp_path):
     assert main(["kubeflow", "compile", "--output", str(tmp_path)]) == 0
     held = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {path.relative_to(tmp_path).as_posix(): path.read_text(encoding="utf-8") for path in held} == made
+
+
+def test_requirement_15_a_release_names_every_image_by_its_digest(tmp_path, monkeypatch):
+    digests = {"SYNTH_KUBEFLOW_IMAGE": "1" * 64, "SYNTH_KUBEFLOW_TORCH_IMAGE": "2" * 64}
+    for variable, digest in digests.items():
+        monkeypatch.setenv(variable, f"registry.example/synth@sha256:{digest}")
+    assert main(["kubeflow", "compile", "--output", str(tmp_path)]) == 0
+    said = re.findall(r"^\s*image: (.*)$", "".join(path.read_text() for path in tmp_path.rglob("*.yaml")), re.MULTILINE)
+    assert set(said) == {f"registry.example/synth@sha256:{digest}" for digest in digests.values()}
 
 
 def test_metadata_have_the_fields_that_the_catalogue_validates(made):
