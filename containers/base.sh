@@ -22,7 +22,7 @@ if [[ ! -s $tar_file ]]; then
     || { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends debootstrap
     } >"$cache/apt.log" 2>&1 || { tail -n 5 "$cache/apt.log" >&2; exit 1; }
   # The mirror that this host's own apt uses.
-  mirror=$(apt-get indextargets --format '$(REPO_URI) $(COMPONENT)' | awk '$2 == "main" && $1 !~ /security/ {print $1; exit}')
+  mirror=$(apt-get indextargets --format '$(REPO_URI) $(COMPONENT)' | awk '$2 == "main" && $1 !~ /security/ && !found++ {print $1}')
   root=$(mktemp -d "$cache/root.XXXXXX")
   trap 'rm -rf --one-file-system "$root"' EXIT
   chmod 755 "$root"

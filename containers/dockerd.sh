@@ -15,13 +15,32 @@ if [[ ${1:-} == --stop ]]; then
   fi
   exit 0
 fi
-if docker info >/dev/null 2>&1; then exit 0; fi
+# answers: whether a daemon does, or does within a minute where one is about to.
+answers() {
+  for _ in $(seq 300); do
+    if docker info >/dev/null 2>&1; then return 0; fi
+    runs dockerd || return 1
+    sleep 0.2
+  done
+  return 1
+}
+
+# runs NAME: whether there is a process of that name.
+runs() { cat /proc/[0-9]*/comm 2>/dev/null | grep -x "$1" >/dev/null; }
+
+if answers; then exit 0; fi
+if runs dockerd; then echo "a Docker daemon runs and does not answer" >&2; exit 1; fi
 
 mkdir -p "$state"
-if ! command -v dockerd >/dev/null; then
-  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends docker.io iptables
+if ! command -v dockerd >/dev/null || ! command -v docker >/dev/null; then
+  # The client is a package of its own in newer releases.
+  { apt-get update && client=$(apt-cache pkgnames docker-cli | sed -n '/^docker-cli$/p') \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends docker.io iptables $client
   } >"$state/apt.log" 2>&1 || { tail -n 5 "$state/apt.log" >&2; exit 1; }
 fi
+# What a daemon left that was killed: its number may be another process's by now.
+rm -f "$pid_file"
+runs containerd || rm -f /var/run/docker/containerd/containerd.pid
 
 # Machines without systemd may have no control groups mounted: version 2 if it has memory, else version 1.
 if ! mountpoint -q /sys/fs/cgroup && [[ -z $(ls -A /sys/fs/cgroup) ]]; then
@@ -35,7 +54,7 @@ if ! mountpoint -q /sys/fs/cgroup && [[ -z $(ls -A /sys/fs/cgroup) ]]; then
   fi
 fi
 
-# start OPTION...: whether a daemon with these options answers within a minute.
+# start OPTION...: whether a daemon with these options answers within a minute; one that does not is ended.
 start() {
   setsid nohup dockerd --pidfile "$pid_file" "$@" >"$state/dockerd.log" 2>&1 </dev/null &
   local pid=$!
@@ -44,6 +63,8 @@ start() {
     kill -0 "$pid" 2>/dev/null || return 1
     sleep 0.2
   done
+  kill "$pid" 2>/dev/null || true
+  wait "$pid" || true
   return 1
 }
 

@@ -52,7 +52,7 @@ def test_requirement_14_the_settings_of_pip_are_empty_arguments(name):
     lines = instructions(name)
     for setting in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_TRUSTED_HOST"):
         assert f"ARG {setting}" in lines
-    assert lines[0] in {"ARG BASE_IMAGE=python:3.11-slim", "ARG CORE_IMAGE"}
+    assert lines[0] in {"ARG BASE_IMAGE=python:3.11-slim", "ARG PACKAGES_IMAGE"}
 
 
 @pytest.mark.parametrize("name", DOCKERFILES)
