@@ -37,7 +37,10 @@ class RunConfig(StepConfig):
     train: TrainConfig = Field(TrainConfig(), description="Options of `synth train`.")
     sample: SampleConfig = Field(SampleConfig(), description="Options of `synth sample`.")
     evaluate: EvaluateConfig = Field(EvaluateConfig(), description="Options of `synth evaluate`.")
-    gate: GateConfig = Field(GateConfig(), description="Options of `synth gate`; without a threshold all passes.")
+    gate: GateConfig = Field(
+        GateConfig(),
+        description="Options of `synth gate`; left out, nothing stops the run. An empty map asks for the default risk.",
+    )
     augment: tuple[AugmentConfig, ...] = Field(
         (), description="Options of `synth augment`, one map for each augmented table; empty for none."
     )
@@ -85,7 +88,8 @@ def run(
 
         {"data": "patients.csv", "output": "synth-run", "train": {"generator": "tabular.trees"}}
 
-    Run again, it skips every stage whose inputs and options did not change.
+    The report tells what is missed, and nothing stops: whoever wants that names a gate, be it empty (`"gate": {}`,
+    the default risk). Run again, it skips every stage whose inputs and options did not change.
 
     Args:
         data: The real table.
@@ -151,7 +155,7 @@ def _stages(
             {"report": report, "page": page},
         ),
     ]
-    if config.gate != GateConfig():
+    if "gate" in config.model_fields_set:
         stages.append(Stage("gate", gate, config.gate, {"report": report, "model": model}))
     for number, options in enumerate(config.augment, start=1):
         name = "augmented" if len(config.augment) == 1 else f"augmented-{number}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import signal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from synth_components import checkpoint
 from synth_components.config import ConfigError, StepConfig
@@ -42,6 +42,20 @@ class TrainConfig(StepConfig):
     trust: tuple[str, ...] = Field(
         (), description="Module paths of generators that may be imported although no installed package declares them."
     )
+
+    @model_validator(mode="after")
+    def _budget_is_not_ignored(self) -> Self:
+        """Refuse a budget without privacy=dp: the fit would not keep it, and whoever asked would believe it did.
+
+        Platforms hand over every option with its default, so one that has its default was asked for only if the
+        privacy was not said beside it.
+        """
+        fields = type(self).model_fields
+        for name in ("epsilon", "delta"):
+            is_set = name in self.model_fields_set and "privacy" not in self.model_fields_set
+            if self.privacy == "none" and (is_set or getattr(self, name) != fields[name].default):
+                raise ValueError(f"{name} is kept only with privacy=dp; add that, or leave {name} out")
+        return self
 
 
 def train(

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from synth_components.augment import AugmentConfig
-from synth_components.config import ConfigError
+from synth_components.config import ConfigError, from_strings, to_strings
 from synth_components.errors import ArtifactError, ConditionError, DataError, SchemaError, ThresholdError
 from synth_components.evaluation.options import EvaluateConfig, FidelityConfig, PrivacyConfig, UtilityConfig
 from synth_components.io.dataset import read_table
@@ -372,6 +372,20 @@ def test_run_stops_at_a_missed_gate_and_keeps_the_report(folder, tmp_path):
     assert not (tmp_path / "augmented.parquet").exists()
 
 
+@pytest.mark.parametrize("asked", [{}, {"max_risk": GateConfig().max_risk}])
+def test_run_gates_only_if_asked_and_then_even_with_the_defaults(asked, folder, tmp_path):
+    options = {"train": {"generator": "tabular.independent"}, "sample": {"num_rows": 60}, "evaluate": QUICK}
+    stages = {}
+    for name, config in {
+        "gated": RunConfig.parse({**options, "gate": asked}),
+        "free": RunConfig.parse(options),
+    }.items():
+        run(config, data=folder / "real.csv", output=tmp_path / name)
+        stages[name] = [stage["step"] for stage in json.loads((tmp_path / name / "run.json").read_text())["stages"]]
+    assert stages["free"] == ["split", "train", "sample", "evaluate"]
+    assert stages["gated"] == [*stages["free"], "gate"]
+
+
 def test_run_takes_one_augmentation_without_a_list():
     config = RunConfig.parse({"augment": {"mode": "multiply", "factor": 3}})
     assert config.augment == (AugmentConfig(mode="multiply", factor=3),)
@@ -380,3 +394,15 @@ def test_run_takes_one_augmentation_without_a_list():
 def test_an_error_in_the_options_of_a_stage_names_the_entry():
     with pytest.raises(ConfigError, match=r"'train\.epsilon'"):
         RunConfig.parse({"train": {"epsilon": -1}})
+
+
+@pytest.mark.parametrize("budget", [{"epsilon": 1.0}, {"delta": 1e-6}, {"epsilon": 2.0, "privacy": "none"}])
+def test_a_budget_without_privacy_dp_is_refused_and_never_ignored(budget):
+    with pytest.raises(ConfigError, match=f"{next(iter(budget))} is kept only with privacy=dp"):
+        TrainConfig.parse(budget)
+
+
+def test_the_options_of_a_fit_without_privacy_are_themselves_again():
+    for config in (TrainConfig(), TrainConfig(privacy="dp", epsilon=2.0)):
+        assert TrainConfig.parse(config.model_dump(mode="json")) == config
+        assert from_strings(TrainConfig, to_strings(config)) == config
