@@ -272,7 +272,7 @@ def _value(value: Any, name: str, column: AnyColumn) -> Value:  # noqa: ANN401
             if not any(bare == category and type(bare) is type(category) for category in column.categories):
                 alike = [c for c in column.categories if c == bare and not isinstance(c, bool) | isinstance(bare, bool)]
                 if not alike:
-                    raise _refuse(name, "fixes a value that is none of the column's categories")
+                    raise _refuse(name, "fixes a value that is none of the column's categories; the schema lists them")
                 return alike[0]
             kept: Value = bare
             return kept

@@ -86,7 +86,8 @@ def _shapes(scores: Sequence[Score]) -> list[Recommendation]:
         error, floor = 1 - one.value, max(1 - one.floor, 1e-4)
         if one.name.startswith("fidelity.marginal.") and error > _SMALL and error > _TIMES * floor:
             remedy = (
-                "keep more of its categories: a lower min_category_count in profile and generator, a privacy knob"
+                "if rare categories were left out, keep more: a lower min_category_count in profile and generator, a "
+                "privacy knob; otherwise train on more rows"
                 if one.name.endswith("tv")
                 else "check the schema's bounds and places; where knots were lowered, raise them again, a privacy knob"
             )

@@ -131,7 +131,8 @@ def utility(
     for name, target in named.items():
         if target not in view.names:
             raise SchemaError(
-                f"the target '{target}' of task '{name}' is not a numeric, categorical, boolean or datetime column",
+                f"the target '{target}' of task '{name}' is not a numeric, categorical, boolean or datetime column of "
+                f"all three tables; choose one of {', '.join(view.names)}",
                 column=target,
             )
         asked = context.task or config.task
