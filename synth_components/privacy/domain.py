@@ -3,7 +3,7 @@
 What a dtype tells is taken as public: whether a column is a number, truth values, times or texts, and whether it can
 hold nulls.  Whether it does is not asked: every column that can is nullable.  Bounds are powers of two, or years,
 around what enough rows hold in a noisy histogram over a fixed grid; a category is kept if its noisy count passes a
-threshold that a category of one row passes with probability at most delta.
+threshold that a category of one row passes with probability at most ``SINGLE``, however large delta is.
 
 Unit: a row, added or removed.  Theorem: the Laplace mechanism for the histograms, and stability-based selection for the
 categories (Korolova, Kenthapadi, Mishra & Ntoulas 2009; the threshold and its delta are OpenDP's).
@@ -26,6 +26,10 @@ from synth_components.schema import TABLE, AnyColumn, Boolean, Categorical, Date
 _RELIABLE = 0.01
 """Probability that an empty cell of a column's grid is taken for an end of the column."""
 
+SINGLE = 1e-12
+"""Probability that a text of one row is kept.  Delta alone would allow one row in 1/delta to be shown to everybody: of a
+column of texts that are all different, some would be."""
+
 _POWERS = range(-10, 63)
 _FIRST_YEAR, _LAST_YEAR = 1900, 2100
 
@@ -47,7 +51,7 @@ def private_schema(table: pd.DataFrame, budget: Budget, ledger: PrivacyLedger) -
             f"column '{texts[0]}' needs delta above 0 for its categories to be found; give delta, or declare them"
         )
     epsilon = budget.epsilon / max(len(asked), 1)
-    delta = budget.delta / max(len(texts), 1)
+    delta = min(budget.delta / max(len(texts), 1), SINGLE)
     for name in asked:  # all is charged before anything is read
         ledger.spend(f"domain of column '{name}'", pure(epsilon), delta=delta if name in texts else 0.0)
     columns: dict[str, AnyColumn] = {}

@@ -114,6 +114,12 @@ def test_a_budget_too_small_to_find_bounds_is_refused_by_name():
         schema_of(table(100)[["age"]], Budget(0.01, 1e-5))
 
 
+def test_of_texts_that_are_all_different_none_is_kept_however_large_delta_is():
+    # 20,000 texts of one row each: at this delta a threshold that only delta sets would keep some 200 of them.
+    rows = pd.DataFrame({"note": [f"text {i}" for i in range(20_000)]})
+    assert schema_of(rows, Budget(1.0, 1e-2)).columns["note"] == Text(dtype="object", nullable=True, public=True)
+
+
 def test_no_value_of_one_row_stands_in_the_schema():
     rows = table()
     rows.loc[0, "city"] = "CANARY"
