@@ -27,8 +27,8 @@ _RELIABLE = 0.01
 """Probability that an empty cell of a column's grid is taken for an end of the column."""
 
 SINGLE = 1e-12
-"""Probability that a text of one row is kept.  Delta alone would allow one row in 1/delta to be shown to everybody: of a
-column of texts that are all different, some would be."""
+"""Probability that a text of one row is kept.  Delta alone would let one row in 1/delta be shown to everybody: of texts
+that are all different, some would be."""
 
 _POWERS = range(-10, 63)
 _FIRST_YEAR, _LAST_YEAR = 1900, 2100
