@@ -23,7 +23,6 @@ from synth_components.contradiction import Listing, refuse_contradictions, requi
 from synth_components.digest import digest
 from synth_components.enforcement import Mask, Positions, enforce, is_by_construction, learned
 from synth_components.errors import (
-    BudgetExceededError,
     ConditionError,
     ConstraintError,
     SchemaError,
@@ -37,6 +36,7 @@ from synth_components.null_indicator import indicating, modelled, null_indicator
 from synth_components.privacy.contribution import bounded
 from synth_components.privacy.domain import private_schema
 from synth_components.privacy.ledger import Ledger, not_private
+from synth_components.privacy.share import rehearse
 from synth_components.protocols import BLOCK_ROWS, Budget, Dataset, Given, Run, Sampler
 from synth_components.schema import (
     TABLE,
@@ -356,7 +356,7 @@ def fit(
         schema = table.schema
     if schema is None:
         if budget is not None:
-            _rehearse(recipe, budget)
+            rehearse(recipe, budget)
         declared = _profiled(tables, ledger)
         profile_epsilon = 0.0 if budget is None else ledger.epsilon(budget.delta)
     else:
@@ -472,22 +472,6 @@ def _profiled(tables: Mapping[str, pd.DataFrame], ledger: Ledger) -> Schema:
     )
     share = Budget(PROFILE_SHARE * ledger.budget.epsilon, PROFILE_SHARE * ledger.budget.delta)
     return private_schema(tables[TABLE], share, ledger)
-
-
-def _rehearse(recipe: Any, budget: Budget) -> None:  # noqa: ANN401 - a Recipe that is a Generator
-    """Raise what the fit would about the budget, on no rows, before a schema is paid for in vain.
-
-    Raises:
-        BudgetExceededError: if the generator offers no differential privacy.
-    """
-    schema = Schema({TABLE: {"rehearsal": Boolean(public=True)}})
-    nothing = Dataset({TABLE: pd.DataFrame({"rehearsal": pd.Series([], dtype=bool)})}, schema)
-    try:
-        recipe.fit(nothing, rng=np.random.default_rng(0), ledger=Ledger(budget), run=Run())
-    except BudgetExceededError:
-        raise
-    except SynthError:
-        return  # about the rows or the columns of the rehearsal: the fit itself will tell
 
 
 def _require_public(schema: Schema, budget: Budget | None) -> None:

@@ -2,7 +2,9 @@
 
 from synth_components.generators.tabular.aim import AIM
 from synth_components.generators.tabular.autoregressive import Autoregressive
+from synth_components.generators.tabular.ensemble import Ensemble
 from synth_components.generators.tabular.gaussian_copula import GaussianCopula
+from synth_components.generators.tabular.hybrid import Hybrid
 from synth_components.generators.tabular.independent import Independent
 from synth_components.generators.tabular.mst import MST
 from synth_components.generators.tabular.specified import Specified
@@ -62,7 +64,19 @@ NOISY = {
 CASES = (
     Case("tabular.aim", AIM(bins=4, rounds=1, iterations=50), private=True, skip=NOISY),
     Case("tabular.autoregressive", Autoregressive(hidden=32, epochs=8, batch_rows=64, learning_rate=0.02)),
+    Case(
+        "tabular.ensemble",
+        Ensemble(
+            generators=("tabular.gaussian_copula", "tabular.independent"),
+            options=({"knots": 50}, {"knots": 20}),
+            weights=(5, 1),
+        ),
+    ),
     Case("tabular.gaussian_copula", GaussianCopula(knots=50)),
+    Case(
+        "tabular.hybrid",
+        Hybrid(first="tabular.gaussian_copula", first_options={"knots": 50}, second_options={"knots": 50}),
+    ),
     Case(
         "tabular.independent",
         Independent(knots=50),

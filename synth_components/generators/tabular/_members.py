@@ -1,0 +1,116 @@
+"""Generators within a generator: made by name, fitted in turn, drawn with conditions, saved in folders of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from numpy import random
+
+from synth_components.conditions import resample
+from synth_components.errors import ArtifactError, UnsupportedError
+from synth_components.generators import make, sampler_type
+from synth_components.privacy.share import rehearse
+from synth_components.protocols import Dataset, Generator, Given, PrivacyLedger, Report, Run, Sampler
+
+STEPS = 1_000
+"""Units of progress of one member."""
+
+
+def members_of(names: Sequence[str], options: Sequence[dict[str, Any]]) -> list[Generator]:
+    """Return the recipes of several generators; options stand in their order, absent ones are defaults.
+
+    Raises:
+        UnsupportedError: for an unknown generator.
+        ConfigError: for an unknown option, or a value that breaks its rule.
+    """
+    padded = [*options, *({} for _ in range(len(names) - len(options)))]
+    return [make(name, dict(chosen)) for name, chosen in zip(names, padded, strict=True)]
+
+
+def require_private(recipes: Sequence[Generator], ledger: PrivacyLedger) -> None:
+    """Raise before the first member spends if a later one offers no differential privacy.
+
+    Raises:
+        BudgetExceededError: for such a member.
+    """
+    left = ledger.remaining()
+    if left is not None:
+        for recipe in recipes:
+            rehearse(recipe, left)
+
+
+def fit_member(
+    recipe: Generator,
+    data: Dataset,
+    *,
+    rng: random.Generator,
+    ledger: PrivacyLedger,
+    run: Run,
+    part: int,
+    parts: int,
+) -> Sampler:
+    """Return a fitted member, the ``part``-th of so many fits; it keeps a checkpoint of its own."""
+    inner = replace(
+        run,
+        report=part_of(run.report, part, parts),
+        checkpoint=None if run.checkpoint is None else run.checkpoint / f"part-{part}",
+        warm_start=None,
+        holdout=None,
+    )
+    return recipe.fit(data, rng=rng, ledger=ledger, run=inner)
+
+
+def part_of(report: Report, part: int, parts: int) -> Report:
+    """Return where one of several fits reports, so that the whole never goes back."""
+
+    def told(done: int, total: int, /, **metrics: float) -> None:
+        report(part * STEPS + STEPS * done // max(total, 1), parts * STEPS, **metrics)
+
+    return told
+
+
+def drawn(sampler: Sampler, n: int, *, rng: random.Generator, given: Given | None) -> Dataset:
+    """Return ``n`` rows of a member that meet the conditions: by itself if it can, else by resampling.
+
+    Raises:
+        ConditionError: if the member gives the conditions no mass.
+    """
+    if given is None or not given.columns:
+        return sampler.sample(n, rng=rng)
+    try:
+        return sampler.sample(n, rng=rng, given=given)
+    except UnsupportedError:
+        schema = sampler.schema
+        table = resample(lambda k: sampler.sample(k, rng=rng).table, given, n, schema=schema, rng=rng)
+        return Dataset({schema.root: table}, schema)
+
+
+def save_members(members: Sequence[Sampler], names: Sequence[str], directory: Path) -> None:
+    """Write each member into a folder that is called by its place, and ``members.json``."""
+    for place, member in enumerate(members):
+        (directory / str(place)).mkdir()
+        member.save(directory / str(place))
+    (directory / "members.json").write_text(json.dumps(list(names)), encoding="utf-8")
+
+
+def load_members(directory: Path) -> tuple[tuple[str, ...], tuple[Sampler, ...]]:
+    """Return the names and samplers that ``save_members`` wrote.
+
+    Raises:
+        ArtifactError: if ``members.json`` is not a list of names.
+        UnsupportedError: for a generator that is not installed.
+    """
+    names = json.loads((directory / "members.json").read_text(encoding="utf-8"))
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise ArtifactError("members.json is no list of generators: the model was altered; save it anew")
+    loaded = tuple(sampler_type(name).load(directory / str(place)) for place, name in enumerate(names))
+    return tuple(names), loaded
+
+
+def holds_rows(members: Sequence[Sampler]) -> bool:
+    """Return whether any member keeps training rows."""
+    return any(bool(getattr(member, "holds_rows", False)) for member in members)

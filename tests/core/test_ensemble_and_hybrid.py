@@ -1,0 +1,193 @@
+"""Generators of generators: weights, conditions, budgets, files, shards."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import synth_components as synth
+from synth_components.config import ConfigError
+from synth_components.errors import ArtifactError, BudgetExceededError
+from synth_components.generators.tabular._stacking import most_likely
+from synth_components.generators.tabular.ensemble import Ensemble
+from synth_components.generators.tabular.hybrid import Hybrid
+from synth_components.privacy.ledger import Ledger, not_private
+from synth_components.privacy.share import shares
+from synth_components.protocols import Budget, Dataset, Run
+from synth_components.schema import TABLE, Categorical, Numeric, Schema
+from synth_components.testing import digest
+from synth_components.toy import toy_table
+
+COPULA, ALONE = "tabular.gaussian_copula", "tabular.independent"
+
+
+def fitted(recipe, data, *, ledger=None, run=None, seed=0):
+    return recipe.fit(data, rng=np.random.default_rng(seed), ledger=ledger or Ledger(), run=run or Run())
+
+
+def dependent(n, seed=0):
+    """Return rows whose second column is the first one's square: independent columns are told apart at a glance."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=n)
+    table = pd.DataFrame({"x": x, "y": 3 * x + rng.normal(size=n), "z": np.where(x > 0, "up", "down")})
+    number = Numeric(low=-60.0, high=60.0, public=True)
+    schema = Schema({TABLE: {"x": number, "y": number, "z": Categorical(categories=("down", "up"), public=True)}})
+    return Dataset({TABLE: table}, schema)
+
+
+def test_weights_maximise_the_likelihood_of_held_out_rows():
+    # Rows of .7 N(0, 1) + .3 N(4, 1), and the exact ratios of both densities to that of the rows.
+    rng = np.random.default_rng(0)
+    n = 20_000
+    x = np.where(rng.random(n) < 0.7, rng.normal(size=n), 4 + rng.normal(size=n))
+    densities = np.exp(-0.5 * np.stack([x, x - 4], axis=1) ** 2)
+    weights = most_likely(densities / (densities @ [0.7, 0.3])[:, None])
+    # The share of a component is estimated with at most sqrt(p (1 - p) / n) / .9 of error where they hardly overlap.
+    assert abs(weights[0] - 0.7) < 4 * np.sqrt(0.7 * 0.3 / n) / 0.9
+
+
+def test_the_member_that_held_out_rows_cannot_tell_apart_gets_the_weight_and_all_rows_teach_it():
+    data = dependent(1_500)
+    sampler = fitted(Ensemble(generators=(ALONE, COPULA)), data)
+    assert sampler.weights[1] > 0.8
+    again = fitted(Ensemble(generators=(ALONE, COPULA)), data)
+    assert again.weights.tolist() == sampler.weights.tolist()
+    alone = fitted(Ensemble(generators=(ALONE,), weights=(1,)), data)  # fitted on all rows, as no weight is sought
+    assert np.array_equal(sampler.members[0].marginals["x"][0].mass, alone.members[0].marginals["x"][0].mass)
+
+
+def test_rows_that_are_given_find_the_weights_and_teach_nothing():
+    run = Run(holdout=dependent(300, seed=1))
+    sampler = fitted(Ensemble(generators=(ALONE, COPULA)), dependent(1_500), run=run)
+    assert sampler.weights[1] > 0.8
+
+
+def test_too_few_rows_weigh_the_members_alike():
+    assert fitted(Ensemble(generators=(ALONE, COPULA)), dependent(60)).weights.tolist() == [0.5, 0.5]
+
+
+def test_given_weights_are_the_shares_of_the_rows():
+    data = dependent(1_000)
+    sampler = fitted(Ensemble(generators=(ALONE, COPULA), weights=(1, 3)), data)
+    n = 4_000
+    drawn = sampler.sample(n, rng=np.random.default_rng(0)).table
+    agree = float(((drawn["x"] > 0) == (drawn["z"] == "up")).mean())
+    copula = float(
+        ((one := sampler.members[1].sample(n, rng=np.random.default_rng(1)).table)["x"] > 0).eq(one["z"] == "up").mean()
+    )
+    # A quarter of the rows agree by chance, with probability 1/2.
+    assert abs(agree - (0.75 * copula + 0.25 * 0.5)) < 4 * np.sqrt(2 * 0.25 / n)
+
+
+def test_a_condition_shifts_the_weights_to_the_member_that_meets_it():
+    data = dependent(1_000)
+    low = Dataset({TABLE: data.table[data.table["z"] == "down"]}, data.schema)
+    high = Dataset({TABLE: data.table[data.table["z"] == "up"]}, data.schema)
+    parts = [fitted(Ensemble(generators=(ALONE,), weights=(1,)), half).members[0] for half in (low, high)]
+    whole = fitted(Ensemble(generators=(ALONE, ALONE), weights=(1, 1)), data)
+    mixed = type(whole)(data.schema, tuple(parts), (ALONE, ALONE), whole.weights)
+    model = synth.Model(mixed, data.schema, Ledger(), synth.fit(data, generator=ALONE, seed=0).manifest)
+    drawn = model.sample(200, seed=0, conditions={"z": "up"})
+    assert (drawn["z"] == "up").all()
+    assert (drawn["x"] > 0).all()  # rows of the low half would have x < 0 beside a z that was set by force
+
+
+def test_options_and_weights_are_one_per_generator():
+    with pytest.raises(ConfigError, match="weights are numbers"):
+        Ensemble.parse({"generators": [COPULA], "weights": [1, 2]})
+    with pytest.raises(ConfigError, match="options for 3 generators"):
+        Ensemble.parse({"options": [{}, {}, {}]})
+
+
+def test_a_budget_refuses_to_find_weights_and_members_without_privacy_before_anything_is_spent():
+    data, budget = toy_table(0), Budget(1.0, 1e-5)
+    for recipe in (
+        Ensemble(generators=("tabular.mst", "tabular.aim")),
+        Ensemble(generators=("tabular.mst", ALONE), weights=(1, 1)),
+        Hybrid(first="tabular.mst", second=ALONE),
+    ):
+        ledger = Ledger(budget)
+        with pytest.raises(BudgetExceededError):
+            fitted(recipe, data, ledger=ledger)
+        assert not ledger.entries
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Ensemble(generators=("tabular.mst", "tabular.mst"), options=({"bins": 4}, {"bins": 8}), weights=(1, 1)),
+        Hybrid(
+            first="tabular.mst",
+            first_options={"bins": 4},
+            second="tabular.mst",
+            second_options={"bins": 4},
+            columns=("employed", "education"),
+        ),
+    ],
+    ids=["ensemble", "hybrid"],
+)
+def test_members_share_a_budget_and_both_charges_are_composed(recipe):
+    pytest.importorskip("opendp", reason="the extra dp is not installed")
+    ledger = Ledger(Budget(1.0, 1e-5))
+    sampler = fitted(recipe, toy_table(0), ledger=ledger)
+    assert [entry.label for entry in ledger.entries] == ["fit tabular.mst"] * 2
+    alone = Ledger(_entries=[ledger.entries[0]]).epsilon(1e-5)
+    assert alone < ledger.epsilon(1e-5) <= 1.0
+    assert len(sampler.sample(20, rng=np.random.default_rng(0)).table) == 20
+
+
+def test_the_share_of_a_ledger_is_held_to_its_part_and_the_whole_to_the_budget():
+    ledger = Ledger(Budget(1.0))
+    first, second = shares(ledger, [0.25, 0.75])
+    with pytest.raises(BudgetExceededError):
+        first.spend("too much", lambda orders: np.full_like(orders, 0.5))
+    assert not ledger.entries
+    second.spend("enough", lambda orders: np.full_like(orders, 0.7))
+    assert ledger.epsilon(0.0) == pytest.approx(0.7)
+    ledger.spend("elsewhere", lambda orders: np.full_like(orders, 0.3))
+    with pytest.raises(BudgetExceededError):  # within its part, and the whole is spent
+        first.spend("late", lambda orders: np.full_like(orders, 0.2))
+    free = Ledger()
+    assert shares(free, [0.5, 0.5])[0] is free
+    free.spend("anything", not_private)
+
+
+def test_nested_members_are_saved_loaded_and_drawn_in_shards(tmp_path):
+    inner = {"generators": [COPULA, ALONE], "options": [{"knots": 20}, {"knots": 20}], "weights": [2, 1]}
+    recipe = Hybrid(first=ALONE, first_options={"knots": 20}, second="tabular.ensemble", second_options=inner)
+    model = synth.fit(dependent(300), generator=recipe, seed=0)
+    model.save(tmp_path / "model")
+    loaded = synth.load(tmp_path / "model")
+    n = 16_384 + 40
+    whole = loaded.sample(n, seed=1)
+    shards = [b.table for s in range(2) for b in model.blocks(n, seed=1, shard_index=s, num_shards=2)]
+    assert digest(Dataset({TABLE: pd.concat(shards, ignore_index=True)}, model.schema)) == digest(
+        Dataset({TABLE: whole}, model.schema)
+    )
+
+
+def test_an_altered_list_of_members_is_refused(tmp_path):
+    sampler = fitted(Ensemble(generators=(ALONE, ALONE), weights=(1, 1)), dependent(100))
+    sampler.save(tmp_path)
+    (tmp_path / "members.json").write_text(json.dumps([ALONE]))
+    with pytest.raises(ArtifactError, match="does not fit its members"):
+        type(sampler).load(tmp_path)
+
+
+def test_a_hybrid_keeps_what_its_stages_learnt_and_the_nulls_of_the_first():
+    data = toy_table(0, rows=800)
+    recipe = Hybrid(first=ALONE, second=COPULA, columns=("skill", "city", "smoker"))
+    sampler = fitted(recipe, data)
+    drawn = sampler.sample(3_000, rng=np.random.default_rng(0)).table
+    # The copula gives income its correlation with the first stage's skill, .9 among the real rows.
+    assert drawn[["skill", "income"]].corr("spearman").iloc[0, 1] > 0.8
+    share = float(data.table["smoker"].isna().mean())
+    assert abs(float(drawn["smoker"].isna().mean()) - share) < 4 * np.sqrt(share * (1 - share) / 3_000)
+
+
+def test_a_hybrid_refuses_columns_that_leave_nothing_to_a_stage():
+    data = dependent(100)
+    for columns in (("x", "y", "z"), ("nowhere",)):
+        with pytest.raises(ConfigError, match="columns"):
+            fitted(Hybrid(first=ALONE, second=ALONE, columns=columns), data)
