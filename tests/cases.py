@@ -9,6 +9,7 @@ from synth_components.generators.tabular.independent import Independent
 from synth_components.generators.tabular.mst import MST
 from synth_components.generators.tabular.specified import Specified
 from synth_components.generators.tabular.trees import Trees
+from synth_components.generators.tabular.vae import VAE
 from synth_components.testing import Case
 
 JOINED = {
@@ -53,7 +54,12 @@ TOY = Specified.parse(
 )
 """What a person who knows how the toy table is made would declare of it."""
 
-LIBRARIES = {"tabular.aim": "opendp", "tabular.autoregressive": "torch", "tabular.mst": "opendp"}
+LIBRARIES = {
+    "tabular.aim": "opendp",
+    "tabular.autoregressive": "torch",
+    "tabular.mst": "opendp",
+    "tabular.vae": "torch",
+}
 """The optional library that a generator is fitted with; its cases are skipped where that is not installed."""
 
 NOISY = {
@@ -92,4 +98,5 @@ CASES = (
         },
     ),
     Case("tabular.trees", Trees()),
+    Case("tabular.vae", VAE(hidden=32, depth=1, latent=8, epochs=12, batch_rows=64, learning_rate=0.02, cells=8)),
 )

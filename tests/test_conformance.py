@@ -15,10 +15,12 @@ def test_every_generator_has_a_case():
 
 
 def marks(case):
-    """Return the mark that skips a case whose library is not installed."""
+    """Return the mark of a case that is fitted with torch, and the one that skips where its library is missing."""
     library = LIBRARIES.get(case.name)
-    is_skipped = library is not None and find_spec(library) is None
-    return [pytest.mark.skip(reason=f"it is fitted with {library}, which is not installed")] if is_skipped else []
+    made = [pytest.mark.networks] if library == "torch" else []
+    if library is not None and find_spec(library) is None:
+        made.append(pytest.mark.skip(reason=f"it is fitted with {library}, which is not installed"))
+    return made
 
 
 @pytest.mark.parametrize(

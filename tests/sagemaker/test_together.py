@@ -12,7 +12,7 @@ import pytest
 
 from synth_components import checkpoint
 from synth_components.errors import UnsupportedError
-from synth_components.generators import names
+from synth_components.generators import names, recipe_type
 from synth_components.model import Model
 from synth_components.steps.train import TrainConfig
 from synth_sagemaker.algorithm import algorithm
@@ -134,7 +134,7 @@ def test_the_specification_says_which_generators_are_trained_so(generator):
     """Requirements 3 and 6: trees and the like train on the leader."""
     shared = algorithm(generator)["TrainingSpecification"]["SupportsDistributedTraining"]
     assert shared == is_shared(TrainConfig(generator=generator), TOGETHER)
-    assert shared == (generator == "tabular.autoregressive")
+    assert shared == recipe_type(generator).trains_together
     assert not is_shared(TrainConfig(generator=generator), Cluster((LEADER,), LEADER))
 
 

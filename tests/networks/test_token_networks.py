@@ -1,0 +1,185 @@
+"""What the generators over tokens share: numpy draws what torch learnt, fits resume, and no torch is needed to draw."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import synth_components as synth
+from synth_components.encode import encode
+from synth_components.errors import StoppedError
+from synth_components.generators.tabular import _forward
+from synth_components.generators.tabular._grid import grids_of
+from synth_components.generators.tabular._tokens import join_rows, scored, split_rows, tokens_of
+from synth_components.generators.tabular.vae import VAE
+from synth_components.privacy.ledger import Ledger
+from synth_components.protocols import Run
+from synth_components.toy import toy_table
+
+RECIPES = {"tabular.vae": VAE(hidden=16, depth=1, latent=4, epochs=2, batch_rows=64, cells=4)}
+WITHOUT_TORCH = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch" or name.startswith("torch."):
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+sys.meta_path.insert(0, Absent())
+import synth_components as synth, pandas as pd
+model = synth.load(sys.argv[1])
+print(pd.util.hash_pandas_object(model.sample(200, seed=5).astype(str)).sum())
+"""
+
+
+def tokens(cells=4, rows=400):
+    data = toy_table(0, rows=rows)
+    features = encode(data)
+    return data, features.values, tokens_of(grids_of(features, knots=50, min_count=10), cells=cells)
+
+
+@pytest.mark.parametrize("cells", [1, 4])
+def test_tokens_and_scores_are_values_and_back(cells):
+    data, values, features = tokens(cells)
+    rng = np.random.default_rng(0)
+    again = join_rows(features, *split_rows(features, values, rng=rng), rng=rng)
+    for feature, (one, column) in enumerate(zip(features, data.schema.columns, strict=True)):
+        held, made = values[:, feature], again[:, feature]
+        assert (np.isnan(held) == np.isnan(made)).all(), column
+        codes = one.grid.codes(held, rng=rng)
+        low, high = (np.append(part, np.nan)[codes] for part in (one.grid.marginal.low, one.grid.marginal.high))
+        kept = ~np.isnan(held) & (held >= low) & (held <= high)
+        # A score is a float32, and kept 1e-5 from the ends: what it misses is a part of its piece.
+        assert np.allclose(made[kept], held[kept], atol=1 + 0.01 * np.nanmax(high - low)), column
+
+
+def test_scores_are_standard_normal():
+    # 4 sigma of the mean of n standard normals is 4 / sqrt(n), of their variance 4 sqrt(2 / n).
+    _, values, features = tokens(cells=1, rows=4_000)
+    _, scores = split_rows(features, values, rng=np.random.default_rng(0))
+    assert scores.shape[1] == len(scored(features)) > 0
+    assert np.abs(scores.mean(axis=0)).max() < 4 / np.sqrt(4_000)
+    assert np.abs(scores.var(axis=0) - 1).max() < 4 * np.sqrt(2 / 4_000)
+
+
+def test_a_number_that_many_rows_share_is_a_token_of_its_own():
+    _, _, features = tokens()
+    visits = list(toy_table(0).schema.columns).index("visits")
+    one = features[visits]
+    zero = int(one.grid.share_of(np.array([0.0]))[0][0])
+    assert (one.of_code == one.of_code[zero]).sum() == 1
+    assert not one.is_scored[one.of_code[zero]]
+    assert one.of_code[-1] == len(one.mass) - 1  # null
+
+
+def test_layers_are_in_numpy_what_they_are_in_torch():
+    torch = pytest.importorskip("torch", reason="the extra torch is not installed")
+    from synth_components.generators._torch.layers import Body, arrays, linear
+
+    random = torch.Generator().manual_seed(0)
+    network = torch.nn.Sequential(linear(5, 8, random))
+    network.add_module("body", Body(8, 3, 0.0, random))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=random))
+    values = torch.randn(20, 5, generator=random)
+    with torch.no_grad():
+        wanted = network.body(network[0](values), random).numpy()
+    held = arrays(network)
+    made = _forward.body(held, "body", _forward.linear(held, "0", values.numpy()))
+    assert np.allclose(made, wanted, atol=1e-5)
+
+
+def test_the_loss_of_all_features_at_once_is_that_of_each():
+    torch = pytest.importorskip("torch", reason="the extra torch is not installed")
+    from synth_components.generators._torch.layers import Segments
+
+    _, values, features = tokens()
+    held, _ = split_rows(features, values, rng=np.random.default_rng(0))
+    segments = Segments(features)
+    rows = torch.from_numpy(held)
+    logits = 5 * torch.randn(len(rows), sum(segments.counts), generator=torch.Generator().manual_seed(0))
+    each = [
+        torch.nn.functional.cross_entropy(part, rows[:, feature], reduction="none")
+        for feature, part in enumerate(logits.split(segments.counts, dim=1))
+    ]
+    assert torch.allclose(segments.cross_entropies(logits, rows), torch.stack(each, dim=1), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_stopped_fit_goes_on_to_the_same_weights(tmp_path, name):
+    pytest.importorskip("torch", reason="the extra torch is not installed")
+    data, asked = toy_table(0), iter(range(10_000))
+
+    def fitted(run):
+        return RECIPES[name].fit(data, rng=np.random.default_rng(0), ledger=Ledger(), run=run)
+
+    with pytest.raises(StoppedError, match="run the same again"):
+        fitted(Run(checkpoint=tmp_path, should_stop=lambda: next(asked) > 8))
+    resumed, whole = fitted(Run(checkpoint=tmp_path)), fitted(Run())
+    assert {key: held.tobytes() for key, held in resumed.weights.items()} == {
+        key: held.tobytes() for key, held in whole.weights.items()
+    }
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_model_draws_the_same_rows_where_there_is_no_torch(tmp_path, name):
+    pytest.importorskip("torch", reason="the extra torch is not installed")
+    model = synth.fit(toy_table(0).table, generator=RECIPES[name], seed=0)
+    model.save(tmp_path / "model")
+    command = [sys.executable, "-c", WITHOUT_TORCH, str(tmp_path / "model")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(pd.util.hash_pandas_object(model.sample(200, seed=5).astype(str)).sum())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_holdout_of_the_run_judges_the_fit(name):
+    pytest.importorskip("torch", reason="the extra torch is not installed")
+    seen = []
+    run = Run(holdout=toy_table(1), report=lambda done, total, /, **metrics: seen.append(metrics))
+    RECIPES[name].fit(toy_table(0), rng=np.random.default_rng(0), ledger=Ledger(), run=run)
+    assert all("holdout_loss" in metrics for metrics in seen if metrics)
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWarning")  # what Opacus' hooks make torch say
+def test_opacus_can_clip_every_layer():
+    torch = pytest.importorskip("torch", reason="the extra torch is not installed")
+    opacus = pytest.importorskip("opacus", reason="the extra dp-sgd is not installed")
+    from synth_components.generators._torch.vae import Autoencoder, loss_of
+
+    _, values, features = tokens()
+    rows = [torch.from_numpy(part)[:8] for part in split_rows(features, values, rng=np.random.default_rng(0))]
+    network = opacus.GradSampleModule(Autoencoder(features, hidden=8, depth=1, latent=2, dropout=0.1, seed=0))
+    loss_of(1.0)(network, rows, torch.Generator().manual_seed(0)).mean().backward()
+    assert all(parameter.grad_sample.shape == (8, *parameter.shape) for parameter in network.parameters())
+
+
+def test_a_vae_without_divergence_knows_its_rows_and_with_much_of_it_forgets_them():
+    torch = pytest.importorskip("torch", reason="the extra torch is not installed")
+    from synth_components.generators._torch.loop import Schedule, train
+    from synth_components.generators._torch.vae import Autoencoder, loss_of
+
+    _, values, features = tokens()
+    rows = [torch.from_numpy(part) for part in split_rows(features, values, rng=np.random.default_rng(0))]
+    spread = {}
+    for beta in (0.0, 100.0):
+        network = Autoencoder(features, hidden=32, depth=1, latent=4, dropout=0.0, seed=0)
+        schedule = Schedule(epochs=8, batch_rows=40, learning_rate=0.01, holdout_share=0.0)
+        train(network, rows, loss_of(beta), schedule, seed=0, recipe="", run=Run(), ledger=Ledger())
+        with torch.no_grad():
+            mean, log_variance = network.encode(*rows, torch.Generator())
+        spread[beta] = float(mean.var() / log_variance.exp().mean())
+    # At beta 100 the latents are the prior's: their means do not vary; at 0 nothing keeps the rows apart from knowing.
+    assert spread[100.0] < 0.05
+    assert spread[0.0] > 1
+
+
+def test_equal_seeds_give_equal_weights_and_others_do_not():
+    pytest.importorskip("torch", reason="the extra torch is not installed")
+    first, second, third = (
+        RECIPES["tabular.vae"].fit(toy_table(0), rng=np.random.default_rng(seed), ledger=Ledger(), run=Run())
+        for seed in (0, 0, 1)
+    )
+    digests = [b"".join(held.tobytes() for held in made.weights.values()) for made in (first, second, third)]
+    assert digests[0] == digests[1] != digests[2]
