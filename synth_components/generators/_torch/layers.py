@@ -41,6 +41,7 @@ class TokenSum(nn.Module):
         self.scores = linear(scores, hidden, random) if scores else None
 
     def forward(self, places: Tensor, scores: Tensor) -> Tensor:
+        """Return the sums (n, h)."""
         n, d = places.shape
         offsets = torch.arange(0, n * d, d, device=places.device)
         made: Tensor = self.table(places.reshape(-1), offsets)
@@ -62,6 +63,7 @@ class Body(nn.Module):
         self.norm = nn.LayerNorm(hidden)
 
     def forward(self, values: Tensor, random: torch.Generator) -> Tensor:
+        """Return values (n, h) after the blocks; dropout draws from ``random``."""
         for norm, first, second in zip(self.norms, self.first, self.second, strict=True):
             held = functional.silu(first(norm(values)))
             if self.training and self._dropout:

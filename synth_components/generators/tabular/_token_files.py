@@ -31,7 +31,7 @@ def write(
     weights: Weights,
     facts: Mapping[str, Any],
 ) -> None:
-    """Write ``schema.json``, ``NAME.json`` and ``NAME.safetensors``; ``facts`` are the sampler's own, as JSON."""
+    """Write ``schema.json``, ``NAME.json`` and ``NAME.safetensors``; ``facts`` are the sampler's own."""
     (directory / "schema.json").write_text(schema.canonical(), encoding="utf-8")
     plan = {
         "facts": dict(facts),

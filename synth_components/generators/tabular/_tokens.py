@@ -96,7 +96,10 @@ class Tokens:
         return np.searchsorted(self.of_code[self._order], np.arange(len(self.mass) + 1))
 
     def split(self, values: Floats, *, rng: random.Generator) -> tuple[Ints, Matrix]:
-        """Return tokens (n,) and scores (n,) of encoded values; a score that says nothing is drawn, standard normal."""
+        """Return tokens (n,) and scores (n,) of encoded values.
+
+        The score of a token that has none says nothing: it is drawn, standard normal.
+        """
         codes = self.grid.codes(values, rng=rng)
         token = self.of_code[codes]
         place = np.argsort(self._order)[codes]
