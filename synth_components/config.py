@@ -65,9 +65,11 @@ class Recipe(Config):
 
     Attributes:
         trains_together: Whether several processes, ``Run.world_size``, can fit one model together.
+        needs: Import names of optional packages without which a fit is refused.
     """
 
     trains_together: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
 
 
 class StepConfig(Config):

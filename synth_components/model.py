@@ -385,6 +385,7 @@ def fit(
         data_digest=None if budget else digest({t: data.batches(t) for t in data.schema.tables}),
         privacy=_statement(ledger, data.schema, profile_epsilon),
         holds_rows=bool(getattr(sampler, "holds_rows", False)),
+        choice=dict(getattr(sampler, "choice", {})),
     )
     return Model(sampler, data.schema, ledger, manifest)
 

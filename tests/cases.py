@@ -1,5 +1,8 @@
 """One line per generator: `test_conformance` runs every check on each, and fails if a generator has none."""
 
+from importlib.util import find_spec
+
+from synth_components.generators.auto import Auto
 from synth_components.generators.tabular.aim import AIM
 from synth_components.generators.tabular.autoregressive import Autoregressive
 from synth_components.generators.tabular.ensemble import Ensemble
@@ -68,6 +71,13 @@ NOISY = {
 }
 
 CASES = (
+    Case(
+        "auto",
+        Auto(),
+        skip={"check_fit_respects_the_budget": "under a budget it chooses a generator that keeps it"}
+        if find_spec("opendp")
+        else {},
+    ),
     Case("tabular.aim", AIM(bins=4, rounds=1, iterations=50), private=True, skip=NOISY),
     Case("tabular.autoregressive", Autoregressive(hidden=32, epochs=8, batch_rows=64, learning_rate=0.02)),
     Case(

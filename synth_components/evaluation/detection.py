@@ -15,6 +15,7 @@ import pandas as pd
 from numpy import random
 from numpy.typing import NDArray
 
+from synth_components.errors import DataError
 from synth_components.evaluation.columns import Coded, coded, design, some_rows
 from synth_components.evaluation.floor import auc, resamples, score
 from synth_components.evaluation.options import FidelityConfig
@@ -80,6 +81,25 @@ def detection(
             rocs.append(_roc(trial).assign(learner=learner, against=side))
         rocs.append(_roc(floor).assign(learner=learner, against="floor"))
     return Evidence(tuple(scores), curves={"detection.roc": pd.concat(rocs, ignore_index=True)})
+
+
+def c2st(real: Dataset, drawn: Dataset, *, rng: random.Generator, rows: int = 5_000, folds: int = 3) -> float:
+    """Return the score of the boosted detector alone, in [0, 1]; 1 is indistinguishable.
+
+    Both sides have the same number of rows, at most ``rows``.
+
+    Raises:
+        DataError: if a side has fewer than 5 rows per fold.
+    """
+    view = coded(real, real, drawn)
+    if not view.names or min(len(view.train), len(view.synthetic)) < 5 * folds:
+        raise DataError(f"a detector needs a column and {5 * folds} rows of each table; give more")
+    config = FidelityConfig(detector_rows=max(rows, 50), detector_folds=folds)
+    import sklearn.ensemble  # noqa: F401 - only what is loaded can be kept to one thread
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):  # on a busy machine threads wait for each other far longer than they work
+        return _trial(view, view.train, view.synthetic, "boosted", config, rng).value
 
 
 def _trial(

@@ -59,6 +59,9 @@ class Manifest(Config):
     data_digest: str | None = Field(None, description="SHA-256 of the training rows; null under differential privacy.")
     privacy: Statement = Field(default_factory=Statement, description="The promise.")
     holds_rows: bool = Field(default=False, description="Whether the sampler keeps training rows.")
+    choice: dict[str, Any] = Field(
+        default_factory=dict, description="What was chosen for the caller, and why; empty where nothing was."
+    )
 
 
 class _File(Manifest):
@@ -101,6 +104,8 @@ def save(artifact: Artifact, path: str | Path, *, overwrite: bool = False) -> No
         if empty := _stray_folders(staging, files):
             raise ArtifactError(f"the sampler made the empty folders {empty}; a model holds files only")
         value = _File(**artifact.manifest.model_dump(), files=files).model_dump(mode="json")
+        if not value["choice"]:
+            del value["choice"]  # what older versions read has no such entry
         _write(staging / MANIFEST, json.dumps({**value, "digest": _digest(value)}, indent=1, sort_keys=True) + "\n")
         _publish(staging, path)
 
@@ -206,6 +211,18 @@ def load(path: str | Path, *, trust: tuple[str, ...] = ()) -> Artifact:
             f"the model in {path} cannot be read by this version ({type(error).__name__}); it was written by version "
             f"{manifest.library_version}"
         ) from error
+
+
+def reasons_of(path: Path) -> tuple[str, ...]:
+    """Return why the generator of a model was chosen, as sentences; none where the caller named it.
+
+    Raises:
+        ArtifactError: if the folder is no model, or its manifest is damaged.
+    """
+    choice = _manifest(path).choice
+    if not choice:
+        return ()
+    return (f"The generator was chosen: {choice['generator']}, because {'; '.join(choice['reasons'])}.",)
 
 
 def _manifest(path: Path) -> _File:

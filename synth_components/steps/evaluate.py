@@ -160,6 +160,7 @@ def _judge(
     model: Path | None = None,
 ) -> None:
     from synth_components.evaluation import evaluate as judge
+    from synth_components.io.artifact import reasons_of
     from synth_components.io.dataset import read_dataset
     from synth_components.preserve.residuals import reported
 
@@ -169,6 +170,8 @@ def _judge(
         unseen, drawn = (_rows(place, real.schema) for place in (holdout, synthetic))
         found = judge(real, unseen, drawn, config=config, report=progress)
     found = replace(found, costs=(*earlier, *found.costs))
+    if model is not None:
+        found = replace(found, notes=(*found.notes, *reasons_of(model)))
     if residuals is not None:
         found = reported(found, read_map(residuals, "residuals"))
     write_json(report, found.to_json())

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import ClassVar
 
 import numpy as np
 from numpy import random
@@ -48,6 +49,8 @@ _EXPECTED = math.sqrt(2 / math.pi)
 
 class AIM(Recipe):
     """Draw rows from a graphical model of the marginals that mattered most, measured adaptively."""
+
+    needs: ClassVar[tuple[str, ...]] = ("opendp",)
 
     bins: int = Field(
         16,

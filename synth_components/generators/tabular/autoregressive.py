@@ -54,6 +54,7 @@ class Autoregressive(Recipe):
     """Draw each column from a network given the columns before it, in any order."""
 
     trains_together: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("torch",)
 
     hidden: int = Field(256, ge=4, le=4096, description="Width of the network.")
     epochs: int = Field(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 from numpy import random
@@ -41,6 +41,8 @@ MSTSampler: TypeAlias = NetworkSampler
 
 class MST(Recipe):
     """Draw rows from a tree of columns that noisy counts of pairs, chosen privately, describe."""
+
+    needs: ClassVar[tuple[str, ...]] = ("opendp",)
 
     bins: int = Field(
         16,

@@ -1,0 +1,192 @@
+"""Auto: chooses a generator for the table, fits it, and says why.
+
+Without a time limit, rules decide by columns, rows and privacy (``selection.choice``).  With one, candidates whose
+packages are installed race by successive halving (``selection.race``): all on some rows, the better ones on more, by a
+detector on rows that none of them saw; the winner is fitted on all rows if there is time.  The choice, its reasons and
+every trial stand in the model's manifest.
+
+Under a privacy budget nothing is tried: the schema and the budget decide alone.
+
+Source: Jamieson & Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization"
+    (arXiv:1502.07943), successive halving; Lopez-Paz & Oquab 2017, "Revisiting Classifier Two-Sample Tests", the judge.
+Differs: see ``selection.race`` and ``selection.choice``.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy import random
+from pydantic import Field
+
+from synth_components.config import Recipe
+from synth_components.errors import ArtifactError, StoppedError, UnsupportedError
+from synth_components.generators import make, sampler_type
+from synth_components.privacy.ledger import not_private
+from synth_components.protocols import Dataset, Given, PrivacyLedger, Run, Sampler
+from synth_components.schema import Schema
+from synth_components.split import split
+
+LEAST_HELD_OUT = 100
+"""Fewest held-out rows that a race is judged by; of smaller tables the rules choose."""
+MOST_HELD_OUT = 5_000
+
+
+class Auto(Recipe):
+    """Choose a generator for the table, fit it, and say why."""
+
+    time_limit: float = Field(
+        0.0,
+        ge=0,
+        le=604_800,
+        description="Seconds in which candidates race, the last fit included; 0 lets rules choose by columns, rows "
+        "and privacy. None under a privacy budget, where no row may be tried.",
+    )
+    candidates: tuple[str, ...] = Field(
+        (), description="Names of the generators that race; empty takes all of ours whose packages are installed."
+    )
+    holdout_share: float = Field(
+        0.1, gt=0, le=0.5, description="Share of the rows, at most 5,000 of them, by which the race is judged."
+    )
+
+    def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> AutoSampler:
+        """Return the chosen generator's sampler.
+
+        Raises:
+            UnsupportedError: for a time limit under a privacy budget, or if no candidate's packages are installed.
+            BudgetExceededError: under a budget, if no generator that keeps one is installed.
+            StoppedError: if ``run`` says so.
+        """
+        from synth_components.selection.choice import Choice, chosen
+
+        budget = ledger.remaining()
+        if budget is not None:
+            if self.time_limit:
+                raise UnsupportedError(
+                    "trying generators reads the rows without noise, which a privacy budget does not allow; drop "
+                    "time_limit, and the schema decides"
+                )
+            choice = chosen(data.schema, rows=None, budget=budget)
+            return _fitted(choice, data, rng=rng, ledger=ledger, run=run)
+        ledger.spend("choose a generator", not_private)
+        rows = data.num_rows(data.schema.root)
+        is_raced = self.time_limit > 0 and self.holdout_share * rows >= LEAST_HELD_OUT
+        if not is_raced:
+            choice = chosen(data.schema, rows=rows, budget=None)
+            if self.time_limit:
+                told = f"{rows} rows are too few to race on"
+                choice = Choice(choice.generator, choice.options, (told, *choice.reasons))
+            return _fitted(choice, data, rng=rng, ledger=ledger, run=run)
+        return self._raced(data, rng=rng, ledger=ledger, run=run)
+
+    def _raced(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> AutoSampler:
+        from synth_components.evaluation.detection import c2st
+        from synth_components.selection.choice import Choice, candidates
+        from synth_components.selection.race import race
+
+        deadline = time.monotonic() + self.time_limit
+        table = data.table
+        unit = () if data.schema.unit is None else data.schema.unit.columns
+        share = min(self.holdout_share, MOST_HELD_OUT / len(table))
+        learnt, apart = split(table, share=share, rng=rng, unit=unit)
+        held_out = replace(data, tables={data.schema.root: apart})
+        seed = int(rng.integers(2**31))
+
+        def judge(sampler: Sampler) -> float:
+            # The same streams for every candidate: a difference is theirs, not the judge's.
+            drawn = sampler.sample(len(apart), rng=np.random.default_rng(seed))
+            return c2st(held_out, drawn, rng=np.random.default_rng(seed))
+
+        names = candidates(data.schema, self.candidates)
+        ended = race(
+            names,
+            replace(data, tables={data.schema.root: learnt}),
+            judge,
+            deadline=deadline,
+            rng=rng,
+            ledger=ledger,
+            run=run,
+        )
+        tried = {trial.generator for trial in ended.trials if trial.score is not None}
+        best = max(t.score for t in ended.trials if t.generator == ended.generator and t.score is not None)
+        reasons = [
+            f"it was hardest to detect of {len(tried)} generators tried within {self.time_limit:g} s: C2ST {best:.3f} "
+            f"against {len(apart)} rows that none of them saw"
+        ]
+        sampler: Sampler = ended.sampler
+        if time.monotonic() + ended.seconds <= deadline or not ended.is_whole:
+            sampler = make(ended.generator).fit(data, rng=rng, ledger=ledger, run=replace(run, warm_start=None))
+            reasons.append("it was fitted again on all rows")
+        else:
+            reasons.append(f"its model is that of the race, without the {len(apart)} rows held out: time was over")
+            run.report(1, 1)
+        trials = tuple(trial.to_json() for trial in ended.trials)
+        return AutoSampler(sampler, Choice(ended.generator, {}, tuple(reasons), trials).to_json())
+
+
+def _fitted(choice: Any, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> AutoSampler:  # noqa: ANN401 - a Choice, which is imported late
+    if run.should_stop():
+        raise StoppedError("fit stopped as asked; nothing was saved")
+    recipe = make(choice.generator, dict(choice.options))
+    return AutoSampler(recipe.fit(data, rng=rng, ledger=ledger, run=run), choice.to_json())
+
+
+@dataclass(frozen=True, eq=False)
+class AutoSampler:
+    """The chosen generator's sampler, and the choice.
+
+    Attributes:
+        member: The sampler.
+        choice: ``generator``, ``options``, ``reasons`` and ``trials``: a JSON value.
+    """
+
+    member: Sampler
+    choice: Mapping[str, Any]
+
+    @property
+    def schema(self) -> Schema:
+        """The schema of the rows."""
+        return self.member.schema
+
+    @property
+    def holds_rows(self) -> bool:
+        """Whether the chosen sampler keeps training rows."""
+        return bool(getattr(self.member, "holds_rows", False))
+
+    def sample(self, n: int, *, rng: random.Generator, given: Given | None = None) -> Dataset:
+        """Return ``n`` rows of the chosen generator.
+
+        Raises:
+            UnsupportedError: if it cannot condition on ``given``.
+            ConditionError: if it gives ``given`` no mass.
+        """
+        return self.member.sample(n, rng=rng, given=given)
+
+    def save(self, directory: Path) -> None:
+        """Write ``choice.json`` and the chosen sampler's folder."""
+        (directory / "choice.json").write_text(json.dumps(dict(self.choice), sort_keys=True), encoding="utf-8")
+        (directory / "member").mkdir()
+        self.member.save(directory / "member")
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Return the sampler that ``save`` wrote.
+
+        Raises:
+            ArtifactError: if ``choice.json`` names no generator.
+            UnsupportedError: for a generator that is not installed.
+        """
+        choice = json.loads((directory / "choice.json").read_text(encoding="utf-8"))
+        if not isinstance(choice, dict) or not isinstance(choice.get("generator"), str):
+            raise ArtifactError("choice.json names no generator: the model was altered; save it anew")
+        return cls(sampler_type(choice["generator"]).load(directory / "member"), choice)
+
+
+GENERATOR = Auto
+SAMPLER = AutoSampler

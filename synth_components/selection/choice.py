@@ -1,0 +1,138 @@
+"""Which generator suits a table: by its columns, rows, privacy and time, with the reasons in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from typing import Any
+
+from synth_components.errors import BudgetExceededError, UnsupportedError
+from synth_components.generators import DEFAULT, GROUP, names, recipe_type
+from synth_components.protocols import Budget
+from synth_components.schema import Categorical, Image, Key, Schema, Text
+
+AIM, MST, COPULA = "tabular.aim", "tabular.mst", "tabular.gaussian_copula"
+SEQUENCES = ("tabular.transformer", "tabular.markov")
+"""Generators that know an order of the rows, the better one first."""
+
+APART = {
+    "tabular.specified": "it learns from no rows",
+    "tabular.ensemble": "it is made of others",
+    "tabular.hybrid": "it is made of others",
+    "tabular.independent": "it is the baseline",
+    "tabular.smote": "it holds training rows",
+    AIM: "it needs a privacy budget",
+    MST: "it needs a privacy budget",
+}
+"""Generators that are never chosen without a budget, and why."""
+
+FEW_ROWS = 200
+"""Below this a tree, whose leaves hold 20 rows, has too few leaves to learn a dependence from."""
+MANY_COLUMNS = 60
+"""From here the pairs that AIM weighs each round (1,770) take longer than its better choice is worth."""
+MANY_CATEGORIES = 1_000
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A generator and why it was chosen.
+
+    Attributes:
+        generator: Its name.
+        options: Those that differ from its defaults.
+        reasons: Sentences, the decisive one first.
+        trials: One map per fit that was tried; empty where none was.
+    """
+
+    generator: str
+    options: dict[str, Any] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+    trials: tuple[dict[str, Any], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the choice as a JSON value."""
+        return {
+            "generator": self.generator,
+            "options": self.options,
+            "reasons": list(self.reasons),
+            "trials": list(self.trials),
+        }
+
+
+def is_installed(name: str) -> bool:
+    """Return whether the packages that a generator is fitted with are here."""
+    return all(find_spec(package) is not None for package in recipe_type(name).needs)
+
+
+def candidates(schema: Schema, asked: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the generators that may be tried on a table, of which all packages are installed.
+
+    Args:
+        asked: Names to try; none takes ours.
+
+    Raises:
+        UnsupportedError: if none of those asked for can be fitted here.
+    """
+    if asked:
+        found = tuple(name for name in asked if is_installed(name))
+        if not found:
+            raise UnsupportedError(f"none of {', '.join(asked)} can be fitted here; install the packages they need")
+        return found
+    others = {point.name for point in entry_points(group=GROUP)}
+    apart = set(APART) | others | (set() if schema.order else set(SEQUENCES))
+    return tuple(name for name in names() if name.startswith("tabular.") and name not in apart and is_installed(name))
+
+
+def chosen(schema: Schema, *, rows: int | None, budget: Budget | None) -> Choice:
+    """Return the generator that the rules choose.
+
+    Args:
+        rows: Number of training rows; under a budget it is not asked for, as it is private.
+        budget: Under one only the schema and the budget itself decide.
+
+    Raises:
+        BudgetExceededError: under a budget, if no generator that keeps one is installed.
+    """
+    if budget is not None:
+        return _private(schema, budget)
+    noted = _remarks(schema)
+    if schema.order and (known := [name for name in SEQUENCES if name in names() and is_installed(name)]):
+        return Choice(known[0], {}, ("the schema orders the rows, and this generator learns sequences", *noted))
+    if rows is not None and rows < FEW_ROWS:
+        return Choice(COPULA, {}, (f"there are fewer than {FEW_ROWS} rows: a copula needs the fewest", *noted))
+    why = "it is the closest of those that are fitted in seconds, on the five tables of the benchmarks"
+    return Choice(DEFAULT, {}, (why, *noted))
+
+
+def _private(schema: Schema, budget: Budget) -> Choice:
+    """Return the generator for a budget; nothing here looks at a row."""
+    able = [name for name in (AIM, MST) if is_installed(name)]
+    if not able:
+        raise BudgetExceededError(
+            "no generator that keeps a privacy budget is installed; install the extra dp",
+            requested=float("inf"),
+            available=budget.epsilon,
+        )
+    ground = "under a privacy budget the schema and the budget decide, and no row is looked at"
+    if budget.delta == 0:
+        return Choice(MST, {"mechanism": "laplace"}, ("delta is 0, which Laplace noise alone keeps", ground))
+    width = len(schema.columns)
+    if width >= MANY_COLUMNS:
+        return Choice(MST, {}, (f"there are {width} columns, and AIM would weigh every pair in every round", ground))
+    return Choice(AIM, {}, ("it measures where its model is worst, and was the closest at every epsilon", ground))
+
+
+def _remarks(schema: Schema) -> tuple[str, ...]:
+    """Return what else the columns say."""
+    made = []
+    wide = [n for n, c in schema.columns.items() if isinstance(c, Categorical) and len(c.categories) > MANY_CATEGORIES]
+    if wide:
+        made.append(f"column '{wide[0]}' has more than {MANY_CATEGORIES} categories: one-hot networks were not chosen")
+    anew = [name for name, column in schema.columns.items() if isinstance(column, Key | Text | Image)]
+    if schema.unit is not None or anew:
+        made.append(
+            "the rows belong to persons or other units: nothing that holds rows was considered; epsilon protects"
+        )
+    return tuple(made)

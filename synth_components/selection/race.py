@@ -1,0 +1,175 @@
+"""A race of generators by successive halving: all on few rows, the better ones on more, the best on all.
+
+Source: Jamieson & Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization"
+    (arXiv:1502.07943), Algorithm 1; the resource is training rows.
+Differs: two candidates at least go into the last round.  A candidate whose next fit would not end in time, by how its
+    last one took, drops out; the time for a last fit of the leader is kept.  Seconds decide, so that another machine
+    may choose otherwise: the choice is written down.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy import random
+
+from synth_components.errors import StoppedError, SynthError
+from synth_components.generators import make
+from synth_components.protocols import Dataset, PrivacyLedger, Run, Sampler
+
+KEPT = 3
+"""One of so many candidates goes on from a round, with so many times the rows."""
+LEAST_ROWS = 2_000
+"""Rows of the first round."""
+MARGIN = 1.25
+"""How much longer than its last fit, row for row, a fit may take."""
+RESOLUTION = 1_000
+
+Judge = Callable[[Sampler], float]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One fit of a race.
+
+    Attributes:
+        generator: Its name.
+        rows: Rows it learned from.
+        score: What the judge said, larger is better; ``None`` if there was no fit.
+        seconds: Of the fit and the judge.
+        note: Why there was no fit.
+    """
+
+    generator: str
+    rows: int
+    score: float | None
+    seconds: float
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the trial as a JSON value."""
+        score = None if self.score is None else round(self.score, 4)
+        return {**self.__dict__, "score": score, "seconds": round(self.seconds, 2)}
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How a race ended.
+
+    Attributes:
+        generator: The winner.
+        sampler: Its last fit.
+        is_whole: Whether that fit was on all rows of the race.
+        seconds: What a fit on all rows is expected to take.
+        trials: All fits, in order.
+    """
+
+    generator: str
+    sampler: Sampler
+    is_whole: bool
+    seconds: float
+    trials: tuple[Trial, ...]
+
+
+def race(
+    names: Sequence[str],
+    data: Dataset,
+    judge: Judge,
+    *,
+    deadline: float,
+    rng: random.Generator,
+    ledger: PrivacyLedger,
+    run: Run,
+) -> Finish:
+    """Return the generator whose sampler the judge likes best.
+
+    Every fit is charged to the ledger by the generator itself, which under a finite budget refuses.
+
+    Args:
+        judge: Scores a sampler, larger is better.
+        deadline: When the race and a last fit of the winner must be over, on the clock of ``time.monotonic``.
+
+    Raises:
+        StoppedError: if ``run`` says so.
+        SynthError: if no candidate could be fitted in time.
+    """
+    sizes = rounds(len(data.table), len(names))
+    order = rng.permutation(len(data.table))
+    started, trials = time.monotonic(), []
+    alive: dict[str, Trial] = {name: Trial(name, 0, None, 0.0) for name in names}
+    leader: tuple[str, Sampler, int] | None = None
+
+    def over(ends: float) -> Callable[[], bool]:
+        return lambda: run.should_stop() or time.monotonic() >= ends
+
+    def told() -> None:
+        passed, whole = time.monotonic() - started, max(deadline - started, 1e-9)
+        run.report(min(RESOLUTION - 1, int(RESOLUTION * passed / whole)), RESOLUTION)
+
+    for size in sizes:
+        rows = np.sort(order[:size])
+        part = replace(data, tables={data.schema.root: data.table.iloc[rows].reset_index(drop=True)})
+        fitted: dict[str, tuple[Trial, Sampler]] = {}
+        for place, (name, last) in enumerate(alive.items()):
+            if run.should_stop():
+                raise StoppedError("fit stopped as asked; nothing was saved")
+            told()
+            left = deadline - time.monotonic() - (_expected(alive[leader[0]], len(order)) if leader else 0.0)
+            if last.rows and _expected(last, size) > left:
+                trials.append(Trial(name, size, None, 0.0, "it would not have ended in time"))
+                continue
+            # The first fit has no forecast: it may take an equal part of what is left, so that none eats up the rest.
+            ends = time.monotonic() + left / (len(alive) - place)
+            made, sampler = _tried(name, part, judge, rng=rng, ledger=ledger, run=replace(run, should_stop=over(ends)))
+            trials.append(made)
+            if sampler is not None:
+                fitted[name] = (made, sampler)
+        if not fitted:
+            break
+        ranked = sorted(fitted, key=lambda name: -(fitted[name][0].score or 0.0))
+        leader = (ranked[0], fitted[ranked[0]][1], size)
+        # Two go into the last round: on few rows the order of the best two is often another.
+        alive = {name: fitted[name][0] for name in ranked[: max(2, math.ceil(len(ranked) / KEPT))]}
+    if run.should_stop():
+        raise StoppedError("fit stopped as asked; nothing was saved")
+    if leader is None:
+        told_by = "; ".join(sorted({f"{trial.generator}: {trial.note}" for trial in trials}))
+        raise SynthError(f"no generator could be fitted in time ({told_by}); raise time_limit, or give it 0")
+    name, sampler, size = leader
+    last = next(trial for trial in reversed(trials) if trial.generator == name and trial.score is not None)
+    return Finish(name, sampler, size == len(order), _expected(last, len(order)), tuple(trials))
+
+
+def rounds(rows: int, entrants: int) -> list[int]:
+    """Return the rows of each round: they grow ``KEPT``-fold to all, in as many rounds as entrants need."""
+    most = 1 + math.ceil(math.log(max(entrants, 1), KEPT) - 1e-9)
+    made = [rows]
+    while len(made) < most and made[0] // KEPT >= LEAST_ROWS:
+        made.insert(0, made[0] // KEPT)
+    return made
+
+
+def _expected(last: Trial, rows: int) -> float:
+    """Return how long a fit is allowed to be expected to take, by the last one; time grows with the rows."""
+    return 0.0 if not last.rows else MARGIN * last.seconds * rows / last.rows
+
+
+def _tried(
+    name: str, part: Dataset, judge: Judge, *, rng: random.Generator, ledger: PrivacyLedger, run: Run
+) -> tuple[Trial, Sampler | None]:
+    """Return a trial and its sampler; a generator that refuses the table, or is stopped, has none."""
+    begun, rows = time.monotonic(), len(part.table)
+    quiet = Run(device=run.device, should_stop=run.should_stop)
+    try:
+        sampler = make(name).fit(part, rng=rng, ledger=ledger, run=quiet)
+        score = judge(sampler)
+    except StoppedError:
+        return Trial(name, rows, None, time.monotonic() - begun, "its time was over"), None
+    except SynthError as error:
+        return Trial(name, rows, None, time.monotonic() - begun, f"it refused: {type(error).__name__}"), None
+    return Trial(name, rows, score, time.monotonic() - begun), sampler

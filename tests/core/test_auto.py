@@ -1,0 +1,173 @@
+"""The generator that chooses: its rules, its race, what a budget forbids, and where the reasons stand."""
+
+import json
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import synth_components as synth
+from synth_components.errors import BudgetExceededError, SynthError, UnsupportedError
+from synth_components.generators import names, recipe_type
+from synth_components.generators.auto import Auto
+from synth_components.io.artifact import reasons_of
+from synth_components.privacy.ledger import Ledger
+from synth_components.protocols import Budget, Dataset, Run
+from synth_components.schema import TABLE, Categorical, Numeric, Schema, Unit
+from synth_components.selection.choice import AIM, COPULA, MANY_COLUMNS, MST, candidates, chosen, is_installed
+from synth_components.selection.race import race, rounds
+from synth_components.toy import toy_table
+
+ALONE = "tabular.independent"
+
+
+def dependent(n):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=n)
+    table = pd.DataFrame({"x": x, "y": 3 * x + rng.normal(size=n), "z": np.where(x > 0, "up", "down")})
+    number = Numeric(low=-60.0, high=60.0, public=True)
+    schema = Schema({TABLE: {"x": number, "y": number, "z": Categorical(categories=("down", "up"), public=True)}})
+    return Dataset({TABLE: table}, schema)
+
+
+def test_the_rules_choose_by_rows_and_say_why():
+    schema = dependent(10).schema
+    few, many = chosen(schema, rows=50, budget=None), chosen(schema, rows=50_000, budget=None)
+    assert (few.generator, many.generator) == (COPULA, "tabular.trees")
+    assert "fewer than 200 rows" in few.reasons[0]
+    assert "five tables" in many.reasons[0]
+
+
+def test_the_rules_note_wide_categories_and_whom_the_rows_are_about():
+    many = Categorical(categories=tuple(f"v{i}" for i in range(1_001)), public=True)
+    schema = Schema({TABLE: {"place": many, "who": Numeric(public=True)}}, unit=Unit(TABLE, ("who",)))
+    told = " ".join(chosen(schema, rows=9_000, budget=None).reasons)
+    assert "'place' has more than 1000 categories" in told
+    assert "persons" in told
+
+
+def test_under_a_budget_schema_and_budget_decide_alone():
+    pytest.importorskip("opendp", reason="the extra dp is not installed")
+    schema = dependent(10).schema
+    wide = Schema({TABLE: {f"c{i}": Numeric(low=0, high=1, public=True) for i in range(MANY_COLUMNS)}})
+    assert chosen(schema, rows=None, budget=Budget(1.0, 1e-6)).generator == AIM
+    assert chosen(wide, rows=None, budget=Budget(1.0, 1e-6)).generator == MST
+    pure = chosen(schema, rows=None, budget=Budget(1.0))
+    assert (pure.generator, pure.options) == (MST, {"mechanism": "laplace"})
+
+
+def test_the_choice_under_a_budget_is_the_same_for_other_rows():
+    pytest.importorskip("opendp", reason="the extra dp is not installed")
+    choices = []
+    for rows in (20, 2_000):
+        sampler = Auto().fit(dependent(rows), rng=np.random.default_rng(0), ledger=Ledger(Budget(1.0, 1e-6)), run=Run())
+        choices.append(sampler.choice)
+    assert choices[0] == choices[1]
+
+
+def test_a_race_under_a_budget_is_refused_before_a_row_is_read():
+    ledger = Ledger(Budget(1.0, 1e-6))
+    with pytest.raises(UnsupportedError, match="drop time_limit"):
+        Auto(time_limit=5).fit(dependent(2_000), rng=np.random.default_rng(0), ledger=ledger, run=Run())
+    assert not ledger.entries
+
+
+def test_without_a_private_generator_a_budget_is_refused(monkeypatch):
+    monkeypatch.setattr("synth_components.selection.choice.is_installed", lambda name: False)
+    with pytest.raises(BudgetExceededError, match="extra dp"):
+        chosen(dependent(10).schema, rows=None, budget=Budget(1.0))
+
+
+def test_candidates_are_ours_installed_and_hold_no_rows():
+    found = candidates(dependent(10).schema)
+    assert {COPULA, "tabular.trees"} <= set(found)
+    assert not {AIM, MST, ALONE, "tabular.ensemble", "tabular.specified", "tabular.smote"} & set(found)
+    assert all(is_installed(name) for name in found)
+
+
+def test_an_uninstalled_candidate_is_left_out(monkeypatch):
+    missing = type("Missing", (recipe_type(COPULA),), {"needs": ("no_such_package",)})
+    monkeypatch.setattr("synth_components.generators.tabular.gaussian_copula.GENERATOR", missing)
+    assert candidates(dependent(10).schema, (COPULA, ALONE)) == (ALONE,)
+    with pytest.raises(UnsupportedError, match="none of"):
+        candidates(dependent(10).schema, (COPULA,))
+
+
+def test_the_race_chooses_what_is_hardest_to_detect_and_the_model_and_report_say_so(tmp_path):
+    data = dependent(2_000)
+    options = {"time_limit": 600, "candidates": [ALONE, COPULA]}
+    model = synth.fit(data, generator="auto", options=options, seed=0)
+    choice = model.manifest.choice
+    assert choice["generator"] == COPULA
+    assert [trial["generator"] for trial in choice["trials"]] == [ALONE, COPULA]
+    assert choice["trials"][1]["score"] > choice["trials"][0]["score"] + 0.2
+    model.save(tmp_path / "model")
+    assert json.loads((tmp_path / "model" / "manifest.json").read_text())["choice"] == choice
+    assert "hardest to detect of 2 generators" in reasons_of(tmp_path / "model")[0]
+    loaded = synth.load(tmp_path / "model")
+    assert loaded.sample(50, seed=1).equals(model.sample(50, seed=1))
+    fitted = synth.fit(data, generator=COPULA, seed=0)
+    assert np.array_equal(
+        model.sampler.member.columns["x"].marginals[0].mass, fitted.sampler.columns["x"].marginals[0].mass
+    )  # the winner learned from all rows
+
+
+def test_a_model_whose_generator_was_named_says_nothing_of_a_choice(tmp_path):
+    synth.fit(dependent(60), generator=ALONE).save(tmp_path / "model")
+    assert "choice" not in json.loads((tmp_path / "model" / "manifest.json").read_text())
+    assert reasons_of(tmp_path / "model") == ()
+
+
+def test_rounds_grow_threefold_to_all_rows_as_many_as_the_entrants_need():
+    assert rounds(54_000, 9) == [6_000, 18_000, 54_000]
+    assert rounds(54_000, 1) == [54_000]
+    assert rounds(3_000, 9) == [3_000]
+
+
+def fits(deadline, judge=lambda sampler: 1.0, rows=300, names=(ALONE, COPULA)):
+    ledger, rng = Ledger(), np.random.default_rng(0)
+    return race(names, dependent(rows), judge, deadline=deadline, rng=rng, ledger=ledger, run=Run())
+
+
+def test_a_race_without_time_is_refused_with_what_to_do():
+    with pytest.raises(SynthError, match="raise time_limit"):
+        fits(time.monotonic() - 1)
+
+
+def test_a_candidate_that_would_not_end_in_time_drops_out_and_the_leader_keeps_its_time():
+    def judge(sampler):
+        seen.append(sampler)
+        time.sleep(0.5 if len(seen) == 2 else 0.0)  # the copula's first fit seems to take half a second
+        return float(len(seen))
+
+    seen = []
+    # Nine times the rows would take the copula 1.25 * 3 * .5 s in the second round: it does not get it.
+    ended = fits(time.monotonic() + 1.8, judge, rows=6_000)
+    assert ended.generator in (ALONE, COPULA)
+    assert any(trial.note == "it would not have ended in time" for trial in ended.trials)
+
+
+def test_a_candidate_that_refuses_the_table_is_told_and_another_wins():
+    data = toy_table(rows=400)
+    wrong = replace(data, schema=replace(data.schema, tables={**data.schema.tables, "other": {"a": Numeric()}}))
+    ended = race(
+        ("tabular.hybrid", ALONE),
+        wrong,
+        lambda sampler: 1.0,
+        deadline=time.monotonic() + 600,
+        rng=np.random.default_rng(0),
+        ledger=Ledger(),
+        run=Run(),
+    )
+    assert ended.generator == ALONE
+    assert ended.trials[0].note == "it refused: UnsupportedError"
+
+
+def test_every_generator_says_which_packages_its_fit_needs():
+    from cases import LIBRARIES
+
+    assert {name: recipe_type(name).needs for name in names() if recipe_type(name).needs} == {
+        name: (library,) for name, library in LIBRARIES.items()
+    }
