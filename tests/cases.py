@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from synth_components.generators.auto import Auto
 from synth_components.generators.tabular.aim import AIM
 from synth_components.generators.tabular.autoregressive import Autoregressive
+from synth_components.generators.tabular.circuit import ProbabilisticCircuit
 from synth_components.generators.tabular.ensemble import Ensemble
 from synth_components.generators.tabular.gaussian_copula import GaussianCopula
 from synth_components.generators.tabular.hybrid import Hybrid
@@ -88,6 +89,7 @@ CASES = (
             weights=(5, 1),
         ),
     ),
+    Case("tabular.circuit", ProbabilisticCircuit(states=16, epochs=3, batch_rows=128, min_state_rows=10)),
     Case("tabular.gaussian_copula", GaussianCopula(knots=50)),
     Case(
         "tabular.hybrid",
