@@ -30,16 +30,19 @@ GROUP = "synth.commands"
 
 OK, BUG, USER_ERROR, MISSED, INTERRUPTED = 0, 1, 2, 3, 130
 
+_CUSTODY = ("audit", "budget")
+"""The commands of ``synth_components.custody``."""
+
 ISSUES = "please report it, with what --debug shows"
 
 
 class Commands(click.Group):
-    """The steps, ``serve``, ``generators`` and ``cache``, then what installed packages add, each imported by name."""
+    """The steps, ``serve``, what looks after things, then what installed packages add, each imported by name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return every command's name, the steps in the order of the work."""
         added = sorted(point.name for point in entry_points(group=GROUP))
-        return [*(name.replace("_", "-") for name in STEPS), "serve", "generators", "cache", *added]
+        return [*(name.replace("_", "-") for name in STEPS), "serve", "generators", "cache", *_CUSTODY, *added]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by name, ``None`` if there is none."""
@@ -47,6 +50,10 @@ class Commands(click.Group):
             return generators
         if cmd_name == "cache":
             return cache
+        if cmd_name in _CUSTODY:
+            from synth_components.custody import COMMANDS
+
+            return COMMANDS[cmd_name]
         if cmd_name == "serve":
             from synth_components.service.command import ServeCommand
 

@@ -31,12 +31,28 @@ class BudgetExceededError(SynthError):
     Attributes:
         requested: Epsilon that the total would reach (``inf`` for a read without differential privacy).
         available: Epsilon that the budget allows in total.
+        remaining: Epsilon that is left of it; ``None`` where only a part of a budget was asked.
     """
 
-    def __init__(self, message: str, *, requested: float, available: float) -> None:
+    def __init__(self, message: str, *, requested: float, available: float, remaining: float | None = None) -> None:
         super().__init__(message)
         self.requested = requested
         self.available = available
+        self.remaining = remaining
+
+
+class DeltaError(SynthError):
+    """Delta is 1 over the number of privacy units or more: it would let one of them be shown to everybody.
+
+    Attributes:
+        delta: The delta that was asked for.
+        units: How many units there are at least.
+    """
+
+    def __init__(self, message: str, *, delta: float, units: int) -> None:
+        super().__init__(message)
+        self.delta = delta
+        self.units = units
 
 
 class ConstraintError(SynthError):
@@ -63,6 +79,18 @@ class ConditionError(SynthError):
 
 class ArtifactError(SynthError):
     """A saved model or dataset is damaged, incomplete, too new, or not ours."""
+
+
+class TamperedError(ArtifactError):
+    """An audit trail or a budget file is not as it was written: lines were changed, removed, moved or added.
+
+    Attributes:
+        line: The first line that is wrong, from 1; ``None`` if it is not known which.
+    """
+
+    def __init__(self, message: str, *, line: int | None) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 class DataError(SynthError):

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy import random
 
+from synth_components import audit
 from synth_components import conditions as conditioning
 from synth_components.config import Recipe
 from synth_components.constraints import Constraint, Learnable, check, constraint_from_json
@@ -33,10 +34,12 @@ from synth_components.generators import DEFAULT, GROUP, make
 from synth_components.io import artifact
 from synth_components.io.artifact import Artifact, Manifest, Statement
 from synth_components.null_indicator import indicating, modelled, null_indicators, with_nulls
+from synth_components.privacy.budget_file import BudgetFile, account
 from synth_components.privacy.contribution import bounded
 from synth_components.privacy.domain import private_schema
 from synth_components.privacy.ledger import Ledger, not_private
 from synth_components.privacy.share import rehearse
+from synth_components.privacy.smallest_delta import require_below, require_small
 from synth_components.protocols import BLOCK_ROWS, Budget, Dataset, Given, Run, Sampler
 from synth_components.schema import (
     TABLE,
@@ -174,6 +177,15 @@ class Model:
             )
         if len(self.schema.tables) > 1 and n > BLOCK_ROWS:
             raise UnsupportedError(f"several linked tables are drawn up to {BLOCK_ROWS} entities at a time")
+        audit.record(
+            "generation",
+            model=self.manifest.identity,
+            generator=self.manifest.generator,
+            rows=n,
+            seed=seed,
+            conditions=[] if given is None else list(given.columns),
+            shard=f"{shard_index} of {num_shards}",
+        )
         require_room(self.schema, self._listings, n)
         rules = tuple(rule for rule in self.schema.constraints if not is_by_construction(rule, self.schema))
         if (num_shards > 1 or first_block) and any(rule.spans_rows for rule in rules):
@@ -283,6 +295,7 @@ class Model:
             ArtifactError: if ``path`` holds something that is no model.
         """
         artifact.save(Artifact(self.sampler, self.schema, self.ledger, self.manifest), path, overwrite=overwrite)
+        audit.record("model_save", model=self.manifest.identity, path=str(path))
 
     @classmethod
     def load(cls, path: str | Path, *, trust: tuple[str, ...] = ()) -> Self:
@@ -295,6 +308,7 @@ class Model:
             ArtifactError: if the folder is no model, damaged, incomplete, too new, or names an unknown generator.
         """
         loaded = artifact.load(path, trust=trust)
+        audit.record("model_load", model=loaded.manifest.identity, path=str(path))
         return cls(loaded.sampler, loaded.schema, loaded.ledger, loaded.manifest)
 
 
@@ -310,6 +324,8 @@ def fit(
     options: Mapping[str, object] | None = None,
     run: Run | None = None,
     trust: tuple[str, ...] = (),
+    units: int | None = None,
+    budget: str | Path | BudgetFile | None = None,
 ) -> Model:
     """Return a model of a table, or of linked tables by name; the caller's frames are not changed.
 
@@ -326,11 +342,16 @@ def fit(
         options: Options of a generator that is given by name.
         run: Device, progress, early end.
         trust: Module paths of generators that may be imported although nobody installed them as generators.
+        units: Number of privacy units (rows, say), if it is public knowledge; delta must be below 1 over it.  Under a
+            delta, 1 % of epsilon goes into counting them where it is not given.
+        budget: The budget file that all work on these rows shares; by default that of SYNTH_BUDGET_FILE, if any.
 
     Raises:
         SynthError: if an argument is of another type, or two exclude each other.
         SchemaError: if the table does not fit its schema.
-        BudgetExceededError: if the generator would spend more than epsilon; no row was read.
+        BudgetExceededError: if the generator would spend more than epsilon, or than the budget file has left; no row
+            was read.
+        DeltaError: if delta is 1 over the number of privacy units or more.
         ConstraintError: if the rules contradict each other or no training row obeys one.
     """
     tables = _tables(table)
@@ -346,47 +367,58 @@ def fit(
     recipe: Any = generator if isinstance(generator, Recipe) else make(generator, dict(options or {}), trust=trust)
     name = generator if isinstance(generator, str) else _name_of(generator)
     rules = tuple(constraint_from_json(rule) if isinstance(rule, Mapping) else rule for rule in constraints)
-    budget = None if epsilon is None else Budget(epsilon, DEFAULT_DELTA if delta is None else delta)
-    ledger = Ledger(budget)
+    limit = None if epsilon is None else Budget(epsilon, DEFAULT_DELTA if delta is None else delta)
+    # Of several processes that fit one model together the first one pays.
+    shared = account(budget) if run is None or run.rank == 0 else None
+    ledger = Ledger(limit, account=shared)
     chosen = _seed(seed)
 
     _require_names(tables)
+    if shared is not None:
+        shared.require_data(table)
+        shared.require_room(limit, label=f"fit {name}")
+        units = shared.read().units if units is None else units
+    if limit is not None and units is not None:
+        require_below(limit.delta, units)
     profile_epsilon = 0.0
     if schema is None and isinstance(table, Dataset):
         schema = table.schema
     if schema is None:
-        if budget is not None:
-            rehearse(recipe, budget)
+        if limit is not None:
+            rehearse(recipe, limit)
         declared = _profiled(tables, ledger)
-        profile_epsilon = 0.0 if budget is None else ledger.epsilon(budget.delta)
+        profile_epsilon = 0.0 if limit is None else ledger.epsilon(limit.delta)
     else:
         declared = schema if isinstance(schema, Schema) else Schema.from_json(schema)
-        _require_public(declared, budget)
+        _require_public(declared, limit)
     data = _dataset(tables, declared.with_constraints(rules))
     if isinstance(table, Dataset):
         data = replace(table, tables=data.tables, schema=data.schema)  # a lazy one keeps the place of its rows
     data = _ruled(data, ledger)
-    if budget is None:
+    if limit is None:
         ledger.spend("check against the schema", not_private)
-    _require_fit(data, strict=budget is None)
+    _require_fit(data, strict=limit is None)
 
-    learnable = modelled(data if budget is None else bounded(data))
+    if limit is not None and units is None:
+        require_small(data, limit, ledger)
+    learnable = modelled(data if limit is None else bounded(data))
     if not learnable.schema.columns:
         raise SchemaError("every column is a key, text or an image, which are made anew: there is nothing to learn")
-    rng = np.random.default_rng(chosen if budget is None else None)
+    rng = np.random.default_rng(chosen if limit is None else None)
     sampler = recipe.fit(learnable, rng=rng, ledger=ledger, run=Run() if run is None else run)
     manifest = Manifest(
         generator=name,
         options=recipe.model_dump(mode="json"),
         library_version=importlib.metadata.version("synth-components"),
-        seed=None if budget else chosen,
+        seed=None if limit else chosen,
         # The exact number of rows and their digest would tell whether one person is among them.
-        rows=None if budget else data.num_rows(data.schema.root),
-        data_digest=None if budget else digest({t: data.batches(t) for t in data.schema.tables}),
+        rows=None if limit else data.num_rows(data.schema.root),
+        data_digest=None if limit else digest({t: data.batches(t) for t in data.schema.tables}),
         privacy=_statement(ledger, data.schema, profile_epsilon),
         holds_rows=bool(getattr(sampler, "holds_rows", False)),
         choice=dict(getattr(sampler, "choice", {})),
     )
+    audit.record("fit", generator=name, model=manifest.identity, columns=len(data.schema.columns))
     return Model(sampler, data.schema, ledger, manifest)
 
 

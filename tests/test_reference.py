@@ -14,6 +14,7 @@ from synth_components import generators
 from synth_components.config import Recipe, StepConfig
 from synth_components.constraints import RULES, Rule
 from synth_components.constraints.rule import Policy
+from synth_components.custody import COMMANDS
 from synth_components.errors import SynthError
 from synth_components.service.command import serve
 from synth_components.steps import STEPS, load
@@ -123,6 +124,7 @@ def test_the_commands_and_options_that_a_page_writes_exist():
         "synth serve": serve,
         "synth STEP": None,
         "synth generators": None,
+        **{f"synth {name}": None for name in COMMANDS},
     }
     common = {"--help", "--quiet", "--debug", "--log-format", *map(flag, Circumstances.model_fields)}
     options = {

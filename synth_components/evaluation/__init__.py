@@ -40,6 +40,7 @@ from synth_components.evaluation.quality import Quality, quality
 from synth_components.evaluation.recommendation import Recommendation, recommendations
 from synth_components.evaluation.report import NO_HOLDOUT, NO_TRAIN, Report
 from synth_components.limits import costing, metered
+from synth_components.privacy.budget_file import opened
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Context, Dataset, Evidence, report_nothing
 from synth_components.protocols import Report as Progress
@@ -157,7 +158,7 @@ def evaluate(
     for name, data in zip(("train", "holdout", "synthetic"), sides, strict=True):
         if len(data.table) == 0:
             raise DataError(f"the {name} table has no rows; there is nothing to judge")
-    account = Ledger() if ledger is None else ledger
+    account = opened(ledger)
     account.note_uncovered(f"evaluate: {len(sides[0].table)} train and {len(sides[1].table)} holdout rows")
     context = Context(unit=() if known.unit is None else known.unit.columns)
     asked = {group: tuple(metric for metric in METRICS[group] if _is_asked(metric, config)) for group in groups}

@@ -63,6 +63,11 @@ class Manifest(Config):
         default_factory=dict, description="What was chosen for the caller, and why; empty where nothing was."
     )
 
+    @property
+    def identity(self) -> str:
+        """What the audit trail calls the model: equal fits have an equal one."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]
+
 
 class _File(Manifest):
     """The manifest as it stands on disk."""

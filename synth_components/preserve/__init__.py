@@ -15,6 +15,7 @@ from synth_components.preserve import genetic, iman_conover, raking, rules
 from synth_components.preserve.frame import Aim, Frame, Order, frames, square
 from synth_components.preserve.options import Method, Mode, PreserveConfig
 from synth_components.preserve.residuals import Infeasible, Preserved, residuals
+from synth_components.privacy.budget_file import opened
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Dataset, Floats
 from synth_components.schema import Schema
@@ -74,7 +75,7 @@ def preserve(
     if len(known.tables) > 1 or known.links:
         raise UnsupportedError("preserve works on one table, and this schema links several; give it one at a time")
     model, table = (_rows(data, side) for data, side in ((real, "real"), (synthetic, "synthetic")))
-    account = Ledger() if ledger is None else ledger
+    account = opened(ledger)
     account.note_uncovered(f"preserve: {len(model)} real rows")
     # A fresh seed is drawn by the step that records it; here -1 draws one too.
     rng = random.default_rng(None if config.seed == -1 else config.seed)

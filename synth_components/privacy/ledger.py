@@ -9,11 +9,12 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from synth_components import audit
 from synth_components.errors import ArtifactError, BudgetExceededError
 from synth_components.protocols import Budget
 
@@ -60,15 +61,24 @@ class Entry:
     covered: bool = True
 
 
+class Account(Protocol):
+    """What several ledgers share: ``privacy.budget_file.BudgetFile``."""
+
+    def charge(self, entry: Entry) -> None:
+        """Write down a charge, or raise ``BudgetExceededError`` and write down nothing."""
+
+
 @dataclass
 class Ledger:
     """An append-only account of every read of raw rows, against an optional budget.
 
-    Without a budget nothing is refused, and ``epsilon`` tells what was spent.
+    Without a budget nothing is refused, and ``epsilon`` tells what was spent.  With an ``account`` every charge is made
+    there, too, before it counts here, and what the account refuses is refused.
     """
 
     budget: Budget | None = None
     _entries: list[Entry] = field(default_factory=list)
+    account: Account | None = field(default=None, repr=False, compare=False)
     # Running sums over the covered entries, in their order, so that a charge costs the same however many went before.
     _rdp: NDArray[np.float64] = field(init=False, repr=False, compare=False)
     _delta: float = field(init=False, repr=False, compare=False, default=0.0)
@@ -95,23 +105,31 @@ class Ledger:
         if curve.shape != ORDERS.shape or np.isnan(curve).any() or (curve < 0).any() or not 0 <= delta < 1:
             raise ValueError(f"the curve of '{label}' must give one value >= 0 per order, and delta lie in [0, 1)")
         entry = Entry(label, tuple(curve.tolist()), delta)
-        if self.budget is not None:
-            requested = _epsilon(self._rdp + curve, self.budget.delta - (self._delta + delta))
-            # One part in 1e9 of slack: a budget split in floating point must not refuse its own last share.
-            if requested > self.budget.epsilon * (1 + 1e-9):
-                raise BudgetExceededError(
-                    f"'{label}' would bring epsilon to {requested:.4g} at delta {self.budget.delta:g}, and the budget "
-                    f"is {self.budget.epsilon:.4g}; nothing was read. Raise epsilon, or use a generator that offers "
-                    "differential privacy (`synth generators` lists them)",
-                    requested=requested,
-                    available=self.budget.epsilon,
-                )
-        self._entries.append(entry)
-        self._add(entry)
+        if self.budget is not None and not self.holds(entry):
+            requested = self.epsilon_with(entry, self.budget.delta)
+            left = self.budget.epsilon - self.epsilon(self.budget.delta)
+            raise BudgetExceededError(
+                f"'{label}' would bring epsilon to {requested:.4g} at delta {self.budget.delta:g}, and the budget "
+                f"is {self.budget.epsilon:.4g}; nothing was read. Raise epsilon, or use a generator that offers "
+                "differential privacy (`synth generators` lists them)",
+                requested=requested,
+                available=self.budget.epsilon,
+                remaining=max(0.0, left),
+            )
+        self._write(entry)
+
+    def holds(self, entry: Entry) -> bool:
+        """Return whether the budget, if there is one, has room for one more charge."""
+        # One part in 1e9 of slack: a budget split in floating point must not refuse its own last share.
+        return self.budget is None or self.epsilon_with(entry, self.budget.delta) <= self.budget.epsilon * (1 + 1e-9)
+
+    def epsilon_with(self, entry: Entry, delta: float) -> float:
+        """Return the loss at ``delta`` that one more charge would bring."""
+        return _epsilon(self._rdp + np.array(entry.rdp), delta - (self._delta + entry.delta))
 
     def note_uncovered(self, label: str) -> None:
         """Write down a read for a non-private evaluation, which the model's epsilon does not cover."""
-        self._entries.append(Entry(label, tuple(not_private(ORDERS).tolist()), covered=False))
+        self._write(Entry(label, tuple(not_private(ORDERS).tolist()), covered=False))
 
     def epsilon(self, delta: float) -> float:
         """Return the loss so far at ``delta``: 0 if nothing was read, ``inf`` once anything non-private was."""
@@ -121,9 +139,26 @@ class Ledger:
         """Return what is left of the budget, ``None`` if there is no limit."""
         if self.budget is None:
             return None
-        return Budget(
-            max(0.0, self.budget.epsilon - self.epsilon(self.budget.delta)), max(0.0, self.budget.delta - self._delta)
-        )
+        # What pure mechanisms spent adds up; their epsilon at a delta is less, and would not leave room for the rest.
+        pure = float(self._rdp[-1])
+        spent = pure if math.isfinite(pure) else self.epsilon(self.budget.delta)
+        return Budget(max(0.0, self.budget.epsilon - spent), max(0.0, self.budget.delta - self._delta))
+
+    def _write(self, entry: Entry) -> None:
+        """Write an entry where it must not be lost first: whoever dies in between has paid."""
+        if self.account is not None:
+            self.account.charge(entry)
+        self._tell(entry)
+        self._entries.append(entry)
+        self._add(entry)
+
+    def _tell(self, entry: Entry) -> None:
+        """Write an entry to the audit trail, with the loss that it brings the ledger to."""
+        if not entry.covered:
+            audit.record("uncovered", label=entry.label)
+            return
+        at = 0.0 if self.budget is None else self.budget.delta
+        audit.record("spend", label=entry.label, epsilon=number(self.epsilon_with(entry, at)), delta=at)
 
     def _add(self, entry: Entry) -> None:
         if entry.covered:
@@ -135,9 +170,9 @@ class Ledger:
         """Return a JSON value from which ``from_json`` makes an equal ledger."""
         return {
             "budget": None if self.budget is None else {"epsilon": self.budget.epsilon, "delta": self.budget.delta},
-            "orders": [_number(order) for order in ORDERS],
+            "orders": [number(order) for order in ORDERS],
             "entries": [
-                {"label": e.label, "rdp": [_number(v) for v in e.rdp], "delta": e.delta, "covered": e.covered}
+                {"label": e.label, "rdp": [number(v) for v in e.rdp], "delta": e.delta, "covered": e.covered}
                 for e in self._entries
             ],
         }
@@ -169,7 +204,8 @@ def _epsilon(rdp: NDArray[np.float64], left: float) -> float:
     return math.inf if left < 0 else epsilon_of(rdp, left)
 
 
-def _number(value: float) -> float | str:
+def number(value: float) -> float | str:
+    """Return a number as JSON holds it, infinity as text."""
     return value if math.isfinite(value) else "inf"
 
 

@@ -41,6 +41,22 @@ class Circumstances(Config):
         "private as the rows. Also SYNTH_CHECKPOINT.",
     )
 
+    audit: str = Field(
+        "",
+        description="File of the audit trail, to which every access, fit, draw, charge and gate decision is added. "
+        "Also SYNTH_AUDIT.",
+    )
+    budget_file: str = Field(
+        "",
+        description="File of the privacy budget that all work on one data set shares, as `synth budget create` makes "
+        "it; what is not differentially private is then refused. Also SYNTH_BUDGET_FILE.",
+    )
+    chain_key: str = Field(
+        "",
+        description="File with a key, kept from those who can write to audit trail and budget file, that seals their "
+        "lines. Also SYNTH_CHAIN_KEY.",
+    )
+
     @field_validator("max_memory")
     @classmethod
     def _means_bytes(cls, text: str) -> str:
@@ -62,6 +78,12 @@ def around() -> Circumstances:
         return held
     names = {name: f"{PREFIX}{name.upper()}" for name in Circumstances.model_fields}
     return from_strings(Circumstances, {name: os.environ[key] for name, key in names.items() if os.environ.get(key)})
+
+
+def circumstance(name: str) -> str:
+    """Return one circumstance that is text, without asking whether the others of the environment are right."""
+    held = _AROUND.get()
+    return str(getattr(held, name)) if held is not None else os.environ.get(f"{PREFIX}{name.upper()}", "")
 
 
 @contextmanager

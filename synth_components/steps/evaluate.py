@@ -163,11 +163,18 @@ def _judge(
     from synth_components.io.artifact import reasons_of
     from synth_components.io.dataset import read_dataset
     from synth_components.preserve.residuals import reported
+    from synth_components.privacy.budget_file import account
 
     earlier = (*costs_so_far(), *costs_beside(model), *costs_beside(synthetic))
+    shared = account()
+    if shared is not None:
+        shared.require_uncovered("evaluate")
     with stage("evaluate") as progress:
         real = read_dataset(train, schema=schema)
         unseen, drawn = (_rows(place, real.schema) for place in (holdout, synthetic))
+        if shared is not None:
+            for rows in (real, unseen):
+                shared.require_data(rows)
         found = judge(real, unseen, drawn, config=config, report=progress)
     found = replace(found, costs=(*earlier, *found.costs))
     if model is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from synth_components import audit
 from synth_components.config import ConfigError, StepConfig
 from synth_components.errors import ThresholdError
 from synth_components.evaluation.attacks.risk import MOST
@@ -69,6 +70,7 @@ def gate(config: GateConfig, *, report: InReport, model: OptionalInModel = None)
     """
     found = read_report(report)
     missed = [*shortfalls(found, config), *overspent(config, model)]
+    audit.record("gate", report=str(report), passed=not missed, missed=list(missed))
     if missed:
         raise ThresholdError(f"the report misses {len(missed)} of its thresholds: {'; '.join(missed)}")
     _LOG.info("the report reaches every threshold")

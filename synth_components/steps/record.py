@@ -7,20 +7,21 @@ import logging
 import os
 import platform
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+from synth_components import audit
 from synth_components.cache import Cache
 from synth_components.config import StepConfig
 from synth_components.io.location import shown
 from synth_components.limits import Cost, bytes_of, costing, metered
 from synth_components.peers import peers
 from synth_components.progress import stamp
-from synth_components.steps.circumstances import Circumstances, around, within
+from synth_components.steps.circumstances import around, within
 from synth_components.steps.places import Places, refuse_clashes
 from synth_components.steps.port import Place, Step, ports
 from synth_components.steps.reuse import fetch, keep, key_of
@@ -48,10 +49,15 @@ def perform(step: Step, config: StepConfig, places: Places, *, beside: bool = Tr
     key = key_of(step, config, given) if circumstances.cache and peers().world_size == 1 else None
     config = settled(config)
     started = stamp()
-    # Steps within this one share its cache and its checkpoint, and its limits are watched here.
-    inner = Circumstances(cache=circumstances.cache, checkpoint=circumstances.checkpoint)
+    # Steps within this one share all but its limits, which are watched here.
+    inner = circumstances.model_copy(update={"max_memory": "", "max_seconds": 0.0})
     max_bytes, max_seconds = bytes_of(circumstances.max_memory), circumstances.max_seconds or None
-    with costing(step.__name__), within(inner), metered(max_bytes=max_bytes, max_seconds=max_seconds) as meter:
+    with (
+        costing(step.__name__),
+        within(inner),
+        _told(step, given),
+        metered(max_bytes=max_bytes, max_seconds=max_seconds) as meter,
+    ):
         told = None if key is None else fetch(key, step, given, cache)
         if told is None or not told.hit:
             step(config, **given)
@@ -77,6 +83,23 @@ def perform(step: Step, config: StepConfig, places: Places, *, beside: bool = Tr
         if "://" not in first:
             write_json(Path(f"{first}.run.json"), record)
     return record
+
+
+@contextmanager
+def _told(step: Step, given: Mapping[str, Place | tuple[Place, ...]]) -> Iterator[None]:
+    """Write to the audit trail that a step reads its inputs, and how it ended."""
+    known, name = ports(step), step.__name__
+    reads, writes = (
+        {one: _plain(place) for one, place in given.items() if known[one].direction == direction}
+        for direction in ("in", "out")
+    )
+    audit.record("access", step=name, reads=reads, writes=writes)
+    try:
+        yield
+    except BaseException as error:
+        audit.record("failed", step=name, error=type(error).__name__)  # its message may name what no log should
+        raise
+    audit.record("done", step=name, writes=writes)
 
 
 def costs_beside(place: Place | None) -> list[Cost]:

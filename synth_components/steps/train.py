@@ -15,7 +15,7 @@ from synth_components.generators import DEFAULT
 from synth_components.generators import make as make_generator
 from synth_components.peers import peers
 from synth_components.progress import stage
-from synth_components.protocols import Run
+from synth_components.protocols import Budget, Run
 from synth_components.steps.circumstances import around
 from synth_components.steps.map_file import read_schema
 from synth_components.steps.port import InConstraints, InDataset, InSchema, OutModel
@@ -38,6 +38,13 @@ class TrainConfig(StepConfig):
     privacy: Literal["none", "dp"] = Field("none", description="Whether the model must be differentially private.")
     epsilon: float = Field(1.0, gt=0, description="Most privacy loss, epsilon, with privacy=dp.")
     delta: float = Field(1e-6, ge=0, lt=1, description="Most privacy loss, delta, with privacy=dp.")
+    units: int = Field(
+        0,
+        ge=0,
+        lt=2**53,
+        description="Number of privacy units in the data (rows, say) if it is public knowledge, with privacy=dp: delta "
+        "must be below 1 over it. 0 counts them with noise, for 1 % of epsilon.",
+    )
     device: str = Field("cpu", description="Torch device of generators that use torch: cpu, cuda, cuda:1.")
     trust: tuple[str, ...] = Field(
         (), description="Module paths of generators that may be imported although no installed package declares them."
@@ -51,7 +58,7 @@ class TrainConfig(StepConfig):
         privacy was not said beside it.
         """
         fields = type(self).model_fields
-        for name in ("epsilon", "delta"):
+        for name in ("epsilon", "delta", "units"):
             is_set = name in self.model_fields_set and "privacy" not in self.model_fields_set
             if self.privacy == "none" and (is_set or getattr(self, name) != fields[name].default):
                 raise ValueError(f"{name} is kept only with privacy=dp; add that, or leave {name} out")
@@ -83,6 +90,7 @@ def train(
     from synth_components.constraints import constraints_from_file
     from synth_components.io.dataset import is_large, read_dataset, read_table
     from synth_components.model import fit
+    from synth_components.privacy.budget_file import account
     from synth_components.privacy.ledger import Ledger, not_private
 
     if config.privacy == "dp" and config.seed > 0:
@@ -92,6 +100,10 @@ def train(
         )
     state = _checkpoint(config, model)
     make_generator(config.generator, config.generator_options, trust=config.trust)  # refuse options before long work
+    shared = account()
+    if shared is not None:
+        wanted = Budget(config.epsilon, config.delta) if config.privacy == "dp" else None
+        shared.require_room(wanted, label=f"fit {config.generator}")
     declared = read_schema(schema)
     rules = () if constraints is None else constraints_from_file(constraints)
     # Without a schema the rows themselves are handed over, so that the fit charges for profiling them; of a table that
@@ -111,6 +123,7 @@ def train(
             constraints=rules,
             options=config.generator_options,
             trust=config.trust,
+            units=config.units or None,
             run=Run(
                 device=config.device,
                 rank=others.rank,

@@ -23,6 +23,7 @@ from synth_components.evaluation.validity import fit_of
 from synth_components.limits import costing, metered
 from synth_components.packs import Pack
 from synth_components.packs import load as load_pack
+from synth_components.privacy.budget_file import opened
 from synth_components.privacy.ledger import Ledger
 from synth_components.profile import Profile, ProfileConfig, profile
 from synth_components.protocols import Report as Progress
@@ -76,7 +77,7 @@ def validate(
     _require(table, real, config)
     pack = load_pack(config.pack) if config.pack else None
     config = config if pack is None else _asked(pack, table, config)
-    account = Ledger() if ledger is None else ledger
+    account = opened(ledger)
     if real is not None:
         account.note_uncovered(f"validate: {len(real)} real rows")
     if schema is not None:

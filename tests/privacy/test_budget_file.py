@@ -1,0 +1,257 @@
+"""The budget of a data set: no more is spent than there is, by however many processes, and a charge stays."""
+
+import json
+import math
+import multiprocessing
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import synth_components as synth
+from synth_components.__main__ import main
+from synth_components.config import ConfigError
+from synth_components.errors import ArtifactError, BudgetExceededError, DataError, DeltaError, TamperedError
+from synth_components.privacy.accounting import pure, zero_concentrated
+from synth_components.privacy.budget_file import BudgetFile, account
+from synth_components.privacy.ledger import Ledger
+from synth_components.protocols import Budget
+
+TOTAL = Budget(1.0, 1e-6)
+TABLE = pd.DataFrame({"x": ["a", "b"] * 100, "y": [True, False] * 100})
+SCHEMA = {
+    "tables": {
+        "table": {
+            "x": {"type": "categorical", "dtype": str(TABLE["x"].dtype), "categories": ["a", "b"], "public": True},
+            "y": {"type": "boolean", "dtype": "bool", "public": True},
+        }
+    }
+}
+
+
+def made(folder, total=TOTAL, **options):
+    return BudgetFile.create(folder / "toy.budget", total, **{"name": "toy", **options})
+
+
+def fitted(budget, epsilon=0.3, **options):
+    pytest.importorskip("opendp", reason="the extra dp is not installed")
+    return synth.fit(TABLE, generator="tabular.mst", epsilon=epsilon, schema=SCHEMA, budget=budget, **options)
+
+
+def test_fits_compose_until_the_budget_is_exhausted_and_the_error_tells_remaining_and_requested(tmp_path):
+    file = made(tmp_path)
+    for _ in range(3):
+        fitted(file.path)
+    with pytest.raises(BudgetExceededError, match="asks for more than is left") as raised:
+        fitted(file.path, epsilon=0.9)
+    state = file.read()
+    assert state.spent <= 1.0 < raised.value.requested < math.inf
+    assert raised.value.available == 1.0
+    assert raised.value.remaining == pytest.approx(state.remaining.epsilon)
+    # Three Gaussian fits compose to less than the sum of their epsilons: the file adds curves.
+    assert 0.3 < state.spent < 0.75
+
+
+def test_a_refused_fit_spends_nothing(tmp_path):
+    file = made(tmp_path)
+    before = file.path.read_bytes()
+    with pytest.raises(BudgetExceededError):
+        fitted(file.path, epsilon=2.0)
+    assert file.path.read_bytes() == before
+
+
+def test_a_profile_and_generators_and_a_count_are_charged_to_one_file(tmp_path):
+    pytest.importorskip("opendp", reason="the extra dp is not installed")
+    file = made(tmp_path, Budget(20.0, 1e-6))
+    rows = pd.concat([TABLE] * 5, ignore_index=True)
+    synth.fit(rows, generator="tabular.mst", epsilon=8.0, budget=file)
+    labels = [entry.label for entry in file.read().ledger.entries]
+    assert labels[:2] == ["domain of column 'x'", "number of units, against delta"]
+    assert len(labels) == 3
+    synth.fit(rows, generator="tabular.aim", epsilon=1.0, schema=SCHEMA, budget=file, units=1000)
+    assert len(file.read().ledger.entries) == 4
+
+
+def test_a_fit_that_is_not_private_is_refused_before_it_reads(tmp_path):
+    file = made(tmp_path)
+    with pytest.raises(BudgetExceededError, match="is not differentially private") as raised:
+        synth.fit(TABLE, generator="tabular.independent", seed=0, budget=file)
+    assert raised.value.requested == math.inf
+    assert raised.value.remaining == 1.0
+    assert file.read().spent == 0
+
+
+def test_the_environment_names_the_file_for_every_fit(tmp_path, monkeypatch):
+    monkeypatch.setenv("SYNTH_BUDGET_FILE", str(made(tmp_path).path))
+    with pytest.raises(BudgetExceededError, match="is not differentially private"):
+        synth.fit(TABLE, generator="tabular.independent", seed=0)
+
+
+def test_an_evaluation_is_written_down_as_uncovered_or_refused_as_the_file_says(tmp_path, monkeypatch):
+    file = made(tmp_path)
+    monkeypatch.setenv("SYNTH_BUDGET_FILE", str(file.path))
+    synth.preserve(TABLE.assign(z=range(200)), TABLE.assign(z=range(200)), seed=0)
+    assert [(e.label, e.covered) for e in file.read().ledger.entries] == [("preserve: 200 real rows", False)]
+    assert file.read().spent == 0
+    strict = BudgetFile.create(tmp_path / "strict", TOTAL, name="toy", uncovered="refuse")
+    monkeypatch.setenv("SYNTH_BUDGET_FILE", str(strict.path))
+    with pytest.raises(BudgetExceededError, match="without differential privacy"):
+        synth.evaluate(TABLE, TABLE, TABLE)
+    assert strict.read().ledger.entries == ()
+
+
+def test_a_budget_with_digests_refuses_other_rows(tmp_path):
+    file = made(tmp_path, tables=[TABLE, TABLE.head(50)])
+    file.require_data(TABLE.head(50))
+    with pytest.raises(DataError, match="is for other rows"):
+        file.require_data(TABLE.tail(51))
+    with pytest.raises(DataError, match="is for other rows"):
+        synth.fit(TABLE.tail(51), generator="tabular.mst", epsilon=0.1, schema=SCHEMA, budget=file)
+
+
+def hammer(path, count):
+    """Spend a hundredth of the budget again and again, in small charges of both kinds."""
+    ledger = Ledger(account=BudgetFile(path))
+    for number in range(count):
+        try:
+            ledger.spend("counts", pure(0.02) if number % 2 else zero_concentrated(1e-4))
+        except BudgetExceededError:
+            continue
+
+
+def test_processes_that_hammer_the_file_together_never_spend_more_than_there_is(tmp_path):
+    file = made(tmp_path, Budget(0.5, 1e-6))
+    context = multiprocessing.get_context("fork")
+    # 4 x 20 charges ask for about 40 x .02 = .8 > .5 of pure epsilon alone.
+    spenders = [context.Process(target=hammer, args=(file.path, 20)) for _ in range(4)]
+    for one in spenders:
+        one.start()
+    for one in spenders:
+        one.join()
+        assert one.exitcode == 0
+    state = file.read()
+    assert state.spent <= 0.5 * (1 + 1e-9)
+    # Not one more charge of the larger kind fits: nothing that was granted was lost.
+    with pytest.raises(BudgetExceededError):
+        Ledger(account=file).spend("counts", pure(0.03))
+    assert 20 < len(state.ledger.entries) < 80
+
+
+def test_a_process_that_is_killed_between_the_charge_and_the_read_has_paid(tmp_path):
+    file = made(tmp_path)
+    code = """
+        import os, signal, sys
+        from synth_components.privacy.accounting import pure
+        from synth_components.privacy.budget_file import BudgetFile
+        from synth_components.privacy.ledger import Ledger
+        Ledger(account=BudgetFile(__import__("pathlib").Path(sys.argv[1]))).spend("fit", pure(0.75))
+        os.kill(os.getpid(), signal.SIGKILL)  # before any row is read
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(file.path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert file.read().spent == 0.75
+    with pytest.raises(BudgetExceededError):
+        file.require_room(Budget(0.5), label="fit")
+
+
+def test_a_share_counts_with_its_epsilon_and_its_delta(tmp_path):
+    file = made(tmp_path)
+    file.reserve(Budget(0.25, 1e-7), label="pipeline", parts=2)
+    state = file.read()
+    assert state.spent == pytest.approx(0.5)
+    assert state.remaining.delta == pytest.approx(8e-7)
+    with pytest.raises(BudgetExceededError):
+        file.reserve(Budget(0.1, 9e-7), label="too much delta")
+
+
+def test_a_tampered_budget_is_not_used(tmp_path):
+    file = made(tmp_path)
+    file.reserve(Budget(0.25), label="pipeline")
+    text = file.path.read_text()
+    file.path.write_text(text.replace('"epsilon":1.0', '"epsilon":9.0'))
+    with pytest.raises(TamperedError):
+        file.reserve(Budget(0.25), label="more")
+    file.path.write_text(text.splitlines()[0] + "\n")
+    with pytest.raises(TamperedError, match="the end is missing"):
+        file.reserve(Budget(0.25), label="more")
+
+
+def test_a_file_is_not_made_twice_and_needs_a_data_set_and_a_finite_epsilon(tmp_path):
+    file = made(tmp_path)
+    with pytest.raises(DataError, match="is there already"):
+        made(tmp_path)
+    with pytest.raises(ConfigError, match="is of a data set"):
+        BudgetFile.create(tmp_path / "b", TOTAL)
+    with pytest.raises(ConfigError, match="must be a finite number"):
+        BudgetFile.create(tmp_path / "b", Budget(math.inf), name="toy")
+    with pytest.raises(DataError, match="there is no budget file"):
+        account(tmp_path / "none")
+    (tmp_path / "other").write_text("")
+    with pytest.raises(ArtifactError, match="is no budget file"):
+        BudgetFile(tmp_path / "other").read()
+    assert account() is None
+    assert account(file) is file
+
+
+def test_delta_is_held_against_a_declared_number_of_units(tmp_path):
+    with pytest.raises(DeltaError, match="must be below 1 over the number of privacy units") as raised:
+        fitted(None, delta=0.01, units=100)
+    assert (raised.value.delta, raised.value.units) == (0.01, 100)
+    with pytest.raises(DeltaError):
+        made(tmp_path, Budget(1.0, 0.01), units=100)
+    assert fitted(None, delta=0.009, units=100).privacy.delta == 0.009
+
+
+def test_delta_is_held_against_a_noisy_number_of_units_that_is_paid_for():
+    pytest.importorskip("opendp", reason="the extra dp is not installed")
+    many = pd.concat(
+        [TABLE] * 100, ignore_index=True
+    )  # 20,000 rows, and the noise at epsilon .1 is some hundreds at most
+    with pytest.raises(DeltaError):
+        synth.fit(many, generator="tabular.mst", epsilon=10.0, delta=1e-3, schema=SCHEMA)
+    model = synth.fit(many, generator="tabular.mst", epsilon=10.0, delta=1e-6, schema=SCHEMA)
+    (counting,) = [e for e in model.ledger.entries if e.label == "number of units, against delta"]
+    assert counting.rdp[-1] == pytest.approx(0.1)  # 1 % of epsilon, pure
+
+
+def test_a_noisy_number_that_proves_nothing_refuses_nothing():
+    # 200 rows, delta 1/100: too large, but the noise at epsilon .003 hides it. The documentation says so.
+    assert fitted(None, delta=0.01).privacy.delta == 0.01
+
+
+def test_the_command_makes_shows_and_shares_out_a_budget(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    TABLE.to_csv("t.csv", index=False)
+    assert main(["budget", "create", "t.budget", "--epsilon", "1", "--delta", "1e-6", "--data", "t.csv"]) == 0
+    assert main(["budget", "reserve", "t.budget", "--epsilon", "0.25", "--parts", "2", "--label", "pipeline"]) == 0
+    assert main(["audit", "verify", "t.budget"]) == 0
+    capsys.readouterr()
+    assert main(["budget", "show", "t.budget"]) == 0
+    assert "spent epsilon 0.5 of 1 at delta 1e-06; left: epsilon 0.5" in capsys.readouterr().out
+    train = ["train", "--data", "t.csv", "--model", "model", "--budget-file", "t.budget"]
+    assert main([*train, "--generator", "tabular.independent"]) == 2
+    assert "is not differentially private" in capsys.readouterr().err
+    assert main(["profile", "--data", "t.csv", "--schema", "s.json", "--budget-file", "t.budget"]) == 2
+    assert "is not differentially private" in capsys.readouterr().err
+    assert main(["budget", "reserve", "t.budget", "--epsilon", "0.75", "--label", "more"]) == 2
+    assert "where 0.5 is left" in capsys.readouterr().err
+
+
+def test_a_charge_costs_the_same_whether_the_file_is_named_in_python_or_by_the_command(tmp_path, monkeypatch):
+    pytest.importorskip("opendp", reason="the extra dp is not installed")
+    monkeypatch.chdir(tmp_path)
+    TABLE.to_csv("t.csv", index=False)
+    file = made(tmp_path)
+    options = ["--generator", "tabular.mst", "--privacy", "dp", "--epsilon", "0.3", "--units", "200"]
+    (tmp_path / "s.json").write_text(json.dumps(SCHEMA))
+    train = ["train", "--data", "t.csv", "--schema", "s.json", "--model", "model", *options]
+    assert main([*train, "--budget-file", str(file.path)]) == 0
+    by_command = file.read().spent
+    other = BudgetFile.create(tmp_path / "other", TOTAL, name="toy")
+    fitted(other, units=200)
+    assert other.read().spent == pytest.approx(by_command)
+    assert np.isfinite(by_command)
