@@ -82,7 +82,7 @@ class ArtifactError(SynthError):
 
 
 class TamperedError(ArtifactError):
-    """An audit trail or a budget file is not as it was written: lines were changed, removed, moved or added.
+    """An audit trail or a budget file is not as it was written.
 
     Attributes:
         line: The first line that is wrong, from 1; ``None`` if it is not known which.

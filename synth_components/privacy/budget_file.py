@@ -169,7 +169,7 @@ class BudgetFile:
         self.charge(Entry(label, tuple(curve.tolist()), parts * share.delta))
 
     def require_data(self, data: pd.DataFrame | Dataset | Mapping[str, pd.DataFrame]) -> None:
-        """Raise unless a table is one of those that the budget is for; a budget by name takes the caller's word.
+        """Raise unless the budget is for a table; a budget by name takes the caller's word.
 
         Raises:
             DataError: for another table.

@@ -81,7 +81,7 @@ def around() -> Circumstances:
 
 
 def circumstance(name: str) -> str:
-    """Return one circumstance that is text, without asking whether the others of the environment are right."""
+    """Return one circumstance that is text, whether or not the others of the environment are right."""
     held = _AROUND.get()
     return str(getattr(held, name)) if held is not None else os.environ.get(f"{PREFIX}{name.upper()}", "")
 
