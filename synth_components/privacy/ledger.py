@@ -79,6 +79,7 @@ class Ledger:
     budget: Budget | None = None
     _entries: list[Entry] = field(default_factory=list)
     account: Account | None = field(default=None, repr=False, compare=False)
+    is_told: bool = field(default=True, repr=False, compare=False)  # False of what is no read: a rehearsal, a part
     # Running sums over the covered entries, in their order, so that a charge costs the same however many went before.
     _rdp: NDArray[np.float64] = field(init=False, repr=False, compare=False)
     _delta: float = field(init=False, repr=False, compare=False, default=0.0)
@@ -154,6 +155,8 @@ class Ledger:
 
     def _tell(self, entry: Entry) -> None:
         """Write an entry to the audit trail, with the loss that it brings the ledger to."""
+        if not self.is_told:
+            return
         if not entry.covered:
             audit.record("uncovered", label=entry.label)
             return

@@ -33,7 +33,7 @@ class Share:
 
     def __post_init__(self) -> None:
         """Begin with nothing spent."""
-        self._own = Ledger(self.budget)
+        self._own = Ledger(self.budget, is_told=False)
 
     def remaining(self) -> Budget | None:
         """Return what is left of the part."""
@@ -74,7 +74,7 @@ def rehearse(recipe: Any, budget: Budget) -> None:  # noqa: ANN401 - a Recipe th
     schema = Schema({TABLE: {"rehearsal": Boolean(public=True)}})
     nothing = Dataset({TABLE: pd.DataFrame({"rehearsal": pd.Series([], dtype=bool)})}, schema)
     try:
-        recipe.fit(nothing, rng=np.random.default_rng(0), ledger=Ledger(budget), run=Run())
+        recipe.fit(nothing, rng=np.random.default_rng(0), ledger=Ledger(budget, is_told=False), run=Run())
     except BudgetExceededError:
         raise
     except SynthError:
