@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,23 +16,35 @@ from synth_components.statistics.pattern import BY_NAME, MOST, is_card, is_iban
 SOME = 0.5
 """The share that is enough where the column's name agrees."""
 
+_NATIONAL, _FEWEST = 0.9, 12
+"""Share of national identifiers with right check digits, and distinct values, that prove them."""
+
 _EXAMINED = 2_000
 """Most distinct values examined, evenly spaced over those in order of appearance."""
 
 _HINTS: dict[TextKind, re.Pattern[str]] = {
-    "email": re.compile(r"e?[-_ ]?mail"),
-    "phone": re.compile(r"phone|mobile|telefon|\btel\b|\bfax\b"),
+    "email": re.compile(r"e?[-_ ]?mail|courriel|correo"),
+    "phone": re.compile(
+        r"phone|mobile|telefon|\btel\b|\bfax\b|\bcell\b|téléphone|teléfono|telefoon|\bhandy\b|móvil|celular|"
+        r"cellulare|puhelin"
+    ),
     "iban": re.compile(r"iban|bank account"),
     "card": re.compile(r"card|\bpan\b|credit"),
     "ssn": re.compile(r"\bssn\b|social security|national id|\bnin\b|\bsin\b"),
     "ip": re.compile(r"\bip\b|ip addr|\bhost\b"),
     "url": re.compile(r"\burl\b|website|\blink\b|homepage"),
     "uuid": re.compile(r"uuid|guid"),
-    "address": re.compile(r"address|street|\baddr\b"),
-    "postcode": re.compile(r"zip|post ?code|postal"),
+    "address": re.compile(
+        r"address|street|\baddr\b|adresse|anschrift|straße|strasse|\brue\b|dirección|indirizzo|endereço|\badres\b|"
+        r"\bulica\b"
+    ),
+    "postcode": re.compile(r"zip|post ?code|postal|\bplz\b|postleitzahl|\bcap\b|\bcep\b|postnummer|\bpsč\b"),
     "name": re.compile(
         r"^name$|(first|last|full|middle|given|family|sur|maiden|person|patient|customer|client|employee|contact|user)"
-        r" ?name|^(patient|employee|person|contact)$"
+        r" ?name|^(patient|employee|person|contact)$|(vor|nach|familien)name|^(nom|prénom|nombre|apellidos?|cognome|"
+        r"nome|"
+        r"sobrenome|naam|voornaam|achternaam|imię|nazwisko|förnamn|efternamn|jméno|příjmení)$|^(surname|forename)s?$|"
+        r"\b(physician|doctor|guardian|parent|mother|father|spouse|teacher|account holder|card ?holder)( name)?$"
     ),
     "identifier": re.compile(
         r"(^|\b)(id|ids|identifier|key|uid|account|number|nr|no|ref|reference|mrn|passport|licen[cs]e)$"
@@ -43,7 +54,11 @@ _HINTS: dict[TextKind, re.Pattern[str]] = {
 _ADDRESS = re.compile(r"\d+[A-Za-z]?,? .*[A-Za-z]{3,}.*|.*[A-Za-z]{3,}.* \d+[A-Za-z]?(?:,.*)?", re.DOTALL)
 _ADDRESS_WORD = re.compile(
     r"\b(?:street|st|road|rd|avenue|ave|lane|ln|drive|dr|boulevard|blvd|way|court|ct|place|square|suite|apt|strasse|"
-    r"straße|str|weg|allee|platz|rue|calle|via|p\.?o\.? box)\b",
+    r"straße|str|weg|allee|platz|rue|chemin|impasse|quai|calle|avenida|avda|paseo|plaza|camino|via|viale|corso|piazza|"
+    r"vicolo|rua|travessa|praça|largo|alameda|ulica|ul|aleja|plac|close|crescent|terrace|parkway|pkwy|highway|hwy|"
+    r"circle|"
+    r"trail|turnpike|p\.?o\.? box)\b|(?:straße|strasse|str\.|weg|gasse|allee|platz|straat|laan|plein|gracht|gatan|"
+    r"vägen|veien|katu|utca|ulice|náměstí)\b",
     re.IGNORECASE,
 )
 _NAME = re.compile(r"(?:(?:Mr|Mrs|Ms|Miss|Dr|Prof)\.? )?[^\W\d_][\w'\u2019.-]*,?(?: [^\W\d_][\w'\u2019.-]*,?){0,4}")
@@ -60,20 +75,16 @@ def hints_at(name: str, kind: TextKind) -> bool:
     return _HINTS[kind].search(words(name)) is not None
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Return whether the text has a number and a word for a street, in several languages."""
     return _ADDRESS.fullmatch(text) is not None and _ADDRESS_WORD.search(text) is not None
 
 
-@cache
-def _known_names() -> frozenset[str]:
-    from faker.providers.person.en_US import Provider
-
-    return frozenset(name.lower() for name in (*Provider.first_names, *Provider.last_names))
-
-
 def _is_known_name(text: str) -> bool:
+    from synth_components.sensitive.lexicon import family_names, given_names
+
     parts = re.findall(r"[^\W\d_]+", text.lower())
-    return _NAME.fullmatch(text) is not None and any(part in _known_names() for part in parts)
+    return _NAME.fullmatch(text) is not None and any(part in given_names() or part in family_names() for part in parts)
 
 
 def _is_any(*names: str) -> Callable[[str], bool]:
@@ -97,7 +108,7 @@ _PATTERNS: tuple[tuple[TextKind, Callable[[str], bool]], ...] = (
     ("ssn", _is_any("ssn")),
     ("card", is_card),
     ("phone", _is_any("phone")),
-    ("address", _is_address),
+    ("address", is_address),
 )
 """Tried in this order: a card number or a social-security number also looks like a phone number."""
 
@@ -131,6 +142,8 @@ def identifier_kind(values: pd.Series[Any], *, supported: float) -> TextKind | N
         return "ssn"
     if hints_at(name, "phone") and share(lambda text: re.fullmatch(r"\+?\d{7,15}", text) is not None) >= MOST:
         return "phone"
+    if _is_national(distinct):
+        return "identifier"
     if supported < SOME:
         if hints_at(name, "address") and share(_has_two_words) >= SOME:
             return "address"
@@ -156,7 +169,16 @@ def number_kind(values: pd.Series[Any]) -> TextKind | None:
         return "ssn"
     if hints_at(name, "phone") and share(lambda text: 7 <= len(text) <= 15) >= MOST:
         return "phone"
-    return None
+    return "identifier" if _is_national(distinct) else None
+
+
+def _is_national(texts: list[str]) -> bool:
+    """Return whether the texts are national identifiers of some country, by their check digits."""
+    from synth_components.sensitive.national import national_number
+
+    found = national_number(texts)
+    # One number in ten passes most of these checks by chance, and many of them are tried.
+    return found is not None and found[1] >= _NATIONAL and len(texts) >= _FEWEST and found[0].check is not None
 
 
 def _is_worded_name(text: str) -> bool:

@@ -90,6 +90,9 @@ class Profile:
         seasonality: By table: periods and trend of each dated series.
         complexity: By table: score from 1 to 10, and its parts.
         advice: By table: topic, choice and reason.
+        sensitive: By table: what each column seems to hold that is sensitive, its role and level; columns of nothing
+            known are left out.
+        alone: By table: share of the rows looked at that alone have their quasi-identifiers.
     """
 
     schema: Schema
@@ -105,6 +108,8 @@ class Profile:
     seasonality: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     complexity: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     advice: Mapping[str, list[dict[str, str]]] = field(default_factory=dict)
+    sensitive: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    alone: Mapping[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Return what a person wants to see first: rows, columns with their types, and warnings."""
@@ -120,6 +125,10 @@ class Profile:
             if len(columns) > _MOST_SHOWN:
                 lines.append(f"  and {len(columns) - _MOST_SHOWN} more")
             lines += [f"  ! {warning.message}" for warning in self.warnings[:_MOST_SHOWN] if warning.table == table]
+            held = self.sensitive.get(table, [])
+            lines += [
+                f"  # {one['column']}: {one['title']} ({one['role']}, {one['level']})" for one in held[:_MOST_SHOWN]
+            ]
             lines += [f"  ~ {told}" for told in map(_told, self.seasonality.get(table, [])) if told][:_MOST_SHOWN]
             if table in self.complexity:
                 lines.append(f"  complexity {self.complexity[table]['score']} of 10")
@@ -153,6 +162,8 @@ class Profile:
             "seasonality": {t: [dict(entry) for entry in found] for t, found in self.seasonality.items()},
             "complexity": {t: dict(found) for t, found in self.complexity.items()},
             "advice": {t: [dict(entry) for entry in found] for t, found in self.advice.items()},
+            "sensitive": {t: [dict(entry) for entry in found] for t, found in self.sensitive.items()},
+            "alone": dict(self.alone),
         }
 
     def to_markdown(self) -> str:
@@ -173,6 +184,17 @@ class Profile:
             warned = [w for w in self.warnings if w.table == table]
             if warned:
                 lines += ["**Warnings**", "", *(f"- {marked(w.message)}" for w in warned), ""]
+            if self.sensitive.get(table):
+                rows = [
+                    [one["column"], one["title"], one["role"], one["level"], ", ".join(one["evidence"])]
+                    for one in self.sensitive[table]
+                ]
+                lines += ["**Sensitive columns**", ""]
+                lines += [*markdown_table(["column", "looks like", "role", "level", "evidence"], rows), ""]
+                lines += [
+                    f"Alone with their quasi-identifiers: {self.alone.get(table, 0.0):.1%} of the rows examined.",
+                    "",
+                ]
             if self.advice.get(table):
                 lines += ["**Advice**", ""]
                 lines += [f"- {one['topic']}: `{one['choice']}`. {marked(one['reason'])}" for one in self.advice[table]]
@@ -302,6 +324,7 @@ def _described(
     schema: Schema, tables: Mapping[str, pd.DataFrame], warnings: tuple[Finding, ...], config: ProfileConfig
 ) -> Profile:
     """Return the profile of a schema with everything that is measured beside it."""
+    from synth_components.sensitive import DetectConfig, detected
     from synth_components.statistics.advice import advice
     from synth_components.statistics.complexity import complexity
     from synth_components.statistics.description import column_facts, distinct_rows, gap_facts, time_facts
@@ -327,6 +350,7 @@ def _described(
             seasonality=time_facts(table, columns),
             warned=[warning.kind for warning in warnings if warning.table == name],
         )
+    private = detected(tables, config=DetectConfig(max_rows=config.max_rows))
     summaries = {name: summary(facts) for name, facts in known.items()}
     return Profile(
         schema=schema,
@@ -342,6 +366,8 @@ def _described(
         seasonality={t: facts.seasonality for t, facts in known.items()},
         complexity={t: asdict(complexity(found)) for t, found in summaries.items()},
         advice={t: [asdict(said) for said in advice(summaries[t], facts)] for t, facts in known.items()},
+        sensitive={t: [column.to_json() for column in private.of(t)] for t in known},
+        alone=private.alone,
     )
 
 

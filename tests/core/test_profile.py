@@ -413,7 +413,7 @@ def test_profile_is_json_and_its_schema_comes_back():
     assert Schema.from_json(value["schema"]) == found.schema
     assert set(value) == {
         "schema", "num_rows", "warnings", "statistics", "missing", "associations", "keys", "dependencies",
-        "summary", "missingness", "seasonality", "complexity", "advice",
+        "summary", "missingness", "seasonality", "complexity", "advice", "sensitive", "alone",
     }  # fmt: skip
 
 
