@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
+
 from synth_sagemaker.infrastructure import Platform
-from synth_sagemaker.request import Overrides, Request, finished
+from synth_sagemaker.request import DIGEST_TAG, Overrides, Request, finished
 
 OPERATION = "CreateTransformJob"
 
@@ -53,4 +56,6 @@ def transform_job(
         "TransformResources": {"InstanceType": platform.instance_type, "InstanceCount": 1, **volume},
         **({"Environment": dict(platform.environment)} if platform.environment else {}),
     }
-    return finished(OPERATION, request, platform, overrides=overrides)
+    asked = json.dumps({"accept": accept, "model": model, "requests": requests}, sort_keys=True)
+    tags = {DIGEST_TAG: sha256(asked.encode()).hexdigest()}
+    return finished(OPERATION, request, platform, overrides=overrides, tags=tags)

@@ -57,17 +57,18 @@ EXTRA = {
 }
 
 
-def leaves(value):
-    return [leaf for part in value.values() for leaf in leaves(part)] if isinstance(value, dict) else [value]
+def leaves(value, path=()):
+    """Return what is no map, by the path to it."""
+    if not isinstance(value, dict):
+        return {path: value}
+    return {place: leaf for name, part in value.items() for place, leaf in leaves(part, (*path, name)).items()}
 
 
 @KINDS
 def test_13_overrides_are_merged_deeply(kind):
     operation, build = REQUESTS[kind]
     plain, made = build(), build(overrides={operation: EXTRA[operation]})
-    (leaf,) = leaves(EXTRA[operation])
-    assert leaf in leaves(made)
-    assert len(leaves(made)) >= len(leaves(plain))  # nothing beside it is lost
+    assert leaves(made) == {**leaves(plain), **leaves(EXTRA[operation])}  # nothing beside it is lost
 
 
 @pytest.mark.parametrize(
@@ -205,7 +206,7 @@ def test_19_every_resource_is_tagged_with_the_version(kind):
     assert "synth:version" in keys
 
 
-@pytest.mark.parametrize("kind", ["training", "processing", "evaluation", "tuning"])
+@pytest.mark.parametrize("kind", ["training", "processing", "evaluation", "tuning", "transform"])
 def test_19_every_job_is_tagged_with_the_digest_of_its_config(kind):
     (digest,) = (tag["Value"] for tag in REQUESTS[kind][1]()["Tags"] if tag["Key"] == "synth:config-digest")
     assert len(digest) == 64
