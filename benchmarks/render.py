@@ -330,6 +330,15 @@ SECTIONS: dict[str, Mapping[str, str]] = {
         "note": "",
         "target": "target",
     },
+    "tiers": {
+        "what": "",
+        "note": "",
+        "seconds": "s",
+        "cpu_seconds": "s of processor",
+        "load": "load",
+        "percent": "%",
+        "target": "target",
+    },
     "constraints": {
         "generator": "generator",
         "rows": "rows",
