@@ -119,5 +119,9 @@ def serving(folder, *arguments, ready, env=None):
             time.sleep(0.1)
         yield server
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()  # as its platform ends it; coverage of a process that was killed is lost, too
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

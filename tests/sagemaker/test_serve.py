@@ -333,6 +333,19 @@ def test_r8_it_stops_within_5_seconds_of_sigterm_with_status_0(root, tmp_path):
     assert "Traceback" not in one.log
 
 
+def test_r8_who_finds_no_place_gets_503_and_the_endpoint_stays_healthy(root, tmp_path):
+    env = environment(root, SYNTH_SERVE_CONCURRENCY="1", SYNTH_SERVE_QUEUE="0", SYNTH_SERVE_MAX_ROWS="40000")
+    with serving(tmp_path, *COMMAND, ready="/ping", env=env) as one, concurrent.futures.ThreadPoolExecutor(8) as pool:
+        body = {"num_rows": 20_000, "columns": ["age"], "seed": 1}
+        answers = list(pool.map(lambda _: one.ask("/invocations", body, Accept=CSV), range(8)))
+        assert {answer.status for answer in answers} == {200, 503}
+        for answer in answers:
+            if answer.status == 503:
+                assert (answer.json["type"], answer.headers["retry-after"]) == ("Unavailable", "1")
+        assert one.ask("/ping").status == 200
+        assert one.ask("/invocations", body, Accept=CSV).status == 200
+
+
 def test_the_environment_sets_the_options_and_the_port_of_sagemaker_wins():
     from synth_sagemaker.serve import options
 
