@@ -74,7 +74,7 @@ def coverage() -> list[common.Row]:
         settings = Path(folder) / "coverage.ini"
         source = "".join(f"\n    {common.ROOT / name}" for name in COVERED)
         settings.write_text(
-            f"[run]\nbranch = True\nparallel = True\npatch = subprocess\ndata_file = {folder}/data\nsource ={source}\n"
+            f"[run]\nbranch = True\nparallel = True\npatch =\n    subprocess\n    _exit\ndata_file = {folder}/data\nsource ={source}\n"
         )
         option = f"--rcfile={settings}"
         told, took = pytest([TESTS, "tests/service", "-o", "timeout=600"], ("-m", "coverage", "run", option))
