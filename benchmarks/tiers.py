@@ -73,8 +73,10 @@ def coverage() -> list[common.Row]:
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder) / "coverage.ini"
         source = "".join(f"\n    {common.ROOT / name}" for name in COVERED)
+        # A server ends by os._exit, which loses what was measured unless it is patched.
         settings.write_text(
-            f"[run]\nbranch = True\nparallel = True\npatch =\n    subprocess\n    _exit\ndata_file = {folder}/data\nsource ={source}\n"
+            f"[run]\nbranch = True\nparallel = True\npatch =\n    subprocess\n    _exit\n"
+            f"data_file = {folder}/data\nsource ={source}\n"
         )
         option = f"--rcfile={settings}"
         told, took = pytest([TESTS, "tests/service", "-o", "timeout=600"], ("-m", "coverage", "run", option))
