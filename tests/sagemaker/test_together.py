@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,10 +31,10 @@ def job(opt_ml):
     """A function that starts a job on two hosts, and returns the folder and the process of each by name."""
     running = []
 
-    def start(hyperparameters, *, spoilt=False):
+    def start(hyperparameters, *, spoilt=False, name=""):
         made = {}
         for host in HOSTS:
-            root = opt_ml(hyperparameters, host=host, hosts=HOSTS, name=host)
+            root = opt_ml(hyperparameters, host=host, hosts=HOSTS, name=f"{name}{host}")
             said = root / "input/config/resourceconfig.json"
             said.write_text(json.dumps({**json.loads(said.read_text()), "network_interface_name": "lo"}))
             if spoilt:
@@ -59,9 +60,32 @@ def job(opt_ml):
         process.communicate()
 
 
+def progress(log):
+    """Return the shares of the fit that the metric lines of a log tell of."""
+    return [float(share) for share in re.findall(r"^train:progress=(\S+)", log, re.MULTILINE)]
+
+
+def model_bytes(root):
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes() for path in (root / "model").rglob("*") if path.is_file()
+    }
+
+
+def stop_under_way(made):
+    """Send SIGTERM to every host once the leader tells that it is under way; return what it told until then."""
+    told = ""
+    for line in made[LEADER][1].stdout:
+        told += line
+        if line.startswith("train:progress"):
+            break
+    for _, process in made.values():
+        process.send_signal(signal.SIGTERM)
+    return told
+
+
 def ended(made):
     """Return the status and the log of each host, by name."""
-    logs = {host: process.communicate(timeout=200)[0] for host, (_, process) in made.items()}
+    logs = {host: process.communicate(timeout=300)[0] for host, (_, process) in made.items()}
     return {host: process.returncode for host, (_, process) in made.items()}, logs
 
 
@@ -99,18 +123,41 @@ def test_sigterm_reaches_the_processes_and_the_leader_keeps_their_state(job):
     """Requirements 5 and 6: SageMaker tells every host."""
     pytest.importorskip("torch", reason="the network is trained with torch")
     made = job({**NETWORK, "generator.epochs": "5000", "generator.batch_rows": "20"})
-    leader = made[LEADER][1]
-    end = time.monotonic() + 120
-    while "train:progress" not in leader.stdout.readline() and time.monotonic() < end:
-        pass
+    told = stop_under_way(made)
     began = time.monotonic()
-    for _, process in made.values():
-        process.send_signal(signal.SIGTERM)
     status, logs = ended(made)
-    assert status == {LEADER: 143, OTHER: 143}, logs
+    assert status == {LEADER: 143, OTHER: 143}, (told, logs)
     assert time.monotonic() - began < 120
     assert (made[LEADER][0] / "checkpoints" / checkpoint.FILE).exists()
     assert not any((made[LEADER][0] / "model").iterdir())
+
+
+@pytest.mark.timeout(600)  # six processes of torch, three times, on cores that others use too
+def test_two_hosts_that_were_stopped_go_on_to_the_bytes_of_two_that_were_not(job):
+    """Requirements 5 and 6: the leader's checkpoint is every process's, though the other host keeps none."""
+    pytest.importorskip("torch", reason="the network is trained with torch")
+    said = {**NETWORK, "generator.epochs": "20", "generator.hidden": "64", "generator.batch_rows": "20"}
+    stopped = job(said, name="stopped-")
+    told = stop_under_way(stopped)
+    status, logs = ended(stopped)
+    assert status == {LEADER: 143, OTHER: 143}, (told, logs)
+    reached = progress(told + logs[LEADER])[-1]
+    assert 0 < reached < 1
+    checkpoints = {host: (root / "checkpoints" / checkpoint.FILE).exists() for host, (root, _) in stopped.items()}
+    assert checkpoints == {LEADER: True, OTHER: False}
+    assert not model_bytes(stopped[LEADER][0])
+
+    again = {host: (root, job.run(root)) for host, (root, _) in stopped.items()}
+    status, logs = ended(again)
+    assert status == {LEADER: 0, OTHER: 0}, logs
+    assert progress(logs[LEADER])[0] >= reached  # it went on, and did not begin anew
+    whole = job(said, name="whole-")
+    status, logs = ended(whole)
+    assert status == {LEADER: 0, OTHER: 0}, logs
+    leader = again[LEADER][0]
+    assert model_bytes(leader) == model_bytes(whole[LEADER][0])
+    assert "manifest.json" in {path.name for path in (leader / "model").iterdir()}
+    assert not any((leader / "checkpoints").iterdir())
 
 
 def test_torchrun_meets_at_port_7777_of_the_first_host():
