@@ -2,20 +2,25 @@
 
     python benchmarks/attacks.py               every cell that is not there yet, then the table of README.md
     python benchmarks/attacks.py --render      the table alone
+    python benchmarks/attacks.py --releases peer.argn,peer.tvae,peer.ctgan --seeds 0   the same attacks on the peers
 
 Of each table three disjoint thirds of at most 8,000 rows are drawn: members, holdout and fresh rows
 (``protocol.thirds``, as for the attack of ``flagship.py``).  The flagship is fitted on the members with its defaults
 and draws as many rows.  ``copies`` releases the members themselves, ``fresh`` real rows that nobody was trained on.
-``whole`` is the flagship on Adult as published: 32,561 members, 16,281 rows of the holdout.  The attacks are those of
-``synth evaluate-privacy`` with its defaults.  Scores do not depend on the load of the machine; ``cpu_s`` are seconds of
-one processor for all attacks and smoke tests.
+``whole`` is the flagship on Adult as published: 32,561 members, 16,281 rows of the holdout.  Any other generator of
+ours, and any peer (``peers.py``, in the environment of ``peers.sh``), can be released the same way.  The attacks are
+those of ``synth evaluate-privacy`` with its defaults.  Scores do not depend on the load of the machine; ``cpu_s`` are
+seconds of one processor for all attacks and smoke tests.
 """
 
 import argparse
+from pathlib import Path
 from time import process_time
 
 import common
 import datasets
+import flagship
+import pandas as pd
 import protocol
 from common import Row, markdown
 
@@ -55,7 +60,7 @@ TARGETS = {
 }
 
 
-def cell(name: str, release: str, seed: int) -> Row:
+def cell(name: str, release: str, seed: int, arguments: argparse.Namespace) -> Row:
     """Return the scores of one release of one table."""
     table = datasets.load(name)
     members, holdout, fresh = protocol.thirds(table.train, seed)
@@ -66,8 +71,11 @@ def cell(name: str, release: str, seed: int) -> Row:
         drawn = members
     elif release == "fresh":
         drawn = fresh
+    elif release.startswith("peer."):
+        drawn = of_peer(table, release, seed, arguments)
     else:
-        drawn = synth.fit(members, generator=FLAGSHIP, seed=seed, schema=schema).sample(len(members), seed=seed)
+        generator = FLAGSHIP if release == WHOLE else release
+        drawn = synth.fit(members, generator=generator, seed=seed, schema=schema).sample(len(members), seed=seed)
     known = {column.lower(): column for column in members.columns}
     given = tuple(known[column.lower()] for column in QUASI_IDENTIFIERS[name] if column.lower() in known)
     config = PrivacyConfig(seed=seed, quasi_identifiers=given, inverted=table.target)
@@ -90,11 +98,22 @@ def cell(name: str, release: str, seed: int) -> Row:
     }
 
 
+def of_peer(table: datasets.Table, release: str, seed: int, arguments: argparse.Namespace) -> pd.DataFrame:
+    """Return what a peer draws that was fitted on the members."""
+    job = flagship.Job(table.name, release, seed, ("mia",), "{}", "")
+    status = flagship.sample(job, flagship.PARTS["mia"], table, arguments)
+    if status["status"] != "ok":
+        raise SystemExit(f"{release} on {table.name}: {status['status']} {status.get('note', '')}")
+    common.say(f"{release} on {table.name}: {status['fit_seconds']:.0f} s {status['note']}")
+    return table.conform(pd.read_parquet(job.folder / flagship.PARTS["mia"] / "sample.parquet"))
+
+
 def table(rows: list[Row]) -> str:
     """Return the scores as Markdown: the mean over seeds by table and release, and the verdicts on the targets."""
     body = []
     for name in TABLES:
-        for release in (*RELEASES, WHOLE):
+        told = {row["release"] for row in rows}
+        for release in (*RELEASES, WHOLE, *sorted(told - {*RELEASES, WHOLE})):
             cells = [row["values"] for row in rows if (row["dataset"], row["release"]) == (name, release)]
             if cells:
                 body.append([f"{name}, `{release}`", *(_mean(cells, score) for score in SHOWN.values())])
@@ -121,14 +140,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--render", action="store_true", help="write the table alone")
     parser.add_argument("--seeds", type=lambda text: [int(one) for one in text.split(",")], default=list(SEEDS))
+    parser.add_argument("--tables", type=lambda text: text.split(","), default=list(TABLES))
+    parser.add_argument("--releases", type=lambda text: text.split(","), default=[*RELEASES, WHOLE])
+    parser.add_argument("--cap", type=float, default=300.0, help="seconds that the training of a peer may take")
+    parser.add_argument("--threads", type=int, default=1, help="of a peer")
+    parser.add_argument("--peers", type=Path, default=common.HERE / ".venv-peers", help="the environment of peers.sh")
     arguments = parser.parse_args()
     rows = common.read_rows(RESULTS)
     done = {(row["dataset"], row["release"], row["seed"]) for row in rows if row["digest"] == common.code_digest()}
     for seed in [] if arguments.render else arguments.seeds:
-        for name in TABLES:
-            for release in RELEASES if name != "adult" else (*RELEASES, WHOLE):
-                if (name, release, seed) not in done:
-                    row = cell(name, release, seed)
+        for name in arguments.tables:
+            for release in arguments.releases:
+                if (name, release, seed) not in done and (release != WHOLE or name == "adult"):
+                    row = cell(name, release, seed, arguments)
                     common.append_row(RESULTS, row)
                     auc, risk = (row["values"][one] for one in ("privacy.membership.auc", "privacy.risk"))
                     common.say(

@@ -18,7 +18,7 @@ pip -r "$here/peers.txt"
 # The engine imports torchvision only where it is installed, and fails when its build does not match torch.
 "$target/bin/python" -m pip uninstall --quiet --yes torchvision || true
 "$target/bin/python" -m pip freeze > "$here/peers.freeze.txt"
-"$target/bin/python" - <<'PY'
+"$target/bin/python" -P - <<'PY'
 import importlib
 for name in ("ctgan", "mostlyai.engine", "arfpy.arf", "sdv.single_table"):
     importlib.import_module(name)
