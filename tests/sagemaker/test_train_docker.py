@@ -1,12 +1,14 @@
 """Training jobs in the image, as SageMaker starts it: `docker run IMAGE train`, without network but between hosts."""
 
 import os
+import re
 import subprocess
 import time
 import uuid
 
 import pytest
 
+from synth_components import checkpoint
 from synth_components.model import Model
 
 pytestmark = pytest.mark.docker
@@ -23,7 +25,7 @@ def docker(*words, check=True):
 
 @pytest.fixture
 def container(docker_image):
-    """A function that starts a container on a /opt/ml, and returns its name; all are removed at the end."""
+    """A function that starts a container on a /opt/ml and returns its name; requirement 20: all are removed."""
     names = []
 
     def start(root, *, network="none", host="algo-1", words=("train",), weight=""):
@@ -37,16 +39,18 @@ def container(docker_image):
 
     yield start
     for name in names:
-        docker("rm", "--force", name, check=False)
+        docker("rm", "--force", "--volumes", name, check=False)
+    assert not set(names) & set(docker("ps", "--all", "--format", "{{.Names}}").split())
 
 
 @pytest.fixture
 def network():
-    """A network without a way out."""
+    """A network without a way out, which is gone at the end (requirement 20)."""
     name = f"synth-test-{uuid.uuid4().hex[:12]}"
     docker("network", "create", "--internal", name)
     yield name
-    docker("network", "rm", name, check=False)
+    docker("network", "rm", name)
+    assert name not in docker("network", "ls", "--format", "{{.Name}}").split()
 
 
 def status_of(name):
@@ -56,6 +60,17 @@ def status_of(name):
 def log_of(name):
     done = subprocess.run(["docker", "logs", name], capture_output=True, text=True, check=True)
     return done.stdout + done.stderr
+
+
+def progress(log):
+    """Return the shares of the fit that the metric lines of a log tell of."""
+    return [float(share) for share in re.findall(r"^train:progress=(\S+)", log, re.MULTILINE)]
+
+
+def model_bytes(root):
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes() for path in (root / "model").rglob("*") if path.is_file()
+    }
 
 
 def test_the_image_is_a_training_job_without_network_and_with_a_read_only_root(opt_ml, container):
@@ -113,6 +128,40 @@ def test_two_hosts_train_one_network_and_the_leader_writes_it(opt_ml, container,
     assert status == {"algo-1": 0, "algo-2": 0}, [log_of(name) for name in names.values()]
     assert Model.load(roots["algo-1"] / "model").manifest.rows == 240
     assert not any((roots["algo-2"] / "model").iterdir())
+
+
+def test_two_hosts_that_were_stopped_go_on_to_the_bytes_of_two_that_were_not(opt_ml, container, network):
+    """Requirements 5 and 6: SIGTERM to both containers, and the job once more on what SageMaker restored."""
+    said = {"generator": "tabular.autoregressive", "generator.epochs": "20", "generator.hidden": "64"}
+    said |= {"generator.batch_rows": "20", "generator.patience": "20"}
+    hosts = ["algo-1", "algo-2"]
+
+    def roots(prefix):
+        return {host: opt_ml(said, host=host, hosts=hosts, name=f"{prefix}-{host}") for host in hosts}
+
+    def started(folders):
+        return [container(root, network=network, host=host, weight="-torch") for host, root in folders.items()]
+
+    stopped, whole = roots("stopped"), roots("whole")
+    names = started(stopped)
+    end = time.monotonic() + 300
+    while "train:progress" not in log_of(names[0]) and time.monotonic() < end:
+        time.sleep(0.05)
+    docker("kill", "--signal", "TERM", *names)
+    assert [status_of(name) for name in names] == [143, 143], [log_of(name) for name in names]
+    reached = progress(log_of(names[0]))[-1]
+    assert 0 < reached < 1
+    assert (stopped["algo-1"] / "checkpoints" / checkpoint.FILE).exists()
+    docker("rm", *names)  # the next two have the same names on the network
+
+    names = started(stopped)
+    assert [status_of(name) for name in names] == [0, 0], [log_of(name) for name in names]
+    assert progress(log_of(names[0]))[0] >= reached  # it went on, and did not begin anew
+    docker("rm", *names)
+    names = started(whole)
+    assert [status_of(name) for name in names] == [0, 0], [log_of(name) for name in names]
+    assert model_bytes(stopped["algo-1"])
+    assert model_bytes(stopped["algo-1"]) == model_bytes(whole["algo-1"])
 
 
 def test_of_two_hosts_the_other_fails_with_the_leader(opt_ml, container, network):
