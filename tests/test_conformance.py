@@ -14,6 +14,11 @@ def test_every_generator_has_a_case():
     assert sorted(case.name for case in CASES) == list(generators.names())
 
 
+def test_every_generator_says_which_packages_its_fit_needs():
+    said = {name: generators.recipe_type(name).needs for name in generators.names()}
+    assert {name: needs for name, needs in said.items() if needs} == {n: (package,) for n, package in LIBRARIES.items()}
+
+
 def marks(case):
     """Return the mark of a case that is fitted with torch, and the one that skips where its library is missing."""
     library = LIBRARIES.get(case.name)

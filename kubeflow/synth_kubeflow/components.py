@@ -92,6 +92,7 @@ _LISTED = (
         has_roc=True,
     ),
     Component("evaluate_privacy", "evaluate_privacy", "evaluation"),
+    Component("tune", "tune", "training"),
     Component("shadow_audit", "shadow_audit", "evaluation"),
     Component("validate", "validate", "evaluation"),
     Component("select_best", "select", "evaluation", required=("models",)),

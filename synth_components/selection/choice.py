@@ -29,7 +29,7 @@ APART = {
 """Generators that are never chosen without a budget, and why."""
 
 FEW_ROWS = 200
-"""Below this a tree, whose leaves hold 20 rows, has too few leaves to learn a dependence from."""
+"""Below this a tree, whose leaves hold 30 rows, has too few leaves to learn a dependence from."""
 MANY_COLUMNS = 60
 """From here the pairs that AIM weighs each round (1,770) take longer than its better choice is worth."""
 MANY_CATEGORIES = 1_000

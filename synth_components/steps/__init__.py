@@ -21,6 +21,7 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "profile": "profile",
         "split": "split",
         "train": "train",
+        "tune": "tune",
         "specify": "specify",
         "sample": "sample",
         "merge": "merge",

@@ -10,7 +10,7 @@ import pytest
 
 import synth_components as synth
 from synth_components.errors import BudgetExceededError, SynthError, UnsupportedError
-from synth_components.generators import names, recipe_type
+from synth_components.generators import recipe_type
 from synth_components.generators.auto import Auto
 from synth_components.io.artifact import reasons_of
 from synth_components.privacy.ledger import Ledger
@@ -163,11 +163,3 @@ def test_a_candidate_that_refuses_the_table_is_told_and_another_wins():
     )
     assert ended.generator == ALONE
     assert ended.trials[0].note == "it refused: UnsupportedError"
-
-
-def test_every_generator_says_which_packages_its_fit_needs():
-    from cases import LIBRARIES
-
-    assert {name: recipe_type(name).needs for name in names() if recipe_type(name).needs} == {
-        name: (library,) for name, library in LIBRARIES.items()
-    }

@@ -123,6 +123,8 @@ def ran(tmp_path_factory, csv, executor_input):
     run("evaluate_fidelity", "evaluate_fidelity", judged, **fidelity)
     run("evaluate_tstr", "evaluate_tstr", judged, target="outcome", replicates=10, global_utility=False)
     run("evaluate_privacy", "evaluate_privacy", judged, replicates=10)
+    searched = {"ranges": {"knots": [10, 50]}, "parameters": ["knots"], "trials": 1, "folds": 2}
+    run("tune", "tune", {"data": rows["train"]}, **independent, **searched)
     audited = {"shadow_rows": 50, "shadows": 8, "records": 10}
     run("shadow_audit", "shadow_audit", {"data": rows["train"]}, **independent, **audited)
     run("validate", "validate", {"table": rows["train"]})

@@ -1,0 +1,258 @@
+"""Options of a generator, searched for by Optuna: cross-validated, pruned, seeded, and resumed where it ended.
+
+Source: Akiba et al. 2019, "Optuna: A Next-generation Hyperparameter Optimization Framework" (arXiv:1907.10902);
+    Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization" (NIPS 24), the tree-structured Parzen estimator.
+Differs: the sampler of each trial is seeded by the number of trials before it, so that a search that was stopped and
+    goes on tries what one that was not would have.  Of several objectives none is pruned: Optuna prunes by one number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synth_components.config import Recipe
+from synth_components.digest import digest
+from synth_components.errors import ArtifactError, StoppedError, SynthError, UnsupportedError
+from synth_components.generators import make, recipe_type
+from synth_components.null_indicator import modelled
+from synth_components.privacy.ledger import Ledger, not_private
+from synth_components.protocols import Dataset, PrivacyLedger, Run
+from synth_components.selection.objective import Aim, scores
+from synth_components.selection.space import Choices, Space
+
+JOURNAL = "trials.journal"
+STARTUP = 5
+"""Trials before one is pruned, and before the estimator leaves chance."""
+DRAWN_ROWS = 5_000
+"""Most rows drawn from each fold's model, and most held-out rows that they are judged by."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One set of options.
+
+    Attributes:
+        number: Its place in the search, from 0.
+        options: What was tried, by option.
+        values: The mean over the folds by aim; empty if it has none.
+        state: ``complete``, ``pruned`` after a fold that was worse than most, or ``failed``.
+        note: Why it failed.
+    """
+
+    number: int
+    options: dict[str, Any]
+    values: dict[str, float]
+    state: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search found.
+
+    Attributes:
+        options: The best options, those that were fixed included.
+        values: Their scores by aim.
+        front: Trials that no other beats in every aim; with one aim the best alone.
+        trials: All of them, in order.
+    """
+
+    options: dict[str, Any]
+    values: dict[str, float]
+    front: tuple[Trial, ...]
+    trials: tuple[Trial, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the search as a JSON value."""
+        return {
+            "options": self.options,
+            "values": self.values,
+            "front": [trial.number for trial in self.front],
+            "trials": [trial.__dict__ for trial in self.trials],
+        }
+
+
+def tune(
+    data: Dataset,
+    *,
+    generator: str,
+    space: Space,
+    fixed: dict[str, Any] | None = None,
+    aims: Sequence[Aim] = ("detection",),
+    target: str = "",
+    trials: int = 20,
+    folds: int = 3,
+    max_seconds: float = 0.0,
+    seed: int = 0,
+    state: Path | None = None,
+    trust: tuple[str, ...] = (),
+    ledger: PrivacyLedger | None = None,
+    run: Run | None = None,
+) -> Tuned:
+    """Return the best options of a generator for some rows.
+
+    Args:
+        space: What to search (``space.space_of``).
+        fixed: Options of the generator that every trial has.
+        aims: One to maximise, or several, whose Pareto front is found.
+        max_seconds: Time after which no trial begins; 0 for no limit.
+        state: Folder that keeps the trials: a search that is stopped goes on from there.
+        ledger: Charged for the rows; one with a budget refuses.
+
+    Raises:
+        BudgetExceededError: under a privacy budget; nothing was read.
+        UnsupportedError: if Optuna is not installed, or every fit is refused.
+        ArtifactError: if ``state`` holds another search.
+        StoppedError: if ``run`` says so; what is finished is kept in ``state``.
+    """
+    (Ledger() if ledger is None else ledger).spend("tune", not_private)
+    optuna = _optuna()
+    run = Run() if run is None else run
+    learnable, fixed = modelled(data), dict(fixed or {})
+    recipe_type(generator, trust=trust).parse(fixed)
+    about = [generator, fixed, repr(space), list(aims), target, folds, seed, digest({"rows": [learnable.table]})]
+    study = _study(optuna, aims, state, hashlib.sha256(json.dumps(about).encode()).hexdigest())
+    order = np.random.default_rng(seed).permutation(len(learnable.table))
+    parts = [np.sort(part) for part in np.array_split(order, folds)]
+    started, last = time.monotonic(), ""
+    run.report(_finished(optuna, study), trials)
+    while (number := _finished(optuna, study)) < trials:
+        if max_seconds and time.monotonic() - started > max_seconds:
+            break
+        study.sampler = _sampler(optuna, seed + number)
+        trial = study.ask()
+        options = {name: _suggested(trial, name, part) for name, part in space.items()}
+        tried = {**fixed, **options}
+        found: list[dict[str, float]] = []
+        try:
+            recipe = make(generator, dict(tried), trust=trust)
+            assert isinstance(recipe, Recipe)  # noqa: S101 - the contract of GENERATOR
+            for place, part in enumerate(parts):
+                found.append(_fold(recipe, learnable, part, aims=aims, target=target, seed=seed, run=run))
+                if len(aims) == 1 and place + 1 < folds:
+                    trial.report(float(np.mean([one[aims[0]] for one in found])), place)
+                    if trial.should_prune():
+                        break
+        except StoppedError:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            raise
+        except SynthError as error:
+            last = str(error)
+            trial.set_user_attr("refused", type(error).__name__)
+        if len(found) == folds:
+            study.tell(trial, [float(np.mean([one[aim] for one in found])) for aim in aims])
+        else:  # pruned, or refused by generator or judge
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        done = _finished(optuna, study)
+        means = {aim: float(np.mean([one[aim] for one in found])) for aim in aims} if found else {}
+        numbers = {f"option.{k}": float(v) for k, v in options.items() if isinstance(v, int | float)}
+        run.report(min(done, trials), trials, **means, **numbers)
+    made = _ended(optuna, study, aims)
+    best = [trial for trial in made if trial.state == "complete"]
+    if not best:
+        raise UnsupportedError(f"no trial of {generator} came to its end: {last or 'time was over'}")
+    run.report(trials, trials)
+    front = tuple(one for one in best if not any(_beats(other, one, aims) for other in best))
+    # Of a front the trial whose weakest aim is strongest: none of them is given up for another.
+    chosen = max(front, key=lambda one: (min(one.values.values()), sum(one.values.values()), -one.number))
+    return Tuned({**fixed, **chosen.options}, chosen.values, front, made)
+
+
+def _fold(
+    recipe: Any,  # noqa: ANN401 - a Recipe that is a Generator
+    data: Dataset,
+    held: NDArray[np.int64],
+    *,
+    aims: Sequence[Aim],
+    target: str,
+    seed: int,
+    run: Run,
+) -> dict[str, float]:
+    """Return the scores of a recipe fitted without the rows ``held``, judged by those."""
+    root, table = data.schema.root, data.table
+    mask = np.zeros(len(table), dtype=bool)
+    mask[held] = True
+    learnt = replace(data, tables={root: table[~mask].reset_index(drop=True)})
+    apart = replace(data, tables={root: table[mask].reset_index(drop=True)})
+    quiet = Run(device=run.device, should_stop=run.should_stop)
+    sampler = recipe.fit(learnt, rng=np.random.default_rng(seed), ledger=Ledger(), run=quiet)
+    drawn = sampler.sample(min(DRAWN_ROWS, len(learnt.table)), rng=np.random.default_rng(seed))
+    return scores(learnt, apart, drawn, aims=aims, target=target, seed=seed)
+
+
+def _optuna() -> Any:  # noqa: ANN401 - a module that may not be there
+    try:
+        import optuna
+    except ModuleNotFoundError:
+        raise UnsupportedError("tuning needs Optuna, which is not installed; install the extra tune") from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+def _study(optuna: Any, aims: Sequence[Aim], state: Path | None, about: str) -> Any:  # noqa: ANN401
+    """Return a new study, or the one that ``state`` holds."""
+    storage = None
+    if state is not None:
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        state.mkdir(parents=True, exist_ok=True)
+        storage = JournalStorage(JournalFileBackend(str(state / JOURNAL)))
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP)
+    study = optuna.create_study(
+        study_name="tune", storage=storage, directions=["maximize"] * len(aims), pruner=pruner, load_if_exists=True
+    )
+    if study.user_attrs.get("about", about) != about:
+        raise ArtifactError(
+            f"'{state}' holds the trials of another search: other rows, options, ranges, aim, folds or seed; remove "
+            "it, or name another folder"
+        )
+    study.set_user_attr("about", about)
+    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)  # whoever ran it is gone
+    return study
+
+
+def _sampler(optuna: Any, seed: int) -> Any:  # noqa: ANN401
+    return optuna.samplers.TPESampler(seed=seed % 2**32, n_startup_trials=STARTUP)
+
+
+def _suggested(trial: Any, name: str, part: Any) -> Any:  # noqa: ANN401 - Optuna's trial, one option's range and value
+    if isinstance(part, Choices):
+        return trial.suggest_categorical(name, list(part.values))
+    if part.is_whole:
+        return trial.suggest_int(name, int(part.low), int(part.high), log=part.is_log)
+    return trial.suggest_float(name, part.low, part.high, log=part.is_log)
+
+
+def _finished(optuna: Any, study: Any) -> int:  # noqa: ANN401
+    """Return how many trials count: those that ended, well or early."""
+    states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+    return len(study.get_trials(deepcopy=False, states=states))
+
+
+def _ended(optuna: Any, study: Any, aims: Sequence[Aim]) -> tuple[Trial, ...]:  # noqa: ANN401
+    made = []
+    for trial in study.get_trials(deepcopy=False):
+        note = trial.user_attrs.get("refused", "")
+        is_done = trial.state == optuna.trial.TrialState.COMPLETE
+        values = dict(zip(aims, trial.values, strict=True)) if is_done else {}
+        pruned = trial.state == optuna.trial.TrialState.PRUNED and not note
+        state = "complete" if is_done else "pruned" if pruned else "failed"
+        made.append(Trial(trial.number, dict(trial.params), values, state, note))
+    return tuple(made)
+
+
+def _beats(one: Trial, other: Trial, aims: Sequence[Aim]) -> bool:
+    """Return whether a trial is at least as good in every aim, and better in one."""
+    gains = [one.values[aim] - other.values[aim] for aim in aims]
+    return min(gains) >= 0 and max(gains) > 0

@@ -1,0 +1,157 @@
+"""The search for options: its space, objectives, pruning, front, resumption, and what a budget forbids."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synth_components.config import ConfigError, Recipe
+from synth_components.errors import ArtifactError, BudgetExceededError, StoppedError, UnsupportedError
+from synth_components.generators import names, recipe_type
+from synth_components.privacy.ledger import Ledger
+from synth_components.protocols import Budget, Dataset, Run
+from synth_components.schema import TABLE, Boolean, Numeric, Schema
+from synth_components.selection.objective import scores
+from synth_components.selection.space import Choices, Range, space_of
+
+COPULA, ALONE, TREES = "tabular.gaussian_copula", "tabular.independent", "tabular.trees"
+
+
+def dependent(n, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=n)
+    table = pd.DataFrame({"x": x, "y": 3 * x + rng.normal(size=n), "z": x > 0.5})
+    number = Numeric(low=-60.0, high=60.0, public=True)
+    return Dataset({TABLE: table}, Schema({TABLE: {"x": number, "y": number, "z": Boolean(public=True)}}))
+
+
+def test_a_range_is_read_off_the_bounds_and_the_default():
+    space = space_of(recipe_type(TREES))
+    assert space["min_leaf"] == Range(4, 240, is_whole=True, is_log=True)  # 30 / 8 to 30 * 8, whole and within 1 to 1e5
+    assert space["n_trees"] == Range(2, 64, is_whole=True, is_log=True)  # the option allows no more
+    assert space["min_evidence"] == Range(-12, 4, is_whole=False, is_log=False)
+    network = space_of(recipe_type("tabular.autoregressive"))
+    assert network["fixed_order_share"] == Range(0, 1, is_whole=False, is_log=False)
+    assert network["dropout"].high < 1  # which the option itself does not allow
+    assert space_of(recipe_type("tabular.mst"))["mechanism"] == Choices(("gaussian", "laplace"))
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name not in ("tabular.specified", "tabular.hybrid")])
+def test_every_end_of_every_range_is_a_value_of_its_option(name):
+    recipe: type[Recipe] = recipe_type(name)
+    for option, part in space_of(recipe).items():
+        for value in part.values if isinstance(part, Choices) else (part.low, part.high):
+            recipe.parse({option: int(value) if isinstance(part, Range) and part.is_whole else value})
+
+
+def test_a_range_that_is_given_is_held_against_the_option():
+    recipe = recipe_type(TREES)
+    assert space_of(recipe, asked=("min_leaf",), ranges={"min_leaf": [5, 500]}) == {
+        "min_leaf": Range(5, 500, is_whole=True, is_log=True)
+    }
+    for ranges, message in (
+        ({"min_leaf": [0, 5]}, "greater than or equal to 1"),
+        ({"min_leaf": [9, 5]}, "low first"),
+        ({"leaves": [1, 2]}, "no option 'leaves'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            space_of(recipe, ranges=ranges)
+    with pytest.raises(ConfigError, match="has a value and is to be searched"):
+        space_of(recipe, asked=("knots",), fixed={"knots": 9})
+
+
+@pytest.mark.slow
+def test_objectives_tell_copies_from_independent_columns_and_from_fresh_rows():
+    train, held_out, fresh = dependent(600), dependent(600, seed=1), dependent(600, seed=2)
+    shuffled = {c: np.random.default_rng(i).permutation(train.table[c]) for i, c in enumerate(train.table)}
+    alone = Dataset({TABLE: pd.DataFrame(shuffled)}, train.schema)
+    found = {
+        name: scores(train, held_out, drawn, aims=("detection", "utility", "privacy"), target="z")
+        for name, drawn in {"copies": train, "fresh": fresh, "alone": alone}.items()
+    }
+    assert found["copies"]["privacy"] < 0.3 < found["fresh"]["privacy"]
+    assert found["alone"]["detection"] < 0.5 < found["fresh"]["detection"]
+    assert found["alone"]["utility"] < found["fresh"]["utility"] - 0.1
+
+
+def search(data=None, **options):
+    from synth_components.selection.tuning import tune
+
+    pytest.importorskip("optuna", reason="the extra tune is not installed")
+    asked = {
+        "generator": COPULA,
+        "space": {"knots": Range(2, 60, is_whole=True, is_log=True)},
+        "trials": 3,
+        "folds": 2,
+    } | options
+    return tune(dependent(240) if data is None else data, **asked)
+
+
+def test_a_search_finds_the_option_that_the_rows_need_and_repeats_itself():
+    found = search(trials=6)
+    assert len(found.trials) == 6
+    best = max((t for t in found.trials if t.state == "complete"), key=lambda t: t.values["detection"])
+    assert found.options == best.options
+    assert found.options["knots"] > min(t.options["knots"] for t in found.trials)  # two knots are no normal
+    assert search(trials=6) == found
+
+
+def test_a_search_that_was_stopped_goes_on_to_the_same_end(tmp_path):
+    whole = search(trials=4)
+    begun = []
+
+    def stops():
+        return len(begun) >= 2
+
+    def counts(done, total, /, **metrics):
+        if metrics:
+            begun.append(done)
+
+    with pytest.raises(StoppedError):
+        search(trials=4, state=tmp_path, run=Run(report=counts, should_stop=stops))
+    assert len(begun) == 2
+    resumed = search(trials=4, state=tmp_path)
+    finished = [(t.options, t.values) for t in resumed.trials if t.state != "failed"]
+    assert finished == [(t.options, t.values) for t in whole.trials]
+    assert (resumed.options, resumed.values) == (whole.options, whole.values)
+
+
+def test_the_trials_of_another_search_are_refused(tmp_path):
+    search(trials=1, state=tmp_path)
+    with pytest.raises(ArtifactError, match="another search"):
+        search(trials=1, state=tmp_path, seed=5)
+
+
+def test_several_aims_give_a_front_that_no_trial_beats():
+    found = search(aims=("detection", "privacy"), trials=4)
+    for one in found.front:
+        for other in found.trials:
+            gains = [other.values[aim] - one.values[aim] for aim in ("detection", "privacy")]
+            assert not (min(gains) >= 0 and max(gains) > 0)
+    assert found.options in [trial.options for trial in found.front]
+
+
+@pytest.mark.slow
+def test_a_trial_that_is_worse_than_most_is_pruned_after_a_fold():
+    found = search(trials=12, space={"knots": Range(2, 200, is_whole=True, is_log=True)})
+    assert "pruned" in {trial.state for trial in found.trials}
+    assert all(trial.values == {} for trial in found.trials if trial.state == "pruned")
+
+
+def test_progress_tells_options_and_scores_of_each_trial():
+    told = []
+    search(trials=2, run=Run(report=lambda done, total, /, **metrics: told.append((done, total, sorted(metrics)))))
+    assert told[0] == (0, 2, [])
+    assert [one[2] for one in told if one[2]] == [["detection", "option.knots"]] * 2
+    assert told[-1][:2] == (2, 2)
+
+
+def test_a_budget_refuses_before_a_row_is_read():
+    ledger = Ledger(Budget(1.0, 1e-6))
+    with pytest.raises(BudgetExceededError):
+        search(ledger=ledger)
+    assert not ledger.entries
+
+
+def test_a_private_generator_is_not_tuned_on_rows_without_noise():
+    with pytest.raises(UnsupportedError, match="no trial"):
+        search(generator="tabular.mst", space={"bins": Range(4, 8, is_whole=True, is_log=False)}, trials=1)
