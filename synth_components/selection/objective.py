@@ -44,7 +44,7 @@ def _score(train: Dataset, held_out: Dataset, drawn: Dataset, aim: Aim, *, targe
         from synth_components.evaluation.detection import c2st
 
         return c2st(held_out, drawn, rng=rng)
-    elif aim == "utility":
+    if aim == "utility":
         from synth_components.evaluation.card import task_ratio
         from synth_components.evaluation.options import UtilityConfig
         from synth_components.evaluation.utility import utility
@@ -55,13 +55,12 @@ def _score(train: Dataset, held_out: Dataset, drawn: Dataset, aim: Aim, *, targe
         if ratio is None:
             raise DataError("the utility of a fold could not be scored; name a target that real rows predict")
         return float(np.clip(ratio.value, 0.0, 1.0))
-    else:
-        from synth_components.evaluation.attacks.membership import membership
-        from synth_components.evaluation.options import PrivacyConfig
+    from synth_components.evaluation.attacks.membership import membership
+    from synth_components.evaluation.options import PrivacyConfig
 
-        options = PrivacyConfig(attack_rows=ATTACKED_ROWS)
-        found = membership(train, held_out, drawn, context=Context(), rng=rng, config=options)
-        areas = [one.value for one in found.scores if one.name == "privacy.membership.auc"]
-        if not areas:
-            raise DataError("the membership attack found too few rows; give more, or fewer folds")
-        return 1 - 2 * max(0.0, areas[0] - 0.5)
+    options = PrivacyConfig(attack_rows=ATTACKED_ROWS)
+    found = membership(train, held_out, drawn, context=Context(), rng=rng, config=options)
+    areas = [one.value for one in found.scores if one.name == "privacy.membership.auc"]
+    if not areas:
+        raise DataError("the membership attack found too few rows; give more, or fewer folds")
+    return 1 - 2 * max(0.0, areas[0] - 0.5)

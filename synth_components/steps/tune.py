@@ -11,6 +11,7 @@ from pydantic import Field
 
 from synth_components.config import ConfigError, StepConfig
 from synth_components.generators import DEFAULT, recipe_type
+from synth_components.io.artifact import refuse_foreign
 from synth_components.progress import stage
 from synth_components.protocols import Dataset, Run
 from synth_components.steps.circumstances import around
@@ -84,6 +85,8 @@ def tune(
     from synth_components.selection.space import space_of
     from synth_components.selection.tuning import tune as search
 
+    if model is not None:
+        refuse_foreign(model)  # before long work
     aims: tuple[Aim, ...] = (config.objective,) if config.objective != "pareto" else AIMS
     if not config.target and config.objective == "utility":
         raise ConfigError("option 'target' of TuneConfig: utility needs a column to predict", option="target")

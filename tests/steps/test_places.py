@@ -14,6 +14,7 @@ from synth_components.steps.port import ports
 MAKES_A_FOLDER = {
     "run": ["--data", "t.csv", "--output"],
     "train": ["--data", "t.csv", "--generator", "tabular.independent", "--model"],
+    "tune": ["--data", "t.csv", "--generator", "tabular.independent", "--study", "s.json", "--trials", "1", "--model"],
     "specify": ["--specification", "s.yaml", "--model"],
     "select": ["--reports", "r.json", "--models", "m", "--report", "best.json", "--model"],
     "demo": ["--generator", "tabular.independent", "--output"],

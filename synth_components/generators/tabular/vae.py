@@ -48,6 +48,7 @@ class VAE(Recipe):
     """Decode each row from a few normal numbers, by a variational autoencoder."""
 
     trains_together: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("torch",)
 
     hidden: int = Field(256, ge=4, le=4096, description="Width of the network.")
     depth: int = Field(2, ge=1, le=32, description="Residual blocks of the encoder, and of the decoder.")
