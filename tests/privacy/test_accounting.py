@@ -1,13 +1,24 @@
 """Curves of mechanisms against closed forms, and what a budget pays for."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from synth_components.privacy.accounting import pure, rho_within, zero_concentrated
+from synth_components.errors import BudgetExceededError
+from synth_components.privacy.accounting import (
+    noise_multiplier_within,
+    pure,
+    rho_within,
+    subsampled_gaussian,
+    zero_concentrated,
+)
 from synth_components.privacy.ledger import ORDERS, Ledger, epsilon_of
 from synth_components.protocols import Budget
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "subsampled_gaussian.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("sigma", [0.7, 2.0, 30.0])
@@ -61,3 +72,76 @@ def test_parts_of_rho_spend_as_much_as_the_whole():
     for share in (0.3, 0.1, 0.6):
         parts.spend("part", zero_concentrated(share * rho))
     assert parts.epsilon(1e-6) == pytest.approx(whole.epsilon(1e-6), rel=1e-9)
+
+
+def renyi(order, of, against, points):
+    """Return the Renyi divergence of two densities by the trapezoidal rule."""
+    moment = np.trapezoid(np.exp(order * np.log(of) + (1 - order) * np.log(against)), points)
+    return math.log(moment) / (order - 1)
+
+
+def densities(points, centres, masses, scale):
+    """Return the density of a mixture of normals of one scale."""
+    laws = [np.exp(-((points - centre) ** 2) / (2 * scale**2)) / (scale * math.sqrt(2 * math.pi)) for centre in centres]
+    return sum(mass * law for mass, law in zip(masses, laws, strict=True))
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize(("rate", "scale"), [(0.05, 1.0), (0.2, 2.0), (0.01, 0.8)])
+def test_the_curve_of_sampled_sums_bounds_both_directions_of_its_definition(rate, scale, rows):
+    # The worst case in one dimension: each of the unit's rows is sampled by itself and moves the sum by 1.
+    points = np.linspace(-30 * scale, 30 * scale + rows, 40_001)
+    centres = range(rows + 1)
+    masses = [math.comb(rows, j) * rate**j * (1 - rate) ** (rows - j) for j in centres]
+    without, with_unit = densities(points, [0], [1.0], scale), densities(points, centres, masses, scale)
+    claimed = subsampled_gaussian(noise_multiplier=scale, sample_rate=rate, steps=1, rows_per_unit=rows)
+    for order in (1.1, 1.5, 2.0, 2.7, 5.0, 9.5):
+        exact = max(renyi(order, with_unit, without, points), renyi(order, without, with_unit, points))
+        bound = float(claimed(np.array([order]))[0])
+        assert exact <= bound * (1 + 1e-6)
+        if rows == 1 and order in {2.0, 5.0}:  # at whole orders it is the divergence itself
+            assert bound == pytest.approx(exact, rel=1e-6)
+
+
+def test_the_second_order_of_sampled_sums_is_its_closed_form():
+    # E[(1 - q + q L)^2] = 1 + q^2 (e^(1/z^2) - 1).
+    curve = subsampled_gaussian(noise_multiplier=1.3, sample_rate=0.07, steps=1)
+    assert curve(np.array([2.0]))[0] == pytest.approx(math.log1p(0.07**2 * math.expm1(1 / 1.3**2)), rel=1e-8)
+
+
+def test_a_sample_of_everything_is_the_gaussian_mechanism():
+    curve = subsampled_gaussian(noise_multiplier=3.0, sample_rate=1.0, steps=7)
+    np.testing.assert_allclose(curve(ORDERS[:-1]), 7 * ORDERS[:-1] / (2 * 3.0**2), rtol=1e-8)
+
+
+@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: f"{case['sample_rate']}-{case['noise_multiplier']}")
+def test_the_curve_of_sampled_sums_is_that_of_dp_accounting(case):
+    curve = subsampled_gaussian(**{name: case[name] for name in ("noise_multiplier", "sample_rate", "steps")})
+    np.testing.assert_allclose(curve(np.array(GOLDEN["orders"], dtype=float)), case["rdp"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: f"{case['sample_rate']}-{case['noise_multiplier']}")
+def test_epsilon_of_sampled_sums_is_above_the_tight_one_and_by_less_than_a_quarter(case):
+    curve = subsampled_gaussian(**{name: case[name] for name in ("noise_multiplier", "sample_rate", "steps")})
+    ours = epsilon_of(curve(ORDERS), GOLDEN["delta"])
+    assert case["epsilon"] <= ours * (1 + 1e-6)
+    assert ours <= 1.25 * case["epsilon"]
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize("rows", [1, 4])
+def test_the_noise_that_is_found_keeps_the_budget_and_a_hundredth_less_does_not(epsilon, rows):
+    rho = rho_within(Budget(epsilon, 1e-6)) / 10
+    said = {"sample_rate": 0.05, "steps": 200, "rows_per_unit": rows}
+    found = noise_multiplier_within(Budget(epsilon, 1e-6), rho=rho, **said)
+
+    def spent(multiplier):
+        sums = subsampled_gaussian(noise_multiplier=multiplier, **said)
+        return epsilon_of(sums(ORDERS) + zero_concentrated(rho)(ORDERS), 1e-6)
+
+    assert spent(found) <= epsilon < spent(0.99 * found)
+
+
+def test_no_noise_pays_for_steps_without_delta():
+    with pytest.raises(BudgetExceededError, match="delta above 0"):
+        noise_multiplier_within(Budget(1.0, 0.0), sample_rate=0.1, steps=10)
