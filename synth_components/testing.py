@@ -60,7 +60,8 @@ class Case:
     Attributes:
         name: The generator's name, or the module that holds it.
         recipe: A recipe small enough to fit in well under a second.
-        private: Whether the generator offers differential privacy under a finite budget.
+        private: Whether the fit is to be private, under a finite budget.
+        dual: Whether a budget makes the fit of the same recipe private: then it has a private case, too.
         skip: Reason by name of a check that the generator is known to fail.
         toy: Makes the training data from a seed; a modality other than single tables brings its own.
     """
@@ -68,11 +69,12 @@ class Case:
     name: str
     recipe: Generator
     private: bool = False
+    dual: bool = False
     skip: Mapping[str, str] = field(default_factory=dict)
     toy: Callable[[int], Dataset] = toy_table
 
     def __str__(self) -> str:
-        return self.name
+        return f"{self.name}-private" if self.private and self.dual else self.name
 
 
 Check: TypeAlias = Callable[[Case], None]
@@ -175,7 +177,7 @@ def check_fit_respects_the_budget(case: Case) -> None:
 
     data = case.toy(0)
     sealed = replace(data, tables=_Watched(data.tables, on_read))
-    ledger = Ledger(Budget(0.0) if case.private else BUDGET)
+    ledger = Ledger(Budget(0.0) if case.private or case.dual else BUDGET)
     try:
         _fit(case, sealed, ledger=ledger)
     except BudgetExceededError:
@@ -538,7 +540,7 @@ class BoundCheck:
     case: Case
 
     def __str__(self) -> str:
-        return f"{self.case.name}-{self.check.__name__}"
+        return f"{self.case}-{self.check.__name__}"
 
     def __call__(self) -> None:
         """Run the check; where the case skips it, fail if it passes.

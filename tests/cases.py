@@ -64,7 +64,8 @@ LIBRARIES = {
     "tabular.mst": "opendp",
     "tabular.vae": "torch",
 }
-"""The optional library that a generator is fitted with; its cases are skipped where that is not installed."""
+"""The optional library that a generator is fitted with; its cases are skipped where that is not installed, and private
+ones where OpenDP is not, too."""
 
 NOISY = {
     "check_beats_independent_on_pairs": "on 400 rows epsilon 1 buys less of the pairs than its noise takes; "
@@ -80,7 +81,14 @@ CASES = (
         else {},
     ),
     Case("tabular.aim", AIM(bins=4, rounds=1, iterations=50), private=True, skip=NOISY),
-    Case("tabular.autoregressive", Autoregressive(hidden=32, epochs=8, batch_rows=64, learning_rate=0.02)),
+    Case("tabular.autoregressive", Autoregressive(hidden=32, epochs=8, batch_rows=64, learning_rate=0.02), dual=True),
+    Case(
+        "tabular.autoregressive",
+        Autoregressive(private_steps=3, private_hidden=4, private_bins=4),
+        private=True,
+        dual=True,
+        skip=NOISY,
+    ),
     Case(
         "tabular.ensemble",
         Ensemble(

@@ -11,7 +11,7 @@ from synth_components.testing import CHECKS, Case, CheckError, check_loads_in_fr
 
 
 def test_every_generator_has_a_case():
-    assert sorted(case.name for case in CASES) == list(generators.names())
+    assert sorted({case.name for case in CASES}) == list(generators.names())
 
 
 def test_every_generator_says_which_packages_its_fit_needs():
@@ -20,11 +20,12 @@ def test_every_generator_says_which_packages_its_fit_needs():
 
 
 def marks(case):
-    """Return the mark of a case that is fitted with torch, and the one that skips where its library is missing."""
-    library = LIBRARIES.get(case.name)
-    made = [pytest.mark.networks] if library == "torch" else []
-    if library is not None and find_spec(library) is None:
-        made.append(pytest.mark.skip(reason=f"it is fitted with {library}, which is not installed"))
+    """Return the mark of a case that is fitted with torch, and the one that skips where a library is missing."""
+    libraries = [LIBRARIES.get(case.name), "opendp" if case.private else None]
+    made = [pytest.mark.networks] if "torch" in libraries else []
+    absent = [library for library in libraries if library is not None and find_spec(library) is None]
+    if absent:
+        made.append(pytest.mark.skip(reason=f"it is fitted with {absent[0]}, which is not installed"))
     return made
 
 

@@ -15,6 +15,7 @@ Source: Canonne, Kamath & Steinke 2020 (arXiv:2004.00010) for the discrete Gauss
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -127,6 +128,20 @@ def laplace_counts(counts: Counts, *, epsilon: float) -> Counts:
     One row moves one count by 1.
     """
     return np.asarray(_count_noise("laplace", _scale("laplace", epsilon, 1))(counts.tolist()), dtype=np.int64)
+
+
+def noisy_sums(sums: Counts, *, scale: float) -> Counts:
+    """Return sums (d,) of whole numbers with discrete Gaussian noise, for a curve that the caller has charged."""
+    return np.asarray(_count_noise("gaussian", scale * (1 + _SLACK))(sums.tolist()), dtype=np.int64)
+
+
+def poisson_sample(n: int, *, rate: float) -> NDArray[np.intp]:
+    """Return which of ``n`` rows are in a sample: each by itself, with a probability of ``rate``, never more.
+
+    Shuffled batches of one size are another mechanism: they do not have the curve of sampled sums.
+    """
+    drawn = np.frombuffer(os.urandom(8 * n), dtype=np.uint64) >> np.uint64(11)
+    return np.flatnonzero(drawn < np.uint64(math.floor(rate * 2**53)))
 
 
 def kept_keys(counts: Mapping[str, int], *, epsilon: float, delta: float) -> frozenset[str]:

@@ -1,0 +1,130 @@
+"""What generators that are trained by DP-SGD share: options, and noisy marginals to begin with, paid before reading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from synth_components.config import Recipe
+from synth_components.errors import BudgetExceededError, UnsupportedError
+from synth_components.generators.tabular._graphical import estimated, measured, rows_per_unit
+from synth_components.generators.tabular._grid import Grid
+from synth_components.generators.tabular._public_cells import Cells, cells_of, coded
+from synth_components.marginal import Marginal
+from synth_components.privacy.accounting import (
+    noise_multiplier_within,
+    rho_within,
+    subsampled_gaussian,
+    zero_concentrated,
+)
+from synth_components.privacy.noise import Grant, require_opendp
+from synth_components.protocols import Dataset, Floats, PrivacyLedger
+from synth_components.schema import Boolean, Categorical, Numeric, Schema
+
+LEAST_MASS = 1e-6
+"""Mass that every cell of the public domain keeps, whatever its noisy count is."""
+_ITERATIONS = 1_000
+_HALF = 0.49
+"""How far a cell of whole numbers reaches beyond them, so that each is drawn as often as the others."""
+
+
+class PrivateTraining(Recipe):
+    """The options of a generator that DP-SGD trains where there is a budget; without one they do nothing."""
+
+    private_steps: int = Field(200, ge=1, le=100_000, description="Under epsilon: noisy steps that the budget pays for.")
+    private_sample_rate: float = Field(
+        0.02, gt=0, le=1, description="Under epsilon: probability that a row is in a step, each row by itself."
+    )
+    private_clip_norm: float = Field(
+        1.0, gt=0, le=1e6, description="Under epsilon: longest gradient of a row; longer ones are shortened to it."
+    )
+    private_learning_rate: float = Field(0.01, gt=0, le=1, description="Under epsilon: step size of AdamW.")
+    private_marginal_share: float = Field(
+        0.1, gt=0, lt=1, description="Under epsilon: share of the budget for noisy counts of single columns."
+    )
+    private_bins: int = Field(
+        16, ge=2, le=256, description="Under epsilon: equal cells of a number or time, beside one for its lower bound."
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What a training under a budget begins with: nothing of it was read but noisy counts.
+
+    Attributes:
+        grids: Of each column, over the cells of its public domain.
+        codes: Of the rows (n,), which are not to leave.
+        num_rows: How many rows noisy counts tell of.
+        noise_multiplier: That the charged curve rests on.
+    """
+
+    grids: tuple[Grid, ...]
+    codes: Mapping[str, NDArray[np.int64]]
+    num_rows: float
+    noise_multiplier: float
+
+
+def begun(label: str, data: Dataset, *, options: PrivateTraining, ledger: PrivacyLedger) -> Start:
+    """Charge all that a ledger has left, and then count.
+
+    The charge is one curve: of the noisy counts of single columns, and of the steps that the options name.
+
+    Raises:
+        SchemaError: if a column is not public, or says too little of its domain.
+        UnsupportedError: if OpenDP is not installed, or for integers beyond 2^53.
+        BudgetExceededError: if what is left does not pay for it; nothing was read.
+    """
+    cells = cells_of(data.schema, bins=options.private_bins)
+    wide = [name for name, one in cells.items() if one.width > 1]
+    if wide:
+        raise UnsupportedError(f"column '{wide[0]}' has integers beyond 2^53, which are not learned under a budget")
+    require_opendp()
+    left = ledger.remaining()
+    if left is None:
+        raise UnsupportedError(f"{label}: noise needs a budget; give epsilon (and delta), as in fit(..., epsilon=1.0)")
+    rho = options.private_marginal_share * rho_within(left)
+    if rho <= 0:
+        remedy = "raise epsilon" if left.delta > 0 else "give delta above 0, which DP-SGD needs"
+        raise BudgetExceededError(
+            f"{label}: the budget has nothing left for noisy steps; {remedy}; nothing was read",
+            requested=np.nextafter(left.epsilon, np.inf),
+            available=left.epsilon,
+        )
+    rows = rows_per_unit(data.schema)
+    rate, steps = options.private_sample_rate, options.private_steps
+    multiplier = noise_multiplier_within(left, sample_rate=rate, steps=steps, rows_per_unit=rows, rho=rho)
+    sums = subsampled_gaussian(noise_multiplier=multiplier, sample_rate=rate, steps=steps, rows_per_unit=rows)
+    ledger.spend(label, lambda orders: sums(orders) + zero_concentrated(rho)(orders))
+    codes = coded(data, cells)
+    singles = [(name,) for name in cells]
+    counts = measured(codes, singles, cells, amount=rho, grant=Grant("gaussian", rho), sensitivity=rows)
+    model = estimated(cells, counts, iterations=_ITERATIONS)
+    grids = [_grid(one, model.counts((name,)), data.schema, name) for name, one in cells.items()]
+    return Start(tuple(grids), codes, model.total, multiplier)
+
+
+def _grid(cells: Cells, counts: Floats, schema: Schema, name: str) -> Grid:
+    """Return the grid whose codes are a column's public cells, with masses from noisy counts."""
+    column = schema.columns[name]
+    mass = np.maximum(counts / counts.sum(), LEAST_MASS)
+    mass = mass / mass.sum()
+    null = float(mass[-1]) if cells.has_null else 0.0
+    pieces = mass[: len(mass) - cells.has_null]
+    if cells.edges is None:
+        low = high = np.arange(len(pieces), dtype=np.float64)
+    elif cells.is_whole:
+        low, high = cells.edges[:-1].copy(), cells.edges[1:] - 1
+        several = high > low
+        low, high = low - _HALF * several, high + _HALF * several
+    else:
+        low, high = cells.edges[:-1].copy(), cells.edges[1:].copy()
+        high[0] = low[0]  # the cell of the lower bound alone
+    return Grid(
+        Marginal(low, high, pieces, null),
+        is_nominal=isinstance(column, Categorical | Boolean),
+        is_exact=isinstance(column, Numeric) and column.places is None,
+    )
