@@ -3,14 +3,15 @@
 Each step samples rows, takes the gradient of each, clips it to one length, and adds noise to their sum.  What leaves is
 the noisy sums and what is made of them, so that the weights, and their mean over the steps, cost what the sums do.
 
-Nothing else is looked at: no row is set apart, no loss is told, no step depends on how the last one went, and the number
-of steps does not depend on the number of rows.  There is no checkpoint: a fit that goes on would spend its budget again.
+Nothing else is looked at: no row is set apart, no loss is told, and neither does the number of steps depend on the
+number of rows nor does training end by how it goes.  There is no checkpoint: a fit that goes on would spend its budget
+again.
 
 Source: Abadi et al. 2016 (arXiv:1607.00133), Algorithm 1; noise and clipping on a grid as in Kairouz, Liu & Steinke
     2021 (arXiv:2102.06387), Algorithm 1, without its rotation.
 Differs: each row's clipped gradient is cut to whole numbers, towards zero, which makes none longer; whether it is
-    shorter than the bound is then asked of whole numbers, and a row for which it is not counts nothing.  Their sum is exact
-    and its noise is OpenDP's discrete Gaussian, so that no floating-point hole is open in sum and noise (Mironov 2012),
+    shorter than the bound is then asked of whole numbers, and one that is not counts nothing.  Their sum is exact and
+    its noise is OpenDP's discrete Gaussian, so that no floating-point hole is open in sum and noise (Mironov 2012),
     as there is in Opacus' noise, whose secure mode needs a library that no current torch has.  Idealised is one thing:
     that the gradient of a row does not depend on which rows are computed beside it, which holds up to the rounding of
     float32.

@@ -35,7 +35,9 @@ _HALF = 0.49
 class PrivateTraining(Recipe):
     """The options of a generator that DP-SGD trains where there is a budget; without one they do nothing."""
 
-    private_steps: int = Field(200, ge=1, le=100_000, description="Under epsilon: noisy steps that the budget pays for.")
+    private_steps: int = Field(
+        200, ge=1, le=100_000, description="Under epsilon: noisy steps that the budget pays for."
+    )
     private_sample_rate: float = Field(
         0.02, gt=0, le=1, description="Under epsilon: probability that a row is in a step, each row by itself."
     )

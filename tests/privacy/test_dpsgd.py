@@ -1,0 +1,205 @@
+"""DP-SGD audited: its noisy sums, and whole fits with a canary, against the claimed trade-off; broken twins are caught.
+
+That batches are Poisson samples, and that shuffled ones are caught, is tested in tests/networks/test_private.py: by the
+scatter of their sizes, which shows it with certainty, where a threshold would need far more releases.
+"""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from audit import mu_at_least, upper_rate
+from scipy import stats
+
+from synth_components.generators.tabular import _graphical
+from synth_components.privacy.accounting import rho_within, subsampled_gaussian
+from synth_components.privacy.ledger import ORDERS, Ledger, epsilon_of
+from synth_components.protocols import Budget, Dataset, Run
+from synth_components.schema import TABLE, Categorical, Schema
+
+torch = pytest.importorskip("torch", reason="the extra torch is not installed")
+pytest.importorskip("opendp", reason="the extra dp is not installed")
+private = pytest.importorskip("synth_components.generators._torch.private", exc_type=ModuleNotFoundError)
+autoregressive = pytest.importorskip("synth_components.generators.tabular.autoregressive")
+
+SURE = 1 - 1e-4
+RELEASES = 4_000
+MULTIPLIER, RATE, STEPS = 1.0, 0.5, 4
+
+
+def released(has_canary, reused=False):
+    """Return noisy sums (steps, releases) of a canary whose gradient is far too long, in its direction and units."""
+    whole = int(private.whole_sum([torch.tensor([[5.0]])], clip_norm=1.0)[0])
+    made = []
+    for _ in range(STEPS):
+        sums = np.zeros(RELEASES, dtype=np.int64)
+        if has_canary:
+            sums[private.poisson_sample(RELEASES, rate=RATE)] += whole
+        made.append((sums, private.noisy_sums(np.zeros_like(sums), scale=MULTIPLIER * private.UNITS)))
+    noise = made[0][1]
+    return np.stack([sums + (noise if reused else own) for sums, own in made]) / private.UNITS
+
+
+def excess(said_with, said_without):
+    """Return how far the power of a test is beyond what the claimed curve allows at its false positives."""
+    curve = subsampled_gaussian(noise_multiplier=MULTIPLIER, sample_rate=RATE, steps=STEPS)(ORDERS)
+    false = upper_rate(int(said_without.sum()), len(said_without), SURE)
+    power = 1 - upper_rate(int((~said_with).sum()), len(said_with), SURE)
+    # (epsilon, delta) at every delta: power <= e^epsilon * false + delta.
+    allowed = min(math.exp(epsilon_of(curve, delta)) * false + delta for delta in np.geomspace(1e-6, 0.5, 100))
+    return power - allowed
+
+
+def by_sum(releases):
+    return releases.sum(axis=0) > 3.0
+
+
+def by_range(releases):
+    return np.ptp(releases, axis=0) > 0.5
+
+
+@pytest.mark.parametrize("said", [by_sum, by_range])
+def test_noisy_sums_of_samples_are_no_easier_to_tell_apart_than_claimed(said):
+    assert excess(said(released(has_canary=True)), said(released(has_canary=False))) <= 0
+
+
+def test_noisy_sums_with_half_the_noise_are_caught(monkeypatch):
+    honest = private.noisy_sums
+    monkeypatch.setattr(private, "noisy_sums", lambda sums, *, scale: honest(sums, scale=scale / 2))
+    assert excess(by_sum(released(has_canary=True)), by_sum(released(has_canary=False))) > 0
+
+
+def unclipped(gradients, *, clip_norm):
+    flat = torch.cat(list(gradients), dim=1) * (private.UNITS / clip_norm)
+    return torch.trunc(flat).sum(dim=0).numpy().astype(np.int64)
+
+
+def test_gradients_that_are_not_clipped_are_caught(monkeypatch):
+    monkeypatch.setattr(private, "whole_sum", unclipped)
+    assert excess(by_sum(released(has_canary=True)), by_sum(released(has_canary=False))) > 0
+
+
+def test_noise_that_is_used_again_is_caught():
+    sides = [by_range(released(has_canary=side, reused=True)) for side in (True, False)]
+    assert excess(*sides) > 0
+
+
+def test_samples_that_hold_a_row_more_often_than_said_are_caught(monkeypatch):
+    # A rate four times that of the claim: the canary is in nearly every sum.
+    monkeypatch.setattr(private, "poisson_sample", lambda n, *, rate: np.arange(n))
+    monkeypatch.setitem(globals(), "RATE", 0.1)
+    assert excess(by_sum(released(has_canary=True)), by_sum(released(has_canary=False))) > 0
+
+
+# The audit of whole fits, on a table of two columns, and the same table with a row whose values nobody else has.  Every
+# row is in every step, so that all that is released is Gaussian: the noisy counts and the noisy sums, which are mu-GDP
+# with mu^2 = 2 rho + steps / multiplier^2 (Dong, Roth & Su 2019, Corollary 3.3).  The adversary knows all other rows and
+# the weights at every step, and takes the likelihood ratio of what was released.
+
+BUDGET = Budget(8.0, 1e-2)
+FITS = 300
+OPTIONS = {
+    "private_steps": 2,
+    "private_sample_rate": 1.0,
+    "private_hidden": 4,
+    "private_bins": 2,
+    "private_clip_norm": 0.2,
+    "private_marginal_share": 0.1,
+}
+SCHEMA = Schema(
+    {
+        TABLE: {
+            "a": Categorical(categories=("p", "q"), public=True),
+            "b": Categorical(categories=("u", "v"), public=True),
+        }
+    }
+)
+WITHOUT = pd.DataFrame({"a": ["p"] * 30, "b": ["u"] * 30})
+WITH = pd.concat([WITHOUT, pd.DataFrame({"a": ["q"], "b": ["v"]})], ignore_index=True)
+CANARY = [torch.ones(1, 2, dtype=torch.int64), torch.zeros(1, 2, dtype=torch.int64), torch.zeros(1, 2)]
+
+
+def fits(table, multipliers):
+    """Return the likelihood ratio, canary to none, of what a fit released."""
+    found, counted, sums, directions = [], [], [], []
+    honest_counts, honest_of, honest_noise = _graphical.noisy_counts, private.ClippedSum.of, private.noisy_sums
+
+    def counts(exact, *, amount, grant, sensitivity):
+        made = honest_counts(exact, amount=amount, grant=grant, sensitivity=sensitivity)
+        deviation = sensitivity / math.sqrt(2 * amount)
+        counted.append((made[-1] - 0.5) / deviation**2)
+        return made
+
+    def of(self, rows, random):
+        is_canary = (rows[0] == 1).all(dim=1)
+        state = random.get_state()
+        parts = []
+        for side in ([part[~is_canary] for part in rows], CANARY, rows):
+            random.set_state(state)
+            parts.append(honest_of(self, side, random))
+        directions.append((parts[0], honest_bound(parts[1])))
+        return parts[2]
+
+    def honest_bound(gradient):
+        """Return the canary's gradient as an honest sum would hold it."""
+        return gradient * min(1.0, private.UNITS / max(np.linalg.norm(gradient), 1.0))
+
+    def noisy(exact, *, scale):
+        made = honest_noise(exact, scale=scale)
+        sums.append((made, multipliers.setdefault("scale", scale)))
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_graphical, "noisy_counts", counts)
+        patch.setattr(private.ClippedSum, "of", of)
+        patch.setattr(private, "noisy_sums", noisy)
+        recipe = autoregressive.Autoregressive(**OPTIONS)
+        data = Dataset({TABLE: table}, SCHEMA)
+        recipe.fit(data, rng=np.random.default_rng(0), ledger=Ledger(BUDGET), run=Run())
+    found.extend(counted)
+    for (made, scale), (others, canary) in zip(sums, directions, strict=True):
+        found.append(float((made - others - canary / 2) @ canary) / scale**2)
+    return sum(found)
+
+
+def mu_of_fits(number, multipliers):
+    sides = [np.array([fits(table, multipliers) > 0 for _ in range(number)]) for table in (WITH, WITHOUT)]
+    return mu_at_least(*sides, confidence=SURE)
+
+
+def claimed(multipliers):
+    rho = OPTIONS["private_marginal_share"] * rho_within(BUDGET)
+    multiplier = multipliers["scale"] / private.UNITS
+    return math.sqrt(2 * rho + OPTIONS["private_steps"] / multiplier**2)
+
+
+def test_the_claim_for_fits_is_within_the_budget():
+    multipliers = {}
+    fits(WITH, multipliers)
+    mu = claimed(multipliers)
+    # Dong, Roth & Su 2019, Corollary 2.13: the delta of mu-GDP at the budget's epsilon.
+    delta = stats.norm.cdf(-8.0 / mu + mu / 2) - math.exp(8.0) * stats.norm.cdf(-8.0 / mu - mu / 2)
+    assert delta <= 1e-2
+    assert mu > 2.0  # so much that an audit can see it
+
+
+@pytest.mark.slow
+def test_fits_with_and_without_a_row_are_no_easier_to_tell_apart_than_claimed():
+    multipliers = {}
+    assert mu_of_fits(FITS, multipliers) <= claimed(multipliers)
+
+
+@pytest.mark.slow
+def test_fits_with_half_the_noise_are_caught(monkeypatch):
+    honest = private.noisy_sums
+    monkeypatch.setattr(private, "noisy_sums", lambda sums, *, scale: honest(sums, scale=scale / 2))
+    multipliers = {}
+    assert mu_of_fits(FITS, multipliers) > claimed(multipliers)
+
+
+@pytest.mark.slow
+def test_fits_without_clipping_are_caught(monkeypatch):
+    monkeypatch.setattr(private, "whole_sum", unclipped)
+    multipliers = {}
+    assert mu_of_fits(FITS // 3, multipliers) > claimed(multipliers)  # so plain that fewer will do
