@@ -109,9 +109,9 @@ def _log_moment(order: int, *, rate: float, scale: float) -> float:
 def noise_multiplier_within(
     budget: Budget, *, sample_rate: float, steps: int, rows_per_unit: int = 1, rho: float = 0.0
 ) -> float:
-    """Return about the least noise multiplier with which ``steps`` noisy sums, and ``rho`` of zCDP, keep a budget.
+    """Return about the least noise multiplier with which noisy sums keep a budget.
 
-    It is rounded up, and its curve, as ``subsampled_gaussian`` gives it, keeps the budget itself.
+    The budget pays for ``rho`` of zCDP, too.  The multiplier is rounded up, and its curve, as ``subsampled_gaussian`` gives it, keeps the budget itself.
 
     Raises:
         BudgetExceededError: if no noise multiplier up to ``MOST_NOISE`` does.

@@ -131,13 +131,17 @@ def laplace_counts(counts: Counts, *, epsilon: float) -> Counts:
 
 
 def noisy_sums(sums: Counts, *, scale: float) -> Counts:
-    """Return sums (d,) of whole numbers with discrete Gaussian noise, for a curve that the caller has charged."""
+    """Return sums (d,) of whole numbers with discrete Gaussian noise.
+
+    The caller has charged the curve, and bounded how long a vector one unit adds to them.
+    """
     return np.asarray(_count_noise("gaussian", scale * (1 + _SLACK))(sums.tolist()), dtype=np.int64)
 
 
 def poisson_sample(n: int, *, rate: float) -> NDArray[np.intp]:
-    """Return which of ``n`` rows are in a sample: each by itself, with a probability of ``rate``, never more.
+    """Return which of ``n`` rows are in a sample, each by itself with a probability of ``rate``.
 
+    It is never more than that: what cannot be drawn exactly is rounded down.
     Shuffled batches of one size are another mechanism: they do not have the curve of sampled sums.
     """
     drawn = np.frombuffer(os.urandom(8 * n), dtype=np.uint64) >> np.uint64(11)

@@ -146,10 +146,13 @@ def test_shuffled_batches_would_be_caught(monkeypatch):
     assert not is_poisson(members, n=300, rate=0.3)
 
 
-def fitted(data, *, budget=Budget(2.0, 1e-5), run=None, ledger=None, **options):
+def fitted(data, *, run=None, ledger=None, **options):
     recipe = autoregressive.Autoregressive(**{**SMALL, **options})
     return recipe.fit(
-        data, rng=np.random.default_rng(0), ledger=Ledger(budget) if ledger is None else ledger, run=run or Run()
+        data,
+        rng=np.random.default_rng(0),
+        ledger=Ledger(Budget(2.0, 1e-5)) if ledger is None else ledger,
+        run=run or Run(),
     )
 
 

@@ -94,8 +94,8 @@ def test_samples_that_hold_a_row_more_often_than_said_are_caught(monkeypatch):
 
 # The audit of whole fits, on a table of two columns, and the same table with a row whose values nobody else has.  Every
 # row is in every step, so that all that is released is Gaussian: the noisy counts and the noisy sums, which are mu-GDP
-# with mu^2 = 2 rho + steps / multiplier^2 (Dong, Roth & Su 2019, Corollary 3.3).  The adversary knows all other rows and
-# the weights at every step, and takes the likelihood ratio of what was released.
+# with mu^2 = 2 rho + steps / multiplier^2 (Dong, Roth & Su 2019, Corollary 3.3).  The adversary knows all other rows
+# and the weights at every step, and takes the likelihood ratio of what was released.
 
 BUDGET = Budget(8.0, 1e-2)
 FITS = 300

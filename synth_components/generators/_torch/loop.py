@@ -108,9 +108,8 @@ def train(
         seed: Of all that is random.
         recipe: The generator's options as text: a checkpoint of others is refused.
         held_out: Rows set apart by the caller, instead of a share of ``rows``.
-        wrap: The place for DP-SGD: exchanges module, optimizer and batches for ones that clip each row's gradient, add
-            noise and draw Poisson batches (Opacus' ``make_private`` takes and returns these three). There is no
-            checkpoint with it: a fit that goes on would spend its budget again.
+        wrap: Exchanges module, optimizer and batches for others.  There is no checkpoint with it.  Under a budget
+            ``private.train`` is called instead: it takes the same module, rows and loss.
 
     Raises:
         StoppedError: if ``run`` says so; the state is then in ``run.checkpoint``.

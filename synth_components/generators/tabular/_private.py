@@ -44,7 +44,7 @@ class PrivateTraining(Recipe):
     private_clip_norm: float = Field(
         1.0, gt=0, le=1e6, description="Under epsilon: longest gradient of a row; longer ones are shortened to it."
     )
-    private_learning_rate: float = Field(0.01, gt=0, le=1, description="Under epsilon: step size of AdamW.")
+    private_learning_rate: float = Field(0.02, gt=0, le=1, description="Under epsilon: step size of AdamW.")
     private_marginal_share: float = Field(
         0.1, gt=0, lt=1, description="Under epsilon: share of the budget for noisy counts of single columns."
     )

@@ -1,7 +1,7 @@
 """Any-order autoregressive network on discretised columns: exact conditional sampling on any columns.
 
-Under a budget (``epsilon``, ``delta``) it is differentially private: the columns are cut by the public schema, the heads
-begin at noisy marginals, and a narrower network is trained by DP-SGD (``_torch.private``).  The guarantee is
+Under a budget (``epsilon``, ``delta``) it is differentially private: the columns are cut by the public schema, the
+heads begin at noisy marginals, and a narrower network is trained by DP-SGD (``_torch.private``).  The guarantee is
 (epsilon, delta)-differential privacy for one unit of the schema (a row unless declared otherwise), added or removed.
 
 Source: Tiwald et al. 2025, "TabularARGN: A Flexible and Efficient Auto-Regressive Framework for Generating
