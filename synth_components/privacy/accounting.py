@@ -111,7 +111,8 @@ def noise_multiplier_within(
 ) -> float:
     """Return about the least noise multiplier with which noisy sums keep a budget.
 
-    The budget pays for ``rho`` of zCDP, too.  The multiplier is rounded up, and its curve, as ``subsampled_gaussian`` gives it, keeps the budget itself.
+    The budget pays for ``rho`` of zCDP, too.  The multiplier is rounded up, and its curve, as ``subsampled_gaussian``
+    gives it, keeps the budget itself.
 
     Raises:
         BudgetExceededError: if no noise multiplier up to ``MOST_NOISE`` does.
