@@ -42,7 +42,7 @@ class PrivateTraining(Recipe):
         0.02, gt=0, le=1, description="Under epsilon: probability that a row is in a step, each row by itself."
     )
     private_clip_norm: float = Field(
-        1.0, gt=0, le=1e6, description="Under epsilon: longest gradient of a row; longer ones are shortened to it."
+        0.3, gt=0, le=1e6, description="Under epsilon: longest gradient of a row; longer ones are shortened to it."
     )
     private_learning_rate: float = Field(0.02, gt=0, le=1, description="Under epsilon: step size of AdamW.")
     private_marginal_share: float = Field(
