@@ -26,10 +26,17 @@ class Checkpoint:
     Attributes:
         folder: A folder, made when there is something to keep.
         fit: Digest of all that the fit depends on; a state of another fit is refused, not resumed.
+        stage: Which of the trainings of a fit, where it is made of several; each has a file of its own.
     """
 
     folder: Path
     fit: str
+    stage: str = ""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.folder / (f"checkpoint.{self.stage}.safetensors" if self.stage else FILE)
 
     def load(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
         """Return the arrays and the JSON value of the last ``save``; ``None`` if there is none.
@@ -37,7 +44,7 @@ class Checkpoint:
         Raises:
             ArtifactError: if the file is damaged, or holds the state of another fit.
         """
-        path = self.folder / FILE
+        path = self.path
         if not path.exists():
             return None
         try:
@@ -57,8 +64,8 @@ class Checkpoint:
     def save(self, arrays: Mapping[str, NDArray[Any]], value: Mapping[str, Any]) -> None:
         """Take the place of what was saved before."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / FILE
-        temporary = path.with_name(f".{FILE}.{os.getpid()}.partial")
+        path = self.path
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
         about = {"format": _FORMAT, "fit": self.fit, "value": json.dumps(dict(value), allow_nan=False)}
         try:
             save_file(dict(arrays), temporary, metadata=about)
@@ -74,6 +81,7 @@ def remove(folder: Path) -> None:
 
     The folder goes too, if nothing else is in it and it is no mount.
     """
-    (folder / FILE).unlink(missing_ok=True)
+    for path in folder.glob("checkpoint*.safetensors"):
+        path.unlink(missing_ok=True)
     if folder.is_dir() and not folder.is_mount() and not any(folder.iterdir()):
         folder.rmdir()

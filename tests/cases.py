@@ -6,10 +6,12 @@ from synth_components.generators.auto import Auto
 from synth_components.generators.tabular.aim import AIM
 from synth_components.generators.tabular.autoregressive import Autoregressive
 from synth_components.generators.tabular.circuit import ProbabilisticCircuit
+from synth_components.generators.tabular.diffusion import Diffusion
 from synth_components.generators.tabular.ensemble import Ensemble
 from synth_components.generators.tabular.gaussian_copula import GaussianCopula
 from synth_components.generators.tabular.hybrid import Hybrid
 from synth_components.generators.tabular.independent import Independent
+from synth_components.generators.tabular.latent_diffusion import LatentDiffusion
 from synth_components.generators.tabular.mst import MST
 from synth_components.generators.tabular.specified import Specified
 from synth_components.generators.tabular.trees import Trees
@@ -61,6 +63,8 @@ TOY = Specified.parse(
 LIBRARIES = {
     "tabular.aim": "opendp",
     "tabular.autoregressive": "torch",
+    "tabular.diffusion": "torch",
+    "tabular.latent_diffusion": "torch",
     "tabular.mst": "opendp",
     "tabular.vae": "torch",
 }
@@ -98,6 +102,7 @@ CASES = (
         ),
     ),
     Case("tabular.circuit", ProbabilisticCircuit(states=16, epochs=3, batch_rows=128, min_state_rows=10)),
+    Case("tabular.diffusion", Diffusion(hidden=32, depth=1, epochs=12, batch_rows=64, learning_rate=0.02, steps=12)),
     Case("tabular.gaussian_copula", GaussianCopula(knots=50)),
     Case(
         "tabular.hybrid",
@@ -107,6 +112,22 @@ CASES = (
         "tabular.independent",
         Independent(knots=50),
         skip={"check_beats_independent_on_pairs": "it is the baseline"},
+    ),
+    Case(
+        "tabular.latent_diffusion",
+        LatentDiffusion(
+            hidden=32,
+            depth=1,
+            latent=8,
+            autoencoder_epochs=12,
+            denoiser_hidden=32,
+            denoiser_depth=1,
+            epochs=12,
+            batch_rows=64,
+            learning_rate=0.02,
+            steps=8,
+            cells=8,
+        ),
     ),
     Case("tabular.mst", MST(bins=4, iterations=50), private=True, skip=NOISY),
     Case(

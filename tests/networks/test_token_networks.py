@@ -8,17 +8,27 @@ import pandas as pd
 import pytest
 
 import synth_components as synth
+from synth_components.checkpoint import remove
 from synth_components.encode import encode
 from synth_components.errors import StoppedError
 from synth_components.generators.tabular import _forward
 from synth_components.generators.tabular._grid import grids_of
 from synth_components.generators.tabular._tokens import join_rows, scored, split_rows, tokens_of
+from synth_components.generators.tabular.diffusion import Diffusion, DiffusionSampler
+from synth_components.generators.tabular.latent_diffusion import LatentDiffusion
 from synth_components.generators.tabular.vae import VAE
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Run
 from synth_components.toy import toy_table
 
-RECIPES = {"tabular.vae": VAE(hidden=16, depth=1, latent=4, epochs=2, batch_rows=64, cells=4)}
+SMALL = {"hidden": 16, "depth": 1, "epochs": 2, "batch_rows": 64}
+RECIPES = {
+    "tabular.diffusion": Diffusion(steps=12, **SMALL),
+    "tabular.latent_diffusion": LatentDiffusion(
+        latent=4, autoencoder_epochs=2, denoiser_hidden=16, denoiser_depth=1, steps=4, cells=4, **SMALL
+    ),
+    "tabular.vae": VAE(latent=4, cells=4, **SMALL),
+}
 WITHOUT_TORCH = """
 import sys
 class Absent:
@@ -106,8 +116,12 @@ def test_the_loss_of_all_features_at_once_is_that_of_each():
     assert torch.allclose(segments.cross_entropies(logits, rows), torch.stack(each, dim=1), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_stopped_fit_goes_on_to_the_same_weights(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "asked_before"),
+    # 400 rows, of which a tenth or a twentieth is set apart, are 5 batches an epoch; `fit` itself asks once.
+    [("tabular.vae", 8), ("tabular.diffusion", 8), ("tabular.latent_diffusion", 8), ("tabular.latent_diffusion", 14)],
+)
+def test_a_stopped_fit_goes_on_to_the_same_weights(tmp_path, name, asked_before):
     pytest.importorskip("torch", reason="the extra torch is not installed")
     data, asked = toy_table(0), iter(range(10_000))
 
@@ -115,11 +129,16 @@ def test_a_stopped_fit_goes_on_to_the_same_weights(tmp_path, name):
         return RECIPES[name].fit(data, rng=np.random.default_rng(0), ledger=Ledger(), run=run)
 
     with pytest.raises(StoppedError, match="run the same again"):
-        fitted(Run(checkpoint=tmp_path, should_stop=lambda: next(asked) > 8))
-    resumed, whole = fitted(Run(checkpoint=tmp_path)), fitted(Run())
+        fitted(Run(checkpoint=tmp_path, should_stop=lambda: next(asked) > asked_before))
+    told = []
+    resumed = fitted(Run(checkpoint=tmp_path, report=lambda done, total, /, **metrics: told.append(done / total)))
+    whole = fitted(Run())
     assert {key: held.tobytes() for key, held in resumed.weights.items()} == {
         key: held.tobytes() for key, held in whole.weights.items()
     }
+    assert told == sorted(told)
+    remove(tmp_path)
+    assert not tmp_path.exists()  # the state of every stage is gone
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -146,13 +165,75 @@ def test_the_holdout_of_the_run_judges_the_fit(name):
 def test_opacus_can_clip_every_layer():
     torch = pytest.importorskip("torch", reason="the extra torch is not installed")
     opacus = pytest.importorskip("opacus", reason="the extra dp-sgd is not installed")
+    from synth_components.generators._torch.denoiser import LatentDenoiser, RowDenoiser, latent_loss, row_loss
     from synth_components.generators._torch.vae import Autoencoder, loss_of
 
     _, values, features = tokens()
     rows = [torch.from_numpy(part)[:8] for part in split_rows(features, values, rng=np.random.default_rng(0))]
-    network = opacus.GradSampleModule(Autoencoder(features, hidden=8, depth=1, latent=2, dropout=0.1, seed=0))
-    loss_of(1.0)(network, rows, torch.Generator().manual_seed(0)).mean().backward()
-    assert all(parameter.grad_sample.shape == (8, *parameter.shape) for parameter in network.parameters())
+    size = {"hidden": 8, "depth": 1, "dropout": 0.1, "seed": 0}
+    for network, held, loss in (
+        (Autoencoder(features, latent=2, **size), rows, loss_of(1.0)),
+        (RowDenoiser(features, **size), rows, row_loss),
+        (LatentDenoiser(5, **size), [torch.ones(8, 5)], latent_loss),
+    ):
+        clipped = opacus.GradSampleModule(network)
+        loss(clipped, held, torch.Generator().manual_seed(0)).mean().backward()
+        assert all(parameter.grad_sample.shape == (8, *parameter.shape) for parameter in clipped.parameters())
+
+
+def test_a_denoiser_is_in_numpy_what_it_is_in_torch():
+    torch = pytest.importorskip("torch", reason="the extra torch is not installed")
+    from synth_components.generators._torch.denoiser import RowDenoiser
+    from synth_components.generators._torch.layers import arrays
+
+    data, values, features = tokens(cells=1)
+    held, scores = split_rows(features, values[:30], rng=np.random.default_rng(0))
+    network = RowDenoiser(features, hidden=16, depth=2, dropout=0.0, seed=0)
+    places = network.segments.places(torch.from_numpy(held))
+    with torch.no_grad():
+        wanted = network(places, torch.from_numpy(scores), torch.full((30,), 0.3), torch.Generator()).numpy()
+    sampler = DiffusionSampler(data.schema, features, 12, arrays(network))
+    context = sampler.weights["read.table.weight"][places.numpy()].sum(axis=1)
+    made = _forward.linear(sampler.weights, "write", sampler._hidden(context, scores, 0.3))
+    assert np.allclose(made, wanted, atol=1e-4)
+
+
+def test_a_denoiser_that_knows_nothing_draws_the_marginals():
+    """An output of nothing is exact for independent standard normal scores, and its bias for independent tokens."""
+    pytest.importorskip("torch", reason="the extra torch is not installed")
+    from synth_components.generators._torch.denoiser import RowDenoiser
+    from synth_components.generators._torch.layers import arrays
+
+    data, _, features = tokens(cells=1)
+    weights = arrays(RowDenoiser(features, hidden=8, depth=1, dropout=0.0, seed=0))
+    weights["write.weight"] = np.zeros_like(weights["write.weight"])
+    n = 4_000
+    held, scores = DiffusionSampler(data.schema, features, 40, weights)._denoised(n, rng=np.random.default_rng(0))
+    # 4 sigma, and half a hundredth for what 40 steps of second order leave of the deviation (of first order .04).
+    assert np.abs(scores.mean(axis=0)).max() < 4 / np.sqrt(n)
+    assert np.abs(scores.std(axis=0) - 1).max() < 4 / np.sqrt(2 * n) + 0.005
+    for feature, one in enumerate(features):
+        share = np.bincount(held[:, feature], minlength=len(one.mass)) / n
+        assert (np.abs(share - one.mass) < 4 * np.sqrt(np.maximum(one.mass * (1 - one.mass), 0) / n) + 1e-9).all()
+
+
+def test_the_share_of_a_rows_features_that_is_masked_is_the_time():
+    torch = pytest.importorskip("torch", reason="the extra torch is not installed")
+    from synth_components.generators._torch.denoiser import RowDenoiser, row_loss
+
+    _, values, features = tokens(cells=1)
+    rows = [torch.from_numpy(part) for part in split_rows(features, values, rng=np.random.default_rng(0))]
+    network = RowDenoiser(features, hidden=8, depth=1, dropout=0.0, seed=0)
+    seen = []
+    network.register_forward_pre_hook(lambda _, told: seen.append(told))
+    row_loss(network, rows, torch.Generator().manual_seed(0))
+    places, _, time, _ = seen[0]
+    masked = (places >= sum(network.segments.counts)).sum(dim=1)
+    assert ((masked - len(features) * time).abs() < 1).all()
+    # One time in each of n strata: their mean is within 1 / n of a half.
+    assert abs(float(time.mean()) - 0.5) < 1 / len(time)
+    of_features = (places >= sum(network.segments.counts)).float().mean(dim=0)
+    assert (of_features - 0.5).abs().max() < 4 * 0.5 / np.sqrt(len(time))
 
 
 def test_a_vae_without_divergence_knows_its_rows_and_with_much_of_it_forgets_them():

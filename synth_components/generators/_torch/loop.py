@@ -98,6 +98,7 @@ def train(
     ledger: PrivacyLedger,
     held_out: Rows | None = None,
     wrap: Wrap | None = None,
+    stage: str = "",
 ) -> Trained:
     """Fit the weights of a module to rows, and leave them on the CPU.
 
@@ -110,6 +111,7 @@ def train(
         held_out: Rows set apart by the caller, instead of a share of ``rows``.
         wrap: Exchanges module, optimizer and batches for others.  There is no checkpoint with it.  Under a budget
             ``private.train`` is called instead: it takes the same module, rows and loss.
+        stage: Which of the trainings of a fit of several; its state is kept after its end, for a fit that stops later.
 
     Raises:
         StoppedError: if ``run`` says so; the state is then in ``run.checkpoint``.
@@ -122,7 +124,7 @@ def train(
         raise UnsupportedError("rows set apart are read without noise, which a privacy budget does not allow")
     device = device_of(run.device)
     with threads():
-        loop = _Loop(module, rows, loss, schedule, seed, recipe, run, device, held_out, is_budgeted, wrap)
+        loop = _Loop(module, rows, loss, schedule, seed, recipe, run, device, held_out, is_budgeted, wrap, stage)
         try:
             return loop.run_through()
         finally:
@@ -145,6 +147,7 @@ class _Loop:
         held_out: Rows | None,
         is_budgeted: bool,  # noqa: FBT001 - one of many
         wrap: Wrap | None,
+        stage: str,
     ) -> None:
         self.schedule, self.loss, self.run, self.device = schedule, loss, run, device
         module.to(device)
@@ -154,7 +157,10 @@ class _Loop:
         self.seed = int(shared.item())
         keeps_state = run.checkpoint is not None and wrap is None
         fit = _digest(rows, held_out, schedule, recipe, self.seed, run) if keeps_state else ""
-        self.checkpoint = Checkpoint(run.checkpoint, fit) if run.checkpoint is not None and wrap is None else None
+        self.checkpoint = (
+            Checkpoint(run.checkpoint, fit, stage) if run.checkpoint is not None and wrap is None else None
+        )
+        self.stage = stage
 
         n = len(rows[0])
         share = 0.0 if is_budgeted or held_out is not None else schedule.holdout_share
@@ -204,6 +210,8 @@ class _Loop:
                 state.step += 1
                 self._report_at_times()
             self._close_epoch(epoch, mean)
+        if self.stage and state.step > begun:
+            self._save()
         if self.held_out is not None:
             state.restore_best()
         run.report(self.total, self.total)

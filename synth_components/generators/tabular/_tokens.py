@@ -24,7 +24,7 @@ Ints = NDArray[np.int64]
 Matrix = NDArray[np.float32]
 
 MOST_ATOMS = 128
-"""Up to as many values, of a column that has no others, are tokens; of more, those that ``ATOM`` of the rows share."""
+"""Up to as many single values of a column are tokens; where there are more, those that ``ATOM`` of the rows share."""
 ATOM = 0.002
 MOST_CATEGORIES = 512
 """The categories beyond as many, the rarest, share tokens."""
@@ -55,7 +55,7 @@ class Tokens:
             is_own = np.argsort(np.argsort(-mass, kind="stable"), kind="stable") < MOST_CATEGORIES
         else:
             is_atom = grid.marginal.low == grid.marginal.high
-            is_few = is_atom.all() and pieces <= MOST_ATOMS
+            is_few = is_atom.sum() <= MOST_ATOMS
             is_heavy = is_atom & (is_few | (mass[:pieces] >= ATOM))
             is_own = np.append(is_heavy, np.ones(int(grid.has_null), dtype=bool))
         of_code = np.zeros(grid.size, dtype=np.int64)

@@ -1,0 +1,258 @@
+"""Latent diffusion of a row, a hybrid: an autoencoder makes numbers of rows, and diffusion draws such numbers.
+
+Source: Zhang et al. 2024, "Mixed-Type Tabular Data Synthesis with Score-based Diffusion in Latent Space"
+    (arXiv:2310.09656), TabSyn, Sec. 3; Karras et al. 2022, "EDM" (arXiv:2206.00364), the diffusion; Lu et al. 2022,
+    "DPM-Solver++" (arXiv:2211.01095), Algorithm 2, the steps.
+Differs: the autoencoder is that of ``tabular.vae``, residual layers over sums of embeddings, not transformers over
+    columns; numbers that many rows share are tokens, and features are drawn from their laws.  The divergence has one
+    small weight, not one that falls.  Latents are scaled to variance 1 one by one.  AdamW with a step size that falls
+    to nothing.  Steps are of second order and without added noise.  Rare categories are redistributed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+from numpy import random
+from pydantic import Field
+
+from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, Recipe
+from synth_components.encode import encode
+from synth_components.errors import StoppedError, UnsupportedError
+from synth_components.generators._torch import require_torch
+from synth_components.generators.tabular import _token_files
+from synth_components.generators.tabular._diffusion import sigma_of, time_features
+from synth_components.generators.tabular._forward import Matrix, Weights, body, linear, silu
+from synth_components.generators.tabular._grid import grids_of, rows_of
+from synth_components.generators.tabular._tokens import Tokens, join_rows, split_rows, tokens_of
+from synth_components.generators.tabular.vae import DECODER, DRAWN_ROWS, decoded
+from synth_components.privacy.ledger import not_private
+from synth_components.protocols import Dataset, Given, PrivacyLedger, Run
+from synth_components.schema import Schema
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LEAST_DEVIATION = 1e-3
+"""A latent that varies less says nothing of a row."""
+
+
+class LatentDiffusion(Recipe):
+    """Decode each row from numbers that a diffusion draws among those that an autoencoder made of rows."""
+
+    trains_together: ClassVar[bool] = True
+
+    hidden: int = Field(256, ge=4, le=4096, description="Width of the autoencoder.")
+    depth: int = Field(2, ge=1, le=32, description="Residual blocks of the encoder, and of the decoder.")
+    latent: int = Field(32, ge=1, le=4096, description="Numbers that a row is decoded from.")
+    beta: float = Field(
+        0.01,
+        ge=0,
+        le=1000,
+        description="Weight of the divergence between the latents and the normal law. Less keeps more of a row; more "
+        "makes latents that are easier to draw.",
+    )
+    autoencoder_epochs: int = Field(30, ge=1, le=10_000, description="Most passes over the rows of the autoencoder.")
+    denoiser_hidden: int = Field(384, ge=4, le=4096, description="Width of the denoiser.")
+    denoiser_depth: int = Field(3, ge=1, le=32, description="Residual blocks of the denoiser.")
+    epochs: int = Field(
+        60,
+        ge=1,
+        le=10_000,
+        description="Most passes over the latents. The step size falls to nothing over all of them.",
+    )
+    batch_rows: int = Field(512, ge=1, le=1_000_000, description="Rows per step.")
+    learning_rate: float = Field(
+        2e-3, gt=0, le=1, description="Largest step size of AdamW; it rises at first and then falls to nothing."
+    )
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="Privacy knob: share of the hidden units left out at each step."
+    )
+    weight_decay: float = Field(
+        0.01, ge=0, le=10, description="Privacy knob: how strongly weights are drawn to nothing."
+    )
+    patience: int = Field(
+        15,
+        ge=1,
+        le=10_000,
+        description="Privacy knob: epochs without a better held-out loss after which training ends.",
+    )
+    holdout_share: float = Field(
+        0.05, ge=0, le=0.5, description="Share of the rows set apart to judge when to end; 0 ends after the epochs."
+    )
+    steps: int = Field(30, ge=2, le=1000, description="Steps from noise to latents; more take longer and are closer.")
+    cells: int = Field(32, ge=1, le=1000, description="Modes of the numbers of a column that few rows share.")
+    knots: int = Field(
+        1000,
+        ge=2,
+        le=1000,
+        description="Privacy knob: most pieces of a numeric column, each over min_category_count rows or more; a value "
+        "is uniform within its piece.",
+    )
+    min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
+
+    def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> LatentDiffusionSampler:
+        """Return the denoiser and the decoder of ``data``.
+
+        Raises:
+            UnsupportedError: if torch is not installed, the device is not there, or a column has no value with enough
+                support.
+            StoppedError: if ``run`` says so.
+        """
+        require_torch("tabular.latent_diffusion")
+        import torch
+
+        from synth_components.generators._torch.denoiser import LatentDenoiser, latent_loss
+        from synth_components.generators._torch.device import device_of, threads
+        from synth_components.generators._torch.layers import arrays
+        from synth_components.generators._torch.loop import Loss, Schedule, train
+        from synth_components.generators._torch.vae import Autoencoder, latents_of, loss_of
+
+        ledger.spend("fit tabular.latent_diffusion", not_private)
+        if run.should_stop():
+            raise StoppedError("fit stopped as asked; nothing was saved")
+        features = encode(data)
+        tokens = tokens_of(grids_of(features, knots=self.knots, min_count=self.min_category_count), cells=self.cells)
+        rows = [torch.from_numpy(part) for part in split_rows(tokens, features.values, rng=rng)]
+        held_out = None
+        if run.holdout is not None:
+            held_out = [torch.from_numpy(p) for p in split_rows(tokens, encode(run.holdout).values, rng=rng)]
+        seeds = [int(seed) for seed in rng.integers(2**62, size=4)]
+
+        def trained(
+            module: torch.nn.Module, rows: Sequence[Tensor], loss: Loss, held_out: Sequence[Tensor] | None, stage: int
+        ) -> None:
+            schedule = Schedule(
+                epochs=(self.autoencoder_epochs, self.epochs)[stage],
+                batch_rows=self.batch_rows,
+                learning_rate=self.learning_rate,
+                weight_decay=self.weight_decay,
+                patience=self.patience,
+                holdout_share=self.holdout_share,
+            )
+            train(
+                module,
+                rows,
+                loss,
+                schedule,
+                seed=seeds[2 + stage],
+                recipe=self.canonical(),
+                run=_half(run, stage),
+                ledger=ledger,
+                held_out=held_out,
+                stage=("autoencoder", "denoiser")[stage],
+            )
+
+        encoder = Autoencoder(
+            tokens, hidden=self.hidden, depth=self.depth, latent=self.latent, dropout=self.dropout, seed=seeds[0]
+        )
+        trained(encoder, rows, loss_of(self.beta), held_out, 0)
+        with threads():
+            latents = latents_of(encoder, rows, device_of(run.device))
+            judged = None if held_out is None else latents_of(encoder, held_out, device_of(run.device))
+        mean = latents.mean(dim=0)
+        deviation = latents.std(dim=0, correction=0).clamp_min(LEAST_DEVIATION)
+        denoiser = LatentDenoiser(
+            self.latent, hidden=self.denoiser_hidden, depth=self.denoiser_depth, dropout=self.dropout, seed=seeds[1]
+        )
+        scaled = None if judged is None else [(judged - mean) / deviation]
+        trained(denoiser, [(latents - mean) / deviation], latent_loss, scaled, 1)
+        weights = {name: held for name, held in arrays(encoder).items() if name.startswith(DECODER)}
+        weights |= {f"denoiser.{name}": held for name, held in arrays(denoiser).items()}
+        weights |= {"latent.mean": mean.numpy(), "latent.deviation": deviation.numpy()}
+        return LatentDiffusionSampler(data.schema, tokens, self.steps, weights)
+
+
+def _half(run: Run, stage: int) -> Run:
+    """Return the circumstances of one of two trainings: its progress is half of the fit's."""
+
+    def report(done: int, total: int, /, **metrics: float) -> None:
+        run.report(1000 * stage + 1000 * done // max(total, 1), 2000, **metrics)
+
+    return replace(run, report=report)
+
+
+@dataclass(frozen=True, eq=False)
+class LatentDiffusionSampler:
+    """Tokens, and the weights of the denoiser and of the decoder; drawing needs no torch.
+
+    Attributes:
+        schema: The schema of the rows.
+        features: The tokens of each feature.
+        steps: From noise to latents.
+        weights: By name.
+    """
+
+    schema: Schema
+    features: tuple[Tokens, ...]
+    steps: int
+    weights: Weights
+
+    def sample(self, n: int, *, rng: random.Generator, given: Given | None = None) -> Dataset:
+        """Return ``n`` rows.
+
+        Raises:
+            UnsupportedError: for any condition; ``Model`` resamples instead.
+        """
+        if given is not None and given.columns:
+            raise UnsupportedError("tabular.latent_diffusion does not condition by itself")
+        values = np.empty((n, len(self.features)))
+        for start in range(0, n, DRAWN_ROWS):
+            latents = self._latents(min(DRAWN_ROWS, n - start), rng=rng)
+            values[start : start + len(latents)] = join_rows(
+                self.features, *decoded(self.features, self.weights, latents, rng=rng), rng=rng
+            )
+        return rows_of(values, self.schema)
+
+    def _latents(self, n: int, *, rng: random.Generator) -> Matrix:
+        """Return latents (n, l) recovered from noise."""
+        times = np.linspace(1.0, 0.0, self.steps + 1)
+        sigmas = np.append(sigma_of(times[:-1]), 0.0).astype(np.float32)
+        mean, deviation = self.weights["latent.mean"], self.weights["latent.deviation"]
+        noisy = np.sqrt(sigmas[0] ** 2 + 1) * rng.standard_normal((n, len(mean)), dtype=np.float32)
+        before, width = None, np.float32(1.0)
+        for time, sigma, lower in zip(times[:-1], sigmas[:-1], sigmas[1:], strict=True):
+            clean = self._clean(noisy, float(time), sigma)
+            if lower == 0:
+                noisy = clean
+                break
+            step = np.log(sigma / lower)
+            # The second-order step looks where the last two estimates point.
+            ahead = clean if before is None else clean + (clean - before) * (step / (2 * width))
+            noisy = ahead + (lower / sigma) * (noisy - ahead)
+            before, width = clean, step
+        return np.asarray(noisy * deviation + mean)
+
+    def _clean(self, noisy: Matrix, time: float, sigma: np.float32) -> Matrix:
+        """Return the mean (n, l) of latents before noise of size sigma."""
+        weights = self.weights
+        told = silu(linear(weights, "denoiser.clock.first", time_features(np.array([time]))))
+        held = linear(weights, "denoiser.read", noisy / np.sqrt(sigma**2 + 1))
+        held = held + linear(weights, "denoiser.clock.second", told)
+        made = linear(weights, "denoiser.write", body(weights, "denoiser.body", held))
+        return np.asarray(noisy / (sigma**2 + 1) + made * (sigma / np.sqrt(sigma**2 + 1)))
+
+    def save(self, directory: Path) -> None:
+        """Write ``schema.json``, ``latent_diffusion.json`` and ``latent_diffusion.safetensors``."""
+        _token_files.write(
+            directory,
+            "latent_diffusion",
+            schema=self.schema,
+            features=self.features,
+            weights=self.weights,
+            facts={"steps": self.steps},
+        )
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Return the sampler that ``save`` wrote."""
+        schema, features, weights, facts = _token_files.read(directory, "latent_diffusion")
+        return cls(schema, features, int(facts["steps"]), weights)
+
+
+GENERATOR = LatentDiffusion
+SAMPLER = LatentDiffusionSampler
