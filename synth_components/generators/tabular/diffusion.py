@@ -42,6 +42,7 @@ DRAWN_ROWS = 4096
 class Diffusion(Recipe):
     """Recover each row from masks and noise, by a network that learnt to undo both."""
 
+    needs: ClassVar[tuple[str, ...]] = ("torch",)
     trains_together: ClassVar[bool] = True
 
     hidden: int = Field(256, ge=4, le=4096, description="Width of the network.")

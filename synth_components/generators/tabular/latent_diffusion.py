@@ -44,6 +44,7 @@ LEAST_DEVIATION = 1e-3
 class LatentDiffusion(Recipe):
     """Decode each row from numbers that a diffusion draws among those that an autoencoder made of rows."""
 
+    needs: ClassVar[tuple[str, ...]] = ("torch",)
     trains_together: ClassVar[bool] = True
 
     hidden: int = Field(256, ge=4, le=4096, description="Width of the autoencoder.")
