@@ -66,10 +66,12 @@ class Recipe(Config):
     Attributes:
         trains_together: Whether several processes, ``Run.world_size``, can fit one model together.
         needs: Import names of optional packages without which a fit is refused.
+        is_monitored: Whether a fit asks ``Run.monitor`` after its epochs.
     """
 
     trains_together: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
+    is_monitored: ClassVar[bool] = False
 
 
 class StepConfig(Config):

@@ -121,6 +121,19 @@ class Report(Protocol):
         """Tell that ``done`` of ``total`` units of work are finished, and metrics by name."""
 
 
+class Monitor(Protocol):
+    """Who judges a model while it trains: ``monitor.QualityMonitor`` is ours.  Epochs count from 1."""
+
+    def is_due(self, epoch: int) -> bool:
+        """Return whether to judge after an epoch."""
+
+    def judge(self, sampler: Sampler, epoch: int) -> dict[str, float]:
+        """Return scores by name, ``quality`` among them; larger is better."""
+
+    def is_over(self, epoch: int) -> bool:
+        """Return whether training should end."""
+
+
 @dataclass(frozen=True)
 class Run:
     """The circumstances of one fit.  Metrics leave a fit only through ``report``.
@@ -133,6 +146,7 @@ class Run:
         holdout: Real rows for early stopping; never under a finite budget.
         report: Progress and metrics.
         should_stop: Whether to end early, cleanly.
+        monitor: Judges the model while it trains, ``None`` for none; never under a finite budget.
     """
 
     device: str = "cpu"
@@ -143,6 +157,7 @@ class Run:
     holdout: Dataset | None = None
     report: Report = report_nothing
     should_stop: Callable[[], bool] = _never
+    monitor: Monitor | None = None
 
 
 class Sampler(Protocol):

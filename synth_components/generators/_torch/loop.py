@@ -25,7 +25,7 @@ from synth_components.errors import StoppedError, SynthError, UnsupportedError
 from synth_components.generators._torch import peer
 from synth_components.generators._torch.device import device_of, precision, stream, threads
 from synth_components.generators._torch.state import State
-from synth_components.protocols import PrivacyLedger, Run
+from synth_components.protocols import Monitor, PrivacyLedger, Run, Sampler
 
 LEAST_HELD_OUT = 50
 """Fewest rows that are worth setting apart: the loss of fewer says little about when to stop."""
@@ -99,6 +99,7 @@ def train(
     held_out: Rows | None = None,
     wrap: Wrap | None = None,
     stage: str = "",
+    sampler: Callable[[], Sampler] | None = None,
 ) -> Trained:
     """Fit the weights of a module to rows, and leave them on the CPU.
 
@@ -112,6 +113,8 @@ def train(
         wrap: Exchanges module, optimizer and batches for others.  There is no checkpoint with it.  Under a budget
             ``private.train`` is called instead: it takes the same module, rows and loss.
         stage: Which of the trainings of a fit of several; its state is kept after its end, for a fit that stops later.
+        sampler: Makes the sampler of the module as it is, for ``run.monitor``, whose quality then decides instead of
+            the held-out loss which weights are kept, and may end the training.
 
     Raises:
         StoppedError: if ``run`` says so; the state is then in ``run.checkpoint``.
@@ -122,9 +125,13 @@ def train(
     is_budgeted = ledger.remaining() is not None
     if is_budgeted and held_out is not None:
         raise UnsupportedError("rows set apart are read without noise, which a privacy budget does not allow")
+    if is_budgeted and run.monitor is not None:
+        raise UnsupportedError("a monitor reads held-out rows without noise, which a privacy budget does not allow")
     device = device_of(run.device)
     with threads():
-        loop = _Loop(module, rows, loss, schedule, seed, recipe, run, device, held_out, is_budgeted, wrap, stage)
+        loop = _Loop(
+            module, rows, loss, schedule, seed, recipe, run, device, held_out, is_budgeted, wrap, stage, sampler
+        )
         try:
             return loop.run_through()
         finally:
@@ -148,7 +155,9 @@ class _Loop:
         is_budgeted: bool,  # noqa: FBT001 - one of many
         wrap: Wrap | None,
         stage: str,
+        sampler: Callable[[], Sampler] | None,
     ) -> None:
+        self.sampler = None if run.monitor is None else sampler
         self.schedule, self.loss, self.run, self.device = schedule, loss, run, device
         module.to(device)
         self.bare = module
@@ -212,11 +221,15 @@ class _Loop:
             self._close_epoch(epoch, mean)
         if self.stage and state.step > begun:
             self._save()
-        if self.held_out is not None:
+        if self.held_out is not None or self.sampler is not None:
             state.restore_best()
         run.report(self.total, self.total)
         best = state.best_epoch or state.step // self.per_epoch
-        return Trained(state.step // self.per_epoch, best, None if self.held_out is None else state.best_loss)
+        return Trained(
+            state.step // self.per_epoch,
+            best,
+            None if self.held_out is None or self.sampler is not None else state.best_loss,
+        )
 
     def _step(self, numbers: Tensor) -> Tensor:
         """Make one step; return the mean loss of its batch."""
@@ -247,13 +260,29 @@ class _Loop:
             )
         if self.held_out is not None:
             metrics["holdout_loss"] = judged = self._held_out_loss(self.held_out)
-            if judged < state.best_loss:
+            if judged < state.best_loss and self.sampler is None:
                 state.keep_best(judged, epoch + 1)
-            state.is_over = epoch + 1 - state.best_epoch >= self.schedule.patience
+            state.is_over = self.sampler is None and epoch + 1 - state.best_epoch >= self.schedule.patience
+        if self.sampler is not None and self.run.monitor is not None and self.run.monitor.is_due(epoch + 1):
+            metrics |= self._monitored(self.sampler, self.run.monitor, epoch + 1)
         metrics["learning_rate"] = self._learning_rate(state.step - 1)
         if self.checkpoint is not None and time.monotonic() - self.saved_at >= SECONDS_BETWEEN_CHECKPOINTS:
             self._save()
         self.run.report(state.step, self.total, **metrics)
+
+    def _monitored(self, sampler: Callable[[], Sampler], monitor: Monitor, epoch: int) -> dict[str, float]:
+        """Return what the monitor says; its quality decides which weights are best.  Rank 0 asks it for everyone."""
+        scores: dict[str, float] = {}
+        told = torch.zeros(2, dtype=torch.float64, device=self.device)
+        if self.run.rank == 0:
+            scores = monitor.judge(sampler(), epoch)
+            told[0], told[1] = scores["quality"], float(monitor.is_over(epoch))
+        peer.share_first([told], self.run)
+        quality, is_over = told.tolist()
+        if -quality < self.state.best_loss:
+            self.state.keep_best(-quality, epoch)
+        self.state.is_over = bool(is_over)
+        return scores
 
     @torch.no_grad()
     def _held_out_loss(self, rows: Rows) -> float:

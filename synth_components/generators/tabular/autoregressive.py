@@ -60,6 +60,7 @@ class Autoregressive(PrivateTraining):
 
     trains_together: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("torch",)
+    is_monitored: ClassVar[bool] = True
 
     hidden: int = Field(256, ge=4, le=4096, description="Width of the network.")
     epochs: int = Field(
@@ -149,6 +150,10 @@ class Autoregressive(PrivateTraining):
             patience=self.patience,
             holdout_share=self.holdout_share,
         )
+
+        def made() -> AutoregressiveSampler:
+            return AutoregressiveSampler(data.schema, grids, tuple(cells), tuple(order), network.arrays())
+
         held_out = None if run.holdout is None else _codes(encode(run.holdout).values, grids, rng=rng)
         train(
             network,
@@ -160,8 +165,9 @@ class Autoregressive(PrivateTraining):
             run=run,
             ledger=ledger,
             held_out=None if held_out is None else tensors_of(cells, held_out),
+            sampler=made,
         )
-        return AutoregressiveSampler(data.schema, grids, tuple(cells), tuple(order), network.arrays())
+        return made()
 
     def _fit_privately(
         self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run

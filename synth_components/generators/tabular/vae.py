@@ -49,6 +49,7 @@ class VAE(Recipe):
 
     trains_together: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("torch",)
+    is_monitored: ClassVar[bool] = True
 
     hidden: int = Field(256, ge=4, le=4096, description="Width of the network.")
     depth: int = Field(2, ge=1, le=32, description="Residual blocks of the encoder, and of the decoder.")
@@ -123,6 +124,11 @@ class VAE(Recipe):
         network = Autoencoder(
             tokens, hidden=self.hidden, depth=self.depth, latent=self.latent, dropout=self.dropout, seed=seeds[0]
         )
+
+        def made() -> VAESampler:
+            weights = {name: held for name, held in arrays(network).items() if name.startswith(DECODER)}
+            return VAESampler(data.schema, tokens, weights)
+
         schedule = Schedule(
             epochs=self.epochs,
             batch_rows=self.batch_rows,
@@ -141,9 +147,9 @@ class VAE(Recipe):
             run=run,
             ledger=ledger,
             held_out=held_out,
+            sampler=made,
         )
-        weights = {name: held for name, held in arrays(network).items() if name.startswith(DECODER)}
-        return VAESampler(data.schema, tokens, weights)
+        return made()
 
 
 DECODER = ("widen.", "decoder.", "write.")

@@ -1,0 +1,130 @@
+"""How good a model is while it trains: some drawn rows against some that were held out, every few epochs.
+
+A monitor belongs to one fit (``Run.monitor``).  The training loop asks it after an epoch; its scores go where all
+metrics of a fit go, to the progress bar, MLflow and the metric lines of SageMaker.  It reads held-out rows without
+differential privacy: under a finite budget a fit with a monitor is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from synth_components.errors import DataError
+from synth_components.null_indicator import modelled
+from synth_components.protocols import Dataset, Sampler
+
+if TYPE_CHECKING:
+    from synth_components.evaluation.columns import Codes
+
+_LOG = logging.getLogger(__name__)
+
+LEAST_ROWS = 50
+"""Fewest held-out rows that a monitor judges by."""
+
+Alert = Callable[[int, Mapping[str, float]], None]
+
+
+@dataclass
+class QualityMonitor:
+    """Scores a model in training, tells when to stop, and calls for help.
+
+    Attributes:
+        held_out: Rows that the model does not learn from.
+        every: Epochs between two judgements.
+        patience: Judgements without a better quality after which training ends; 0 never ends it.
+        alert_below: Quality below which ``alert`` is called, from the judgement after the first; 0 never calls.
+        alert: What to call, with the epoch, counted from 1, and the scores; by default a warning is logged.
+        max_rows: Most rows drawn, and most held-out rows, per judgement.
+        seed: Of what is drawn and judged.
+    """
+
+    held_out: Dataset
+    every: int = 1
+    patience: int = 0
+    alert_below: float = 0.0
+    alert: Alert | None = None
+    max_rows: int = 2_000
+    seed: int = 0
+    best: float = field(default=-math.inf, init=False)
+    best_epoch: int = field(default=0, init=False)
+    _judged: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        """Take of the rows what generators learn, and refuse too few of them."""
+        self.held_out = modelled(self.held_out)
+        if len(self.held_out.table) < LEAST_ROWS:
+            raise DataError(f"a monitor judges by {LEAST_ROWS} held-out rows or more; hold out a larger share")
+
+    def is_due(self, epoch: int) -> bool:
+        """Return whether to judge after an epoch, counted from 1."""
+        return epoch % self.every == 0
+
+    def judge(self, sampler: Sampler, epoch: int) -> dict[str, float]:
+        """Return ``quality``, ``quality_shape``, ``quality_pairs`` and ``quality_detection``, each in [0, 1].
+
+        Quality is the mean of the three.  Shape is one less the mean total variation of the columns, pairs that of
+        pairs of columns, both in shared bins and counting nulls; detection is the C2ST of a boosted detector.
+        """
+        from synth_components.evaluation.detection import c2st
+
+        rows = min(self.max_rows, len(self.held_out.table))
+        drawn = sampler.sample(rows, rng=np.random.default_rng(self.seed))
+        shape, pairs = _agreement(self.held_out, drawn)
+        detection = c2st(self.held_out, drawn, rng=np.random.default_rng(self.seed), rows=rows)
+        quality = (shape + pairs + detection) / 3
+        made = {
+            "quality": quality,
+            "quality_shape": shape,
+            "quality_pairs": pairs,
+            "quality_detection": detection,
+        }
+        self._judged += 1
+        if quality > self.best:
+            self.best, self.best_epoch = quality, epoch
+        if self._judged > 1 and quality < self.alert_below:
+            (self.alert or _warn)(epoch, made)
+        return made
+
+    def is_over(self, epoch: int) -> bool:
+        """Return whether quality has not risen for ``patience`` judgements."""
+        return self.patience > 0 and epoch - self.best_epoch >= self.patience * self.every
+
+
+def _warn(epoch: int, scores: Mapping[str, float]) -> None:
+    _LOG.warning("after epoch %d the quality on held-out rows is %.3f", epoch, scores["quality"])
+
+
+_BINS = 8
+_COLUMNS = 30  # of pairs: those of wider tables are a sample, evenly spread
+
+
+def _agreement(real: Dataset, drawn: Dataset) -> tuple[float, float]:
+    """Return one less the mean total variation of columns, and of pairs of them."""
+    from synth_components.evaluation.columns import binned, coded, spread
+
+    view = binned(coded(real, real, drawn), bins=_BINS, max_categories=_BINS)
+    width = len(view.sizes)
+    singles = [_overlap(view.train[:, j], view.synthetic[:, j], view.sizes[j]) for j in range(width)]
+    kept = spread(width, _COLUMNS)
+    pairs = [
+        _overlap(
+            view.train[:, i] * view.sizes[j] + view.train[:, j],
+            view.synthetic[:, i] * view.sizes[j] + view.synthetic[:, j],
+            view.sizes[i] * view.sizes[j],
+        )
+        for place, i in enumerate(kept)
+        for j in kept[:place]
+    ]
+    return float(np.mean(singles)), float(np.mean(pairs or singles))
+
+
+def _overlap(ours: Codes, theirs: Codes, size: int) -> float:
+    """Return the mass that two columns of bins share."""
+    first, second = (np.bincount(part, minlength=size) / len(part) for part in (ours, theirs))
+    return float(np.minimum(first, second).sum())

@@ -1,0 +1,83 @@
+"""The monitor: what it scores, when it stops, whom it calls."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from synth_components.errors import DataError
+from synth_components.generators.tabular.independent import Independent
+from synth_components.monitor import QualityMonitor
+from synth_components.privacy.ledger import Ledger
+from synth_components.protocols import Dataset, Run
+from synth_components.schema import TABLE, Text
+from synth_components.toy import toy_table
+
+
+class Fixed:
+    """A sampler of given rows."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def sample(self, n, *, rng, given=None):
+        return replace(self.data, tables={TABLE: self.data.table.iloc[:n]})
+
+
+@pytest.fixture(scope="module")
+def alone():
+    fitted = Independent(knots=50).fit(toy_table(0), rng=np.random.default_rng(0), ledger=Ledger(), run=Run())
+    return Fixed(fitted.sample(400, rng=np.random.default_rng(0)))
+
+
+FRESH = Fixed(toy_table(2))
+
+
+def test_quality_tells_fresh_rows_from_independent_columns_and_repeats_itself(alone):
+    monitor = QualityMonitor(toy_table(1))
+    fresh, poor = monitor.judge(FRESH, 1), monitor.judge(alone, 2)
+    assert poor["quality_pairs"] < fresh["quality_pairs"]
+    assert poor["quality_detection"] < fresh["quality_detection"] - 0.2
+    assert fresh["quality"] == pytest.approx(
+        (fresh["quality_shape"] + fresh["quality_pairs"] + fresh["quality_detection"]) / 3
+    )
+    assert all(0 <= value <= 1 for value in (*fresh.values(), *poor.values()))
+    assert QualityMonitor(toy_table(1)).judge(FRESH, 1) == fresh
+
+
+def test_training_ends_after_so_many_judgements_without_a_better_one(alone):
+    monitor = QualityMonitor(toy_table(1), every=2, patience=2)
+    assert [monitor.is_due(epoch) for epoch in (1, 2, 3, 4)] == [False, True, False, True]
+    ends = []
+    for epoch, sampler in ((2, FRESH), (4, alone), (6, alone)):
+        monitor.judge(sampler, epoch)
+        ends.append(monitor.is_over(epoch))
+    assert (ends, monitor.best_epoch) == ([False, False, True], 2)
+    assert not QualityMonitor(toy_table(1)).is_over(99)  # without patience it never ends a training
+
+
+def test_an_alert_is_called_below_the_threshold_and_not_at_the_first_judgement(alone, caplog):
+    called = []
+    monitor = QualityMonitor(toy_table(1), alert_below=1.0, alert=lambda epoch, scores: called.append(epoch))
+    for epoch in (1, 2):
+        monitor.judge(alone, epoch)
+    assert called == [2]
+    loud = QualityMonitor(toy_table(1), alert_below=1.0)
+    with caplog.at_level(logging.WARNING):
+        for epoch in (1, 2):
+            loud.judge(alone, epoch)
+    assert "after epoch 2 the quality on held-out rows is" in caplog.text
+
+
+def test_columns_that_are_made_anew_are_not_judged():
+    data = toy_table(1)
+    columns = {**data.schema.columns, "note": Text()}
+    schema = replace(data.schema, tables={TABLE: columns})
+    monitor = QualityMonitor(Dataset({TABLE: data.table.assign(note="words")}, schema))
+    assert "note" not in monitor.held_out.schema.columns
+
+
+def test_few_rows_are_refused():
+    with pytest.raises(DataError, match="50 held-out rows"):
+        QualityMonitor(toy_table(0, rows=20))

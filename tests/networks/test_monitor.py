@@ -1,0 +1,64 @@
+"""Training under a monitor: its scores are reported, its quality chooses the weights, and it ends the training."""
+
+import numpy as np
+import pytest
+
+from synth_components.errors import UnsupportedError
+from synth_components.generators.tabular.autoregressive import Autoregressive
+from synth_components.generators.tabular.vae import VAE
+from synth_components.monitor import QualityMonitor
+from synth_components.privacy.ledger import Ledger
+from synth_components.protocols import Budget, Run
+from synth_components.toy import toy_table
+
+torch = pytest.importorskip("torch", reason="the extra torch is not installed")
+loop = pytest.importorskip("synth_components.generators._torch.loop", exc_type=ModuleNotFoundError)
+
+SMALL = {"hidden": 16, "epochs": 6, "batch_rows": 64, "learning_rate": 0.02}
+
+
+def fitted(recipe, monitor):
+    told = []
+    run = Run(monitor=monitor, report=lambda done, total, /, **metrics: told.append(metrics))
+    sampler = recipe.fit(toy_table(0), rng=np.random.default_rng(0), ledger=Ledger(), run=run)
+    return sampler, told
+
+
+@pytest.mark.parametrize("recipe", [Autoregressive(**SMALL), VAE(**SMALL)], ids=["autoregressive", "vae"])
+def test_scores_are_reported_and_the_best_weights_kept(recipe):
+    monitor = QualityMonitor(toy_table(1), every=2)
+    sampler, told = fitted(recipe, monitor)
+    judged = [metrics["quality"] for metrics in told if "quality" in metrics]
+    assert len(judged) == 3
+    again = QualityMonitor(toy_table(1)).judge(sampler, 1)
+    assert again["quality"] == max(judged) == monitor.best
+
+
+class Falling(QualityMonitor):
+    """Finds every model worse than the one before."""
+
+    def judge(self, sampler, epoch):
+        made = super().judge(sampler, epoch) | {"quality": 1 / epoch}
+        self.best, self.best_epoch = 1.0, 1
+        return made
+
+
+def test_training_ends_by_quality_although_the_loss_still_falls():
+    _, told = fitted(Autoregressive(**SMALL), Falling(toy_table(1), patience=2))
+    assert sum("quality" in metrics for metrics in told) == 3
+
+
+def test_a_budget_refuses_a_monitor():
+    module = torch.nn.Linear(1, 1)
+    schedule = loop.Schedule(epochs=1, batch_rows=4, learning_rate=0.1)
+    with pytest.raises(UnsupportedError, match="a monitor reads held-out rows"):
+        loop.train(
+            module,
+            (torch.zeros(8, 1),),
+            lambda module, rows, random: module(rows[0])[:, 0],
+            schedule,
+            seed=0,
+            recipe="{}",
+            run=Run(monitor=QualityMonitor(toy_table(1))),
+            ledger=Ledger(Budget(1.0, 1e-6)),
+        )
