@@ -362,6 +362,8 @@ def fit(
         raise SynthError("delta means nothing without epsilon; give both, or neither")
     if epsilon is not None and not (0 < epsilon < math.inf and 0 <= (delta or 0.0) < 1):
         raise SynthError("epsilon must be a finite number above 0, and delta lie in [0, 1)")
+    if epsilon is not None and run is not None and (run.monitor is not None or run.holdout is not None):
+        raise UnsupportedError("a monitor and held-out rows are read without noise, which epsilon does not allow")
     if isinstance(generator, Recipe) and options:
         raise SynthError("a recipe already holds its options; give either a recipe, or a name with options")
     recipe: Any = generator if isinstance(generator, Recipe) else make(generator, dict(options or {}), trust=trust)

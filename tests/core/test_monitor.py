@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from synth_components.errors import DataError
+import synth_components as synth
+from synth_components.errors import DataError, UnsupportedError
 from synth_components.generators.tabular.independent import Independent
 from synth_components.monitor import QualityMonitor
 from synth_components.privacy.ledger import Ledger
@@ -81,3 +82,10 @@ def test_columns_that_are_made_anew_are_not_judged():
 def test_few_rows_are_refused():
     with pytest.raises(DataError, match="50 held-out rows"):
         QualityMonitor(toy_table(0, rows=20))
+
+
+def test_a_budget_refuses_a_monitor_before_a_row_is_read():
+    data = toy_table(0)
+    run = Run(monitor=QualityMonitor(toy_table(1)))
+    with pytest.raises(UnsupportedError, match="without noise"):
+        synth.fit(data, generator="tabular.aim", epsilon=1.0, run=run)
