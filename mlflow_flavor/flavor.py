@@ -39,7 +39,7 @@ from mlflow_flavor import lineage
 from mlflow_flavor.signature import get_default_signature
 from synth_components.errors import ArtifactError
 from synth_components.generators import GROUP, module_of, names
-from synth_components.io.artifact import FORMAT_VERSION, MANIFEST
+from synth_components.io.artifact import FORMAT_VERSION, MANIFEST, main_file
 from synth_components.model import Model
 
 FLAVOR_NAME = "synthetic"
@@ -153,7 +153,7 @@ def _add_flavors(
         format_version=FORMAT_VERSION,
         data=_DATA,
         # The manifest holds the SHA-256 of each other file: with its own here, files of two models cannot be mixed.
-        manifest_sha256=_sha256(target / _DATA / MANIFEST),
+        manifest_sha256=_sha256(main_file(target / _DATA)),
         code=code,
         **extra_files,
     )
@@ -438,11 +438,11 @@ def native(root: Path, *, trust: tuple[str, ...] = ()) -> Model:
     """Return the model of a local folder of MLflow's; see ``load_model``."""
     conf = _configuration(root)
     data = _within(root, conf.get("data"), "its model")
-    if not (data / MANIFEST).is_file():
+    if not main_file(data).is_file():
         raise ArtifactError(
             f"the model in {root} is incomplete: {data.name}/{MANIFEST} is missing; copy the whole folder"
         )
-    if _sha256(data / MANIFEST) != conf.get("manifest_sha256"):
+    if _sha256(main_file(data)) != conf.get("manifest_sha256"):
         raise ArtifactError(
             f"{MANIFEST} in {data} is not the one that {MLMODEL_FILE_NAME} was written with: it is damaged, or "
             "of another model; restore the whole folder"
@@ -451,8 +451,10 @@ def native(root: Path, *, trust: tuple[str, ...] = ()) -> Model:
         _within(root, conf["code"], "its code")
         private.add_code_to_path(str(root), conf)
     model = Model.load(data, trust=trust)
-    manifest = json.loads((data / MANIFEST).read_text(encoding="utf-8"))
-    differing = [name for name in ("generator", "format_version") if conf.get(name) != manifest[name]]
+    told: dict[str, object] = {"generator": model.manifest.generator, "format_version": FORMAT_VERSION}
+    if main_file(data).name == MANIFEST:  # that of an encrypted model is sealed, and was read by `Model.load`
+        told = json.loads(main_file(data).read_text(encoding="utf-8"))
+    differing = [name for name in ("generator", "format_version") if conf.get(name) != told[name]]
     if differing:
         raise ArtifactError(
             f"{MLMODEL_FILE_NAME} in {root} and its {MANIFEST} differ in {differing}; restore the whole folder"

@@ -30,7 +30,7 @@ GROUP = "synth.commands"
 
 OK, BUG, USER_ERROR, MISSED, INTERRUPTED = 0, 1, 2, 3, 130
 
-_CUSTODY = ("audit", "budget")
+_CUSTODY = ("audit", "budget", "encrypt", "decrypt", "rotate")
 """The commands of ``synth_components.custody``."""
 
 ISSUES = "please report it, with what --debug shows"

@@ -1,9 +1,9 @@
-"""The commands of whoever keeps the data: `synth audit` and `synth budget`."""
+"""The commands of whoever keeps the data: the audit trail, budgets, and encryption at rest."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,20 @@ import click
 
 from synth_components.audit import chain_key
 from synth_components.chain import Anchor, Chain
+from synth_components.errors import DataError
 from synth_components.privacy.budget_file import BudgetFile, State
 from synth_components.protocols import Budget
 from synth_components.steps.circumstances import within
-from synth_components.steps.command import circumstance_options, common_options, read_circumstances
+from synth_components.steps.command import DerivedOption, circumstance_options, common_options, read_circumstances
 
 _AROUND = [option for option in circumstance_options() if option.origin.name in {"audit", "chain_key"}]
 _PLACES = [*_AROUND, *common_options()]
 
 
 @contextmanager
-def _said(context: click.Context) -> Iterator[None]:
+def _said(context: click.Context, options: Sequence[DerivedOption] = _AROUND) -> Iterator[None]:
     """Hold the circumstances that the command line says."""
-    with within(read_circumstances(_AROUND, context.params)):
+    with within(read_circumstances(options, context.params)):
         yield
 
 
@@ -224,5 +225,89 @@ for _command in (create, show_budget, reserve):
     budget.add_command(_command)
 
 
-COMMANDS: Mapping[str, click.Command] = {"audit": audit, "budget": budget}
+_SEALING = [option for option in circumstance_options() if option.origin.name in {"audit", "chain_key", "encrypt_key"}]
+
+
+@click.command(params=[_argument("source"), _argument("target"), *_SEALING, *common_options()])
+@click.pass_context
+def encrypt(context: click.Context, /, *, source: str, target: str, **_: object) -> None:
+    r"""Write a table or a model folder encrypted; the source stays, to be removed by whoever knows its copies.
+
+    \b
+        openssl rand -hex 32 > key && chmod 600 key
+        synth encrypt train.parquet train.parquet.sealed --encrypt-key file:key
+        synth encrypt model sealed-model --encrypt-key kms:alias/synth
+
+    Every step reads what was encrypted so, given the same key. `--encrypt models` or `all` writes it at once.
+    """
+    from synth_components.encryption import rest
+    from synth_components.io import artifact
+
+    with _said(context, _SEALING):
+        place, goal = _places(source, target)
+        if place.is_dir():
+            artifact.seal(place, goal, rest.key_for(place))
+        else:
+            rest.seal_file(place, goal, rest.key_for(place))
+
+
+@click.command(params=[_argument("source"), _argument("target"), *_SEALING, *common_options()])
+@click.pass_context
+def decrypt(context: click.Context, /, *, source: str, target: str, **_: object) -> None:
+    r"""Write an encrypted table or model folder in plain.
+
+    \b
+        synth decrypt sealed-model model --encrypt-key file:key
+    """
+    from synth_components.encryption import rest
+    from synth_components.io import artifact
+
+    with _said(context, _SEALING):
+        place, goal = _places(source, target)
+        if place.is_dir():
+            artifact.unseal(place, goal)
+        else:
+            rest.open_file(place, goal, rest.key_for(place))
+
+
+_NEW_KEY = click.Option(["--new-key"], required=True, help="The key that opens it from now on.")
+
+
+@click.command(params=[_argument(), _NEW_KEY, *_SEALING, *common_options()])
+@click.pass_context
+def rotate(context: click.Context, /, *, new_key: str, **_: object) -> None:
+    r"""Change the key of an encrypted table or model folder in its place, without writing the rest anew.
+
+    \b
+        synth rotate sealed-model --encrypt-key file:old --new-key file:new
+    """
+    from synth_components.encryption import rest
+    from synth_components.encryption.key import read_key
+    from synth_components.io import artifact
+
+    with _said(context, _SEALING):
+        place = _path(context)
+        file = artifact.main_file(place) if place.is_dir() else place
+        if not file.is_file():
+            raise DataError(f"there is no encrypted file or model '{place}'")
+        rest.rotate(file, rest.key_for(place), read_key(new_key))
+
+
+def _places(source: str, target: str) -> tuple[Path, Path]:
+    """Return what is read and what is written; nothing is written over."""
+    place, goal = Path(source).expanduser(), Path(target).expanduser()
+    if not place.exists():
+        raise DataError(f"there is no file or folder '{place}'")
+    if goal.exists():
+        raise DataError(f"'{goal}' is there already; name another place")
+    return place, goal
+
+
+COMMANDS: Mapping[str, click.Command] = {
+    "audit": audit,
+    "budget": budget,
+    "encrypt": encrypt,
+    "decrypt": decrypt,
+    "rotate": rotate,
+}
 """The commands by name."""

@@ -93,6 +93,10 @@ class TamperedError(ArtifactError):
         self.line = line
 
 
+class EncryptionError(ArtifactError):
+    """What is encrypted cannot be opened: the key is another one or missing, or the file was tampered with."""
+
+
 class DataError(SynthError):
     """A file cannot be read or written as asked: format, encoding, duplicate or empty column names."""
 

@@ -15,7 +15,7 @@ import click
 
 from synth_components.errors import DataError, ThresholdError
 from synth_components.io.archive import unpack
-from synth_components.io.artifact import MANIFEST
+from synth_components.io.artifact import main_file
 from synth_components.steps import STEPS, load
 from synth_components.steps.command import StepCommand, read_arguments
 from synth_components.steps.port import Port, Step, ports
@@ -110,7 +110,7 @@ def _places(place: Path, port: Port, asked: Mapping[str, Any], folder: Path, num
     """Yield the paths that a folder of inputs stands for: one, or for a port of many one for each entry."""
     if port.kind == "model":
         held = sorted(entry for entry in place.iterdir() if entry.is_dir() or entry.name.endswith(".tar.gz"))
-        is_many = port.many and not (place / MANIFEST).is_file()
+        is_many = port.many and not main_file(place).is_file()
         for entry in held if is_many else [place]:
             yield _model(entry, folder)
         return
@@ -128,7 +128,7 @@ def _places(place: Path, port: Port, asked: Mapping[str, Any], folder: Path, num
 def _model(place: Path, folder: Path) -> Path:
     """Return the model's folder, unpacked if SageMaker packed it."""
     if place.is_dir():
-        if (place / MANIFEST).is_file():
+        if main_file(place).is_file():
             return place
         packed = sorted(place.rglob("*.tar.gz"))
         if len(packed) != 1:

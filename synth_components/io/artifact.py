@@ -19,6 +19,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from synth_components.config import Config, ConfigError
+from synth_components.encryption import rest
+from synth_components.encryption.confined import confined
+from synth_components.encryption.key import WrappingKey
+from synth_components.encryption.sealed import is_sealed
 from synth_components.errors import ArtifactError, SynthError, UnsupportedError
 from synth_components.generators import names, sampler_type
 from synth_components.null_indicator import null_indicators
@@ -31,6 +35,9 @@ FORMAT_VERSION = 1
 """Raised when an older library could no longer read what we write."""
 
 MANIFEST = "manifest.json"
+SEALED = "model.sealed"
+"""The one file of an encrypted model: all others, packed and sealed."""
+
 SUFFIXES = (".json", ".safetensors")
 
 
@@ -99,20 +106,62 @@ def save(artifact: Artifact, path: str | Path, *, overwrite: bool = False) -> No
     path = Path(path)
     refuse_foreign(path, overwrite=overwrite)
     with _staging(path) as staging:
-        (staging / "sampler").mkdir()
-        artifact.sampler.save(staging / "sampler")
-        _write(staging / "schema.json", artifact.schema.canonical())
-        _write(staging / "ledger.json", _canonical(artifact.ledger.to_json()))
-        files = {name: _sha256(staging / name) for name in sorted(_files(staging))}
-        if wrong := [name for name in files if not name.endswith(SUFFIXES)]:
-            raise ArtifactError(f"the sampler wrote {wrong}; a model holds only {' and '.join(SUFFIXES)} files")
-        if empty := _stray_folders(staging, files):
-            raise ArtifactError(f"the sampler made the empty folders {empty}; a model holds files only")
-        value = _File(**artifact.manifest.model_dump(), files=files).model_dump(mode="json")
-        if not value["choice"]:
-            del value["choice"]  # what older versions read has no such entry
-        _write(staging / MANIFEST, json.dumps({**value, "digest": _digest(value)}, indent=1, sort_keys=True) + "\n")
+        if rest.writes_sealed("models"):
+            with confined() as folder:
+                (folder / "model").mkdir()
+                _fill(folder / "model", artifact)
+                rest.seal_folder(folder / "model", staging / SEALED, rest.key_for(path))
+        else:
+            _fill(staging, artifact)
         _publish(staging, path)
+
+
+def seal(source: Path, path: Path, key: WrappingKey) -> None:
+    """Write a model folder sealed, after checking every byte of it.
+
+    Raises:
+        ArtifactError: if ``source`` is no model or damaged, or ``path`` may not be replaced.
+    """
+    refuse_foreign(path)
+    with _staging(path) as staging, confined() as folder:
+        shutil.copytree(source, folder / "model")
+        _check_files(folder / "model", _manifest(folder / "model").files)
+        rest.seal_folder(folder / "model", staging / SEALED, key)
+        _publish(staging, path)
+
+
+def unseal(source: Path, path: Path) -> None:
+    """Write a sealed model folder in plain, with the key of the circumstances.
+
+    Raises:
+        EncryptionError: if the key is another one, or the file was tampered with.
+        ArtifactError: if ``path`` may not be replaced.
+    """
+    refuse_foreign(path)
+    with rest.opened_folder(source / SEALED) as folder:
+        copy(folder, path)
+
+
+def main_file(path: Path) -> Path:
+    """Return the file by which a folder is a model: its manifest, or all of it sealed."""
+    return path / SEALED if (path / SEALED).is_file() else path / MANIFEST
+
+
+def _fill(folder: Path, artifact: Artifact) -> None:
+    """Write the files of a model, the manifest last."""
+    (folder / "sampler").mkdir()
+    artifact.sampler.save(folder / "sampler")
+    _write(folder / "schema.json", artifact.schema.canonical())
+    _write(folder / "ledger.json", _canonical(artifact.ledger.to_json()))
+    files = {name: _sha256(folder / name) for name in sorted(_files(folder))}
+    if wrong := [name for name in files if not name.endswith(SUFFIXES)]:
+        raise ArtifactError(f"the sampler wrote {wrong}; a model holds only {' and '.join(SUFFIXES)} files")
+    if empty := _stray_folders(folder, files):
+        raise ArtifactError(f"the sampler made the empty folders {empty}; a model holds files only")
+    value = _File(**artifact.manifest.model_dump(), files=files).model_dump(mode="json")
+    if not value["choice"]:
+        del value["choice"]  # what older versions read has no such entry
+    _write(folder / MANIFEST, json.dumps({**value, "digest": _digest(value)}, indent=1, sort_keys=True) + "\n")
 
 
 def copy(source: Path, path: Path) -> None:
@@ -126,7 +175,8 @@ def copy(source: Path, path: Path) -> None:
     refuse_foreign(path)
     with _staging(path) as staging:
         shutil.copytree(source, staging, dirs_exist_ok=True)
-        _check_files(staging, _manifest(staging).files)
+        if not _is_sealed(staging):  # a sealed one is checked by whoever has its key, as it is opened
+            _check_files(staging, _manifest(staging).files)
         _publish(staging, path)
 
 
@@ -192,8 +242,16 @@ def load(path: str | Path, *, trust: tuple[str, ...] = ()) -> Artifact:
 
     Raises:
         ArtifactError: if the folder is no model, damaged, incomplete, too new, or names an unknown generator.
+        EncryptionError: if it is encrypted, and the key of the circumstances does not open it.
     """
     path = Path(path)
+    if _is_sealed(path):
+        with rest.opened_folder(path / SEALED) as folder:
+            return _load(folder, trust)
+    return _load(path, trust)
+
+
+def _load(path: Path, trust: tuple[str, ...]) -> Artifact:
     manifest = _manifest(path)
     _check_files(path, manifest.files)
     if manifest.generator not in names() and manifest.generator not in trust:
@@ -306,8 +364,15 @@ def _check_schemas(path: Path, schema: Schema, learned: Schema) -> None:
         raise ArtifactError(f"schema.json of the model in {path} is not that of its sampler; restore the model")
 
 
+def _is_sealed(path: Path) -> bool:
+    """Return whether a folder holds a sealed model and nothing beside it."""
+    return path.is_dir() and [one.name for one in path.iterdir()] == [SEALED] and is_sealed(path / SEALED)
+
+
 def _is_model(path: Path) -> bool:
     """Return whether a folder holds a model, perhaps a damaged one, and nothing beside it."""
+    if _is_sealed(path):
+        return True
     try:
         value = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         found = set(_files(path)) - {MANIFEST}

@@ -18,7 +18,7 @@ from synth_components.steps.circumstances import Circumstances, around
 from synth_components.steps.command import DerivedOption, StepCommand, read_arguments
 from synth_components.steps.port import InServedModel
 
-WITHHELD = set(Circumstances.model_fields) - {"max_memory", "audit", "chain_key"}
+WITHHELD = set(Circumstances.model_fields) - {"max_memory", "audit", "chain_key", "encrypt_key"}
 """The circumstances of a step that a service does not have: it keeps nothing, and ends when it is told to."""
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -55,6 +56,17 @@ class Circumstances(Config):
         "",
         description="File with a key, kept from those who can write to audit trail and budget file, that seals their "
         "lines. Also SYNTH_CHAIN_KEY.",
+    )
+
+    encrypt: Literal["none", "models", "all"] = Field(
+        "none",
+        description="What is written encrypted, with encrypt_key: models, or all, which is models and tables. What is "
+        "read may be encrypted in any case. Also SYNTH_ENCRYPT.",
+    )
+    encrypt_key: str = Field(
+        "",
+        description="Key that models and tables are encrypted and opened with: file:PATH (32 bytes, or those in "
+        "hexadecimal or base64), env:NAME, or kms:KEY of AWS. Also SYNTH_ENCRYPT_KEY.",
     )
 
     @field_validator("max_memory")

@@ -8,7 +8,7 @@ import os
 import platform
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -17,13 +17,14 @@ from typing import Any, TypeVar
 from synth_components import audit
 from synth_components.cache import Cache
 from synth_components.config import StepConfig
+from synth_components.encryption import rest
 from synth_components.io.location import shown
 from synth_components.limits import Cost, bytes_of, costing, metered
 from synth_components.peers import peers
 from synth_components.progress import stamp
 from synth_components.steps.circumstances import around, within
 from synth_components.steps.places import Places, refuse_clashes
-from synth_components.steps.port import Place, Step, ports
+from synth_components.steps.port import Direction, Place, Step, ports
 from synth_components.steps.reuse import fetch, keep, key_of
 
 _LOG = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ def perform(step: Step, config: StepConfig, places: Places, *, beside: bool = Tr
     given = {name: place for name, place in places.items() if place is not None}
     cache = Cache(Path(circumstances.cache).expanduser())
     # Of several processes some would find what others are about to keep.
-    key = key_of(step, config, given) if circumstances.cache and peers().world_size == 1 else None
+    is_kept = circumstances.cache and circumstances.encrypt == "none" and peers().world_size == 1
+    key = key_of(step, config, given) if is_kept else None
     config = settled(config)
     started = stamp()
     # Steps within this one share all but its limits, which are watched here.
@@ -60,7 +62,8 @@ def perform(step: Step, config: StepConfig, places: Places, *, beside: bool = Tr
     ):
         told = None if key is None else fetch(key, step, given, cache)
         if told is None or not told.hit:
-            step(config, **given)
+            with _plain_places(step, given) as plain:
+                step(config, **plain)
             if key is not None:
                 keep(key, step, given, cache)
         record = {
@@ -83,6 +86,32 @@ def perform(step: Step, config: StepConfig, places: Places, *, beside: bool = Tr
         if "://" not in first:
             write_json(Path(f"{first}.run.json"), record)
     return record
+
+
+@contextmanager
+def _plain_places(
+    step: Step, given: Mapping[str, Place | tuple[Place, ...]]
+) -> Iterator[dict[str, Place | tuple[Place, ...]]]:
+    """Yield the places of a step's ports, those of encrypted tables in plain for the length of the block."""
+    known, is_sealed = ports(step), rest.writes_sealed("tables")
+    with ExitStack() as stack:
+
+        def plain(place: Place, direction: Direction) -> Place:
+            if "://" in str(place):
+                return place
+            if direction == "in":
+                return stack.enter_context(rest.opened_table(Path(place)))
+            return stack.enter_context(rest.sealed_table(Path(place))) if is_sealed else place
+
+        places: dict[str, Place | tuple[Place, ...]] = {}
+        for name, place in given.items():
+            if known[name].kind != "dataset":
+                places[name] = place
+            elif isinstance(place, tuple):
+                places[name] = tuple(plain(part, known[name].direction) for part in place)
+            else:
+                places[name] = plain(place, known[name].direction)
+        yield places
 
 
 @contextmanager

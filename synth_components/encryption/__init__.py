@@ -1,0 +1,1 @@
+"""Encryption at rest of models and tables: sealed files, and the keys that open them (extra ``encryption``)."""
