@@ -94,7 +94,7 @@ class TamperedError(ArtifactError):
 
 
 class EncryptionError(ArtifactError):
-    """What is encrypted cannot be opened: the key is another one or missing, or the file was tampered with."""
+    """What is encrypted cannot be opened: without its key, or after it was tampered with."""
 
 
 class DataError(SynthError):

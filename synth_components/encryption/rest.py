@@ -67,7 +67,7 @@ def seal_file(source: Path, target: Path, key: WrappingKey) -> None:
 
 
 def open_file(source: Path, target: Path, key: WrappingKey) -> None:
-    """Write what is sealed in a file in plain, whole or not at all: before it is whole it has no name to be found by.
+    """Write what is sealed in a file in plain, whole or not at all; until then it has no name.
 
     Raises:
         EncryptionError: if the key is another one, or the file was tampered with.
@@ -102,7 +102,7 @@ def _unseal_into(plain: BinaryIO, source: Path, key: WrappingKey) -> None:
 
 
 def seal_folder(source: Path, target: Path, key: WrappingKey) -> None:
-    """Write the files of a folder as one sealed file; ``source`` is confined, for their archive lies beside it."""
+    """Write a folder as one sealed file; ``source`` is confined, for its archive lies beside it."""
     archive = source.with_name(f"{source.name}.{_ARCHIVE}")
     pack(source, archive)
     seal_file(archive, target, key)
@@ -126,7 +126,7 @@ def opened_folder(sealed: Path) -> Iterator[Path]:
 
 @contextmanager
 def opened_table(place: Path) -> Iterator[Path]:
-    """Yield a table, or a folder of parts, in plain: where it lies if nothing of it is sealed, else confined."""
+    """Yield a table, or a folder of parts, in plain: where it lies, or confined if any is sealed."""
     files = sorted(place.iterdir()) if place.is_dir() else [place]
     if not any(map(is_sealed, files)):
         yield place
