@@ -78,6 +78,7 @@ class Privacy:
         unit: Whom the promise protects.
         neighbours: Which data sets it compares.
         theorem: Why it holds, ``none`` without a promise.
+        holds_rows: Whether the model keeps training rows: whoever has it has them.
     """
 
     epsilon: float
@@ -85,6 +86,7 @@ class Privacy:
     unit: str
     neighbours: str
     theorem: str
+    holds_rows: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ class Model:
         """The promise of the model."""
         stated = self.manifest.privacy
         epsilon = math.inf if stated.epsilon is None else stated.epsilon
-        return Privacy(epsilon, stated.delta, stated.unit, stated.neighbours, stated.theorem)
+        held = self.manifest.holds_rows
+        return Privacy(epsilon, stated.delta, stated.unit, stated.neighbours, stated.theorem, held)
 
     @cached_property
     def _listings(self) -> tuple[Listing, ...]:
@@ -118,7 +121,10 @@ class Model:
     def __repr__(self) -> str:
         """Return the model in one line."""
         columns = len(self.schema.columns)
-        return f"Model(generator='{self.manifest.generator}', columns={columns}, epsilon={self.privacy.epsilon:g})"
+        held = ", HOLDS TRAINING ROWS" if self.manifest.holds_rows else ""
+        return (
+            f"Model(generator='{self.manifest.generator}', columns={columns}, epsilon={self.privacy.epsilon:g}{held})"
+        )
 
     def sample(
         self,

@@ -358,6 +358,12 @@ class HighSampler(StratifiedSampler):
         return StratifiedSampler(self.schema, self.shares, high).sample(n, rng=rng, given=given)
 
 
+class BoastingSampler(StratifiedSampler):
+    """Says that it keeps training rows, and keeps none."""
+
+    holds_rows = True
+
+
 class Undocumented(Stratified):
     """Has an option that nobody explains."""
 
@@ -438,6 +444,7 @@ BROKEN = (
     ("check_saved_files_hold_no_canary", Case("hoards categories", HoardsCategories())),
     ("check_saved_files_hold_no_canary", Case("hoards numbers", HoardsNumbers())),
     ("check_saved_files_hold_no_canary", Case("hoards short numbers", HoardsNumbers(dtype="float32"))),
+    ("check_saved_files_hold_no_canary", Case("boasts of rows", _with(BoastingSampler))),
     ("check_loads_in_fresh_process", Case("homebound", _with(HomeboundSampler))),
     ("check_hard_tables", Case("fragile", Fragile())),
     (

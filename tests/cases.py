@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from synth_components.generators.auto import Auto
 from synth_components.generators.tabular.aim import AIM
 from synth_components.generators.tabular.autoregressive import Autoregressive
+from synth_components.generators.tabular.bayesian_network import BayesianNetwork
 from synth_components.generators.tabular.circuit import ProbabilisticCircuit
 from synth_components.generators.tabular.diffusion import Diffusion
 from synth_components.generators.tabular.ensemble import Ensemble
@@ -12,7 +13,10 @@ from synth_components.generators.tabular.gaussian_copula import GaussianCopula
 from synth_components.generators.tabular.hybrid import Hybrid
 from synth_components.generators.tabular.independent import Independent
 from synth_components.generators.tabular.latent_diffusion import LatentDiffusion
+from synth_components.generators.tabular.markov import Markov
+from synth_components.generators.tabular.mixture import Mixture
 from synth_components.generators.tabular.mst import MST
+from synth_components.generators.tabular.smote import Smote
 from synth_components.generators.tabular.specified import Specified
 from synth_components.generators.tabular.trees import Trees
 from synth_components.generators.tabular.vae import VAE
@@ -101,6 +105,7 @@ CASES = (
             weights=(5, 1),
         ),
     ),
+    Case("tabular.bayesian_network", BayesianNetwork(cells=8)),
     Case("tabular.circuit", ProbabilisticCircuit(states=16, epochs=3, batch_rows=128, min_state_rows=10)),
     Case("tabular.diffusion", Diffusion(hidden=32, depth=1, epochs=12, batch_rows=64, learning_rate=0.02, steps=12)),
     Case("tabular.gaussian_copula", GaussianCopula(knots=50)),
@@ -129,7 +134,10 @@ CASES = (
             cells=8,
         ),
     ),
+    Case("tabular.markov", Markov(cells=8)),
+    Case("tabular.mixture", Mixture(components=8, iterations=10)),
     Case("tabular.mst", MST(bins=4, iterations=50), private=True, skip=NOISY),
+    Case("tabular.smote", Smote(keep_rows=True)),
     Case(
         "tabular.specified",
         TOY,

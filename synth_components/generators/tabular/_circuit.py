@@ -25,7 +25,7 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from synth_components.generators.tabular._codebook import Ints, drawn_by_row, drawn_each
+from synth_components.generators.tabular._codebook import Arrays, Ints, drawn_by_row, drawn_each
 from synth_components.generators.tabular._grid import Codes, Grid
 from synth_components.protocols import Floats
 
@@ -219,6 +219,15 @@ class Emission:
         return cls(
             share.astype(np.float32), mean.astype(np.float32), np.maximum(variance, least_variance).astype(np.float32)
         )
+
+    def to_arrays(self, prefix: str) -> Arrays:
+        """Return the arrays, under a prefix, from which ``from_arrays`` makes an equal law."""
+        return {f"{prefix}.share": self.share, f"{prefix}.mean": self.mean, f"{prefix}.variance": self.variance}
+
+    @classmethod
+    def from_arrays(cls, prefix: str, arrays: Arrays) -> Self:
+        """Return the law that ``to_arrays`` wrote."""
+        return cls(*(arrays[f"{prefix}.{part}"] for part in ("share", "mean", "variance")))
 
     def table(self, alphabet: Alphabet) -> Matrix:
         """Return the probability (size, k) of each code in each state."""
@@ -422,12 +431,12 @@ def clustered(
     Source: Liu, Zhang & Van den Broeck 2022 (arXiv:2210.04398), latent variable distillation.
     """
     n = len(codes[0])
-    places = [_place(*parts) for parts in zip(codes, alphabets, grids, strict=True)]
+    places = [placed(*parts) for parts in zip(codes, alphabets, grids, strict=True)]
     states: list[Ints] = []
     for feature in range(len(codes)):
         weights = NEIGHBOUR_WEIGHT ** tree.hops(feature)
         seen = np.hstack([weight * place for weight, place in zip(weights, places, strict=True)]).astype(np.float32)
-        states.append(_clusters(seen, k, rng=rng))
+        states.append(clusters(seen, k, rng=rng))
     links = np.full((len(codes), k, k), LINK_ROWS * n / k**2, np.float32)
     emissions = []
     for feature, (held, alphabet) in enumerate(zip(codes, alphabets, strict=True)):
@@ -440,7 +449,7 @@ def clustered(
     return Totals(root, links, tuple(emissions))
 
 
-def _place(codes: Codes, alphabet: Alphabet, grid: Grid) -> Floats:
+def placed(codes: Codes, alphabet: Alphabet, grid: Grid) -> Floats:
     """Return where each row (n, d) lies by one feature: a normal score, or which category; of unit spread."""
     mass = alphabet.mass
     if grid.is_nominal or grid.size == 1:
@@ -451,7 +460,7 @@ def _place(codes: Codes, alphabet: Alphabet, grid: Grid) -> Floats:
     return np.asarray(place / np.sqrt(max(float((place**2).sum(axis=1).mean()) if len(place) else 0.0, 1e-9)))
 
 
-def _clusters(seen: Matrix, k: int, *, rng: random.Generator) -> Ints:
+def clusters(seen: Matrix, k: int, *, rng: random.Generator) -> Ints:
     """Return the cluster (n,) of each row, of at most ``k``."""
     seed = int(rng.integers(2**31))
     if k == 1 or len(seen) == 0:

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from synth_components.conditions import meets
 from synth_components.encode import Features, slices
 from synth_components.errors import ArtifactError, ConditionError, StoppedError
+from synth_components.generators.tabular._cells import Cells
 from synth_components.generators.tabular._condition import Condition, conditions
 from synth_components.generators.tabular._grid import Codes, Grid, grids_of, rows_of
 from synth_components.marginal import Marginal, marginals_of, whole
@@ -155,6 +156,17 @@ class Codebook:
                 count = sum(key.startswith(f"{prefix}.") and key.endswith(".mass") for key in arrays)
                 halves[where.start] = tuple(marginal(f"{prefix}.{number}") for number in range(count))
         return cls(schema, grids, halves), arrays, plan
+
+
+def cell_masses(cells: Sequence[Cells], grids: Sequence[Grid]) -> list[Floats]:
+    """Return the probability (cells,) of each cell, by feature."""
+    return [cut.by_place(grid.mass, absent=0.0).sum(axis=1) for cut, grid in zip(cells, grids, strict=True)]
+
+
+def places_within(cells: Sequence[Cells], grids: Sequence[Grid]) -> tuple[Floats, ...]:
+    """Return the probability (cells, places) of each place given the cell, by feature."""
+    made = [cut.by_place(grid.mass, absent=0.0) for cut, grid in zip(cells, grids, strict=True)]
+    return tuple(mass / mass.sum(axis=1, keepdims=True) for mass in made)
 
 
 def stop_if_asked(run: Run) -> None:

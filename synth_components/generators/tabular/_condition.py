@@ -48,6 +48,11 @@ class Condition:
         """Whether rows without a fixed value may have any."""
         return self.members is None and self.low == -np.inf and self.high == np.inf
 
+    @property
+    def allowed(self) -> Floats:
+        """The part (size,) of each code that rows without a fixed value may have; all if no row is without."""
+        return self.share if self.share.any() else np.ones_like(self.share)
+
     def values(self, grid: Grid, codes: Codes, *, rng: random.Generator) -> Floats:
         """Return encoded values (n,) of codes that meet the condition."""
         values = grid.values(codes, rng=rng, low=self.low, high=self.high)

@@ -230,7 +230,7 @@ class CircuitSampler:
         evidence: list[Matrix | None] = [None] * len(self.book.grids)
         for feature, condition in wanted.items():
             table = circuit.tables[feature]
-            allowed = condition.share.astype(np.float32) @ table
+            allowed = condition.allowed.astype(np.float32) @ table
             evidence[feature] = np.where(
                 condition.is_fixed[rows, None], table[condition.codes[rows]], allowed / max(allowed.max(), 1e-30)
             )
@@ -238,7 +238,7 @@ class CircuitSampler:
         made = []
         for feature, (table, state) in enumerate(zip(circuit.tables, states, strict=True)):
             asked = wanted.get(feature)
-            weights = table.T if asked is None or not asked.share.any() else table.T * asked.share
+            weights = table.T if asked is None else table.T * asked.allowed
             codes = drawn_by_row(weights, state, rng=rng)
             made.append(codes if asked is None else np.where(asked.is_fixed[rows], asked.codes[rows], codes))
         return made
@@ -253,9 +253,7 @@ class CircuitSampler:
         }
         for feature, (alphabet, emission) in enumerate(zip(self.alphabets, self.law.emissions, strict=True)):
             arrays[f"emission.{feature}.is_placed"] = alphabet.is_placed
-            arrays[f"emission.{feature}.share"] = emission.share
-            arrays[f"emission.{feature}.mean"] = emission.mean
-            arrays[f"emission.{feature}.variance"] = emission.variance
+            arrays |= emission.to_arrays(f"emission.{feature}")
         self.book.save(directory, "circuit", arrays)
 
     @classmethod
@@ -267,10 +265,7 @@ class CircuitSampler:
         alphabets = tuple(
             Alphabet(grid.mass, arrays[f"emission.{feature}.is_placed"]) for feature, grid in enumerate(book.grids)
         )
-        emissions = tuple(
-            Emission(*(arrays[f"emission.{feature}.{part}"] for part in ("share", "mean", "variance")))
-            for feature in range(len(book.grids))
-        )
+        emissions = tuple(Emission.from_arrays(f"emission.{feature}", arrays) for feature in range(len(book.grids)))
         law = Law(arrays["root"], arrays["links"], emissions)
         return cls(book, Tree(arrays["tree.order"], arrays["tree.parent"]), alphabets, law)
 

@@ -1,0 +1,185 @@
+"""SMOTE, WHICH KEEPS THE TRAINING ROWS: each drawn row lies between a real row and one of its nearest neighbours.
+
+The model is the table: whoever has it has the rows, and drawn rows are near them. It is a yardstick, and a means to
+balance a training set of one's own; no model of it may be served unless that is allowed, and none is private.
+
+Source: Chawla et al. 2002, "SMOTE: Synthetic Minority Over-sampling Technique" (arXiv:1106.1813), SMOTE-NC in Sec. 6.1.
+Differs: rows of all classes are drawn, as often as they occur, and neighbours are of the same class if ``target`` names
+    it.  Numbers and times without a null are interpolated; where one of two is null, the value is either's.  Of a
+    category, the rarest values are not told apart where neighbours are sought.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy import random
+from numpy.typing import NDArray
+from pydantic import Field
+from safetensors.numpy import load_file, save_file
+from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
+
+from synth_components.config import Recipe
+from synth_components.encode import Features, decode, encode, slices
+from synth_components.errors import SchemaError, UnsupportedError
+from synth_components.generators.tabular._codebook import Ints, stop_if_asked
+from synth_components.privacy.ledger import not_private
+from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
+from synth_components.schema import Boolean, Categorical, Schema
+
+MOST_CATEGORIES = 64
+"""Commonest categories that are told apart where neighbours are sought; the others count as one."""
+
+
+class Smote(Recipe):
+    """Draw rows between real rows and their neighbours; the model keeps the training rows."""
+
+    keep_rows: bool = Field(
+        default=False,
+        description="Privacy knob: must be true, since the model keeps every training row and whoever has it has them.",
+    )
+    neighbours: int = Field(5, ge=1, le=1000, description="Nearest neighbours, of which one is drawn.")
+    target: str = Field("", description="Category whose classes are kept apart; empty: all rows are neighbours.")
+
+    def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> SmoteSampler:
+        """Return the rows of ``data`` with their neighbours.
+
+        Raises:
+            UnsupportedError: unless ``keep_rows`` is true, and for a table of fewer than two rows.
+            SchemaError: if ``target`` is no category.
+            StoppedError: if ``run`` says so.
+        """
+        del rng  # neighbours need no randomness
+        if not self.keep_rows:
+            raise UnsupportedError(
+                "tabular.smote keeps the training rows in the model; say keep_rows=true if the model may, or choose "
+                "another generator: every other one keeps none"
+            )
+        ledger.spend("fit tabular.smote", not_private)
+        stop_if_asked(run)
+        column = data.schema.columns.get(self.target)
+        if self.target and not isinstance(column, Categorical | Boolean):
+            raise SchemaError(f"target '{self.target}' is no category that is learnt; name another", column=self.target)
+        values = encode(data).values
+        if len(values) < 2:
+            raise UnsupportedError("tabular.smote needs two rows to draw one between them; give more rows")
+        places = slices(data.schema)
+        kinds = [isinstance(data.schema.columns[name], Categorical | Boolean) for name in places]
+        is_category = np.repeat(np.array(kinds, dtype=bool), [where.stop - where.start for where in places.values()])
+        position = _positions(values, is_category)
+        classes = np.nan_to_num(values[:, places[self.target].start], nan=-2) if self.target else np.zeros(len(values))
+        near = np.tile(np.arange(len(values))[:, None], self.neighbours)
+        groups = [np.flatnonzero(classes == one) for one in np.unique(classes)]
+        for done, rows in enumerate(groups, start=1):
+            stop_if_asked(run)
+            near[rows] = _nearest(position[rows], rows, self.neighbours)
+            run.report(done, len(groups))
+        return SmoteSampler(data.schema, values, near)
+
+
+def _positions(values: Floats, is_category: NDArray[np.bool_]) -> Floats:
+    """Return where rows (n, d) lie: numbers of unit spread, categories apart by their median spread.
+
+    Source: Chawla et al. 2002, Sec. 6.1: a differing category counts as the median of the standard deviations.
+    """
+    parts = []
+    for feature, nominal in zip(values.T, is_category, strict=True):
+        is_null = np.isnan(feature)
+        if nominal:
+            found, counts = np.unique(np.nan_to_num(feature, nan=-2), return_counts=True)
+            common = found[np.argsort(-counts, kind="stable")[:MOST_CATEGORIES]]
+            parts.append((np.nan_to_num(feature, nan=-2)[:, None] == common) / np.sqrt(2))
+            continue
+        present = feature[~is_null]
+        middle, spread = (present.mean(), present.std()) if len(present) else (0.0, 1.0)
+        parts.append(np.where(is_null, 0.0, (feature - middle) / (spread or 1.0))[:, None])
+        if is_null.any():
+            parts.append(is_null[:, None].astype(np.float64))
+    return np.hstack(parts)
+
+
+def _nearest(position: Floats, rows: Ints, k: int) -> Ints:
+    """Return the nearest others (n, k) of each row among ``rows``, repeated where there are fewer; itself if alone."""
+    if len(rows) == 1:
+        return np.tile(rows, (1, k))
+    found = min(k, len(rows) - 1)
+    with threadpool_limits(1, user_api="openmp"):
+        near = NearestNeighbors(n_neighbors=found).fit(position).kneighbors(return_distance=False)
+    return np.asarray(rows[np.tile(near, -(-k // found))[:, :k]])
+
+
+@dataclass(frozen=True, eq=False)
+class SmoteSampler:
+    """The training rows, and who is near whom.
+
+    Attributes:
+        schema: The schema of the rows.
+        values: (n, w) the encoded training rows.
+        near: (n, k) row numbers of the nearest neighbours.
+    """
+
+    schema: Schema
+    values: Floats
+    near: Ints
+
+    @property
+    def holds_rows(self) -> bool:
+        """True: the training rows stand in the model, and the manifest says so."""
+        return True
+
+    def sample(self, n: int, *, rng: random.Generator, given: Given | None = None) -> Dataset:
+        """Return ``n`` rows, each between a training row and one of its neighbours.
+
+        Raises:
+            UnsupportedError: for any condition; ``Model`` resamples instead.
+        """
+        if given is not None and given.columns:
+            raise UnsupportedError("tabular.smote does not condition by itself")
+        base = rng.integers(len(self.values), size=n)
+        other = self.near[base, rng.integers(self.near.shape[1], size=n)]
+        share = rng.random(n)
+        places = slices(self.schema)
+        made = np.empty((n, self.values.shape[1]))
+        for name, where in places.items():
+            ours, theirs = self.values[base, where], self.values[other, where]
+            if isinstance(self.schema.columns[name], Categorical | Boolean):
+                # The commonest value among the row and its neighbours, as in SMOTE-NC.
+                made[:, where] = self._commonest(base, where.start)[:, None]
+            elif where.stop - where.start > 1:
+                made[:, where] = np.where(share[:, None] < 0.5, ours, theirs)
+            else:
+                between = ours + share[:, None] * (theirs - ours)
+                made[:, where] = np.where(np.isnan(between), np.where(share[:, None] < 0.5, ours, theirs), between)
+        return decode(Features(made, places, self.schema))
+
+    def _commonest(self, base: Ints, feature: int) -> Floats:
+        """Return the commonest value (n,) of a category among the neighbours of each row, of ties its own or first."""
+        held = np.nan_to_num(self.values[:, feature], nan=-2)
+        around = np.concatenate([held[base][:, None], held[self.near[base]]], axis=1)  # (n, 1 + k)
+        votes = (around[:, :, None] == around[:, None, :]).sum(axis=2)
+        votes[:, 0] -= 1  # the row itself has no vote: where no neighbour outvotes it, the tie is its own
+        chosen = around[np.arange(len(base)), votes.argmax(axis=1)]
+        return np.where(chosen == -2, np.nan, chosen)
+
+    def save(self, directory: Path) -> None:
+        """Write ``schema.json``, ``smote.json`` and ``smote.safetensors``: the training rows."""
+        (directory / "schema.json").write_text(self.schema.canonical(), encoding="utf-8")
+        (directory / "smote.json").write_text(json.dumps({"holds_rows": True}), encoding="utf-8")
+        arrays = {"training_rows": np.ascontiguousarray(self.values), "near": self.near}
+        save_file(arrays, directory / "smote.safetensors")
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Return the sampler that ``save`` wrote."""
+        schema = Schema.from_json(json.loads((directory / "schema.json").read_text(encoding="utf-8")))
+        arrays = load_file(directory / "smote.safetensors")
+        return cls(schema, arrays["training_rows"], arrays["near"])
+
+
+GENERATOR = Smote
+SAMPLER = SmoteSampler
