@@ -111,7 +111,7 @@ def _entropy(counts: Floats) -> float:
 def nodes(
     plan: Sequence[tuple[int, Parents]], cells: Sequence[Ints], masses: Sequence[Floats], *, prior: float
 ) -> tuple[Node, ...]:
-    """Return the nodes of a structure, each table beginning at the marginals (size,) with ``prior`` rows' worth."""
+    """Return the nodes of a structure, each table holding ``prior`` rows' worth of the marginals (size,)."""
     sizes = [len(mass) for mass in masses]
     made = []
     for feature, parents in plan:
@@ -136,7 +136,7 @@ class Message:
 
 
 def draw(network: Sequence[Node], n: int, evidence: Sequence[Floats | None], *, rng: random.Generator) -> list[Ints]:
-    """Return cells (n,) by feature, drawn given evidence (n, cells) of each; ``None`` says nothing.  Exact."""
+    """Return cells (n,) by feature, drawn exactly given evidence (n, cells) of each, ``None`` for nothing."""
     told = _told(network, evidence)
     cells: list[Ints] = [np.empty(0, np.int64)] * len(network)
     for node in network:

@@ -234,7 +234,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Sequences:
-    """What tells sequences apart and orders them, empty for nothing, and how long drawn ones are, 0 as observed."""
+    """Which columns tell sequences apart and order them, empty for none, and their length, 0 as observed."""
 
     group: str
     order_by: str

@@ -171,7 +171,7 @@ class Mixture(Recipe):
 
 
 def doubts(alphabet: Alphabet, totals: Matrix, *, prior: float) -> Floats:
-    """Return by how much (symbols, k) the expected log-probability is below the log of the expected probability."""
+    """Return how far (symbols, k) the expected log-probability is below the log of the expected one."""
     symbols = len(alphabet.symbol_mass)
     counts = totals[:symbols] + prior * alphabet.symbol_mass[:, None]
     whole = counts.sum(axis=0)
