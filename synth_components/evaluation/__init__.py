@@ -15,7 +15,7 @@ import pandas as pd
 from numpy import random
 
 from synth_components.config import MIN_CATEGORY_COUNT, StepConfig
-from synth_components.errors import DataError
+from synth_components.errors import DataError, SchemaError, UnsupportedError
 from synth_components.evaluation import association, detection, fidelity, manifold, proximity, utility, validity
 from synth_components.evaluation.attacks import (
     attribute,
@@ -125,7 +125,8 @@ def evaluate(
             they were not unseen.
         schema: The schema of all three tables; ``None`` takes a dataset's own, or profiles the training rows.
         target: Column to predict, instead of ``config.target``.
-        ledger: Written to, not charged: reading real rows here is outside the epsilon of any model.
+        ledger: Written to, not charged: reading real rows here is outside the epsilon of any model.  With
+            ``privacy="dp"`` it is charged, before any row is read; otherwise one with a budget is refused.
         report: Told after every metric how many are done.
 
     Raises:
@@ -135,6 +136,13 @@ def evaluate(
     groups = _GROUPS.get(type(config), ("fidelity", "utility", "privacy", "validity"))
     if target and isinstance(config, UtilityConfig):
         config = type(config).parse({**config.model_dump(), "target": target})
+    if isinstance(config, EvaluateConfig) and config.privacy == "dp":
+        return _privately(train, holdout, synthetic, schema, config, opened(ledger))
+    if ledger is not None and ledger.budget is not None:
+        raise UnsupportedError(
+            "a ledger with a budget was given, and these measures read real rows without noise; give "
+            "EvaluateConfig(privacy='dp'), or no budget"
+        )
     real = holdout if train is None else train
     if real is None:
         raise DataError("there are no real rows to judge by; give the training rows and a holdout")
@@ -179,6 +187,64 @@ def evaluate(
     named = tuple(utility.tasks(context, config)) if isinstance(config, UtilityConfig) else ()
     made = _report(evidence, sides, named, groups, config, (*notes, *_remarks(known)), account)
     return replace(made, costs=tuple(meter.costs))
+
+
+def _privately(
+    train: pd.DataFrame | Dataset | None,
+    holdout: pd.DataFrame | Dataset | None,
+    synthetic: pd.DataFrame | Dataset,
+    schema: Schema | None,
+    config: EvaluateConfig,
+    account: Ledger,
+) -> Report:
+    """Return the report under differential privacy: of the holdout, or of the training rows if there is none."""
+    from synth_components.evaluation.private import private_evidence
+
+    real = train if holdout is None else holdout
+    if real is None:
+        raise DataError("there are no real rows to judge by; give the training rows or a holdout")
+    known = schema if schema is not None else real.schema if isinstance(real, Dataset) else None
+    if known is None or not known.is_public:
+        raise SchemaError(
+            "a private report needs a public schema: one that is read off the rows tells about them; declare the "
+            "columns and mark them public"
+        )
+    judged = replace(real, schema=known) if isinstance(real, Dataset) else Dataset({known.root: real}, known)
+    drawn = Dataset({known.root: synthetic.table if isinstance(synthetic, Dataset) else synthetic}, known)
+    if len(drawn.table) == 0:
+        raise DataError("the synthetic table has no rows; there is nothing to judge")
+    rng = random.default_rng(random.SeedSequence(config.seed, spawn_key=(zlib.crc32(b"private"),)))
+    with _one_thread(), metered() as meter, costing("evaluate privately"):
+        found, rows = private_evidence(judged, drawn, config=config, ledger=account, rng=rng)
+    unit = known.unit
+    who = "a row" if unit is None else f"all rows of one {', '.join(unit.columns)}, at most {unit.max_rows}"
+    spent = f"epsilon {config.epsilon:g}" + (f" at delta {config.delta:g}" if config.mechanism == "gaussian" else "")
+    side = "training rows" if holdout is None else "holdout"
+    statement = (
+        f"This report is itself a release of the {side}: it costs {spent}, by {config.mechanism} noise on counts, for "
+        f"{who}, added or removed, and adds to what else was released of the same rows.",
+        "Every score is made of noisy counts and of the synthetic rows, which are taken to be public.",
+    )
+    return Report(
+        scores=found.scores,
+        curves=found.curves,
+        tables=found.tables,
+        card=(),
+        overall=quality((), (), threshold=0.0),
+        recommendations=(),
+        notes=(
+            "Columns and pairs are compared by the cells of the public schema: 1 is no difference in shares. A score "
+            "is corrected for what noise and sampling add, and its interval repeats both. The floor is that of an "
+            "independent sample.",
+            "The number of real rows is a noisy count.",
+        ),
+        versions=software(),
+        privacy=statement,
+        rows={"real": rows, "synthetic": len(drawn.table)},
+        tasks=(),
+        config=config.model_dump(mode="json"),
+        costs=tuple(meter.costs),
+    )
 
 
 _NO_HOLDOUT = (

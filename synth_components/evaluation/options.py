@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, Self, TypeAlias, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, StepConfig
+from synth_components.privacy.mechanism import Mechanism
 
 Attack: TypeAlias = Literal["membership", "attribute", "singling_out", "linkability", "reidentification", "inversion"]
 ATTACKS: tuple[Attack, ...] = get_args(Attack)
@@ -90,3 +91,37 @@ class EvaluateConfig(FidelityConfig, UtilityConfig, PrivacyConfig):
     attacks: tuple[Attack, ...] = Field(
         ("membership",), description="Attacks to try; `synth evaluate-privacy` tries all. An empty list tries none."
     )
+    privacy: Literal["none", "dp"] = Field(
+        "none",
+        description="Whether the report itself must be differentially private: noisy counts of the holdout on a public "
+        "schema, and no other measure.",
+    )
+    epsilon: float = Field(1.0, gt=0, description="Privacy loss of the report, epsilon, with privacy=dp.")
+    delta: float = Field(1e-6, ge=0, lt=1, description="Privacy loss of the report, delta, with privacy=dp.")
+    mechanism: Mechanism = Field(
+        "gaussian",
+        description="Noise on counts, with privacy=dp: gaussian needs delta above 0; laplace gives pure epsilon-DP.",
+    )
+
+    @model_validator(mode="after")
+    def _budget_is_not_ignored(self) -> Self:
+        """Refuse a budget that the report would not keep, and a threshold that a private report does not judge.
+
+        Platforms hand over every option with its default, as to `train`.
+        """
+        fields = type(self).model_fields
+        for name in ("epsilon", "delta", "mechanism"):
+            is_set = name in self.model_fields_set and "privacy" not in self.model_fields_set
+            if self.privacy == "none" and (is_set or getattr(self, name) != fields[name].default):
+                raise ValueError(f"{name} is kept only with privacy=dp; add that, or leave {name} out")
+        if self.privacy == "dp":
+            asked = [
+                name
+                for name in ("attacks", "quasi_identifiers", "secrets", "inverted", "tasks", "min_quality")
+                if getattr(self, name) not in (fields[name].default, ())
+            ]
+            if asked:
+                raise ValueError(f"{asked[0]} reads real rows without noise, which privacy=dp excludes; leave it out")
+            if self.mechanism == "gaussian" and self.delta <= 0:
+                raise ValueError("mechanism=gaussian needs delta above 0; give delta, or mechanism=laplace")
+        return self

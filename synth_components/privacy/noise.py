@@ -20,16 +20,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from types import SimpleNamespace
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synth_components.errors import BudgetExceededError, UnsupportedError
 from synth_components.privacy.accounting import pure, rho_within, zero_concentrated
+from synth_components.privacy.mechanism import Mechanism
 from synth_components.protocols import Floats, PrivacyLedger
 
-Mechanism: TypeAlias = Literal["gaussian", "laplace"]
 Counts: TypeAlias = NDArray[np.int64]
 
 _SLACK = 1e-9

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from synth_components.errors import DataError, ThresholdError
+from synth_components.errors import DataError, ThresholdError, UnsupportedError
 from synth_components.evaluation.options import (
     EvaluateConfig,
     FidelityConfig,
@@ -167,7 +167,10 @@ def _judge(
 
     earlier = (*costs_so_far(), *costs_beside(model), *costs_beside(synthetic))
     shared = account()
-    if shared is not None:
+    is_private = isinstance(config, EvaluateConfig) and config.privacy == "dp"
+    if is_private and residuals is not None:
+        raise UnsupportedError("residuals were read off real rows without noise; leave them out with privacy=dp")
+    if shared is not None and not is_private:
         shared.require_uncovered("evaluate")
     with stage("evaluate") as progress:
         real = read_dataset(train, schema=schema)

@@ -138,12 +138,8 @@ def fits(table, multipliers):
         for side in ([part[~is_canary] for part in rows], CANARY, rows):
             random.set_state(state)
             parts.append(honest_of(self, side, random))
-        directions.append((parts[0], honest_bound(parts[1])))
+        directions.append((parts[0], parts[1]))
         return parts[2]
-
-    def honest_bound(gradient):
-        """Return the canary's gradient as an honest sum would hold it."""
-        return gradient * min(1.0, private.UNITS / max(np.linalg.norm(gradient), 1.0))
 
     def noisy(exact, *, scale):
         made = honest_noise(exact, scale=scale)

@@ -33,7 +33,8 @@ from synth_components.generators.tabular._graphical import (
 )
 from synth_components.generators.tabular._network import NetworkSampler, in_order
 from synth_components.generators.tabular._public_cells import Cells, Codes, cells_of, coded
-from synth_components.privacy.noise import Grant, Mechanism, granted, noisy_best
+from synth_components.privacy.mechanism import Mechanism
+from synth_components.privacy.noise import Grant, granted, noisy_best
 from synth_components.protocols import Dataset, PrivacyLedger, Run
 
 MSTSampler: TypeAlias = NetworkSampler

@@ -1,0 +1,208 @@
+"""The report under differential privacy: what it says, what it refuses, what it charges, and its audit with twins."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from audit import mu_at_least
+
+from synth_components.config import ConfigError
+from synth_components.errors import BudgetExceededError, SchemaError, UnsupportedError
+from synth_components.evaluation import EvaluateConfig, FidelityConfig, Report, evaluate, private
+from synth_components.privacy import noise
+from synth_components.privacy.accounting import rho_within
+from synth_components.privacy.ledger import Ledger
+from synth_components.protocols import Budget
+from synth_components.schema import TABLE, Categorical, Numeric, Schema
+
+pytest.importorskip("opendp", reason="the extra dp is not installed")
+
+SCHEMA = Schema(
+    {
+        TABLE: {
+            "x": Numeric(dtype="float64", low=0.0, high=1.0, public=True),
+            "y": Categorical(categories=("no", "yes"), public=True),
+            "z": Categorical(categories=("u", "v", "w"), public=True),
+        }
+    }
+)
+
+
+def rows(n, seed, *, is_alike=True):
+    rng = np.random.default_rng(seed)
+    x = rng.beta(2, 3 if is_alike else 1, size=n)
+    is_yes = rng.random(n) < (x if is_alike else 0.5)
+    return pd.DataFrame({"x": x, "y": np.where(is_yes, "yes", "no"), "z": rng.choice(list("uvw"), size=n)})
+
+
+HOLDOUT, ALIKE, OTHER = rows(4_000, 0), rows(4_000, 1), rows(4_000, 2, is_alike=False)
+
+
+def judged(synthetic, *, holdout=HOLDOUT, schema=SCHEMA, ledger=None, **options):
+    config = EvaluateConfig.parse({"privacy": "dp", "epsilon": 2.0, "replicates": 20, **options})
+    return evaluate(rows(50, 9), holdout, synthetic, schema=schema, config=config, ledger=ledger)
+
+
+@pytest.mark.parametrize("mechanism", ["gaussian", "laplace"])
+def test_rows_that_are_alike_reach_their_floor_and_others_do_not(mechanism):
+    alike, other = (judged(one, target="y", mechanism=mechanism) for one in (ALIKE, OTHER))
+    for name in ("fidelity.private.shape", "fidelity.private.pairs"):
+        score = next(s for s in alike.scores if s.name == name and not s.subject)
+        assert score.value == pytest.approx(score.floor, abs=0.03)
+        assert other.value(name) < alike.value(name) - 0.05
+    # The learner of alike rows knows what x says of y: the best possible AUC is about .71.
+    assert alike.value("utility.private.tstr.auc", "y") == pytest.approx(0.71, abs=0.06)
+    assert other.value("utility.private.tstr.auc", "y") == pytest.approx(0.5, abs=0.06)
+
+
+def test_scores_are_near_those_without_noise_and_within_their_intervals():
+    exact = judged(OTHER, target="y", epsilon=1e5)
+    noisy = judged(OTHER, target="y", epsilon=1.0)
+    for one in noisy.scores:
+        assert one.interval[0] <= one.value <= one.interval[1]
+        if len(one.subject) < 2:
+            assert exact.value(one.name, *one.subject) == pytest.approx(one.value, abs=0.1)
+
+
+def test_a_report_without_noise_agrees_with_a_plain_count():
+    found = judged(OTHER, epsilon=1e6).value("fidelity.private.shape", "y")
+    shares = [(side["y"] == "yes").mean() for side in (HOLDOUT, OTHER)]
+    # Corrected for sampling, which at 4,000 rows moves a share by less than .03.
+    assert found == pytest.approx(1 - abs(shares[0] - shares[1]), abs=0.03)
+
+
+def test_the_report_says_first_what_it_costs():
+    told = judged(ALIKE).to_markdown().splitlines()
+    assert told[2].startswith("> This report is itself a release of the holdout: it costs epsilon 2 at delta 1e-06")
+    page = judged(ALIKE, mechanism="laplace").to_html()
+    assert page.index("it costs epsilon 2, by laplace noise") < page.index("How good is this synthetic data?")
+
+
+def test_an_ordinary_report_says_first_that_it_lies_outside_every_epsilon():
+    config = FidelityConfig(replicates=10, detector_rows=50, manifold_rows=50)
+    small = [side.head(200) for side in (HOLDOUT, HOLDOUT, ALIKE)]
+    told = evaluate(*small, schema=SCHEMA, config=config).to_markdown().splitlines()
+    assert told[2].startswith("> This evaluation reads real rows without differential privacy")
+
+
+def test_the_report_comes_back_from_json():
+    found = judged(ALIKE, target="y")
+    assert Report.from_json(found.to_json()).to_json() == found.to_json()
+
+
+@pytest.mark.parametrize("mechanism", ["gaussian", "laplace"])
+def test_the_ledger_is_charged_what_was_asked_for(mechanism):
+    ledger = Ledger(Budget(5.0, 1e-6))
+    judged(ALIKE, ledger=ledger, mechanism=mechanism)
+    assert 1.99 < ledger.epsilon(1e-6 if mechanism == "gaussian" else 0.0) <= 2.0
+    assert [entry.covered for entry in ledger.entries] == [True]
+
+
+def test_a_ledger_that_cannot_pay_is_asked_before_a_row_is_read():
+    ledger = Ledger(Budget(1.0, 1e-6))
+    with pytest.raises(BudgetExceededError):
+        judged(ALIKE, holdout=pd.DataFrame(), ledger=ledger)
+    assert not ledger.entries
+
+
+def test_measures_without_noise_are_refused_under_a_budget():
+    with pytest.raises(UnsupportedError, match="privacy='dp'"):
+        evaluate(HOLDOUT, HOLDOUT, ALIKE, schema=SCHEMA, ledger=Ledger(Budget(1.0, 1e-6)))
+    found = judged(ALIKE)
+    assert {s.name.split(".")[1] for s in found.scores} == {"private"}
+    assert "fidelity.detection" in set(found.tables["left_out"]["score"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"attacks": ("membership", "linkability")}, "attacks reads real rows"),
+        ({"min_quality": 0.5}, "min_quality reads real rows"),
+        ({"delta": 0.0}, "mechanism=laplace"),
+        ({"privacy": "none"}, "kept only with privacy=dp"),
+    ],
+)
+def test_options_that_a_private_report_does_not_keep_are_refused(options, words):
+    with pytest.raises(ConfigError, match=words):
+        judged(ALIKE, **options)
+
+
+def test_a_schema_that_was_read_off_rows_is_refused():
+    with pytest.raises(SchemaError, match="public schema"):
+        judged(ALIKE, schema=None)
+
+
+def test_a_number_cannot_be_predicted_privately():
+    with pytest.raises(UnsupportedError, match="categories only"):
+        judged(ALIKE, target="x")
+
+
+def test_no_holdout_row_at_all_is_reported_like_any_other():
+    assert judged(ALIKE, holdout=HOLDOUT.iloc[:0], target="y").rows["real"] < 50
+
+
+# The audit: reports on a table of two columns, and on the same with a row whose values nobody else has.  All that is
+# read are Gaussian counts, which are mu-GDP with mu^2 = 2 rho.
+
+BUDGET = Budget(8.0, 1e-2)
+SURE = 1 - 1e-4
+REPORTS = 300
+TWO = Schema({TABLE: {"y": SCHEMA.columns["y"], "z": SCHEMA.columns["z"]}})
+WITHOUT = pd.DataFrame({"y": ["no"] * 30, "z": ["u"] * 30})
+WITH = pd.concat([WITHOUT, pd.DataFrame({"y": ["yes"], "z": ["w"]})], ignore_index=True)
+CLAIM = math.sqrt(2 * rho_within(BUDGET))
+
+
+def ratio(table):
+    """Return the likelihood ratio, canary to none, of the noisy counts behind a report; and how many rows it tells."""
+    found = []
+    honest = private.noisy_counts
+
+    def watched(counts, *, amount, grant, sensitivity):
+        made = honest(counts, amount=amount, grant=grant, sensitivity=sensitivity)
+        found.append((made[-1] - 0.5) * 2 * amount / sensitivity**2)
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(private, "noisy_counts", watched)
+        told = judged(WITHOUT, holdout=table, schema=TWO, epsilon=BUDGET.epsilon, delta=BUDGET.delta, replicates=10)
+    return sum(found), told.rows["real"]
+
+
+def mu_of_reports(said, number=REPORTS):
+    sides = [np.array([said(*ratio(table)) for _ in range(number)]) for table in (WITH, WITHOUT)]
+    return mu_at_least(*sides, confidence=SURE)
+
+
+def by_ratio(found, told):
+    return found > 0
+
+
+def by_rows(found, told):
+    return told > 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("said", [by_ratio, by_rows])
+def test_reports_with_and_without_a_row_are_no_easier_to_tell_apart_than_claimed(said):
+    assert mu_of_reports(said) <= CLAIM
+
+
+@pytest.mark.slow
+def test_reports_with_half_the_noise_are_caught(monkeypatch):
+    honest = noise._scale
+    monkeypatch.setattr(noise, "_scale", lambda *args: honest(*args) / 2)
+    monkeypatch.setattr(noise.Grant, "take", lambda self, amount: None)
+    assert mu_of_reports(by_ratio) > CLAIM
+
+
+@pytest.mark.slow
+def test_a_report_that_tells_how_many_rows_there_are_is_caught(monkeypatch):
+    honest = private.private_evidence
+
+    def leaking(real, *args, **given):
+        return honest(real, *args, **given)[0], len(real.table)
+
+    monkeypatch.setattr(private, "private_evidence", leaking)
+    assert mu_of_reports(by_rows, REPORTS // 3) > CLAIM  # so plain that fewer will do
