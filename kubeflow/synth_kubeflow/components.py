@@ -95,6 +95,7 @@ _LISTED = (
     Component("tune", "tune", "training"),
     Component("shadow_audit", "shadow_audit", "evaluation"),
     Component("validate", "validate", "evaluation"),
+    Component("compliance", "compliance", "evaluation", single=("data", "reports")),
     Component("select_best", "select", "evaluation", required=("models",)),
     Component("gate", "gate", "evaluation"),
     Component("augment", "augment", "data_processing"),

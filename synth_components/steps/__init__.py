@@ -33,6 +33,7 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "shadow_audit": "shadow_audit",
         "validate": "validate",
         "pack": "pack",
+        "compliance": "compliance",
         "report": "report",
         "select": "select",
         "gate": "gate",

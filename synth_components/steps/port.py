@@ -28,6 +28,8 @@ Kind: TypeAlias = Literal[
     "constraints",
     "conditions",
     "specification",
+    "policy",
+    "trail",
     "directory",
 ]
 Step: TypeAlias = Callable[..., None]
@@ -72,6 +74,8 @@ KINDS: Mapping[Kind, str] = {
     "constraints": "rules as JSON or YAML",
     "conditions": "JSON or YAML map by column, or table of one request row per output row",
     "specification": "specification as JSON or YAML",
+    "policy": "policy as JSON or YAML",
+    "trail": "audit trail as JSON Lines",
     "directory": "folder",
 }
 """What lies behind a port of each kind."""
@@ -79,6 +83,7 @@ KINDS: Mapping[Kind, str] = {
 InDataset = Annotated[Place, Port("in", "dataset")]
 InTable = Annotated[Place, Port("in", "dataset", is_positional=True)]
 OptionalInDataset = Annotated[Place | None, Port("in", "dataset", optional=True)]
+OptionalInDatasets = Annotated[tuple[Place, ...], Port("in", "dataset", optional=True, many=True)]
 InDatasets = Annotated[tuple[Place, ...], Port("in", "dataset", many=True)]
 OutDataset = Annotated[Place, Port("out", "dataset")]
 OptionalOutDataset = Annotated[Place | None, Port("out", "dataset", optional=True)]
@@ -91,6 +96,7 @@ OutModel = Annotated[Path, Port("out", "model")]
 OptionalOutModel = Annotated[Path | None, Port("out", "model", optional=True)]
 InReport = Annotated[Path, Port("in", "report")]
 InReports = Annotated[tuple[Path, ...], Port("in", "report", many=True)]
+OptionalInReports = Annotated[tuple[Path, ...], Port("in", "report", optional=True, many=True)]
 OutReport = Annotated[Path, Port("out", "report")]
 OptionalOutReport = Annotated[Path | None, Port("out", "report", optional=True)]
 OutPage = Annotated[Path, Port("out", "page")]
@@ -103,6 +109,8 @@ OptionalOutConstraints = Annotated[Path | None, Port("out", "constraints", optio
 InConstraints = Annotated[Path | None, Port("in", "constraints", optional=True)]
 InConditions = Annotated[Path | None, Port("in", "conditions", optional=True)]
 InSpecification = Annotated[Path, Port("in", "specification")]
+OptionalOutPolicy = Annotated[Path | None, Port("out", "policy", optional=True)]
+OptionalInTrail = Annotated[Path | None, Port("in", "trail", optional=True)]
 OutDirectory = Annotated[Path, Port("out", "directory")]
 
 

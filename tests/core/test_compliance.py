@@ -1,0 +1,242 @@
+"""Presets of regulations: every provision cited, every identifier found, no value told, no compliance claimed."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import synth_components as synth
+from synth_components.__main__ import main
+from synth_components.audit import trail as kept_trail
+from synth_components.compliance import DISCLAIMER, assess
+from synth_components.compliance.evidence import Evidence
+from synth_components.compliance.preset import load, names
+from synth_components.config import ConfigError
+from synth_components.errors import UnsupportedError
+from synth_components.policy import Policy
+from synth_components.sensitive import Sensitivity, detect
+from synth_components.sensitive.entity import BY_ENTITY
+from synth_components.steps import STEPS
+from synth_components.steps.compliance import ComplianceConfig
+
+N = 60
+CANARY = "Zebulon"
+RNG = np.random.default_rng(3)
+HARMLESS = {"state": ["Ohio", "Utah"] * 30, "visits": [1, 2, 3] * 20, "year": [2019, 2020] * 30}
+
+# Safe Harbor's eighteen, each by a column that was planted.
+PLANTED = {
+    "A": ("patient_name", [f"{CANARY} Miller", "Mary Smith", "John Brown"] * 20),
+    "B": ("city", ["Zebulon", "Springfield"] * 30),
+    "C": ("admission_date", pd.date_range("2020-03-05", periods=N).strftime("%Y-%m-%d")),
+    "D": ("phone", [f"+1-212-555-01{i:02d}" for i in range(N)]),
+    "E": ("fax_number", [f"+1-212-555-01{i:02d}" for i in range(N)]),
+    "F": ("email", [f"{CANARY}{i}@example.org" for i in range(N)]),
+    "G": ("ssn", [f"123-45-{i + 1000}" for i in range(N)]),
+    "H": ("mrn", [f"M{i + 70000}" for i in range(N)]),
+    "I": ("beneficiary_number", [f"1EG4-TE5-MK{i + 10}" for i in range(N)]),
+    "J": ("account_number", [f"{i + 1_000_000}" for i in range(N)]),
+    "K": ("license_no", [f"LIC{i + 5000}" for i in range(N)]),
+    "L": ("license_plate", [f"ABC {i + 100}" for i in range(N)]),
+    "M": ("device_serial", [f"SN-{i + 9000}" for i in range(N)]),
+    "N": ("website", [f"https://{CANARY}{i}.example.org/" for i in range(N)]),
+    "O": ("ip", [f"203.0.113.{i + 1}" for i in range(N)]),
+    "P": ("voice_print", [f"{i:04x}" for i in range(N)]),
+    "Q": ("photo", [f"{CANARY}{i}.jpg" for i in range(N)]),
+    "R": ("record_uuid", [f"00000000-0000-4000-8000-{i:012x}" for i in range(N)]),
+}
+
+
+def judged(preset, table, **options):
+    """Return the report of a table."""
+    evidence = Evidence(tables={"table": table}, found=detect(table), year=2025, **options)
+    return assess(preset, evidence)
+
+
+def status(report, requirement):
+    return next(finding.status for finding in report.findings if finding.id == requirement)
+
+
+def test_the_presets_are_these_and_the_step_offers_them():
+    assert names() == ("ccpa", "ferpa", "gdpr", "hipaa_expert_determination", "hipaa_safe_harbor", "pci_dss", "sox")
+    for name in names():
+        assert ComplianceConfig(preset=name).preset == name
+    assert "compliance" in STEPS
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_provision_cites_a_rule_and_says_what_is_checked_or_left_to_a_person(name):
+    preset = load(name)
+    ids = [requirement.id for requirement in preset.requirements]
+    assert len(ids) == len(set(ids))
+    for requirement in preset.requirements:
+        assert re.search(r"\d", requirement.cite), "a citation has a number"
+        assert requirement.checks or requirement.undecided
+        for check in requirement.checks:
+            known = {*BY_ENTITY, "identifier", "unique", "free_text"}
+            assert {*check.kinds, *check.review} <= known
+            if check.check == "score":
+                assert check.most is not None
+    assert any(requirement.undecided for requirement in preset.requirements)
+    assert set(preset.direct) <= set(BY_ENTITY)
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_preset_is_a_privacy_policy(name):
+    assert isinstance(load(name).policy_of(), Policy)
+    table = pd.DataFrame(
+        {"email": [f"a{i}@b.org" for i in range(N)], "age": RNG.integers(18, 80, N), "diagnosis": ["E11.9"] * N}
+    )
+    policy = load(name).policy_of(detect(table))
+    assert policy.identifiers == ("email",)
+    assert policy.quasi_identifiers == ("age",)
+    assert policy.sensitive == {"diagnosis": "high"}
+
+
+def test_safe_harbor_has_its_eighteen_identifiers_in_order():
+    cites = [r.cite for r in load("hipaa_safe_harbor").requirements]
+    assert cites[:18] == [f"164.514(b)(2)(i)({letter})" for letter in "ABCDEFGHIJKLMNOPQR"]
+
+
+@pytest.mark.parametrize("letter", PLANTED)
+def test_each_safe_harbor_identifier_fails_its_own_provision_and_no_other(letter):
+    name, values = PLANTED[letter]
+    report = judged("hipaa_safe_harbor", pd.DataFrame({**HARMLESS, name: values}))
+    failed = [finding.id for finding in report.of("failed")]
+    assert failed == [letter]
+
+
+def test_a_table_without_identifiers_fails_no_provision():
+    report = judged("hipaa_safe_harbor", pd.DataFrame(HARMLESS))
+    assert report.of("failed") == ()
+    assert {finding.id for finding in report.of("passed")} >= set(PLANTED)
+
+
+def test_zip_codes_of_three_digits_pass_unless_few_people_live_there():
+    def with_zips(values):
+        return status(judged("hipaa_safe_harbor", pd.DataFrame({**HARMLESS, "zip": values})), "B")
+
+    assert with_zips(["100", "101", "945"] * 20) == "passed"
+    assert with_zips(["100", "036", "945"] * 20) == "failed"
+    assert with_zips(["10001", "10002", "94501"] * 20) == "failed"
+    assert with_zips(["000", "101", "945"] * 20) == "passed"
+
+
+def test_years_pass_and_days_and_ages_above_89_do_not():
+    def with_column(name, values):
+        return status(judged("hipaa_safe_harbor", pd.DataFrame({**HARMLESS, name: values})), "C")
+
+    assert with_column("birth_date", pd.to_datetime(["1970-01-01", "1980-01-01"] * 30)) == "passed"
+    assert with_column("birth_date", pd.to_datetime(["1970-01-01", "1980-02-01"] * 30)) == "failed"
+    assert with_column("age", [34, 89] * 30) == "passed"
+    assert with_column("age", [34, 90] * 30) == "failed"
+    assert with_column("age", ["34", "90+"] * 30) == "passed"
+    assert with_column("birth_year", [1970, 1936] * 30) == "passed"
+    assert with_column("birth_year", [1970, 1930] * 30) == "failed"
+
+
+def test_free_text_that_holds_an_identifier_fails_its_provision():
+    texts = ["The parcel was late and the box was wet."] * (N - 1) + [
+        "Write to jane@example.org about the bill please."
+    ]
+    report = judged("hipaa_safe_harbor", pd.DataFrame({**HARMLESS, "note": texts}))
+    assert [finding.id for finding in report.of("failed")] == ["F"]
+
+
+def test_columns_that_are_declared_made_up_pass_and_are_told():
+    table = pd.DataFrame({"email": PLANTED["F"][1]})
+    report = judged("hipaa_safe_harbor", table, made_up=frozenset({"email"}))
+    finding = next(one for one in report.findings if one.id == "F")
+    assert finding.status == "passed"
+    assert "declared as made up" in finding.observations[0].message
+
+
+def test_whole_card_numbers_fail_and_truncated_ones_do_not():
+    whole = pd.DataFrame({"card_number": ["4111111111111111", "5555555555554444", "378282246310005"] * 20})
+    cut = pd.DataFrame({"card_number": ["411111XXXXXX1111", "555555XXXXXX4444"] * 30})
+    assert status(judged("pci_dss", whole), "3.4.1") == "failed"
+    assert status(judged("pci_dss", cut), "3.4.1") == "passed"
+
+
+def test_small_classes_fail_unless_the_rows_are_drawn():
+    table = pd.DataFrame({"age": np.arange(N), "sex": ["M", "F"] * 30})
+    assert status(judged("gdpr", table), "singling_out") == "failed"
+    assert "smallest class of age, sex has 1 rows" in json.dumps(judged("gdpr", table).to_json())
+
+
+def test_without_evidence_nothing_passes():
+    for name in names():
+        report = assess(name, Evidence(tables={}, found=Sensitivity((), {}, {})))
+        assert report.of("passed") == ()
+        assert report.of("failed") == ()
+
+
+@pytest.mark.parametrize("name", names())
+def test_no_report_claims_compliance_or_tells_a_value_or_loads_anything(name):
+    table = pd.DataFrame({title: values for title, values in PLANTED.values()})
+    report = judged(name, table)
+    page, text = report.to_html(), json.dumps(report.to_json())
+    for told in (page, text):
+        assert CANARY not in told
+        assert "555-01" not in told
+        assert not re.search(r"(?<!dis)\b(is|are) compliant|fully compl|certif(ies|ied) ", told, re.IGNORECASE)
+    assert DISCLAIMER in page
+    assert not re.search(r"(?:src|href|url\()\s*=?\s*[\"']?https?:|<script|@import|<link", page)
+    assert "Sign-off" in page
+
+
+def test_an_unknown_preset_is_refused():
+    with pytest.raises(UnsupportedError, match="choose one of ccpa"):
+        load("hippa")
+    with pytest.raises(ConfigError):
+        ComplianceConfig.parse({"preset": "hippa"})
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame(HARMLESS).to_csv("clean.csv", index=False)
+    pd.DataFrame({**HARMLESS, "email": PLANTED["F"][1]}).to_csv("dirty.csv", index=False)
+    return tmp_path
+
+
+def test_the_gate_ends_with_3_and_leaves_the_report(folder, capsys):
+    words = ["compliance", "--preset", "hipaa_safe_harbor", "--report", "e.json", "--page", "e.html"]
+    assert main([*words, "--data", "dirty.csv"]) == 0
+    assert main([*words, "--data", "dirty.csv", "--gate", "failed"]) == 3
+    assert json.loads((folder / "e.json").read_text())["counts"]["failed"] == 1
+    assert "164.514(b)(2)(i)(F)" in capsys.readouterr().err
+    assert main([*words, "--data", "clean.csv", "--gate", "failed"]) == 0
+    assert main([*words, "--data", "clean.csv", "--gate", "unknown"]) == 3  # what nobody checked
+    assert (folder / "e.html").read_text().startswith("<!doctype html>")
+    shown = capsys.readouterr()
+    assert CANARY not in shown.err + shown.out
+
+
+def test_the_policy_that_goes_with_a_regulation_can_be_read(folder):
+    assert main(["compliance", "--data", "dirty.csv", "--report", "e.json", "--policy", "p.json", "--quiet"]) == 0
+    policy = Policy.read(folder / "p.json")
+    assert (policy.identifiers, policy.k) == (("email",), 5)
+
+
+def test_model_and_trail_are_evidence_and_a_changed_trail_fails(folder):
+    with kept_trail(folder / "trail.jsonl"):
+        synth.fit(pd.read_csv("dirty.csv"), generator="tabular.independent", seed=0).save(folder / "model")
+    words = ["compliance", "--preset", "sox", "--report", "e.json", "--quiet"]
+    assert main([*words, "--data", "dirty.csv", "--model", "model", "--trail", "trail.jsonl"]) == 0
+    found = {one["id"]: one for one in json.loads((folder / "e.json").read_text())["findings"]}
+    assert found["provenance"]["status"] == "passed"
+    assert "holds no generation" in found["trace"]["observations"][0]["message"]
+    text = (folder / "trail.jsonl").read_text()
+    (folder / "trail.jsonl").write_text(text.replace("fit", "fat", 1))
+    assert main([*words, "--trail", "trail.jsonl"]) == 0
+    found = {one["id"]: one for one in json.loads((folder / "e.json").read_text())["findings"]}
+    assert "cannot be trusted" in found["trace"]["observations"][0]["message"]
+
+
+def test_what_the_model_makes_anew_is_made_up(folder):
+    synth.fit(pd.read_csv("dirty.csv"), generator="tabular.independent", seed=0).save(folder / "model")
+    words = ["compliance", "--preset", "hipaa_safe_harbor", "--data", "dirty.csv", "--report", "e.json", "--quiet"]
+    assert main([*words, "--model", "model", "--gate", "failed"]) == 0
