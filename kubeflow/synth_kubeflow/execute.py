@@ -34,7 +34,7 @@ SCHEMA_VERSION = 1
 
 METADATA: Mapping[str, str] = MappingProxyType(
     {
-        "synth.kind": "What lies there: dataset, model, report, page, text, schema, statistics, constraints or "
+        "synth.kind": "What lies there: dataset, model, report, page, text, schema, statistics, constraints, policy or "
         "directory.",
         "synth.schema_version": "Version of this metadata, 1.",
         "synth.package_version": "Version of synth-components that wrote it.",

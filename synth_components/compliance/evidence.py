@@ -134,9 +134,7 @@ def _absent(check: Check, evidence: Evidence) -> list[Observation]:
     if not made:
         kinds = [*check.kinds, *check.review]
         titles = ", ".join(BY_ENTITY[kind].title if kind in BY_ENTITY else kind.replace("_", " ") for kind in kinds)
-        made.append(
-            Observation("absent", "passed", f"none of {len(evidence.found.columns)} columns looks like {titles}")
-        )
+        made.append(Observation("absent", "passed", f"no column of {len(evidence.found.columns)} looks like: {titles}"))
     return made
 
 

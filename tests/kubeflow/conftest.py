@@ -132,6 +132,7 @@ def ran(tmp_path_factory, csv, executor_input):
     specification.write_text("columns:\n  age: {type: numeric, dtype: int64, low: 18, high: 90, places: 0}\n")
     run("specify", "specify", {"specification": specification})
     report = root / "evaluate" / "report"
+    run("compliance", "compliance", {"data": drawn, "model": model, "reports": report}, preset="sox")
     run("select_best", "select_best", {"reports": [report, report], "models": [model, model]})
     run("gate", "gate", {"report": report}, min_quality=0.01)
     run("augment", "augment", {"data": rows["train"], "model": model}, factor=1.5)
