@@ -34,8 +34,8 @@ SCHEMA_VERSION = 1
 
 METADATA: Mapping[str, str] = MappingProxyType(
     {
-        "synth.kind": "What lies there: dataset, model, report, page, text, schema, statistics, constraints, policy or "
-        "directory.",
+        "synth.kind": "What lies there: dataset, model, report, page, text, schema, statistics, constraints, policy, "
+        "evidence or directory.",
         "synth.schema_version": "Version of this metadata, 1.",
         "synth.package_version": "Version of synth-components that wrote it.",
         "synth.data_digest": "SHA-256 of the file, or of the folder's names and files.",
@@ -62,6 +62,8 @@ ENDINGS: Mapping[Kind, str] = MappingProxyType(
         "schema": ".json",
         "statistics": ".json",
         "constraints": ".json",
+        "policy": ".json",
+        "evidence": ".json",
         "page": ".html",
         "text": ".md",
     }

@@ -36,6 +36,8 @@ FILES: Mapping[Kind, str] = MappingProxyType(
         "schema": "schema.json",
         "statistics": "{port}.json",
         "constraints": "{port}.json",
+        "policy": "{port}.json",
+        "evidence": "{port}.json",
     }
 )
 """Name of the file within the folder of an output port; a model or a directory is the folder itself."""

@@ -21,7 +21,7 @@ from synth_components.steps.port import (
     OptionalInTrail,
     OptionalOutPage,
     OptionalOutPolicy,
-    OutReport,
+    OutEvidence,
 )
 from synth_components.steps.record import write_json, write_text
 from synth_components.steps.report_file import read_report
@@ -40,7 +40,7 @@ class ComplianceConfig(StepConfig):
     )
     gate: Literal["none", "failed", "unknown"] = Field(
         "none",
-        description="What ends the step with exit status 3, its report written: failed checks, or unknown ones too.",
+        description="What ends the step with exit status 3, the evidence written: failed checks, or unknown ones too.",
     )
     made_up: tuple[str, ...] = Field(
         (),
@@ -65,14 +65,14 @@ def compliance(
     reports: OptionalInReports = (),
     model: OptionalInModel = None,
     trail: OptionalInTrail = None,
-    report: OutReport,
+    evidence: OutEvidence,
     page: OptionalOutPage = None,
     policy: OptionalOutPolicy = None,
 ) -> None:
     """Gather evidence for a regulation, provision by provision, and what a person has to decide and sign.
 
-        synth compliance --preset hipaa_safe_harbor --data released.csv --report evidence.json --page evidence.html
-        synth compliance --preset gdpr --data rows.csv --model model --reports r.json --report e.json --gate failed
+        synth compliance --preset hipaa_safe_harbor --data released.csv --evidence evidence.json --page evidence.html
+        synth compliance --preset gdpr --data rows.csv --model model --reports r.json --evidence e.json --gate failed
 
     It says what was shown, and never that anybody complies.
 
@@ -81,7 +81,7 @@ def compliance(
         reports: Reports of evaluations and audits; repeat the option for each.
         model: The model that drew the tables: its columns made anew, its promise and where it comes from.
         trail: The audit trail, which is verified.
-        report: Where the evidence goes.
+        evidence: Where the evidence goes.
         page: Where it goes as a page to read and to sign.
         policy: Where a privacy policy goes that fits the regulation and these columns, for `synth protect`.
 
@@ -99,7 +99,7 @@ def compliance(
     lines, tampering = _trail(trail)
     inputs = [f"table '{shown(where)}'" for where in data] + [f"report '{path}'" for path in reports]
     inputs += [f"model '{model}'"] * (model is not None) + [f"audit trail '{trail}'"] * (trail is not None)
-    evidence = Evidence(
+    given = Evidence(
         tables=tables,
         found=found,
         reports=tuple(read_report(path) for path in reports),
@@ -110,8 +110,8 @@ def compliance(
         quasi_identifiers=config.quasi_identifiers,
         year=config.year or datetime.datetime.now(tz=datetime.UTC).year,
     )
-    made = assess(config.preset, evidence, inputs=tuple(inputs))
-    write_json(report, made.to_json())
+    made = assess(config.preset, given, inputs=tuple(inputs))
+    write_json(evidence, made.to_json())
     if page is not None:
         write_text(page, made.to_html())
     if policy is not None:
@@ -126,7 +126,7 @@ def compliance(
             if one.status == "failed":
                 _LOG.warning("%s: %s", finding.cite, one.message)
     stops = {"none": (), "failed": made.of("failed"), "unknown": (*made.of("failed"), *made.of("unknown"))}[config.gate]
-    audit.record("gate", report=str(report), passed=not stops, missed=[finding.cite for finding in stops])
+    audit.record("gate", report=str(evidence), passed=not stops, missed=[finding.cite for finding in stops])
     if stops:
         raise ThresholdError(f"{len(stops)} provisions are not shown: {'; '.join(finding.cite for finding in stops)}")
 

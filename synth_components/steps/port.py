@@ -30,6 +30,7 @@ Kind: TypeAlias = Literal[
     "specification",
     "policy",
     "trail",
+    "evidence",
     "directory",
 ]
 Step: TypeAlias = Callable[..., None]
@@ -76,6 +77,7 @@ KINDS: Mapping[Kind, str] = {
     "specification": "specification as JSON or YAML",
     "policy": "policy as JSON or YAML",
     "trail": "audit trail as JSON Lines",
+    "evidence": "evidence as JSON",
     "directory": "folder",
 }
 """What lies behind a port of each kind."""
@@ -110,6 +112,7 @@ InConstraints = Annotated[Path | None, Port("in", "constraints", optional=True)]
 InConditions = Annotated[Path | None, Port("in", "conditions", optional=True)]
 InSpecification = Annotated[Path, Port("in", "specification")]
 OptionalOutPolicy = Annotated[Path | None, Port("out", "policy", optional=True)]
+OutEvidence = Annotated[Path, Port("out", "evidence")]
 OptionalInTrail = Annotated[Path | None, Port("in", "trail", optional=True)]
 OutDirectory = Annotated[Path, Port("out", "directory")]
 

@@ -203,7 +203,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_the_gate_ends_with_3_and_leaves_the_report(folder, capsys):
-    words = ["compliance", "--preset", "hipaa_safe_harbor", "--report", "e.json", "--page", "e.html"]
+    words = ["compliance", "--preset", "hipaa_safe_harbor", "--evidence", "e.json", "--page", "e.html"]
     assert main([*words, "--data", "dirty.csv"]) == 0
     assert main([*words, "--data", "dirty.csv", "--gate", "failed"]) == 3
     assert json.loads((folder / "e.json").read_text())["counts"]["failed"] == 1
@@ -216,7 +216,7 @@ def test_the_gate_ends_with_3_and_leaves_the_report(folder, capsys):
 
 
 def test_the_policy_that_goes_with_a_regulation_can_be_read(folder):
-    assert main(["compliance", "--data", "dirty.csv", "--report", "e.json", "--policy", "p.json", "--quiet"]) == 0
+    assert main(["compliance", "--data", "dirty.csv", "--evidence", "e.json", "--policy", "p.json", "--quiet"]) == 0
     policy = Policy.read(folder / "p.json")
     assert (policy.identifiers, policy.k) == (("email",), 5)
 
@@ -224,7 +224,7 @@ def test_the_policy_that_goes_with_a_regulation_can_be_read(folder):
 def test_model_and_trail_are_evidence_and_a_changed_trail_fails(folder):
     with kept_trail(folder / "trail.jsonl"):
         synth.fit(pd.read_csv("dirty.csv"), generator="tabular.independent", seed=0).save(folder / "model")
-    words = ["compliance", "--preset", "sox", "--report", "e.json", "--quiet"]
+    words = ["compliance", "--preset", "sox", "--evidence", "e.json", "--quiet"]
     assert main([*words, "--data", "dirty.csv", "--model", "model", "--trail", "trail.jsonl"]) == 0
     found = {one["id"]: one for one in json.loads((folder / "e.json").read_text())["findings"]}
     assert found["provenance"]["status"] == "passed"
@@ -238,5 +238,5 @@ def test_model_and_trail_are_evidence_and_a_changed_trail_fails(folder):
 
 def test_what_the_model_makes_anew_is_made_up(folder):
     synth.fit(pd.read_csv("dirty.csv"), generator="tabular.independent", seed=0).save(folder / "model")
-    words = ["compliance", "--preset", "hipaa_safe_harbor", "--data", "dirty.csv", "--report", "e.json", "--quiet"]
+    words = ["compliance", "--preset", "hipaa_safe_harbor", "--data", "dirty.csv", "--evidence", "e.json", "--quiet"]
     assert main([*words, "--model", "model", "--gate", "failed"]) == 0
