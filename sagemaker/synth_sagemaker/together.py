@@ -73,6 +73,7 @@ def command(config: TrainConfig, cluster: Cluster, status: Path) -> list[str]:
         *("--nnodes", str(len(cluster.hosts)), "--node-rank", str(cluster.rank)),
         *("--nproc-per-node", "gpu" if config.device.startswith("cuda") else "1"),
         *("--master-addr", cluster.leader, "--master-port", str(PORT)),
+        *("--log-dir", str(status.parent)),  # else it leaves a folder among the machine's temporary files
         *("-m", "synth_sagemaker.together", str(status), config.device),
     ]
 

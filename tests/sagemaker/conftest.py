@@ -1,8 +1,9 @@
-"""No AWS account, no telemetry, no name but this machine's is looked up; and a small table with its /opt/ml."""
+"""No AWS account, no telemetry, no look-up but of this machine, nothing left; and a small table with its /opt/ml."""
 
 import json
 import os
 import socket
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,19 @@ def loopback_only(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     yield
     assert not asked, f"looked up outside this machine: {asked}"
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(tmp_path_factory, monkeypatch):
+    """Fail a test that leaves something where temporary files go, the processes that it starts included."""
+    folder = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    yield
+    # torch's own cache, one for each user of a machine, which importing its compiler makes.
+    assert not [path.name for path in folder.iterdir() if not path.name.startswith("torchinductor_")], (
+        "left among the temporary files"
+    )
 
 
 @pytest.fixture(scope="session")

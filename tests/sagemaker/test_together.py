@@ -162,12 +162,13 @@ def test_two_hosts_that_were_stopped_go_on_to_the_bytes_of_two_that_were_not(job
 
 def test_torchrun_meets_at_port_7777_of_the_first_host():
     """Requirement 6."""
-    words = command(TrainConfig(), TOGETHER, "status")
+    words = command(TrainConfig(), TOGETHER, Path("work", "status"))
     said = dict(pairwise(words))
     wanted = {"--nnodes": "2", "--node-rank": "1", "--master-addr": LEADER, "--master-port": "7777"}
     assert wanted.items() <= said.items()
     assert said["--nproc-per-node"] == "1"
-    assert "gpu" in command(TrainConfig(device="cuda"), TOGETHER, "status")
+    assert said["--log-dir"] == "work"
+    assert "gpu" in command(TrainConfig(device="cuda"), TOGETHER, Path("status"))
 
 
 def test_the_interface_is_named_only_if_the_host_has_it():
