@@ -5,6 +5,8 @@ import pytest
 
 from synth_components.errors import UnsupportedError
 from synth_components.generators.tabular.autoregressive import Autoregressive
+from synth_components.generators.tabular.diffusion import Diffusion
+from synth_components.generators.tabular.latent_diffusion import LatentDiffusion
 from synth_components.generators.tabular.vae import VAE
 from synth_components.monitor import QualityMonitor
 from synth_components.privacy.ledger import Ledger
@@ -24,7 +26,16 @@ def fitted(recipe, monitor):
     return sampler, told
 
 
-@pytest.mark.parametrize("recipe", [Autoregressive(**SMALL), VAE(**SMALL)], ids=["autoregressive", "vae"])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Autoregressive(**SMALL),
+        Diffusion(depth=1, steps=12, **SMALL),
+        LatentDiffusion(depth=1, latent=4, autoencoder_epochs=2, denoiser_hidden=16, denoiser_depth=1, **SMALL),
+        VAE(**SMALL),
+    ],
+    ids=["autoregressive", "diffusion", "latent_diffusion", "vae"],
+)
 def test_scores_are_reported_and_the_best_weights_kept(recipe):
     monitor = QualityMonitor(toy_table(1), every=2)
     sampler, told = fitted(recipe, monitor)

@@ -44,6 +44,7 @@ class Diffusion(Recipe):
 
     needs: ClassVar[tuple[str, ...]] = ("torch",)
     trains_together: ClassVar[bool] = True
+    is_monitored: ClassVar[bool] = True
 
     hidden: int = Field(256, ge=4, le=4096, description="Width of the network.")
     depth: int = Field(3, ge=1, le=32, description="Residual blocks of the network.")
@@ -114,6 +115,10 @@ class Diffusion(Recipe):
             held_out = [torch.from_numpy(p) for p in split_rows(tokens, encode(run.holdout).values, rng=rng)]
         seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
         network = RowDenoiser(tokens, hidden=self.hidden, depth=self.depth, dropout=self.dropout, seed=seeds[0])
+
+        def made() -> DiffusionSampler:
+            return DiffusionSampler(data.schema, tokens, self.steps, arrays(network))
+
         schedule = Schedule(
             epochs=self.epochs,
             batch_rows=self.batch_rows,
@@ -132,8 +137,9 @@ class Diffusion(Recipe):
             run=run,
             ledger=ledger,
             held_out=held_out,
+            sampler=made,
         )
-        return DiffusionSampler(data.schema, tokens, self.steps, arrays(network))
+        return made()
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,6 +46,7 @@ class LatentDiffusion(Recipe):
 
     needs: ClassVar[tuple[str, ...]] = ("torch",)
     trains_together: ClassVar[bool] = True
+    is_monitored: ClassVar[bool] = True
 
     hidden: int = Field(256, ge=4, le=4096, description="Width of the autoencoder.")
     depth: int = Field(2, ge=1, le=32, description="Residual blocks of the encoder, and of the decoder.")
@@ -146,11 +147,19 @@ class LatentDiffusion(Recipe):
                 ledger=ledger,
                 held_out=held_out,
                 stage=("autoencoder", "denoiser")[stage],
+                sampler=made if stage else None,
             )
 
         encoder = Autoencoder(
             tokens, hidden=self.hidden, depth=self.depth, latent=self.latent, dropout=self.dropout, seed=seeds[0]
         )
+
+        def made() -> LatentDiffusionSampler:
+            weights = {name: held for name, held in arrays(encoder).items() if name.startswith(DECODER)}
+            weights |= {f"denoiser.{name}": held for name, held in arrays(denoiser).items()}
+            weights |= {"latent.mean": mean.numpy(), "latent.deviation": deviation.numpy()}
+            return LatentDiffusionSampler(data.schema, tokens, self.steps, weights)
+
         trained(encoder, rows, loss_of(self.beta), held_out, 0)
         with threads():
             latents = latents_of(encoder, rows, device_of(run.device))
@@ -162,10 +171,7 @@ class LatentDiffusion(Recipe):
         )
         scaled = None if judged is None else [(judged - mean) / deviation]
         trained(denoiser, [(latents - mean) / deviation], latent_loss, scaled, 1)
-        weights = {name: held for name, held in arrays(encoder).items() if name.startswith(DECODER)}
-        weights |= {f"denoiser.{name}": held for name, held in arrays(denoiser).items()}
-        weights |= {"latent.mean": mean.numpy(), "latent.deviation": deviation.numpy()}
-        return LatentDiffusionSampler(data.schema, tokens, self.steps, weights)
+        return made()
 
 
 def _half(run: Run, stage: int) -> Run:
