@@ -53,7 +53,12 @@ class ProbabilisticCircuit(Recipe):
     """Draw rows from hidden columns joined in a tree; any columns given any others, exactly."""
 
     states: int = Field(256, ge=1, le=4096, description="States of each hidden column: sum units of the circuit.")
-    epochs: int = Field(10, ge=1, le=1000, description="Most passes over the rows; a last one averages the counts.")
+    epochs: int = Field(
+        6,
+        ge=1,
+        le=1000,
+        description="Most passes over the rows; the last ones average. Far more than are needed end early, unaveraged.",
+    )
     batch_rows: int = Field(1024, ge=1, le=1_000_000, description="Rows per step.")
     prior: float = Field(
         0.1,
