@@ -67,11 +67,13 @@ class Recipe(Config):
         trains_together: Whether several processes, ``Run.world_size``, can fit one model together.
         needs: Import names of optional packages without which a fit is refused.
         is_monitored: Whether a fit asks ``Run.monitor`` after its epochs.
+        starts_warm: Whether a fit can go on from the model in ``Run.warm_start``.
     """
 
     trains_together: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
     is_monitored: ClassVar[bool] = False
+    starts_warm: ClassVar[bool] = False
 
 
 class StepConfig(Config):

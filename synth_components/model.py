@@ -54,6 +54,7 @@ from synth_components.schema import (
     same_dtype,
     violations,
 )
+from synth_components.warm_start import drift, folder_of, require_same
 
 _LOG = logging.getLogger(__name__)
 
@@ -331,6 +332,7 @@ def fit(
     run: Run | None = None,
     trust: tuple[str, ...] = (),
     units: int | None = None,
+    start: Model | str | Path | None = None,
     budget: str | Path | BudgetFile | None = None,
 ) -> Model:
     """Return a model of a table, or of linked tables by name; the caller's frames are not changed.
@@ -348,6 +350,8 @@ def fit(
         options: Options of a generator that is given by name.
         run: Device, progress, early end.
         trust: Module paths of generators that may be imported although nobody installed them as generators.
+        start: A model, or its folder, to go on from: its schema is taken, and what the rows hold beside it is told in
+            the log and the manifest.  Not with epsilon.
         units: Number of privacy units (rows, say), if it is public knowledge; delta must be below 1 over it.  Under a
             delta, 1 % of epsilon goes into counting them where it is not given.
         budget: The budget file that all work on these rows shares; by default that of SYNTH_BUDGET_FILE, if any.
@@ -360,6 +364,23 @@ def fit(
         DeltaError: if delta is 1 over the number of privacy units or more.
         ConstraintError: if the rules contradict each other or no training row obeys one.
     """
+    if start is not None:
+        with folder_of(start) as folder:
+            began = Run(warm_start=folder) if run is None else replace(run, warm_start=folder)
+            return fit(
+                table,
+                generator=generator,
+                seed=seed,
+                epsilon=epsilon,
+                delta=delta,
+                schema=artifact.load(folder, trust=trust).schema if schema is None else schema,
+                constraints=constraints,
+                options=options,
+                run=began,
+                trust=trust,
+                units=units,
+                budget=budget,
+            )
     tables = _tables(table)
     _require_types(generator, schema, constraints, options, epsilon, delta)
     if epsilon is not None and seed is not None:
@@ -412,6 +433,7 @@ def fit(
     learnable = modelled(data if limit is None else bounded(data))
     if not learnable.schema.columns:
         raise SchemaError("every column is a key, text or an image, which are made anew: there is nothing to learn")
+    began_with = _warm_start(run, recipe, name, data, limit, trust)
     rng = np.random.default_rng(chosen if limit is None else None)
     sampler = recipe.fit(learnable, rng=rng, ledger=ledger, run=Run() if run is None else run)
     manifest = Manifest(
@@ -425,9 +447,33 @@ def fit(
         privacy=_statement(ledger, data.schema, profile_epsilon),
         holds_rows=bool(getattr(sampler, "holds_rows", False)),
         choice=dict(getattr(sampler, "choice", {})),
+        start=began_with,
     )
     audit.record("fit", generator=name, model=manifest.identity, columns=len(data.schema.columns))
     return Model(sampler, data.schema, ledger, manifest)
+
+
+def _warm_start(
+    run: Run | None, recipe: Recipe, name: str, data: Dataset, limit: Budget | None, trust: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return what the manifest says of the model to go on from; nothing without one."""
+    if run is None or run.warm_start is None:
+        return {}
+    if limit is not None:
+        raise UnsupportedError("going on from a model is not covered by epsilon: what that one learned is in this one")
+    if not type(recipe).starts_warm:
+        raise UnsupportedError(
+            f"{name} does not go on from a model: fit it on old and new rows together, or use tabular.ensemble, which "
+            "keeps the old model beside the new one"
+        )
+    before = artifact.load(run.warm_start, trust=trust)
+    if name != "tabular.ensemble" and before.manifest.generator != name:
+        raise UnsupportedError(f"{name} goes on from its own models, and this one is of {before.manifest.generator}")
+    require_same(before.schema, data.schema)
+    found = drift(data.schema, data.tables)
+    for sentence in found:
+        _LOG.warning("drift: %s", sentence)
+    return {"generator": before.manifest.generator, "model": before.manifest.identity, "drift": list(found)}
 
 
 def _tables(table: pd.DataFrame | Dataset | Mapping[str, pd.DataFrame]) -> Mapping[str, pd.DataFrame]:

@@ -69,6 +69,10 @@ class Manifest(Config):
     choice: dict[str, Any] = Field(
         default_factory=dict, description="What was chosen for the caller, and why; empty where nothing was."
     )
+    start: dict[str, Any] = Field(
+        default_factory=dict,
+        description="The model that the fit went on from, and how the rows differ; empty for none.",
+    )
 
     @property
     def identity(self) -> str:
@@ -159,8 +163,9 @@ def _fill(folder: Path, artifact: Artifact) -> None:
     if empty := _stray_folders(folder, files):
         raise ArtifactError(f"the sampler made the empty folders {empty}; a model holds files only")
     value = _File(**artifact.manifest.model_dump(), files=files).model_dump(mode="json")
-    if not value["choice"]:
-        del value["choice"]  # what older versions read has no such entry
+    for name in ("choice", "start"):
+        if not value[name]:
+            del value[name]  # what older versions read has no such entry
     _write(folder / MANIFEST, json.dumps({**value, "digest": _digest(value)}, indent=1, sort_keys=True) + "\n")
 
 

@@ -61,6 +61,7 @@ class Autoregressive(PrivateTraining):
     trains_together: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("torch",)
     is_monitored: ClassVar[bool] = True
+    starts_warm: ClassVar[bool] = True
 
     hidden: int = Field(256, ge=4, le=4096, description="Width of the network.")
     epochs: int = Field(
@@ -128,20 +129,26 @@ class Autoregressive(PrivateTraining):
         if run.should_stop():
             raise StoppedError("fit stopped as asked; nothing was saved")
         features = encode(data)
-        grids = grids_of(features, knots=self.knots, min_count=self.min_category_count)
-        cells = [Cells.of(grid, cells=self.cells) for grid in grids]
-        order = sorted(range(len(grids)), key=lambda feature: grids[feature].size)
+        before = None if run.warm_start is None else AutoregressiveSampler.load(run.warm_start / "sampler")
+        if before is None:
+            grids = grids_of(features, knots=self.knots, min_count=self.min_category_count)
+            cells = [Cells.of(grid, cells=self.cells) for grid in grids]
+            order = sorted(range(len(grids)), key=lambda feature: grids[feature].size)
+        else:
+            grids, cells, order = before.grids, list(before.cells), list(before.order)
         codes = _codes(features.values, grids, rng=rng)
         seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
         network = AnyOrderNetwork(
             cells,
             [grid.mass for grid in grids],
             order,
-            hidden=self.hidden,
+            hidden=self.hidden if before is None else before.width,
             dropout=self.dropout,
             fixed_order_share=self.fixed_order_share,
             seed=seeds[0],
         )
+        if before is not None:
+            network.start_from(before.weights)
         schedule = Schedule(
             epochs=self.epochs,
             batch_rows=self.batch_rows,
@@ -236,7 +243,7 @@ class AutoregressiveSampler:
             UnsupportedError: for conditions on integers beyond 2^53.
         """
         if given is None or not given.columns:
-            drawn = Drawn.empty(n, len(self.grids), self._hidden)
+            drawn = Drawn.empty(n, len(self.grids), self.width)
             for feature in self.order:
                 self._draw(drawn, feature, rng=rng)
             return self._decode(drawn.codes, {}, rng=rng)
@@ -272,7 +279,7 @@ class AutoregressiveSampler:
         """
         confined = [f for f in self.order if f in wanted and f not in known and not wanted[f].is_free]
         copies = PARTICLES if len(confined) > 1 else 1
-        drawn = Drawn.empty(len(rows) * copies, len(self.grids), self._hidden)
+        drawn = Drawn.empty(len(rows) * copies, len(self.grids), self.width)
         for feature in known:
             self._put(drawn, feature, np.repeat(wanted[feature].codes[rows], copies))
         for number, feature in enumerate(confined):
@@ -343,7 +350,8 @@ class AutoregressiveSampler:
         return _softmax(logits + self.weights[f"prior.{head}"][cell])
 
     @property
-    def _hidden(self) -> int:
+    def width(self) -> int:
+        """The width of the network."""
         return int(self.weights["bias"].shape[-1])
 
     @cached_property

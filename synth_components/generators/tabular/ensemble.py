@@ -6,8 +6,9 @@ held-out rows.  The members' charges stand in the ledger one by one, which compo
 Source: Smyth & Wolpert 1998, "Stacked Density Estimation" (NIPS 10), weights by held-out likelihood; Grover & Ermon
     2018, "Boosted Generative Models" (arXiv:1702.08484), densities that a classifier tells.
 Differs: the likelihood is a detector's (``_stacking``).  Members are fitted again on all rows once the weights are
-    found.  A condition changes the weights by how many of a member's own rows meet it, plus one; exact numbers, which
-    no row meets, leave them as they are.
+    found.  A model to go on from is one more member, as it is, and the weights, which are then found, tell how much of
+    it still holds.  A condition changes the weights by how many of a member's own rows meet it, plus one; exact
+    numbers, which no row meets, leave them as they are.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ from pydantic import Field, model_validator
 from synth_components.conditions import at, meets
 from synth_components.config import Recipe
 from synth_components.encode import encoder
-from synth_components.errors import ArtifactError, ConditionError, StoppedError
+from synth_components.errors import ArtifactError, ConditionError, StoppedError, UnsupportedError
 from synth_components.generators.tabular._members import (
     drawn,
     fit_member,
@@ -38,6 +39,7 @@ from synth_components.generators.tabular._members import (
     save_members,
 )
 from synth_components.generators.tabular._stacking import mixture_weights
+from synth_components.io.artifact import load as load_artifact
 from synth_components.privacy.ledger import not_private
 from synth_components.privacy.share import shares
 from synth_components.protocols import Dataset, Floats, Generator, Given, PrivacyLedger, Run, Sampler
@@ -55,6 +57,8 @@ _MOST_REQUESTS = 512  # different ones; of more, which are numbers, none is met 
 
 class Ensemble(Recipe):
     """Draw each row from one of several generators, weighted by what a detector makes of held-out rows."""
+
+    starts_warm: ClassVar[bool] = True
 
     generators: tuple[str, ...] = Field(
         ("tabular.trees", "tabular.gaussian_copula"),
@@ -98,24 +102,34 @@ class Ensemble(Recipe):
             ledger.spend("fit tabular.ensemble", not_private)
         require_private(recipes, ledger)
         weights, done, parts = self.weights, 0, len(recipes)
+        old: tuple[Sampler, ...] = ()
+        names = self.generators
+        if run.warm_start is not None:
+            before = load_artifact(run.warm_start)
+            old, names = (before.sampler,), (*names, before.manifest.generator)
+            if weights:
+                raise UnsupportedError("going on from a model, tabular.ensemble finds the weights; give none")
         if not weights:
             apart = _held_out(data, run, self.holdout_share, rng=rng)
-            weights = (1.0,) * len(recipes)
+            weights = (1.0,) * len(names)
             if apart is not None:
                 learnt, held_out = apart
                 again = 0 if run.holdout is not None else len(recipes)
                 parts += again
                 members = _fitted(recipes, learnt, [ledger] * len(recipes), rng=rng, run=run, done=0, parts=parts)
-                weights = tuple(mixture_weights(members, held_out, rng=rng).tolist())
+                weights = tuple(mixture_weights([*members, *old], held_out, rng=rng).tolist())
                 if not again:
-                    return self._sampler(data.schema, members, weights)
+                    return _sampler(data.schema, [*members, *old], names, weights)
                 done = len(recipes)
         purses = shares(ledger, [1 / len(recipes)] * len(recipes))
         members = _fitted(recipes, data, purses, rng=rng, run=run, done=done, parts=parts)
-        return self._sampler(data.schema, members, weights)
+        return _sampler(data.schema, [*members, *old], names, weights)
 
-    def _sampler(self, schema: Schema, members: Sequence[Sampler], weights: Sequence[float]) -> EnsembleSampler:
-        return EnsembleSampler(schema, tuple(members), self.generators, np.array(weights) / sum(weights))
+
+def _sampler(
+    schema: Schema, members: Sequence[Sampler], names: Sequence[str], weights: Sequence[float]
+) -> EnsembleSampler:
+    return EnsembleSampler(schema, tuple(members), tuple(names), np.array(weights) / sum(weights))
 
 
 def _held_out(data: Dataset, run: Run, share: float, *, rng: random.Generator) -> tuple[Dataset, Dataset] | None:
