@@ -120,11 +120,12 @@ class Auto(Recipe):
             f"against {len(apart)} rows that none of them saw"
         ]
         sampler: Sampler = ended.sampler
-        if time.monotonic() + ended.seconds <= deadline or not ended.is_whole:
+        learned = int(len(learnt) * ended.share)
+        if time.monotonic() + ended.seconds <= deadline:
             sampler = make(ended.generator).fit(data, rng=rng, ledger=ledger, run=replace(run, warm_start=None))
             reasons.append("it was fitted again on all rows")
         else:
-            reasons.append(f"its model is that of the race, without the {len(apart)} rows held out: time was over")
+            reasons.append(f"its model is that of the race, of {learned} of {len(table)} rows: time was over")
             run.report(1, 1)
         trials = tuple(trial.to_json() for trial in ended.trials)
         return AutoSampler(sampler, Choice(ended.generator, {}, tuple(reasons), trials).to_json())

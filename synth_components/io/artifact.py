@@ -286,8 +286,9 @@ def reasons_of(path: Path) -> tuple[str, ...]:
 
     Raises:
         ArtifactError: if the folder is no model, or its manifest is damaged.
+        EncryptionError: if it is encrypted, and the key of the circumstances does not open it.
     """
-    choice = _manifest(path).choice
+    choice = load(path).manifest.choice if _is_sealed(path) else _manifest(path).choice
     if not choice:
         return ()
     return (f"The generator was chosen: {choice['generator']}, because {'; '.join(choice['reasons'])}.",)

@@ -64,14 +64,14 @@ class Finish:
     Attributes:
         generator: The winner.
         sampler: Its last fit.
-        is_whole: Whether that fit was on all rows of the race.
+        share: The share of the race's rows that it learned from.
         seconds: What a fit on all rows is expected to take.
         trials: All fits, in order.
     """
 
     generator: str
     sampler: Sampler
-    is_whole: bool
+    share: float
     seconds: float
     trials: tuple[Trial, ...]
 
@@ -123,8 +123,10 @@ def race(
             if last.rows and _expected(last, size) > left:
                 trials.append(Trial(name, size, None, 0.0, "it would not have ended in time"))
                 continue
-            # The first fit has no forecast: it may take an equal part of what is left, so that none eats up the rest.
-            ends = time.monotonic() + left / (len(alive) - place)
+            # The first fits have no forecast: together they may take half of the time, each an equal part of what is
+            # left of it, so that none eats up the rest.
+            first = started + (deadline - started) / 2 - time.monotonic()
+            ends = time.monotonic() + (left if last.rows else max(0.0, min(left, first))) / (len(alive) - place)
             made, sampler = _tried(name, part, judge, rng=rng, ledger=ledger, run=replace(run, should_stop=over(ends)))
             trials.append(made)
             if sampler is not None:
@@ -142,7 +144,7 @@ def race(
         raise SynthError(f"no generator could be fitted in time ({told_by}); raise time_limit, or give it 0")
     name, sampler, size = leader
     last = next(trial for trial in reversed(trials) if trial.generator == name and trial.score is not None)
-    return Finish(name, sampler, size == len(order), _expected(last, len(order)), tuple(trials))
+    return Finish(name, sampler, size / len(order), _expected(last, len(order)), tuple(trials))
 
 
 def rounds(rows: int, entrants: int) -> list[int]:

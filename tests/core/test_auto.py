@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import synth_components as synth
-from synth_components.errors import BudgetExceededError, SynthError, UnsupportedError
+from synth_components.errors import BudgetExceededError, StoppedError, SynthError, UnsupportedError
 from synth_components.generators import recipe_type
 from synth_components.generators.auto import Auto
 from synth_components.io.artifact import reasons_of
@@ -163,3 +163,17 @@ def test_a_candidate_that_refuses_the_table_is_told_and_another_wins():
     )
     assert ended.generator == ALONE
     assert ended.trials[0].note == "it refused: UnsupportedError"
+
+
+def test_a_first_fit_without_end_leaves_the_others_half_of_the_time(monkeypatch):
+    def forever(self, data, *, rng, ledger, run):
+        while not run.should_stop():
+            time.sleep(0.01)
+        raise StoppedError("stopped")
+
+    endless = type("Endless", (recipe_type(ALONE),), {"fit": forever})
+    monkeypatch.setattr("synth_components.generators.tabular.independent.GENERATOR", endless)
+    began = time.monotonic()
+    ended = fits(began + 4.0, names=(COPULA, ALONE))
+    assert (ended.generator, ended.trials[1].note) == (COPULA, "its time was over")
+    assert ended.trials[1].seconds < 2.5  # half of four seconds, at most, and what one look at the clock takes

@@ -39,6 +39,7 @@ from synth_components.generators.tabular._cells import Cells, Ints
 from synth_components.generators.tabular._condition import Condition, conditions, resampled
 from synth_components.generators.tabular._grid import Codes, Grid, grids_of, rows_of
 from synth_components.generators.tabular._private import PrivateTraining, begun
+from synth_components.io.artifact import load as load_artifact
 from synth_components.marginal import Marginal
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
@@ -129,8 +130,8 @@ class Autoregressive(PrivateTraining):
         if run.should_stop():
             raise StoppedError("fit stopped as asked; nothing was saved")
         features = encode(data)
-        before = None if run.warm_start is None else AutoregressiveSampler.load(run.warm_start / "sampler")
-        if before is None:
+        before = None if run.warm_start is None else load_artifact(run.warm_start).sampler
+        if not isinstance(before, AutoregressiveSampler):
             grids = grids_of(features, knots=self.knots, min_count=self.min_category_count)
             cells = [Cells.of(grid, cells=self.cells) for grid in grids]
             order = sorted(range(len(grids)), key=lambda feature: grids[feature].size)
@@ -142,12 +143,12 @@ class Autoregressive(PrivateTraining):
             cells,
             [grid.mass for grid in grids],
             order,
-            hidden=self.hidden if before is None else before.width,
+            hidden=before.width if isinstance(before, AutoregressiveSampler) else self.hidden,
             dropout=self.dropout,
             fixed_order_share=self.fixed_order_share,
             seed=seeds[0],
         )
-        if before is not None:
+        if isinstance(before, AutoregressiveSampler):
             network.start_from(before.weights)
         schedule = Schedule(
             epochs=self.epochs,
