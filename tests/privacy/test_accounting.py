@@ -145,3 +145,15 @@ def test_the_noise_that_is_found_keeps_the_budget_and_a_hundredth_less_does_not(
 def test_no_noise_pays_for_steps_without_delta():
     with pytest.raises(BudgetExceededError, match="delta above 0"):
         noise_multiplier_within(Budget(1.0, 0.0), sample_rate=0.1, steps=10)
+
+
+@pytest.mark.filterwarnings("ignore")  # of Opacus and what it imports
+@pytest.mark.parametrize(("rate", "multiplier", "steps"), [(0.05, 2.0, 300), (0.01, 1.0, 1_000), (0.5, 3.0, 50)])
+def test_the_curve_of_sampled_sums_is_that_of_opacus_at_whole_orders_and_no_less_between_them(rate, multiplier, steps):
+    opacus = pytest.importorskip("opacus.accountants.analysis.rdp", reason="opacus is not installed")
+    orders = ORDERS[ORDERS <= 64]  # of larger ones theirs is no number
+    theirs = np.array(opacus.compute_rdp(q=rate, noise_multiplier=multiplier, steps=steps, orders=orders.tolist()))
+    ours = subsampled_gaussian(noise_multiplier=multiplier, sample_rate=rate, steps=steps)(orders)
+    is_whole = orders == np.round(orders)
+    np.testing.assert_allclose(ours[is_whole], theirs[is_whole], rtol=1e-7)
+    assert (ours >= theirs * (1 - 1e-9)).all()
