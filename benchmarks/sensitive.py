@@ -2,12 +2,17 @@
 
     python benchmarks/sensitive.py            # the figure
     python benchmarks/sensitive.py --tuning   # what the thresholds were chosen on
-    python benchmarks/sensitive.py --presidio # free text once more, with Presidio beside
+    python benchmarks/sensitive.py --presidio en_core_web_sm  # free text once more, with Presidio
+
+There are three corpora, of different locales, seeds, column names and sentences.  The thresholds were chosen on the
+tuning corpus.  The second was to be the figure; its totals were looked at (``results/sensitive_second.jsonl``), and two
+faults mended: products were taken for people, and drug codes for telephone numbers.  So it is no figure any more, and
+the third was written.
 
 Faker writes names, addresses, numbers and the like of several places; what it has not, and the hard negatives, are
 written here.  The thresholds and word lists were chosen on the tuning corpus: its locales (whose names are also in the
 detector's word list), seeds, column names and sentences are not those of the figure.  Column names and sentences of
-both were written by one person, who knew the detector: real headers are harder.  Every column comes twice: with a
+all were written by one person, who knew the detector: real headers are harder.  Every column comes twice: with a
 telling name, and with one that tells nothing, where only kinds that have a form or a checksum can be found.
 """
 
@@ -32,8 +37,12 @@ TARGETS = {"precision": 0.95, "recall": 0.9}
 """Set before the first run on the figure's corpus."""
 
 TUNING = ("en_US", "en_GB", "de_DE", "fr_FR", "es_ES", "it_IT")
-FIGURE = ("sv_SE", "no_NO", "pt_BR", "ro_RO", "hr_HR", "nl_BE", "es_MX", "en_CA", "de_AT", "en_IN", "cs_CZ", "tr_TR")
+SECOND = ("sv_SE", "no_NO", "pt_BR", "ro_RO", "hr_HR", "nl_BE", "es_MX", "en_CA", "de_AT", "en_IN", "cs_CZ", "tr_TR")
+FIGURE = ("da_DK", "fi_FI", "hu_HU", "sk_SK", "sl_SI", "lt_LT", "et_EE", "es_AR", "fr_CA", "en_NZ")
 OWN_NUMBERS = {
+    "fi_FI",
+    "et_EE",
+    "hu_HU",
     "en_US",
     "en_GB",
     "de_DE",
@@ -178,11 +187,15 @@ PRODUCTS = {
         ["Oxford", "Charlotte", "Jordan", "Austin", "Paris", "Chelsea"],
         ["Shirt", "Sofa", "Sneaker", "Jacket", "Lamp", "Boots"],
     ),
-    "figure": (
+    "second": (
         ["Lincoln", "Madison", "Florence", "Victoria", "Sydney", "Savannah", "Dakota", "Dallas"],
         ["Armchair", "Tote", "Cardigan", "Bookcase", "Sandals", "Mug", "Blanket", "Trainers"],
     ),
 }
+
+
+PRODUCTS["figure"] = (["Georgia", "Carson", "Hudson", "Brooklyn", "Windsor", "Kensington", "Carolina"],
+                      ["Bench", "Kettle", "Parka", "Rug", "Backpack", "Desk", "Candle"])  # fmt: skip
 
 
 def product(rng, corpus: str) -> str:
@@ -242,7 +255,7 @@ NAMES = {
         "cvv": ["cvv"],
         "credit": ["credit_score"],
     },
-    "figure": {
+    "second": {
         "name": ["Contact Name", "employee_name", "cardholder"],
         "first_name": ["given name"],
         "email": ["EmailAddr", "work_email"],
@@ -292,6 +305,54 @@ NAMES = {
     },
 }
 
+NAMES["figure"] = {
+    "name": ["AccountHolder", "primary_contact", "signatory_name"],
+    "first_name": ["Forename", "firstName"],
+    "email": ["e_mail", "notify_email"],
+    "phone": ["telephone1", "HomePhone"],
+    "national_id": ["nationalIdNumber", "taxpayer_id"],
+    "card": ["payment_card", "CreditCardNum"],
+    "iban": ["beneficiary_iban"],
+    "ip": ["ip_addr", "login_ip"],
+    "url": ["web_site", "blog_url"],
+    "address": ["mailing_address", "AddressLine1"],
+    "postcode": ["zip5", "postal_code"],
+    "birth_date": ["date_birth", "BirthDt"],
+    "device": ["IMEI", "handset_serial"],
+    "mac": ["wifi_mac"],
+    "vehicle": ["VIN", "vehicleIdentificationNumber"],
+    "plate": ["licence_plate", "registration_plate"],
+    "bank_account": ["AcctNo", "checking_account"],
+    "bic": ["bank_bic"],
+    "routing_number": ["RoutingNo"],
+    "username": ["UserName", "twitter_handle"],
+    "credential": ["passwd", "secret_key"],
+    "uuid": ["person_uuid"],
+    "diagnosis": ["ICD10", "admitting_diagnosis"],
+    "clinical_code": ["snomed_ct"],
+    "loinc": ["LOINC_NUM"],
+    "medication": ["ndc", "prescribed_drug"],
+    "health": ["disease", "comorbidities"],
+    "sex": ["SEX", "gender_code"],
+    "ethnicity": ["EthnicGroup"],
+    "marital_status": ["marital"],
+    "religion": ["faith"],
+    "income": ["Wage", "gross_pay"],
+    "coordinates": ["Latitude", "lng"],
+    "occupation": ["job", "current_employer"],
+    "place": ["residence_city", "municipality"],
+    "country": ["CountryOfResidence"],
+    "medical_record": ["chart_no", "PatientID"],
+    "health_plan": ["PolicyNo", "insured_id"],
+    "passport": ["passport_num"],
+    "driver_license": ["DriverLicenseNo"],
+    "age": ["age_at_visit", "Age"],
+    "event_date": ["date_of_service", "hired_on"],
+    "education_record": ["GPA", "sat_total"],
+    "biometric": ["face_embedding"],
+    "cvv": ["CVC", "cvv2"],
+    "credit": ["CreditRating", "outstanding_debt"],
+}
 NEGATIVE_NAMES = {
     "tuning": {
         "code": ["order_number"],
@@ -300,7 +361,7 @@ NEGATIVE_NAMES = {
         "company": ["company"],
         "version": ["version"],
     },
-    "figure": {
+    "second": {
         "code": ["ticket_ref", "batch", "lot"],
         "none": ["remark", "attr", "property"],
         "product": ["item_name", "article"],
@@ -308,8 +369,16 @@ NEGATIVE_NAMES = {
         "version": ["firmware_version", "build", "host_version"],
     },
 }
-SILENT = {"tuning": ["column_{}"], "figure": ["f{}", "var{}", "x_{}"]}
+NEGATIVE_NAMES["figure"] = {
+    "code": ["shipment_no", "parcel", "invoice_ref"],
+    "none": ["detail", "misc", "setting"],
+    "product": ["merchandise", "sku_title"],
+    "company": ["manufacturer", "brand_owner"],
+    "version": ["release", "app_version", "driver"],
+}
+SILENT = {"tuning": ["column_{}"], "second": ["f{}", "var{}", "x_{}"]}
 
+SILENT["figure"] = ["q{}", "attr_{}", "C{}"]
 TERMS = {
     "tuning": [
         "type 2 diabetes",
@@ -320,7 +389,7 @@ TERMS = {
         "migraine",
         "depression",
     ],
-    "figure": [
+    "second": [
         "chronic kidney disease",
         "atrial fibrillation",
         "bipolar disorder",
@@ -336,10 +405,27 @@ TERMS = {
         "panic disorder",
     ],
 }
+TERMS["figure"] = [
+    "heart failure",
+    "gout",
+    "epilepsy",
+    "prostate cancer",
+    "gestational diabetes",
+    "tinnitus",
+    "Crohn's disease",
+    "sleep apnoea",
+    "plaque psoriasis",
+    "anxiety disorder",
+    "chronic sinusitis",
+    "hip fracture",
+]
 DRUGS = {
     "tuning": ["A10BA02", "C09AA05", "N02BE01", "J01CA04", "R03AC02", "N06AB03"],
-    "figure": ["0069-2587-41", "50090-0481-0", "0093-1075-01", "60505-2578-8", "16714-0299-1", "68180-0513-01"],
+    "second": ["0069-2587-41", "50090-0481-0", "0093-1075-01", "60505-2578-8", "16714-0299-1", "68180-0513-01"],
 }
+
+
+DRUGS["figure"] = ["0002-8215-01", "55513-0190-1", "61958-0701-1", "0173-0682-20", "59310-0579-22", "63323-0262-03"]
 
 
 def _personal(fake: Faker, rng, locale: str, corpus: str) -> Iterator[tuple[str, str, bool, Callable[[], object]]]:
@@ -445,7 +531,7 @@ def _impersonal(fake: Faker, rng, corpus: str) -> Iterator[tuple[str, frozenset[
 
 def corpus(name: str, seed: int, rows: int = ROWS, locales: tuple[str, ...] | None = None) -> Iterator[Column]:
     """Yield the labelled columns of a corpus, each with a telling name and with a silent one."""
-    for place, locale in enumerate(locales or {"tuning": TUNING, "figure": FIGURE}[name]):
+    for place, locale in enumerate(locales or {"tuning": TUNING, "second": SECOND, "figure": FIGURE}[name]):
         rng = np.random.default_rng([seed, place])
         fake = Faker(locale)
         fake.seed_instance(seed * 1000 + place)
@@ -493,7 +579,7 @@ SENTENCES = {
             "The Oxford Shirt in blue is out of stock.",
         ],
     },
-    "figure": {
+    "second": {
         "email": [
             "Forwarded everything to {email} this morning",
             "contact: {email} (preferred)",
@@ -536,9 +622,43 @@ SENTENCES = {
 }
 
 
+SENTENCES["figure"] = {
+    "email": ["Reply went to {email}, no bounce", "New login is {email} from today", "sent the form to {email} twice"],
+    "phone": ["You can reach her on {phone} at weekends", "mobile {phone}, do not text", "dialled {phone}, engaged"],
+    "name": [
+        "The form was filled in by {name} at home",
+        "Our agent {name} will visit",
+        "{name} wants the money back",
+        "Dr. {name} signed the letter",
+    ],
+    "card": ["declined: {card}, try another one", "stored {card} by mistake in notes"],
+    "iban": ["salary is paid into {iban} from March", "wrong account, should be {iban}, sorry"],
+    "ip": ["session opened at {ip} and closed at once", "traffic to {ip} is dropped by the rule"],
+    "birth_date": ["DOB {date} checked against the card", "she was born {date} in the north"],
+    "address": ["sends the letter to {street} instead", "the flat at {street} is empty"],
+    "health": ["treated for {term} since autumn", "cannot lift because of {term}, light work only"],
+    "": [
+        "Box 4410098231 was opened in transit",
+        "Runs since build 7.12.0.45 without a fault",
+        "Paragraph 8.3.2.1 applies to returns",
+        "Flight from Santa Fe to Salt Lake City was full",
+        "Charged 2,199.00 for 6 units of each",
+        "Model 77-2210-4419 is out of stock",
+        "Closed for the summer break until Monday",
+        "Moved the visit from 03.04.2024 to 17.04.2024",
+        "The Hudson Desk has a loose leg",
+        "Voucher 5500-1123-9087-2210-77 has expired",
+        "South Wales and West Yorkshire get new depots",
+        "It weighs 14.75 kg and is 120.5 cm long",
+        "Case 2023-118-0042 merged into 2023-118-0040",
+        "Customer number 77120934 prefers Forest Green",
+    ],
+}
+
+
 def sentences(name: str, seed: int, n: int = 600) -> Iterator[tuple[str, str]]:
     """Yield texts, each with the kind that it holds, or none; four in ten hold none."""
-    locales = {"tuning": TUNING, "figure": FIGURE}[name]
+    locales = {"tuning": TUNING, "second": SECOND, "figure": FIGURE}[name]
     fakes = [Faker(locale) for locale in locales]
     for place, fake in enumerate(fakes):
         fake.seed_instance(seed * 77 + place)
@@ -639,37 +759,66 @@ def judged_texts(
     return [whole.row("all", part, name), *(tally.row(kind, part, name) for kind, tally in sorted(held.items()))]
 
 
+def section(rows: list[common.Row]) -> str:
+    """Return the totals, and the kinds that are not found or told without fault, as a Markdown table."""
+    lines = [
+        "| part | kind | columns or texts | precision | recall | target |",
+        "| --- | --- | --: | --: | --: | --- |",
+    ]
+    for row in rows:
+        told, known = row["precision"], row["recall"]
+        if row["kind"] != "all" and told in {None, 1.0} and known == 1.0:
+            continue
+        verdict = ""
+        if row["kind"] == "all":
+            is_met = told >= TARGETS["precision"] and known >= TARGETS["recall"]
+            verdict = f"{TARGETS['precision']:.2f}, {TARGETS['recall']:.2f}: {'pass' if is_met else '**miss**'}"
+        numbers = " | ".join("" if value is None else f"{value:.3f}" for value in (told, known))
+        lines.append(f"| {row['part']} | {row['kind']} | {row['columns']} | {numbers} | {verdict} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Judge a corpus and write the results, or show them where thresholds are being chosen."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--tuning", action="store_true", help="the tuning corpus: shows mistakes, writes nothing")
-    parser.add_argument("--presidio", action="store_true", help="free text with Presidio beside, appended")
+    parser.add_argument("--tuning", action="store_true", help="the tuning corpora: shows mistakes, writes nothing")
+    parser.add_argument("--presidio", default="", help="free text with Presidio and this model of spaCy, appended")
     options = parser.parse_args()
     if options.tuning:
-        rows = [*judged("tuning", (0,), show=print), *judged_texts("tuning", (0,), show=print)]
+        rows = [
+            row
+            for name in ("tuning", "second")
+            for row in (*judged(name, (0,), show=print), *judged_texts(name, (0,), show=print))
+        ]
     elif options.presidio:
         from synth_components.sensitive.presidio import recogniser
 
-        other = recogniser()
+        other = recogniser(options.presidio)
         rows = [
             *judged_texts(
                 "figure",
-                (101, 102),
-                n=300,
+                (201,),
+                n=200,
                 read=lambda text: entities_in(text) | other(text),
                 part="free text, Presidio beside",
             ),
-            *judged_texts("figure", (101, 102), n=300, read=other, part="free text, Presidio alone"),
+            *judged_texts("figure", (201,), n=200, read=other, part="free text, Presidio alone"),
         ]
         kept = [row for row in common.read_rows(RESULTS) if "Presidio" not in row["part"]]
         common.write_rows(RESULTS, [*kept, *rows])
     else:
-        rows = [*judged("figure", (101, 102)), *judged_texts("figure", (101, 102))]
+        rows = [*judged("figure", (201, 202)), *judged_texts("figure", (201, 202))]
         kept = [row for row in common.read_rows(RESULTS) if "Presidio" in row["part"]]
         common.write_rows(RESULTS, [*rows, *kept])
     for row in rows:
         told = " ".join(f"{name} {row[name]:.3f}" for name in ("precision", "recall") if row[name] is not None)
         print(f"{row['part']:14s} {row['kind']:18s} {row['columns']:5d} columns, {row['false']} false, {told}")
+    if not options.tuning:
+        readme = common.HERE / "README.md"
+        parts = re.split(
+            r"(?<=<!-- sensitive -->\n)\n.*?\n(?=<!-- /sensitive -->)", readme.read_text(), flags=re.DOTALL
+        )
+        readme.write_text(f"\n{section(common.read_rows(RESULTS))}\n\n".join(parts))
 
 
 if __name__ == "__main__":

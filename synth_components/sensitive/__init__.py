@@ -34,6 +34,9 @@ _HEAD = 24
 _UNIQUE = 0.9
 """Share of distinct among present values from which a column of codes singles rows out."""
 
+_FAMILIES = 0.3
+"""Share of distinct last words among full names."""
+
 _CERTAIN, _FEWEST = 0.9, 12
 """Share of national numbers with right check digits, and distinct values, that need no name."""
 
@@ -196,7 +199,10 @@ def _hit(entity: Entity, column: str, texts: Sequence[str], form: Form) -> _Hit 
     weight = {"checksum": 3.0, "pattern": 2.0, "lexicon": 1.5}[kind]
     least = (entity.hinted if is_named else entity.alone) or 0.0
     share = _share(entity.matches, texts, least=min(least, entity.alone or 1.0))
-    if entity.alone is not None and share >= entity.alone and len(texts) >= entity.least and telling(texts):
+    is_enough = entity.alone is not None and share >= entity.alone and len(texts) >= entity.least and telling(texts)
+    if is_enough and entity.name == "name" and not is_named and not _are_diverse(texts):
+        return None
+    if is_enough:
         evidence: tuple[Evidence, ...] = (kind, "name") if is_named else (kind,)
         return weight + 1.5 * is_named, order, entity, entity.title, share, evidence
     if not is_named:
@@ -208,6 +214,11 @@ def _hit(entity: Entity, column: str, texts: Sequence[str], form: Form) -> _Hit 
         return (2.0, order, entity, entity.title, loose, ("pattern", "name")) if loose >= entity.hinted else None
     # A name with dates, or numbers, that have not the form is no evidence: the form is then what tells.
     return (1.0, order, entity, entity.title, share, ("name",)) if entity.hinted == 0 else None
+
+
+def _are_diverse(texts: Sequence[str]) -> bool:
+    """Return whether the last words are as many as family names are; names of products end in few words."""
+    return len({text.split()[-1] for text in texts}) >= min(_FAMILIES * len(texts), 100)
 
 
 def _national(column: str, texts: Sequence[str], form: Form) -> _Hit | None:
