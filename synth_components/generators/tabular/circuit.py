@@ -68,7 +68,7 @@ class ProbabilisticCircuit(Recipe):
         "blurs more.",
     )
     min_state_rows: int = Field(
-        30,
+        60,
         ge=1,
         le=1_000_000,
         description="Privacy knob: fewest training rows per hidden state; fewer rows have fewer states.",
