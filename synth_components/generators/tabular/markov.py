@@ -266,6 +266,9 @@ class MarkovSampler:
     def sample(self, n: int, *, rng: random.Generator, given: Given | None = None) -> Dataset:
         """Return ``n`` rows, sequence after sequence; the last one may be cut short.
 
+        Each block of ``BLOCK_ROWS`` rows of a ``Model`` begins new sequences, and their names, drawn at random,
+        may recur in another block: give the group wide bounds.
+
         Raises:
             ConditionError: for unknown columns, and conditions that the model gives no mass.
             UnsupportedError: for conditions on integers beyond 2^53, the group or the order; and if a group has fewer
