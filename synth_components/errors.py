@@ -101,6 +101,18 @@ class DataError(SynthError):
     """A file cannot be read or written as asked: format, encoding, duplicate or empty column names."""
 
 
+class PolicyError(SynthError):
+    """A privacy policy does not suit the table, or asks for what its rows cannot give; nothing was released.
+
+    Attributes:
+        column: Name of the column that the error is about, ``None`` if it is about the whole table.
+    """
+
+    def __init__(self, message: str, *, column: str | None = None) -> None:
+        super().__init__(message)
+        self.column = column
+
+
 class ThresholdError(SynthError):
     """A report missed a threshold that was asked for.  Exit status 3 on the command line."""
 

@@ -81,6 +81,7 @@ _LISTED = (
     Component("merge_shards", "merge", "data_processing", without=("format",)),
     Component("keep_dataset", "merge", "data_processing", without=("format",), single=("parts",)),
     Component("preserve", "preserve", "data_processing"),
+    Component("protect", "protect", "data_processing"),
     Component("evaluate", "evaluate", "evaluation", has_roc=True),
     Component("evaluate_fidelity", "evaluate_fidelity", "evaluation"),
     Component(

@@ -33,7 +33,7 @@ Technique: TypeAlias = Literal[
     "l_diversity",
     "t_closeness",
 ]
-Diversity: TypeAlias = Literal["distinct", "entropy", "recursive"]
+Kind: TypeAlias = Literal["distinct", "entropy", "recursive"]
 
 LEVELS: tuple[Level, ...] = ("low", "medium", "high", "critical")
 """From the least to the most protection."""
@@ -105,7 +105,7 @@ class Policy(Config):
     )
     k: int = Field(3, ge=2, description="k-anonymity: fewest rows that share their quasi-identifiers.")
     l: float = Field(2.0, ge=1, description="l-diversity: how many values of a sensitive column a class holds.")  # noqa: E741
-    diversity: Diversity = Field(
+    diversity: Kind = Field(
         "distinct",
         description="How l is meant: distinct counts values; entropy takes the exponential of their entropy; recursive "
         "wants the commonest below c times all from the l-th on.",
@@ -147,7 +147,7 @@ class Policy(Config):
         "labels",
         description="What stands for a recoded value: a text such as [20, 29], or a value of the column's own type.",
     )
-    generator: str = Field("tabular.trees", description="Synthesis: the generator of sensitive cells.")
+    min_leaf: int = Field(10, ge=2, description="Synthesis: fewest rows that a sensitive cell is drawn from.")
     private_generator: str = Field("tabular.mst", description="Differential privacy: the generator of rows.")
 
     @model_validator(mode="after")

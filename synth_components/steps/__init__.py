@@ -26,6 +26,7 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "sample": "sample",
         "merge": "merge",
         "preserve": "preserve",
+        "protect": "protect",
         "evaluate": "evaluate",
         "evaluate_fidelity": "evaluate",
         "evaluate_tstr": "evaluate",

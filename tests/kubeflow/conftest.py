@@ -117,6 +117,7 @@ def ran(tmp_path_factory, csv, executor_input):
     run("merge_shards", "merge_shards", {"parts": [shard / "synthetic" for shard in shards]})
     run("keep_dataset", "keep_dataset", {"parts": drawn})
     run("preserve", "preserve", {"data": rows["train"], "synthetic": drawn})
+    run("protect", "protect", {"data": drawn}, quasi_identifiers=["age"], sensitive={"outcome": "low"})
     judged = rows | {"synthetic": drawn}
     run("evaluate", "evaluate", judged | {"model": model}, target="outcome", **QUICK)
     fidelity = {name: QUICK[name] for name in ("replicates", "detector_rows", "detector_folds", "manifold_rows")}

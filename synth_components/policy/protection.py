@@ -1,0 +1,280 @@
+"""A policy applied to a table: its layers one after another, and an audit of what is left after the last."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy import random
+
+from synth_components.errors import PolicyError, UnsupportedError
+from synth_components.policy import Layer, Level, Policy, Technique
+from synth_components.policy.audit import Applied, Audit, promises_of
+from synth_components.privacy.anonymity.classes import Anonymity, Sensitive, measure, require_columns
+from synth_components.privacy.anonymity.criteria import Criteria, Demand
+from synth_components.privacy.anonymity.recoding import generalise, loss_of, recode, suppress
+from synth_components.privacy.anonymity.swapping import resynthesise, swap
+from synth_components.privacy.ledger import Ledger
+from synth_components.schema import Schema
+
+_LOG = logging.getLogger(__name__)
+
+OF_CLASSES: frozenset[Technique] = frozenset({"suppression", "k_anonymity", "l_diversity", "t_closeness"})
+"""Techniques that look at classes: next to each other they are one search, which loses less than one after another."""
+RECODING: frozenset[Technique] = OF_CLASSES - {"suppression"}
+NEEDS_QUASI_IDENTIFIERS: frozenset[Technique] = OF_CLASSES | {"generalisation"}
+
+Group: TypeAlias = tuple[Layer, ...]
+
+
+@dataclass(frozen=True)
+class Protected:
+    """A table that went through a policy.
+
+    Attributes:
+        table: The rows.
+        audit: What was done, and what holds of them.
+    """
+
+    table: pd.DataFrame
+    audit: Audit
+
+
+def protect(
+    table: pd.DataFrame,
+    policy: Policy,
+    *,
+    schema: Schema | None = None,
+    seed: int | None = None,
+    ledger: Ledger | None = None,
+) -> Protected:
+    """Return the table after every layer of the policy, audited after the last.
+
+    The index of rows that are kept stays, but rows that differential privacy draws are new.  Whether each promise
+    holds at the end is in the audit: a layer may undo what an earlier one did.
+
+    Args:
+        schema: Columns as declared in public, for differential privacy; without it a tenth of epsilon finds them.
+        seed: Of swapping and synthesis; ``None`` takes entropy that nobody can repeat.  Whoever knows it can undo
+            swaps.  The noise of differential privacy takes none.
+        ledger: Written to, not charged: what is counted here is outside the epsilon of any model.
+
+    Raises:
+        SchemaError: for a column that the table does not have, or values that cannot be compared.
+        PolicyError: if the rows cannot meet the policy, or a hierarchy does not suit its column.
+        UnsupportedError: if a technique needs an extra that is not installed.
+    """
+    require_columns(table, [*policy.identifiers, *policy.quasi_identifiers, *policy.sensitive])
+    if len(table) == 0:
+        raise PolicyError("the table has no rows; there is nobody to protect, and nothing to release")
+    account = Ledger() if ledger is None else ledger
+    account.note_uncovered(f"protect: {len(table)} rows")
+    sensitive = sensitive_columns(table, policy)
+    plan = policy.plan(sensitive)
+    _require_roles(policy, plan)
+    work = _Work(
+        table=table.drop(columns=list(policy.identifiers)),
+        policy=policy,
+        sensitive=sensitive,
+        rows=len(table),
+        rng=np.random.default_rng(seed),
+        schema=schema,
+    )
+    is_private = any(layer.technique == "differential_privacy" for layer in plan)
+    before = None if is_private else work.measured()
+    for group in _groups(plan):
+        work.apply(group)
+    after = work.measured()
+    promises = promises_of(plan, policy, work.table, after, rows=len(table), applied=work.applied)
+    notes = tuple(work.notes(is_private=is_private))
+    return Protected(
+        work.table, Audit(policy, sensitive, len(table), tuple(work.applied), before, after, promises, notes)
+    )
+
+
+def sensitive_columns(table: pd.DataFrame, policy: Policy) -> dict[str, Level]:
+    """Return the sensitive columns with their levels: those that the policy names."""
+    del table
+    return dict(policy.sensitive)
+
+
+def _require_roles(policy: Policy, plan: Sequence[Layer]) -> None:
+    asks = [layer.technique for layer in plan if layer.technique in NEEDS_QUASI_IDENTIFIERS]
+    if asks and not policy.quasi_identifiers:
+        raise PolicyError(
+            f"the policy asks for {asks[0]} and names no quasi_identifiers; name the columns that others may know of a "
+            "person"
+        )
+
+
+def _groups(plan: Sequence[Layer]) -> Iterator[Group]:
+    """Yield the layers, those of classes that follow each other together."""
+    held: list[Layer] = []
+    for layer in plan:
+        if held and not (layer.technique in OF_CLASSES and held[-1].technique in OF_CLASSES):
+            yield tuple(held)
+            held = []
+        held.append(layer)
+    if held:
+        yield tuple(held)
+
+
+@dataclass
+class _Work:
+    """A table on its way through the layers."""
+
+    table: pd.DataFrame
+    policy: Policy
+    sensitive: Mapping[str, Level]
+    rows: int
+    rng: random.Generator
+    schema: Schema | None
+    applied: list[Applied] = field(default_factory=list)
+    promised: list[Layer] = field(default_factory=list)
+    recoded: set[str] = field(default_factory=set)
+
+    def measured(self) -> Anonymity | None:
+        """Return what the classes are like, ``None`` without quasi-identifiers."""
+        if not self.policy.quasi_identifiers:
+            return None
+        return measure(self.table, self.policy.quasi_identifiers, tuple(self.sensitive))
+
+    def apply(self, group: Group) -> None:
+        """Take the table through layers that belong together."""
+        self.promised += [layer for layer in group if layer.technique in OF_CLASSES]
+        technique = group[0].technique
+        if technique in OF_CLASSES:
+            self._classes(group)
+        elif technique == "differential_privacy":
+            self._draw(group)
+        elif technique == "generalisation":
+            self._generalise(group)
+        else:
+            self._exchange(group)
+
+    def notes(self, *, is_private: bool) -> Iterator[str]:
+        """Yield what a reader of the audit must know."""
+        yield (
+            "k, l and t say what the released rows show to somebody who knows the quasi-identifiers and nothing else; "
+            "they do not bound what a person's row changes, as differential privacy does"
+        )
+        if is_private:
+            yield "k, l and t of rows that were drawn are a filter of the output, not a guarantee to the people behind"
+        if not self.sensitive:
+            yield "no column is sensitive: l-diversity, t-closeness, swapping and synthesis had nothing to protect"
+
+    def _classes(self, group: Group) -> None:
+        policy = self.policy
+        names = {layer.technique for layer in group}
+        criteria = criteria_of(self.table, policy, self.promised)
+        left = max(0.0, policy.max_suppressed * self.rows - (self.rows - len(self.table))) / max(len(self.table), 1)
+        if not names & RECODING:
+            made = suppress(self.table, policy.quasi_identifiers, criteria, max_suppressed=left)
+        else:
+            made = recode(
+                self.table,
+                policy.quasi_identifiers,
+                criteria,
+                hierarchies=self._declared(),
+                recoding=policy.recoding,
+                values=policy.values,
+                max_suppressed=left if "suppression" in names else 0.0,
+            )
+            self._recode(policy.quasi_identifiers)
+        self._done(group, made.table, loss=made.loss, levels=made.levels)
+
+    def _declared(self) -> dict[str, Any]:
+        """Return the hierarchies of columns that still hold what they were declared for."""
+        return {name: one for name, one in self.policy.hierarchies.items() if name not in self.recoded}
+
+    def _recode(self, names: Iterable[str]) -> None:
+        """Remember that columns hold labels, which no hierarchy was declared for."""
+        if self.policy.values == "labels":
+            self.recoded |= set(names)
+
+    def _generalise(self, group: Group) -> None:
+        levels = self.policy.generalise or dict.fromkeys(self.policy.quasi_identifiers, 1)
+        made, lost = generalise(self.table, levels, self._declared(), values=self.policy.values)
+        loss = loss_of(made, self.policy.quasi_identifiers, lost * len(levels) / self._width, len(made))
+        self._recode(levels)
+        self._done(group, made, loss=loss, levels=levels)
+
+    @property
+    def _width(self) -> int:
+        return max(1, len(self.policy.quasi_identifiers))
+
+    def _exchange(self, group: Group) -> None:
+        columns = group[0].columns
+        if group[0].technique == "swapping":
+            made = swap(self.table, columns, reach=self.policy.swap_range, rng=self.rng)
+        else:
+            made = resynthesise(self.table, columns, rng=self.rng, min_leaf=self.policy.min_leaf)
+        same = [_same(self.table[name], made[name]) for name in columns]
+        self._done(group, made, changed=1 - float(np.mean(same)) if same else 0.0)
+
+    def _draw(self, group: Group) -> None:
+        import synth_components as synth
+
+        n, delta = len(self.table), self.policy.delta_of(len(self.table))
+        known = self.schema
+        if known is not None and set(known.columns) != set(self.table.columns):
+            known = _only(known, tuple(self.table.columns))
+        is_first = all(self._is_by_row(one) for one in self.applied)
+        model = synth.fit(
+            self.table.reset_index(drop=True),
+            generator=self.policy.private_generator,
+            epsilon=self.policy.epsilon,
+            delta=delta,
+            schema=known if not self.applied else None,
+        )
+        spent = model.privacy
+        drawn = model.sample(n, seed=int(self.rng.integers(2**31)))
+        self._done(group, drawn, epsilon=spent.epsilon, delta=spent.delta, unit=spent.unit, is_first=is_first)
+
+    def _is_by_row(self, one: Applied) -> bool:
+        """Return whether a layer changed each row by itself, as declared, whatever the other rows hold."""
+        declared = set(self.policy.hierarchies)
+        return one.techniques == ("generalisation",) and set(one.levels) <= declared
+
+    def _done(self, group: Group, made: pd.DataFrame, **said: Any) -> None:  # noqa: ANN401 - fields of Applied
+        columns = tuple(dict.fromkeys(name for layer in group for name in layer.columns))
+        techniques = tuple(layer.technique for layer in group)
+        self.applied.append(Applied(techniques, columns, len(self.table), len(made), **said))
+        self.table = made
+        _LOG.info("%s: %d rows", ", ".join(techniques), len(made))
+
+
+def criteria_of(table: pd.DataFrame, policy: Policy, layers: Sequence[Layer]) -> Criteria:
+    """Return what the layers ask of the classes of a table; without k-anonymity a class may have one row."""
+    names = {layer.technique for layer in layers}
+    demands: dict[str, Demand] = {}
+    for layer in layers:
+        if layer.technique not in {"l_diversity", "t_closeness"}:
+            continue
+        for name in layer.columns:
+            held = demands.get(name) or Demand(name, Sensitive.of(table[name]), kind=policy.diversity, c=policy.c)
+            is_diverse = layer.technique == "l_diversity"
+            demands[name] = replace(held, diversity=policy.l) if is_diverse else replace(held, closeness=policy.t)
+    asks_k = bool(names & {"k_anonymity", "suppression"})
+    return Criteria(policy.k if asks_k else 1, tuple(demands.values()))
+
+
+def _same(before: pd.Series[Any], after: pd.Series[Any]) -> float:
+    is_same = (before.to_numpy() == after.to_numpy()) | (before.isna() & after.isna()).to_numpy()
+    return float(np.mean(is_same)) if len(before) else 1.0
+
+
+def _only(schema: Schema, columns: tuple[str, ...]) -> Schema:
+    """Return the schema of some columns of a table, without the rules that name others."""
+    lacking = [name for name in columns if name not in schema.columns]
+    if lacking:
+        raise UnsupportedError(f"the schema does not declare column '{lacking[0]}'; add it, or leave the schema out")
+    kept = {name: column for name, column in schema.columns.items() if name in columns}
+    rules = tuple(rule for rule in schema.constraints if set(rule.columns) <= set(columns))
+    keys = {table: names for table, names in schema.keys.items() if set(names) <= set(columns)}
+    unit = schema.unit if schema.unit is None or set(schema.unit.columns) <= set(columns) else None
+    return replace(schema, tables={schema.root: kept}, constraints=rules, keys=keys, unit=unit)

@@ -1,0 +1,169 @@
+"""A policy applied: any order of layers, audited after the last; swapping and synthesis; the step."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synth_components.errors import PolicyError, SchemaError, ThresholdError
+from synth_components.policy import TECHNIQUES, Policy
+from synth_components.policy.protection import protect
+from synth_components.privacy.anonymity.swapping import resynthesise, swap
+from synth_components.steps.protect import ProtectConfig
+from synth_components.steps.protect import protect as step
+
+WITHOUT_NOISE = tuple(name for name in TECHNIQUES if name != "differential_privacy")
+
+
+@pytest.fixture
+def table():
+    rng = np.random.default_rng(5)
+    n = 200
+    age = rng.integers(18, 90, n)
+    return pd.DataFrame(
+        {
+            "name": [f"Canary {number}" for number in range(n)],
+            "age": age,
+            "sex": rng.choice(["f", "m"], n),
+            "illness": np.where(rng.random(n) < age / 100, "gout", "flu"),
+            "pay": (age * 100 + rng.integers(0, 500, n)).astype(float),
+        }
+    )
+
+
+def policy(**changed):
+    held = {
+        "identifiers": ("name",),
+        "quasi_identifiers": ("age", "sex"),
+        "sensitive": {"illness": "high", "pay": "high"},
+        "max_suppressed": 1.0,
+    }
+    return Policy.parse(held | changed)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.permutations(WITHOUT_NOISE))
+def test_layers_apply_in_any_order_and_the_audit_is_of_the_last(layers):
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame({"age": rng.integers(18, 60, 120), "illness": rng.choice(["flu", "gout"], 120)})
+    rules = Policy(
+        quasi_identifiers=("age",), sensitive={"illness": "high"}, layers=tuple(layers), max_suppressed=1.0, t=0.4
+    )
+    try:
+        made = protect(table, rules, seed=0)
+    except PolicyError:
+        # Before anything is generalised every row may be one of a kind, and suppression leaves nobody.
+        assert layers.index("suppression") < max(layers.index("k_anonymity"), layers.index("generalisation"))
+        return
+    named = [name for one in made.audit.applied for name in one.techniques]
+    assert named == list(layers)
+    last = max(layers.index(name) for name in ("swapping", "synthesis", "generalisation"))
+    if all(layers.index(name) > last for name in ("k_anonymity", "l_diversity", "t_closeness")):
+        assert made.audit.holds
+    assert {promise.technique for promise in made.audit.promises} >= {"k_anonymity", "l_diversity", "t_closeness"}
+
+
+def test_a_later_layer_that_undoes_a_promise_is_found_by_the_audit(table):
+    """The broken twin: synthesis after l-diversity and t-closeness, which had set their classes right."""
+    strict = {"t": 0.05, "sensitive": {"illness": "high"}}
+    good = protect(table, policy(layers=["synthesis", "k_anonymity", "t_closeness"], **strict), seed=0)
+    bad = protect(table, policy(layers=["k_anonymity", "t_closeness", "synthesis"], **strict), seed=0)
+    assert good.audit.holds
+    assert [promise.technique for promise in bad.audit.missed] == ["t_closeness"]
+
+
+def test_identifiers_leave_at_every_level(table):
+    made = protect(table, policy(sensitive={"illness": "low"}), seed=0)
+    assert list(made.table.columns) == ["age", "sex", "illness", "pay"]
+
+
+def test_the_audit_holds_numbers_and_names_and_no_cell(table):
+    said = json.dumps(protect(table, policy(), seed=0).audit.to_json(), allow_nan=False)
+    assert "Canary" not in said
+    assert "gout" not in said
+
+
+def test_the_audit_tells_loss_before_and_after(table):
+    told = protect(table, policy(), seed=0).audit.to_json()
+    assert told["before"]["k"] < told["after"]["k"] >= 3
+    loss = next(one["loss"] for one in told["layers"] if "k_anonymity" in one["techniques"])
+    assert set(loss) == {"discernibility_per_row", "normalised_certainty_penalty", "suppressed_share"}
+
+
+def test_differential_privacy_behind_a_layer_that_looked_at_several_rows_is_no_promise(table):
+    pytest.importorskip("opendp")
+    made = protect(
+        table,
+        policy(layers=["swapping", "differential_privacy"], epsilon=5.0, private_generator="tabular.mst"),
+    )
+    (missed,) = made.audit.missed
+    assert missed.technique == "differential_privacy"
+    assert "put differential_privacy first" in missed.reason
+
+
+def test_the_critical_level_draws_rows_and_then_sets_their_classes_right(table):
+    pytest.importorskip("opendp")
+    made = protect(table, policy(sensitive={"illness": "critical"}, epsilon=5.0, t=1.0, l=1))
+    assert made.audit.holds
+    assert made.audit.before is None  # counts of the real rows are outside epsilon
+    private = made.audit.applied[0]
+    assert private.epsilon <= 5.0
+    assert private.delta <= 1e-5
+
+
+def test_a_policy_of_other_columns_is_refused(table):
+    with pytest.raises(SchemaError, match="column 'zip' is not in the table"):
+        protect(table, policy(quasi_identifiers=("zip",)))
+    with pytest.raises(PolicyError, match="names no quasi_identifiers"):
+        protect(table, Policy())
+    with pytest.raises(PolicyError, match="no rows"):
+        protect(table.head(0), policy())
+
+
+def test_a_hidden_value_that_all_rows_share_is_told_by_count_alone(table):
+    with pytest.raises(PolicyError) as raised:
+        protect(table.assign(illness="Atlantis fever"), policy(layers=["l_diversity"]))
+    assert "Atlantis" not in str(raised.value)
+
+
+def test_swapping_keeps_marginals_and_moves_ranks_no_farther_than_asked():
+    rng = np.random.default_rng(2)
+    table = pd.DataFrame({"pay": rng.permutation(500).astype(float), "city": rng.choice(list("abc"), 500)})
+    table.loc[:9, "pay"] = np.nan
+    made = swap(table, ["pay", "city"], reach=0.04, rng=np.random.default_rng(0))
+    for name in table:
+        assert sorted(made[name].dropna()) == sorted(table[name].dropna())
+        assert (made[name].isna() == table[name].isna()).all()
+    moved = (made["pay"].rank() - table["pay"].rank()).abs().dropna()
+    assert 0 < moved.max() <= 0.04 * 490 + 1
+    assert (made["city"] != table["city"]).mean() <= 0.04
+
+
+def test_synthesis_draws_cells_from_rows_like_them(table):
+    """Pay is 100 times the age, give or take 250: drawn from a leaf of at least 10 rows it must stay near."""
+    made = resynthesise(table.drop(columns="name"), ["pay"], rng=np.random.default_rng(0))
+    assert (made["pay"] != table["pay"]).mean() > 0.5
+    assert np.corrcoef(made["pay"], table["age"])[0, 1] > 0.9
+    assert set(made["pay"]) <= set(table["pay"])
+
+
+def test_the_step_writes_table_and_audit(table, tmp_path):
+    table.to_csv(tmp_path / "in.csv", index=False)
+    config = ProtectConfig(identifiers=("name",), quasi_identifiers=("age", "sex"), sensitive={"illness": "low"})
+    step(config, data=tmp_path / "in.csv", protected=tmp_path / "out.csv", audit=tmp_path / "audit.json")
+    assert len(pd.read_csv(tmp_path / "out.csv")) == 200
+    assert json.loads((tmp_path / "audit.json").read_text())["holds"]
+
+
+def test_the_step_writes_no_table_whose_promises_do_not_hold(table, tmp_path):
+    table.to_csv(tmp_path / "in.csv", index=False)
+    rules = policy(layers=["k_anonymity", "t_closeness", "synthesis"], t=0.01, sensitive={"illness": "high"})
+    (tmp_path / "policy.json").write_text(json.dumps(rules.to_json()))
+    places = {"data": tmp_path / "in.csv", "policy": tmp_path / "policy.json", "protected": tmp_path / "out.csv"}
+    with pytest.raises(ThresholdError, match="t_closeness of 'illness'"):
+        step(ProtectConfig(), **places, audit=tmp_path / "audit.json")
+    assert not (tmp_path / "out.csv").exists()
+    assert not json.loads((tmp_path / "audit.json").read_text())["holds"]
