@@ -102,7 +102,7 @@ class DataError(SynthError):
 
 
 class PolicyError(SynthError):
-    """A privacy policy does not suit the table, or asks for what its rows cannot give; nothing was released.
+    """A privacy policy does not suit the table, or its rows cannot meet it; nothing was released.
 
     Attributes:
         column: Name of the column that the error is about, ``None`` if it is about the whole table.

@@ -42,7 +42,7 @@ def protect(
     protected: OutDataset,
     audit: OutStatistics,
 ) -> None:
-    r"""Take a table, real or synthetic, through the layers of a privacy policy, and audit it after the last.
+    r"""Take a table, real or synthetic, through a privacy policy, and audit it after the last layer.
 
     Layers are differential privacy, k-anonymity, l-diversity, t-closeness, suppression, generalisation, swapping and
     synthesis, chosen by the levels of the sensitive columns or named in any order:

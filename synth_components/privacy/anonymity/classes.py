@@ -146,7 +146,7 @@ def codes(values: pd.Series[Any]) -> Ints:
 
 
 def classes_of(columns: Sequence[Ints]) -> tuple[Ints, int]:
-    """Return the class of each row (n,), rows being in one if they agree in all columns, and the number of classes."""
+    """Return the class (n,) of each row, one for all that agree in every column, and how many there are."""
     group = np.zeros(len(columns[0]), dtype=np.int64)
     count = 1
     for column in columns:
@@ -256,7 +256,7 @@ class Cells:
         return most / np.maximum(self.sizes, 1)
 
     def recursive(self, least: int) -> Floats:
-        """Return r_1 / (r_l + ... + r_m) of each class (classes,), counts falling; ``inf`` with fewer values than l.
+        """Return r_1 / (r_l + ... + r_m) of each class (classes,), counts falling; ``inf`` below l values.
 
         A class is recursively (c, l)-diverse if this is below c.
         """

@@ -96,7 +96,7 @@ class Domain:
         return "{" + ", ".join(text(value) for value in self.values[low : high + 1]) + "}"
 
     def representative(self, low: int, high: int) -> Any:  # noqa: ANN401 - a value of the column
-        """Return the value that stands for a run: the middle one, of categories the commonest; ``None`` for a null."""
+        """Return what stands for a run: its middle value, of categories the commonest; ``None`` for a null."""
         if high == len(self.values):
             return None
         if self.is_number:
@@ -140,7 +140,7 @@ def domain(values: Series, hierarchy: Hierarchy | None, *, runs: bool) -> Domain
 
 
 def derived(values: Series) -> Hierarchy | None:
-    """Return a hierarchy for a column by its type, ``None`` for one whose values have nothing above them but ``*``.
+    """Return a hierarchy for a column by its type, ``None`` where values have only ``*`` above them.
 
     Numbers are put into intervals of rising width, times by month, year and decade, digits of one length by prefix.
     """

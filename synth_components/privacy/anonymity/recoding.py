@@ -119,7 +119,7 @@ def recode(
 def generalise(
     table: pd.DataFrame, levels: Mapping[str, int], hierarchies: Mapping[str, Hierarchy], *, values: Values
 ) -> tuple[pd.DataFrame, Floats]:
-    """Return the table with columns at declared levels of their hierarchies, and the mean loss of each row (n,).
+    """Return the table with columns at levels of their hierarchies, and the mean loss of each row (n,).
 
     Raises:
         PolicyError: for a level that a hierarchy does not have, or one that does not suit its column.
@@ -178,7 +178,7 @@ def require_reachable(criteria: Criteria, rows: int, max_suppressed: float = 0.0
 
 
 def loss_of(made: pd.DataFrame, quasi_identifiers: Sequence[str], lost: Floats, rows: int) -> Loss:
-    """Return the losses of a table that had ``rows`` rows, of which each kept one lost ``lost`` (m,) of a cell."""
+    """Return the losses of a table that had ``rows`` rows, each kept one losing ``lost`` (m,) of a cell."""
     group, count = classes_of([codes(made[name]) for name in quasi_identifiers])
     sizes = np.bincount(group, minlength=count).astype(np.float64)
     gone = rows - len(made)

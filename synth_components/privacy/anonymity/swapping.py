@@ -19,7 +19,7 @@ _LEAF = 10
 
 
 def swap(table: pd.DataFrame, columns: Sequence[str], *, reach: float, rng: random.Generator) -> pd.DataFrame:
-    """Return the table with the values of each column exchanged in pairs; marginals stay, and nulls their place.
+    """Return the table with each column's values exchanged in pairs; marginals stay, nulls their place.
 
     Args:
         reach: How far apart in rank two values of an order may be, as a share of the rows; without an order, the share
@@ -68,7 +68,7 @@ def _by_rank(n: int, reach: int, rng: random.Generator) -> Ints:
 def resynthesise(
     table: pd.DataFrame, columns: Sequence[str], *, rng: random.Generator, min_leaf: int = _LEAF
 ) -> pd.DataFrame:
-    """Return the table with each cell of the columns drawn from the rows that are like it in all other columns.
+    """Return the table with the columns' cells drawn from rows that are alike in all other columns.
 
     Columns follow each other: each is drawn given those already drawn.  A null is a value.
 
