@@ -12,7 +12,7 @@ from synth_components.errors import ThresholdError
 from synth_components.policy import Level, Policy
 from synth_components.progress import stage
 from synth_components.steps.map_file import read_schema
-from synth_components.steps.port import InDataset, InPolicy, InSchema, OutDataset, OutStatistics
+from synth_components.steps.port import InDataset, InPolicy, InSchema, OutDataset, OutEvidence
 from synth_components.steps.record import write_json
 
 _LOG = logging.getLogger(__name__)
@@ -40,16 +40,16 @@ def protect(
     policy: InPolicy = None,
     schema: InSchema = None,
     protected: OutDataset,
-    audit: OutStatistics,
+    evidence: OutEvidence,
 ) -> None:
     r"""Take a table, real or synthetic, through a privacy policy, and audit it after the last layer.
 
     Layers are differential privacy, k-anonymity, l-diversity, t-closeness, suppression, generalisation, swapping and
     synthesis, chosen by the levels of the sensitive columns or named in any order:
 
-        synth protect --data patients.csv --policy policy.yaml --protected released.csv --audit audit.json
+        synth protect --data patients.csv --policy policy.yaml --protected released.csv --evidence audit.json
         synth protect --data patients.csv --quasi-identifiers '["age", "zip"]' --sensitive '{"illness": "high"}' \
-            --protected released.csv --audit audit.json
+            --protected released.csv --evidence audit.json
 
     The table is written only if every promise of the policy holds of it; the audit always is.  No seed is taken or
     recorded: who knew it could undo the swaps.
@@ -59,7 +59,7 @@ def protect(
         policy: The policy; without it that of level medium.
         schema: What the columns hold, as declared in public; without it types are read off the rows.
         protected: Where the protected table goes.
-        audit: Where the audit goes, as JSON: layers, losses, k, l and t, and which promises hold.
+        evidence: Where the audit goes, as JSON: layers, losses, k, l and t, and which promises hold.
 
     Raises:
         PolicyError: if the rows cannot meet the policy.
@@ -74,7 +74,7 @@ def protect(
     with stage("protect") as report:
         made = protect_table(table, asked, schema=declared)
         report(len(table), len(table))
-    write_json(audit, made.audit.to_json())
+    write_json(evidence, made.audit.to_json())
     if not made.audit.holds:
         missed = made.audit.missed
         raise ThresholdError(

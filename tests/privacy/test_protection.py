@@ -153,7 +153,7 @@ def test_synthesis_draws_cells_from_rows_like_them(table):
 def test_the_step_writes_table_and_audit(table, tmp_path):
     table.to_csv(tmp_path / "in.csv", index=False)
     config = ProtectConfig(identifiers=("name",), quasi_identifiers=("age", "sex"), sensitive={"illness": "low"})
-    step(config, data=tmp_path / "in.csv", protected=tmp_path / "out.csv", audit=tmp_path / "audit.json")
+    step(config, data=tmp_path / "in.csv", protected=tmp_path / "out.csv", evidence=tmp_path / "audit.json")
     assert len(pd.read_csv(tmp_path / "out.csv")) == 200
     assert json.loads((tmp_path / "audit.json").read_text())["holds"]
 
@@ -164,6 +164,6 @@ def test_the_step_writes_no_table_whose_promises_do_not_hold(table, tmp_path):
     (tmp_path / "policy.json").write_text(json.dumps(rules.to_json()))
     places = {"data": tmp_path / "in.csv", "policy": tmp_path / "policy.json", "protected": tmp_path / "out.csv"}
     with pytest.raises(ThresholdError, match="t_closeness of 'illness'"):
-        step(ProtectConfig(), **places, audit=tmp_path / "audit.json")
+        step(ProtectConfig(), **places, evidence=tmp_path / "audit.json")
     assert not (tmp_path / "out.csv").exists()
     assert not json.loads((tmp_path / "audit.json").read_text())["holds"]
