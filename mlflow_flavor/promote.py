@@ -29,7 +29,12 @@ from mlflow_flavor.dataset import logged_model_uri
 from mlflow_flavor.flavor import load_model
 from mlflow_flavor.gate import ALIAS
 from mlflow_flavor.report import OVERALL
+from synth_components import audit
 from synth_components.config import ConfigError
+from synth_components.errors import GuardError
+from synth_components.model import Model
+from synth_components.policy import guard
+from synth_components.steps.circumstances import circumstance
 from synth_components.steps.gate import GateConfig as GateConfig
 from synth_components.steps.gate import limits
 
@@ -65,6 +70,7 @@ class Decision:
 
 
 _PASSED, _FAILED = "passed", "failed"
+_GUARD = "guard"  # the privacy policy, whose refusal is a reason like a missed threshold
 _EPSILON = "epsilon"  # what the model's manifest states counts, whether or not a run logged such a metric
 # MLflow's rule, asked before anything is written; without dots and slashes no alias has a tag of another one.
 _ALIAS = re.compile(r"(?!(?i:latest|v\d+)$)[\w-]{1,255}")
@@ -125,6 +131,12 @@ def promote(
         if not reasons.get(metric, "").startswith(_FAILED):  # of two limits of a metric, the missed one is told
             reasons[metric] = reason
     passed = not any(reason.startswith(_FAILED) for reason in reasons.values())
+    if passed:
+        try:
+            guard.release(_judged(model_id), {score: one.value for score, one in linked.items()}, to=f"{name}@{alias}")
+        except GuardError as error:
+            reasons[_GUARD], passed = f"{_FAILED}: {error}", False
+    audit.record("gate", name=name, version=str(version), alias=alias, passed=passed, reasons=list(reasons.values()))
     decision = Decision(name, str(version), alias, passed, reasons, baseline)
     _tag_reasons(client, candidate, decision)
     if passed and str(holder) != str(version):
@@ -146,6 +158,14 @@ def _scores(
     """Return the values of linked metrics, as the runs that logged them have them, and the model's own epsilon."""
     scores = {metric: _value(client, linked[metric]) for metric in metrics if metric in linked}
     return scores | ({_EPSILON: _epsilon(model_id)} if _EPSILON in metrics else {})
+
+
+def _judged(model_id: str) -> Model | None:
+    """Return the model that a policy is held against; none is loaded where no policy is named."""
+    if circumstance("policy") in {"", guard.OFF}:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        return load_model(f"models:/{model_id}", dst_path=folder)
 
 
 def _epsilon(model_id: str) -> float:

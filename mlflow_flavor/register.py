@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from synth_components import audit
 from synth_components.config import StepConfig
 from synth_components.steps.port import InModel, Port
 
@@ -44,10 +45,12 @@ def register(config: RegisterConfig, *, model: InModel, report: _OptionalInRepor
     from mlflow_flavor import lineage
     from mlflow_flavor.report import log_report
     from synth_components.model import Model
-    from synth_components.steps.report_file import read_report
+    from synth_components.policy import guard
+    from synth_components.steps.report_file import largest_of, read_report
 
     fitted = Model.load(model)
     found = None if report is None else read_report(report)  # refuse it before anything is logged
+    guard.release(fitted, largest_of(found), to=f"models:/{config.name}")
     with nullcontext() if mlflow.active_run() else mlflow.start_run():
         mlflow.log_params(lineage.params(fitted))
         info = mlflow_flavor.log_model(fitted, name="model", registered_model_name=config.name)
@@ -56,4 +59,5 @@ def register(config: RegisterConfig, *, model: InModel, report: _OptionalInRepor
     version = info.registered_model_version
     if config.alias:
         mlflow.MlflowClient().set_registered_model_alias(config.name, config.alias, str(version))
+    audit.record("register", model=fitted.manifest.identity, name=config.name, version=str(version), alias=config.alias)
     _LOG.info("registered models:/%s/%s, which is %s", config.name, version, info.model_uri)

@@ -117,6 +117,18 @@ class ThresholdError(SynthError):
     """A report missed a threshold that was asked for.  Exit status 3 on the command line."""
 
 
+class GuardError(ThresholdError):
+    """A privacy policy does not allow a fit or a release.  Exit status 3 on the command line.
+
+    Attributes:
+        checks: What was missed, or could not be proven.
+    """
+
+    def __init__(self, message: str, *, checks: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.checks = checks
+
+
 class StoppedError(SynthError):
     """Work ended early because ``run.should_stop()`` said so; nothing half-written is left behind.
 

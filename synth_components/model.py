@@ -54,6 +54,7 @@ from synth_components.schema import (
     same_dtype,
     violations,
 )
+from synth_components.steps.circumstances import circumstance
 from synth_components.warm_start import drift, folder_of, require_same
 
 _LOG = logging.getLogger(__name__)
@@ -361,6 +362,7 @@ def fit(
         SchemaError: if the table does not fit its schema.
         BudgetExceededError: if the generator would spend more than epsilon, or than the budget file has left; no row
             was read.
+        GuardError: if the privacy policy does not allow the fit; no row was read.
         DeltaError: if delta is 1 over the number of privacy units or more.
         ConstraintError: if the rules contradict each other or no training row obeys one.
     """
@@ -397,6 +399,7 @@ def fit(
     name = generator if isinstance(generator, str) else _name_of(generator)
     rules = tuple(constraint_from_json(rule) if isinstance(rule, Mapping) else rule for rule in constraints)
     limit = None if epsilon is None else Budget(epsilon, DEFAULT_DELTA if delta is None else delta)
+    _admit(limit, schema, label=f"fit {name}")
     # Of several processes that fit one model together the first one pays.
     shared = account(budget) if run is None or run.rank == 0 else None
     ledger = Ledger(limit, account=shared)
@@ -474,6 +477,15 @@ def _warm_start(
     for sentence in found:
         _LOG.warning("drift: %s", sentence)
     return {"generator": before.manifest.generator, "model": before.manifest.identity, "drift": list(found)}
+
+
+def _admit(limit: Budget | None, schema: Schema | Mapping[str, Any] | None, *, label: str) -> None:
+    """Hold the privacy policy, if one is named, against a fit."""
+    if not circumstance("policy"):
+        return
+    from synth_components.policy import guard
+
+    guard.admit(limit, Schema.from_json(schema) if isinstance(schema, Mapping) else schema, label=label)
 
 
 def _tables(table: pd.DataFrame | Dataset | Mapping[str, pd.DataFrame]) -> Mapping[str, pd.DataFrame]:

@@ -54,10 +54,12 @@ def export(config: ExportConfig, *, model: InModel, bundle: OutDirectory) -> Non
     from synth_components.io.archive import pack
     from synth_components.io.location import locate, writing
     from synth_components.model import Model
+    from synth_components.policy import guard
     from synth_components.steps.record import write_json
     from synth_sagemaker.layout import MODEL_ARCHIVE
 
     fitted = Model.load(model)  # refuses what is no model, or one that was changed, before anything is written
+    guard.release(fitted, None, to=config.destination or str(bundle))
     bundle.mkdir(parents=True, exist_ok=True)
     archive = bundle / MODEL_ARCHIVE
     pack(model, archive)

@@ -69,6 +69,12 @@ class Circumstances(Config):
         "hexadecimal or base64), env:NAME, or kms:KEY of AWS. Also SYNTH_ENCRYPT_KEY.",
     )
 
+    policy: str = Field(
+        "",
+        description="Privacy policy, held against every fit before it reads and every release: a file, or low, medium, "
+        "high or critical. Empty holds releases against medium; off turns the guard off. Also SYNTH_POLICY.",
+    )
+
     @field_validator("max_memory")
     @classmethod
     def _means_bytes(cls, text: str) -> str:

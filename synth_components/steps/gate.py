@@ -15,8 +15,9 @@ from synth_components.config import ConfigError, StepConfig
 from synth_components.errors import ThresholdError
 from synth_components.evaluation.attacks.risk import MOST
 from synth_components.evaluation.attacks.risk import NAME as RISK
+from synth_components.steps.circumstances import circumstance
 from synth_components.steps.port import InReport, OptionalInModel
-from synth_components.steps.report_file import read_report, values_of
+from synth_components.steps.report_file import largest_of, read_report, values_of
 
 if TYPE_CHECKING:
     from synth_components.evaluation.report import Report
@@ -70,7 +71,12 @@ def gate(config: GateConfig, *, report: InReport, model: OptionalInModel = None)
     """
     found = read_report(report)
     missed = [*shortfalls(found, config), *overspent(config, model)]
-    audit.record("gate", report=str(report), passed=not missed, missed=list(missed))
+    audit.record("gate", report=str(report), passed=not missed, missed=list(missed), max_risk=config.max_risk)
+    if circumstance("policy"):  # without one the default of max_risk is what level medium asks for
+        from synth_components.model import Model
+        from synth_components.policy import guard
+
+        guard.release(None if model is None else Model.load(model), largest_of(found), to="the gate")
     if missed:
         raise ThresholdError(f"the report misses {len(missed)} of its thresholds: {'; '.join(missed)}")
     _LOG.info("the report reaches every threshold")

@@ -37,6 +37,16 @@ def read_report(path: Path) -> Report:
         ) from None
 
 
+def largest_of(report: Report | None) -> dict[str, float] | None:
+    """Return the largest value of each score by name; ``None`` without a report."""
+    if report is None:
+        return None
+    found: dict[str, float] = {}
+    for score in report.scores:
+        found[score.name] = max(score.value, found.get(score.name, score.value))
+    return found
+
+
 def quality_of(report: Report) -> float:
     """Return the overall score of a report.
 

@@ -90,6 +90,7 @@ def train(
     from synth_components.constraints import constraints_from_file
     from synth_components.io.dataset import is_large, read_dataset, read_table
     from synth_components.model import fit
+    from synth_components.policy import guard
     from synth_components.privacy.budget_file import account
     from synth_components.privacy.ledger import Ledger, not_private
 
@@ -100,10 +101,11 @@ def train(
         )
     state = _checkpoint(config, model)
     make_generator(config.generator, config.generator_options, trust=config.trust)  # refuse options before long work
+    limit = Budget(config.epsilon, config.delta) if config.privacy == "dp" else None
+    guard.admit(limit, read_schema(schema), label=f"fit {config.generator}")
     shared = account()
     if shared is not None:
-        wanted = Budget(config.epsilon, config.delta) if config.privacy == "dp" else None
-        shared.require_room(wanted, label=f"fit {config.generator}")
+        shared.require_room(limit, label=f"fit {config.generator}")
     declared = read_schema(schema)
     rules = () if constraints is None else constraints_from_file(constraints)
     # Without a schema the rows themselves are handed over, so that the fit charges for profiling them; of a table that

@@ -276,7 +276,7 @@ def test_gate_holds_the_epsilon_of_the_model_against_its_threshold(judged, tmp_p
     declared = {"type": "numeric", "dtype": "float64", "low": 0, "high": 1, "public": True}
     (tmp_path / "schema.json").write_text(json.dumps({"columns": {"age": declared}}))
     pd.DataFrame({"age": [0.5]}).to_csv(tmp_path / "rows.csv", index=False)
-    specified = TrainConfig(generator="tabular.specified", privacy="dp")
+    specified = TrainConfig(generator="tabular.specified", privacy="dp", units=1)
     train(specified, data=tmp_path / "rows.csv", schema=tmp_path / "schema.json", model=tmp_path / "model")
     gate(GateConfig(max_epsilon=1e-9), model=tmp_path / "model", **given)  # it read no row
 

@@ -1,0 +1,212 @@
+"""The privacy guard: a policy is held against a fit before rows are read, and against a model before it is released.
+
+The policy is named by ``SYNTH_POLICY`` or ``--policy``: a level, or a file as ``Policy`` reads it.  Without one, a
+release is held against level medium; ``off`` turns the guard off, which stands in the audit trail.
+
+What a level asks of a fit: ``critical`` (or any level whose techniques are said to hold differential privacy) a budget
+within the policy's epsilon and delta.  What it asks of a release:
+
+=========  ==========  ======================================================================
+level      risk up to  and
+=========  ==========  ======================================================================
+low        .5          no more copies of rows than a holdout has; identifiers are made anew
+medium     .3          the same, and a sampler that holds no rows
+high       .1          the same
+critical   .1          the same, and an epsilon within the policy's
+=========  ==========  ======================================================================
+
+The risk and the copies are those of the report (``privacy.risk``, ``privacy.copies``); of a model whose epsilon is
+within the policy's they are not asked, for they are bounded by it.  A check that the evidence contradicts refuses a
+release.
+A check for which there is no evidence refuses it if a policy was named; without one it is told in the log and in the
+trail as unproven, because whoever never evaluates would otherwise not be able to register anything.
+
+That is evidence, and no claim: a policy that is kept proves neither anonymity nor compliance.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from synth_components import audit
+from synth_components.errors import DataError, GuardError
+from synth_components.evaluation.attacks.risk import MOST
+from synth_components.evaluation.attacks.risk import NAME as RISK
+from synth_components.policy import LARGEST_DELTA, LEVELS, Level, Policy
+from synth_components.protocols import Budget
+from synth_components.schema import Key, Schema, Text
+from synth_components.steps.circumstances import circumstance
+
+if TYPE_CHECKING:
+    from synth_components.model import Model
+
+State: TypeAlias = Literal["passed", "missed", "unproven"]
+
+MAX_RISK: Mapping[Level, float] = MappingProxyType({"low": 0.5, "medium": MOST, "high": 0.1, "critical": 0.1})
+"""Largest privacy risk of a report, by level."""
+
+OFF = "off"
+_COPIES = "privacy.copies"
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came out of one check.
+
+    Attributes:
+        check: What was checked.
+        state: Whether the evidence supports it, contradicts it, or is missing.
+        told: Why, in words without a cell value.
+    """
+
+    check: str
+    state: State
+    told: str
+
+
+def policy_here() -> Policy | None:
+    """Return the policy that the circumstances name; ``None`` if they name none, or turn the guard off.
+
+    Raises:
+        DataError: if the file cannot be read.
+        ConfigError: if it holds what no policy has.
+    """
+    said = circumstance("policy")
+    if not said or said == OFF:
+        return None
+    if said in LEVELS:
+        return Policy.of_level(next(level for level in LEVELS if level == said))
+    path = Path(said).expanduser()
+    if not path.is_file():
+        raise DataError(f"there is no policy file '{path}'; name a file, one of {', '.join(LEVELS)}, or {OFF}")
+    return Policy.read(path)
+
+
+def admit(limit: Budget | None, schema: Schema | None, *, label: str) -> None:
+    """Hold the policy, if one is named, against a fit, before rows are read.
+
+    Args:
+        limit: Budget of the fit; ``None`` without differential privacy.
+        schema: The declared schema, if there is one: identifiers must not be learned.
+
+    Raises:
+        GuardError: if the policy does not allow the fit; no row was read.
+    """
+    if circumstance("policy") == OFF:
+        audit.record("guard_off", of=label)
+        return
+    policy = policy_here()
+    if policy is None:
+        return
+    found = list(_planned(policy, limit))
+    if schema is not None:
+        found.append(_identifiers(policy, schema))
+    _decide(policy, found, is_named=True, label=label)
+
+
+def release(model: Model | None, scores: Mapping[str, float] | None, *, to: str) -> tuple[Finding, ...]:
+    """Hold the policy, or level medium if none is named, against what is about to be released or registered.
+
+    Args:
+        model: The model, if it is at hand.
+        scores: Largest value of each score of its report, by name; ``None`` without a report.
+        to: Where it goes.
+
+    Raises:
+        GuardError: if the policy does not allow it.
+    """
+    if circumstance("policy") == OFF:
+        audit.record("guard_off", of=f"release to {to}")
+        _LOG.warning("the privacy guard is off: nothing was asked of what goes to %s", to)
+        return ()
+    named = policy_here()
+    policy = Policy() if named is None else named
+    found = tuple(_released(policy, model, {} if scores is None else scores))
+    _decide(policy, found, is_named=named is not None, label=f"release to {to}")
+    return found
+
+
+def _planned(policy: Policy, limit: Budget | None) -> Iterator[Finding]:
+    if not _is_private(policy):
+        return
+    delta = LARGEST_DELTA if policy.delta is None else policy.delta
+    if limit is None:
+        yield Finding("differential privacy", "missed", "the fit has no epsilon, and the policy asks for one")
+        return
+    is_within = limit.epsilon <= policy.epsilon and limit.delta <= delta
+    yield Finding(
+        "differential privacy",
+        "passed" if is_within else "missed",
+        f"epsilon is {limit.epsilon:g} at delta {limit.delta:g}, at most {policy.epsilon:g} at {delta:g} is allowed",
+    )
+
+
+def _released(policy: Policy, model: Model | None, scores: Mapping[str, float]) -> Iterator[Finding]:
+    epsilon = math.inf if model is None else model.privacy.epsilon
+    if _is_private(policy):
+        state: State = "unproven" if model is None else "passed" if epsilon <= policy.epsilon else "missed"
+        told = "not bounded" if math.isinf(epsilon) else f"{epsilon:.4g}"
+        yield Finding("differential privacy", state, f"epsilon is {told}, at most {policy.epsilon:g} is allowed")
+    if model is None:
+        yield Finding("identifiers", "unproven", "the model is not at hand; give it")
+    else:
+        yield _identifiers(policy, model.schema)
+        if policy.level != "low":
+            holds = model.manifest.holds_rows
+            told = "the sampler holds training rows" if holds else "the sampler holds no rows"
+            yield Finding("held rows", "missed" if holds else "passed", told)
+    if epsilon <= policy.epsilon:
+        yield Finding("attacks", "passed", f"an epsilon of {epsilon:.4g} bounds them")
+        return
+    yield _at_most("privacy risk", scores.get(RISK), MAX_RISK[policy.level])
+    yield _at_most("copies of rows", scores.get(_COPIES), scores.get(f"{_COPIES}.bound"))
+
+
+def _at_most(check: str, value: float | None, most: float | None) -> Finding:
+    if value is None or most is None:
+        return Finding(check, "unproven", f"the {check}: no report tells of it")
+    told = f"the {check}: {value:.4g}, at most {most:.4g} is allowed"
+    return Finding(check, "passed" if value <= most else "missed", told)
+
+
+def _identifiers(policy: Policy, schema: Schema) -> Finding:
+    """Return whether every column that names a person is made anew."""
+    learned = [
+        name
+        for columns in schema.tables.values()
+        for name, column in columns.items()
+        if name in policy.identifiers and not isinstance(column, Text | Key)
+    ]
+    told = f"the model learns identifiers: {', '.join(learned)}" if learned else "no named identifier is learned"
+    return Finding("identifiers", "missed" if learned else "passed", told)
+
+
+def _is_private(policy: Policy) -> bool:
+    return "differential_privacy" in policy.techniques(policy.level)
+
+
+def _decide(policy: Policy, found: tuple[Finding, ...] | list[Finding], *, is_named: bool, label: str) -> None:
+    wrong = [one for one in found if one.state == "missed" or (is_named and one.state == "unproven")]
+    audit.record(
+        "guard",
+        of=label,
+        level=policy.level,
+        named=is_named,
+        passed=not wrong,
+        checks=[f"{one.state}: {one.told}" for one in found],
+    )
+    if wrong:
+        raise GuardError(
+            f"the policy (level {policy.level}) does not allow {label}: {'; '.join(one.told for one in wrong)}",
+            checks=tuple(one.check for one in wrong),
+        )
+    for one in found:
+        if one.state == "unproven":
+            _LOG.warning("the privacy guard: not proven for %s: %s", label, one.told)

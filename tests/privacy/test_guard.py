@@ -1,0 +1,114 @@
+"""The guard lets pass what the policy allows, refuses what evidence contradicts, and says when it is off."""
+
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+import synth_components as synth
+from synth_components.__main__ import main
+from synth_components.chain import Chain
+from synth_components.config import ConfigError
+from synth_components.errors import DataError, GuardError
+from synth_components.policy import guard
+
+TABLE = pd.DataFrame({"city": ["Rome", "Oslo"] * 30, "age": [1, 2, 3] * 20})
+GOOD = {"privacy.risk": 0.05, "privacy.copies": 0.01, "privacy.copies.bound": 0.02}
+INDEPENDENT = ("--generator", "tabular.independent")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SYNTH_AUDIT", "audit.jsonl")
+    monkeypatch.delenv("SYNTH_POLICY", raising=False)
+    TABLE.to_csv("t.csv", index=False)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def model():
+    return synth.fit(TABLE, generator="tabular.independent", seed=0)
+
+
+def told(folder, event):
+    return [line for line in Chain(folder / "audit.jsonl").lines() if line["event"] == event]
+
+
+def states(found):
+    return {one.check: one.state for one in found}
+
+
+def test_without_a_policy_level_medium_lets_good_evidence_pass_and_refuses_bad(folder, model):
+    assert set(states(guard.release(model, GOOD, to="x")).values()) == {"passed"}
+    for name, value in (("privacy.risk", 0.31), ("privacy.copies", 0.03)):
+        with pytest.raises(GuardError, match="level medium"):
+            guard.release(model, {**GOOD, name: value}, to="x")
+    assert [line["passed"] for line in told(folder, "guard")] == [True, False, False]
+
+
+def test_without_a_policy_missing_evidence_is_told_as_unproven_and_passes(folder, model, caplog):
+    found = states(guard.release(model, None, to="x"))
+    assert found["privacy risk"] == found["copies of rows"] == "unproven"
+    assert "not proven for release to x" in caplog.text
+    assert any("unproven" in one for one in told(folder, "guard")[0]["checks"])
+
+
+def test_a_named_policy_refuses_missing_evidence(model, monkeypatch):
+    monkeypatch.setenv("SYNTH_POLICY", "medium")
+    with pytest.raises(GuardError, match="no report tells of it") as raised:
+        guard.release(model, None, to="x")
+    assert raised.value.checks == ("privacy risk", "copies of rows")
+
+
+def test_a_sampler_that_holds_rows_is_not_released(model):
+    holding = replace(model, manifest=model.manifest.model_copy(update={"holds_rows": True}))
+    with pytest.raises(GuardError, match="holds training rows"):
+        guard.release(holding, GOOD, to="x")
+
+
+def test_the_highest_level_asks_for_an_epsilon_before_rows_are_read(folder, capsys, monkeypatch):
+    train = ["train", "--data", "t.csv", "--model", "model", *INDEPENDENT]
+    assert main([*train, "--policy", "critical"]) == 3
+    assert "the fit has no epsilon" in capsys.readouterr().err
+    assert not told(folder, "spend")  # nothing was charged, so nothing was read
+    assert main([*train, "--policy", "high"]) == 0
+    monkeypatch.setenv("SYNTH_POLICY", "critical")
+    with pytest.raises(GuardError, match="epsilon is 2 at delta 1e-06, at most 1 at 1e-05"):
+        synth.fit(TABLE, generator="tabular.mst", epsilon=2.0)
+
+
+def test_a_bounded_epsilon_needs_no_attack(model, monkeypatch):
+    stated = model.manifest.privacy.model_copy(update={"epsilon": 0.5, "delta": 1e-6})
+    private = replace(model, manifest=model.manifest.model_copy(update={"privacy": stated}))
+    monkeypatch.setenv("SYNTH_POLICY", "critical")
+    assert states(guard.release(private, None, to="x"))["attacks"] == "passed"
+
+
+def test_an_identifier_that_the_policy_names_must_be_made_anew(folder, model, monkeypatch):
+    (folder / "policy.json").write_text(json.dumps({"level": "low", "identifiers": ["city"]}))
+    monkeypatch.setenv("SYNTH_POLICY", "policy.json")
+    with pytest.raises(GuardError, match="learns identifiers: city"):
+        guard.release(model, GOOD, to="x")
+    with pytest.raises(GuardError, match="learns identifiers: city"):
+        synth.fit(TABLE, generator="tabular.independent", seed=0, schema=model.schema)
+
+
+def test_turning_the_guard_off_stands_in_the_trail(folder, model, monkeypatch, caplog):
+    monkeypatch.setenv("SYNTH_POLICY", "off")
+    assert guard.release(model, {**GOOD, "privacy.risk": 0.9}, to="x") == ()
+    synth.fit(TABLE, generator="tabular.independent", seed=0)
+    assert [line["of"] for line in told(folder, "guard_off")] == ["release to x", "fit tabular.independent"]
+    assert "the privacy guard is off" in caplog.text
+
+
+def test_a_policy_that_is_no_file_or_no_policy_is_refused(folder, model, monkeypatch):
+    monkeypatch.setenv("SYNTH_POLICY", "highest")
+    with pytest.raises(DataError, match="there is no policy file"):
+        guard.release(model, GOOD, to="x")
+    (folder / "highest").write_text("{}")
+    (folder / "policy.json").write_text('{"levle": "high"}')
+    monkeypatch.setenv("SYNTH_POLICY", "policy.json")
+    with pytest.raises(ConfigError, match="levle"):
+        guard.release(model, GOOD, to="x")
