@@ -112,7 +112,7 @@ def admit(limit: Budget | None, schema: Schema | None, *, label: str) -> None:
 
 
 def release(model: Model | None, scores: Mapping[str, float] | None, *, to: str) -> tuple[Finding, ...]:
-    """Hold the policy, or level medium if none is named, against what is about to be released or registered.
+    """Hold the policy, or level medium without one, against what is about to be released.
 
     Args:
         model: The model, if it is at hand.
