@@ -164,6 +164,8 @@ class _Work:
         )
         if is_private:
             yield "k, l and t of rows that were drawn are a filter of the output, not a guarantee to the people behind"
+        if self.policy.detect:
+            yield "sensitive columns were not looked for, which this version cannot: the policy names them all"
         if not self.sensitive:
             yield "no column is sensitive: l-diversity, t-closeness, swapping and synthesis had nothing to protect"
 
