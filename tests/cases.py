@@ -7,6 +7,7 @@ from synth_components.generators.tabular.aim import AIM
 from synth_components.generators.tabular.autoregressive import Autoregressive
 from synth_components.generators.tabular.bayesian_network import BayesianNetwork
 from synth_components.generators.tabular.circuit import ProbabilisticCircuit
+from synth_components.generators.tabular.copula_gan import CopulaGAN
 from synth_components.generators.tabular.diffusion import Diffusion
 from synth_components.generators.tabular.ensemble import Ensemble
 from synth_components.generators.tabular.gaussian_copula import GaussianCopula
@@ -18,6 +19,8 @@ from synth_components.generators.tabular.mixture import Mixture
 from synth_components.generators.tabular.mst import MST
 from synth_components.generators.tabular.smote import Smote
 from synth_components.generators.tabular.specified import Specified
+from synth_components.generators.tabular.table_gan import TableGAN
+from synth_components.generators.tabular.transformer import Transformer
 from synth_components.generators.tabular.trees import Trees
 from synth_components.generators.tabular.vae import VAE
 from synth_components.testing import Case
@@ -67,9 +70,12 @@ TOY = Specified.parse(
 LIBRARIES = {
     "tabular.aim": "opendp",
     "tabular.autoregressive": "torch",
+    "tabular.copula_gan": "torch",
     "tabular.diffusion": "torch",
     "tabular.latent_diffusion": "torch",
     "tabular.mst": "opendp",
+    "tabular.table_gan": "torch",
+    "tabular.transformer": "torch",
     "tabular.vae": "torch",
 }
 """The optional library that a generator is fitted with; its cases are skipped where that is not installed, and private
@@ -78,6 +84,11 @@ ones where OpenDP is not, too."""
 NOISY = {
     "check_beats_independent_on_pairs": "on 400 rows epsilon 1 buys less of the pairs than its noise takes; "
     "tests/privacy/test_marginal_generators.py compares where it does not"
+}
+
+BRIEF = {
+    "check_beats_independent_on_pairs": "two networks that play need a thousand steps to learn a pair, too many "
+    "for every check; tests/networks/test_gans.py takes them once"
 }
 
 CASES = (
@@ -107,6 +118,7 @@ CASES = (
     ),
     Case("tabular.bayesian_network", BayesianNetwork(cells=8)),
     Case("tabular.circuit", ProbabilisticCircuit(states=16, epochs=3, batch_rows=128, min_state_rows=10)),
+    Case("tabular.copula_gan", CopulaGAN(hidden=16, depth=1, latent=4, epochs=2, batch_rows=64), skip=BRIEF),
     Case("tabular.diffusion", Diffusion(hidden=32, depth=1, epochs=12, batch_rows=64, learning_rate=0.02, steps=12)),
     Case("tabular.gaussian_copula", GaussianCopula(knots=50)),
     Case(
@@ -145,6 +157,11 @@ CASES = (
             "check_fit_charges_the_ledger": "it reads no row, so that there is nothing to charge",
             "check_fit_respects_the_budget": "it spends nothing, so that no budget is too small",
         },
+    ),
+    Case("tabular.table_gan", TableGAN(channels=2, latent=4, epochs=2, batch_rows=64), skip=BRIEF),
+    Case(
+        "tabular.transformer",
+        Transformer(hidden=32, heads=2, depth=1, epochs=12, batch_rows=64, learning_rate=0.01, cells=8),
     ),
     Case("tabular.trees", Trees()),
     Case("tabular.vae", VAE(hidden=32, depth=1, latent=8, epochs=12, batch_rows=64, learning_rate=0.02, cells=8)),

@@ -16,6 +16,7 @@ from synth_components.generators.tabular._grid import grids_of
 from synth_components.generators.tabular._tokens import join_rows, scored, split_rows, tokens_of
 from synth_components.generators.tabular.diffusion import Diffusion, DiffusionSampler
 from synth_components.generators.tabular.latent_diffusion import LatentDiffusion
+from synth_components.generators.tabular.transformer import Transformer
 from synth_components.generators.tabular.vae import VAE
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Run
@@ -27,6 +28,7 @@ RECIPES = {
     "tabular.latent_diffusion": LatentDiffusion(
         latent=4, autoencoder_epochs=2, denoiser_hidden=16, denoiser_depth=1, steps=4, cells=4, **SMALL
     ),
+    "tabular.transformer": Transformer(heads=2, cells=4, **SMALL),
     "tabular.vae": VAE(latent=4, cells=4, **SMALL),
 }
 WITHOUT_TORCH = """

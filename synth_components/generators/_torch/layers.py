@@ -81,14 +81,16 @@ class Segments(nn.Module):
         counts: Number of tokens of each feature (d,).
         scored: The m features of which some token has a score.
         log_mass: (sum of t,) logarithm of each token's share of the rows: where heads begin.
+        member: (sum of t, d) 1 where a token is one of a feature, and 0 elsewhere.
+        is_scored: (sum of t,) 1 for a token that has a score, and 0 for others.
     """
 
     counts: list[int]
     scored: list[int]
     log_mass: Tensor
+    member: Tensor
+    is_scored: Tensor
     _starts: Tensor
-    _member: Tensor
-    _is_scored: Tensor
 
     def __init__(self, features: Sequence[Tokens]) -> None:
         super().__init__()
@@ -98,8 +100,8 @@ class Segments(nn.Module):
         held = {
             "log_mass": np.log(np.maximum(mass, LEAST_MASS)).astype(np.float32),
             "_starts": np.cumsum([0, *self.counts[:-1]]),
-            "_member": (of_feature[:, None] == np.arange(len(features))).astype(np.float32),
-            "_is_scored": np.concatenate([one.is_scored for one in features]).astype(np.float32),
+            "member": (of_feature[:, None] == np.arange(len(features))).astype(np.float32),
+            "is_scored": np.concatenate([one.is_scored for one in features]).astype(np.float32),
         }
         for name, array in held.items():
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
@@ -110,17 +112,24 @@ class Segments(nn.Module):
 
     def has_score(self, tokens: Tensor) -> Tensor:
         """Return 1 where the token of a feature with scores has one (n, m), and 0 elsewhere."""
-        return self._is_scored[self.places(tokens)[:, self.scored]]
+        return self.is_scored[self.places(tokens)[:, self.scored]]
 
     def cross_entropies(self, logits: Tensor, tokens: Tensor) -> Tensor:
         """Return the losses (n, d) in nats of tokens (n, d) under logits (n, sum of t)."""
         with torch.autocast(logits.device.type, enabled=False):
             logits = logits.float()
             top = logits.detach().amax(dim=1, keepdim=True)
-            masses = torch.exp(logits - top) @ self._member
+            masses = torch.exp(logits - top) @ self.member
             # A feature whose every logit is 87 below another's has no mass in float32.
             total = torch.log(masses.clamp_min(1e-37)) + top
             return total - logits.gather(1, self.places(tokens))
+
+    def of_places(self, logits: Tensor, places: Tensor) -> Tensor:
+        """Return the losses (n,) in nats of one token of a row, at places (n,), under logits (n, sum of t)."""
+        feature = self.member[places].argmax(dim=1)  # (n,)
+        is_rival = self.member.T[feature] > 0  # (n, sum of t)
+        total = torch.logsumexp(logits.masked_fill(~is_rival, -math.inf), dim=1)
+        return total - logits.gather(1, places[:, None])[:, 0]
 
 
 def arrays(module: nn.Module) -> dict[str, NDArray[np.float32]]:

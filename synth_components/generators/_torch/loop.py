@@ -57,6 +57,7 @@ class Schedule:
         batch_rows: Rows per step, all processes together.
         learning_rate: The largest; it rises from a tenth of it and falls to nothing along a half cosine.
         weight_decay: Of AdamW.
+        betas: Of AdamW: how slowly its means of the gradient, and of its square, change.
         clip_norm: Largest norm of a step's gradient.
         patience: Epochs without a better held-out loss after which training ends.
         holdout_share: Share of the rows set apart to judge that; none under a finite budget.
@@ -66,6 +67,7 @@ class Schedule:
     batch_rows: int
     learning_rate: float
     weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
     clip_norm: float = 1.0
     patience: int = 5
     holdout_share: float = 0.1
@@ -100,6 +102,7 @@ def train(
     wrap: Wrap | None = None,
     stage: str = "",
     sampler: Callable[[], Sampler] | None = None,
+    chances: Tensor | None = None,
 ) -> Trained:
     """Fit the weights of a module to rows, and leave them on the CPU.
 
@@ -115,6 +118,8 @@ def train(
         stage: Which of the trainings of a fit of several; its state is kept after its end, for a fit that stops later.
         sampler: Makes the sampler of the module as it is, for ``run.monitor``, whose quality then decides instead of
             the held-out loss which weights are kept, and may end the training.
+        chances: (n,) how often each row is read, in proportion: an epoch draws as many rows as there are, with
+            replacement, instead of passing over them.
 
     Raises:
         StoppedError: if ``run`` says so; the state is then in ``run.checkpoint``.
@@ -130,7 +135,20 @@ def train(
     device = device_of(run.device)
     with threads():
         loop = _Loop(
-            module, rows, loss, schedule, seed, recipe, run, device, held_out, is_budgeted, wrap, stage, sampler
+            module,
+            rows,
+            loss,
+            schedule,
+            seed,
+            recipe,
+            run,
+            device,
+            held_out,
+            is_budgeted,
+            wrap,
+            stage,
+            sampler,
+            chances,
         )
         try:
             return loop.run_through()
@@ -156,6 +174,7 @@ class _Loop:
         wrap: Wrap | None,
         stage: str,
         sampler: Callable[[], Sampler] | None,
+        chances: Tensor | None,
     ) -> None:
         self.sampler = None if run.monitor is None else sampler
         self.schedule, self.loss, self.run, self.device = schedule, loss, run, device
@@ -165,7 +184,8 @@ class _Loop:
         peer.share_first([shared, *module.state_dict().values()], run)
         self.seed = int(shared.item())
         keeps_state = run.checkpoint is not None and wrap is None
-        fit = _digest(rows, held_out, schedule, recipe, self.seed, run) if keeps_state else ""
+        read = [*rows, *([] if chances is None else [chances])]
+        fit = _digest(read, held_out, schedule, recipe, self.seed, run) if keeps_state else ""
         self.checkpoint = (
             Checkpoint(run.checkpoint, fit, stage) if run.checkpoint is not None and wrap is None else None
         )
@@ -176,6 +196,7 @@ class _Loop:
         apart = int(share * n) if share * n >= LEAST_HELD_OUT else 0
         order = torch.randperm(n, generator=stream(torch.device("cpu"), self.seed, _SPLIT))
         self.numbers = order[apart:].to(device)
+        self.reach = None if chances is None else chances[order[apart:]].double().cumsum(dim=0)
         self.rows = [part.to(device) for part in rows]
         self.held_out = [part[order[:apart]].to(device) for part in rows] if apart else None
         if held_out is not None:
@@ -186,7 +207,9 @@ class _Loop:
         self.batch = max(1, min(schedule.batch_rows, len(self.numbers)) // world) * world
         self.per_epoch = len(self.numbers) // self.batch
         self.total = schedule.epochs * self.per_epoch
-        optimizer = AdamW(module.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
+        optimizer = AdamW(
+            module.parameters(), lr=schedule.learning_rate, betas=schedule.betas, weight_decay=schedule.weight_decay
+        )
         self.state = State(module, optimizer)
         self.module, self.optimizer, self.batches = (
             (module, optimizer, self.shuffled) if wrap is None else wrap(module, optimizer, self.shuffled)
@@ -195,8 +218,14 @@ class _Loop:
 
     def shuffled(self, epoch: int) -> Iterator[Tensor]:
         """Yield the numbers of the rows of each batch of an epoch that this process reads."""
-        cpu = torch.device("cpu")
-        order = torch.randperm(len(self.numbers), generator=stream(cpu, self.seed, _EPOCH, epoch)).to(self.device)
+        random = stream(torch.device("cpu"), self.seed, _EPOCH, epoch)
+        n = len(self.numbers)
+        if self.reach is None:
+            order = torch.randperm(n, generator=random)
+        else:
+            points = torch.rand(n, generator=random, dtype=torch.float64) * self.reach[-1]
+            order = torch.searchsorted(self.reach, points, right=True).clamp_max(n - 1)
+        order = order.to(self.device)
         for start in range(0, self.per_epoch * self.batch, self.batch):
             yield self.numbers[order[start + self.run.rank : start + self.batch : self.run.world_size]]
 

@@ -1,0 +1,161 @@
+"""Three convolutional networks over rows laid out as squares, and what each of them minimises.
+
+They are weights of one module and take one step at a time, together: each loss is computed with the weights of the
+other networks held still.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+from synth_components.generators._torch.device import stream
+from synth_components.generators._torch.layers import linear
+from synth_components.generators._torch.loop import Loss, Rows
+
+SLOPE = 0.2
+"""Of the units below 0 that read rows: Radford et al. 2016, Sec. 3."""
+
+Noise = Literal["normal", "uniform"]
+
+
+def _drawn(layer: nn.Module, inputs: int, random: torch.Generator) -> None:
+    with torch.no_grad():
+        layer.get_parameter("weight").normal_(0.0, math.sqrt(2 / inputs), generator=random)
+
+
+class Reader(nn.Module):
+    """Squares (n, 1, s, s) to a number (n,), by way of the values (n, w) of the layer before it."""
+
+    def __init__(self, side: int, channels: int, random: torch.Generator) -> None:
+        super().__init__()
+        widths = [1, *(channels * 2**number for number in range(int(math.log2(side)) - 1))]  # down to 2 by 2
+        self.layers, self.norms = nn.ModuleList(), nn.ModuleList()
+        for before, after in pairwise(widths):
+            layer = nn.utils.skip_init(nn.Conv2d, before, after, 4, stride=2, padding=1, bias=False)
+            _drawn(layer, 16 * before, random)
+            self.layers.append(layer)
+            self.norms.append(nn.GroupNorm(1, after))
+        self.verdict = linear(4 * widths[-1], 1, random)
+
+    def forward(self, squares: Tensor) -> tuple[Tensor, Tensor]:
+        """Return verdicts (n,) and the values before them (n, w)."""
+        held = squares
+        for number, layer in enumerate(self.layers):
+            held = layer(held)
+            held = functional.leaky_relu(held if number == 0 else self.norms[number](held), SLOPE)
+        values = held.flatten(1)
+        return self.verdict(values)[:, 0], values
+
+
+class Writer(nn.Module):
+    """Noise (n, latent) to squares (n, 1, s, s) of values between -1 and 1."""
+
+    def __init__(self, side: int, channels: int, latent: int, random: torch.Generator) -> None:
+        super().__init__()
+        widths = [*(channels * 2**number for number in reversed(range(int(math.log2(side)) - 1))), 1]
+        self.widen = linear(latent, 4 * widths[0], random)
+        self.norms, self.layers = nn.ModuleList(), nn.ModuleList()
+        for before, after in pairwise(widths):
+            self.norms.append(nn.GroupNorm(1, before))
+            layer = nn.utils.skip_init(nn.ConvTranspose2d, before, after, 4, stride=2, padding=1)
+            _drawn(layer, 4 * before, random)
+            with torch.no_grad():
+                layer.get_parameter("bias").zero_()
+            self.layers.append(layer)
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """Return squares (n, 1, s, s)."""
+        held = self.widen(noise)
+        held = held.reshape(len(held), -1, 2, 2)
+        for norm, layer in zip(self.norms, self.layers, strict=True):
+            held = layer(functional.relu(norm(held)))
+        return torch.tanh(held)
+
+
+class TableNetworks(nn.Module):
+    """A generator, a discriminator, and a classifier that tells one feature from the others.
+
+    Attributes:
+        target: (s, s) 1 where that feature stands, and 0 elsewhere.
+        is_used: (s, s) 1 where a feature stands, and 0 elsewhere.
+    """
+
+    target: Tensor
+    is_used: Tensor
+
+    def __init__(
+        self, features: int, side: int, *, target: int, channels: int, latent: int, noise: Noise, seed: int
+    ) -> None:
+        super().__init__()
+        random = stream(torch.device("cpu"), seed)
+        self.latent, self.noise = latent, noise
+        self.writer = Writer(side, channels, latent, random)
+        self.discriminator = Reader(side, channels, random)
+        self.classifier = Reader(side, channels, random)
+        place = torch.arange(side * side).reshape(side, side)
+        self.register_buffer("target", (place == target).float(), persistent=False)
+        self.register_buffer("is_used", (place < features).float(), persistent=False)
+
+    def made(self, n: int, random: torch.Generator) -> Tensor:
+        """Return squares (n, 1, s, s) made of noise."""
+        shape, device = (n, self.latent), self.target.device
+        if self.noise == "normal":
+            noise = torch.randn(shape, generator=random, device=device)
+        else:
+            noise = 2 * torch.rand(shape, generator=random, device=device) - 1
+        return self.writer(noise).float() * self.is_used
+
+    def label_error(self, squares: Tensor, reader: Any) -> Tensor:  # noqa: ANN401 - a module, or one held still
+        """Return how far (n,) the classifier is from the target feature, of which it is not told."""
+        label = (squares * self.target).sum(dim=(1, 2, 3))
+        verdict, _ = reader(squares * (1 - self.target))
+        return torch.abs(label - torch.tanh(verdict.float()))
+
+
+def _still(module: nn.Module) -> Any:  # noqa: ANN401 - the module as a function
+    """Return a module as a function whose weights get no gradient."""
+    weights = {name: value.detach() for name, value in module.named_parameters()}
+    return lambda squares: functional_call(module, weights, (squares,))
+
+
+def loss_of(*, information: float, classification: float, delta_mean: float, delta_sd: float) -> Loss:
+    """Return the losses of a batch: of the discriminator, the classifier and the generator, added up.
+
+    Args:
+        information: Weight of the difference between the moments of real and made rows, as the discriminator sees them.
+        classification: Weight of the classifier's error on made rows.
+        delta_mean: Difference of the means that costs nothing.
+        delta_sd: Difference of the standard deviations that costs nothing.
+
+    Source: Park et al. 2018 (arXiv:1806.03384), Eq. 1 to 5.
+    """
+
+    def loss(module: nn.Module, rows: Rows, random: torch.Generator) -> Tensor:
+        (real,) = rows
+        made = module.made(len(real), random)
+        of_real, seen_real = module.discriminator(real)
+        of_made, _ = module.discriminator(made.detach())
+        judging = functional.softplus(-of_real) + functional.softplus(of_made)
+        learning = module.label_error(real, module.classifier)
+        verdict, seen = _still(module.discriminator)(made)
+        fooling = functional.softplus(-verdict)
+        seen, seen_real = seen.float(), seen_real.detach().float()
+        mean = torch.linalg.vector_norm(seen.mean(dim=0) - seen_real.mean(dim=0))
+        deviation = torch.linalg.vector_norm(_deviation(seen) - _deviation(seen_real))
+        moments = functional.relu(mean - delta_mean) + functional.relu(deviation - delta_sd)
+        agreeing = module.label_error(made, _still(module.classifier))
+        return judging.float() + learning + fooling.float() + information * moments + classification * agreeing
+
+    return loss
+
+
+def _deviation(values: Tensor) -> Tensor:
+    """Return the standard deviations (w,) of values (n, w), whose slope at 0 is a number."""
+    return torch.sqrt(values.var(dim=0, unbiased=False) + 1e-6)

@@ -1,0 +1,236 @@
+"""Conditional GAN of rows whose numbers are normal scores: a copula by its marginals, a GAN by what ties them.
+
+Source: Xu et al. 2019, "Modeling Tabular Data using Conditional GAN" (arXiv:1907.00503), Sec. 4: the condition,
+    training-by-sampling, the Wasserstein loss in packs; Patki, Wedge & Veeramachaneni 2016, "The Synthetic Data
+    Vault", Sec. III: each marginal to a normal score before the model, and back after it; Gulrajani et al. 2017
+    (arXiv:1704.00028), the gradient penalty; Lin et al. 2018, "PacGAN" (arXiv:1712.04086).
+Differs: the marginals are the grids that the other generators keep, not parametric families, and no library's code is
+    used.  A number that many rows share, and null, are categories beside the others, so that they come back exactly,
+    and conditions may name them.  Generator and critic step at once, the critic's gradient reversed, without momentum
+    (Gulrajani et al.); the step size falls to nothing.  Layers are residual with layer normalisation instead of batch normalisation, so that a row does
+    not depend on those drawn with it.  Features are drawn from the softmax itself, at temperature 1 as the loss of the
+    condition is; then logits are shifted, and scores ranked among the generator's own, so that every column has its
+    marginal.  A row is drawn for a condition with the share that it has among the rows.  Nothing judges when to
+    end: the losses of a GAN do not.  Rare categories are redistributed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+from numpy import random
+from pydantic import Field
+from scipy.special import ndtri
+
+from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, Recipe
+from synth_components.encode import encode
+from synth_components.errors import StoppedError, UnsupportedError
+from synth_components.generators._torch import require_torch
+from synth_components.generators.tabular import _token_files
+from synth_components.generators.tabular._calibration import MADE_ROWS, levels_of, ranks_of, shifts_of
+from synth_components.generators.tabular._forward import Ints, Matrix, Weights, body, drawn, linear, softmax
+from synth_components.generators.tabular._grid import grids_of, rows_of
+from synth_components.generators.tabular._tokens import Tokens, join_rows, split_rows, tokens_of
+from synth_components.privacy.ledger import not_private
+from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
+from synth_components.schema import Schema
+
+DRAWN_ROWS = 4096
+"""Rows that are made at a time: what they take in memory does not grow with what is asked for."""
+BETAS = (0.0, 0.9)
+"""Of AdamW: Gulrajani et al.'s, Algorithm 1."""
+PENALTY = 10.0
+"""Weight of the gradient penalty: Gulrajani et al.'s."""
+CLIP_NORM = 10.0
+
+
+class CopulaGAN(Recipe):
+    """Make each row from noise and a condition, by a GAN whose numbers are normal scores."""
+
+    trains_together: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("torch",)
+
+    hidden: int = Field(256, ge=4, le=4096, description="Width of the generator, and of the critic.")
+    depth: int = Field(2, ge=1, le=32, description="Residual blocks of the generator.")
+    latent: int = Field(128, ge=1, le=4096, description="Numbers of noise that a row is made from.")
+    noise: Literal["normal", "uniform"] = Field(
+        "normal", description="Distribution of the noise: standard normal, or uniform between -1 and 1."
+    )
+    epochs: int = Field(
+        300,
+        ge=1,
+        le=10_000,
+        description="Times that as many rows as there are have been read. The step size falls to nothing over all of "
+        "them.",
+    )
+    batch_rows: int = Field(500, ge=1, le=1_000_000, description="Rows per step.")
+    learning_rate: float = Field(
+        2e-4, gt=0, le=1, description="Largest step size of AdamW; it rises at first and then falls to nothing."
+    )
+    weight_decay: float = Field(
+        1e-6, ge=0, le=10, description="Privacy knob: how strongly weights are drawn to nothing."
+    )
+    pack: int = Field(
+        10, ge=1, le=100, description="Rows that the critic judges together; more keep the rows from being alike."
+    )
+    dropout: float = Field(
+        0.5, ge=0, lt=1, description="Privacy knob: share of the critic's hidden units left out at each step."
+    )
+    frequency: Literal["log", "linear"] = Field(
+        "log",
+        description="How often a condition names a token while the network learns: by the logarithm of the number of "
+        "its rows, so that rare ones are seen, or by the number itself.",
+    )
+    knots: int = Field(
+        1000,
+        ge=2,
+        le=1000,
+        description="Privacy knob: most pieces of a numeric column, each over min_category_count rows or more; a value "
+        "is uniform within its piece.",
+    )
+    min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
+
+    def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> CopulaGANSampler:
+        """Return the generator of ``data``.
+
+        Raises:
+            UnsupportedError: if torch is not installed, the device is not there, or a column has no value with enough
+                support.
+            StoppedError: if ``run`` says so.
+        """
+        require_torch("tabular.copula_gan")
+        import torch
+
+        from synth_components.generators._torch.conditional_gan import ConditionalGAN, loss_of, rates_of
+        from synth_components.generators._torch.layers import arrays
+        from synth_components.generators._torch.loop import Schedule, train
+
+        ledger.spend("fit tabular.copula_gan", not_private)
+        if run.should_stop():
+            raise StoppedError("fit stopped as asked; nothing was saved")
+        features = encode(data)
+        tokens = tokens_of(grids_of(features, knots=self.knots, min_count=self.min_category_count), cells=1)
+        of_rows, scores = split_rows(tokens, features.values, rng=rng)
+        rates, chances = rates_of(tokens, of_rows, logarithmic=self.frequency == "log")
+        seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
+        network = ConditionalGAN(
+            tokens,
+            rates,
+            hidden=self.hidden,
+            depth=self.depth,
+            latent=self.latent,
+            noise=self.noise,
+            pack=self.pack,
+            dropout=self.dropout,
+            seed=seeds[0],
+        )
+        schedule = Schedule(
+            epochs=self.epochs,
+            batch_rows=self.batch_rows,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            betas=BETAS,
+            clip_norm=CLIP_NORM,
+            holdout_share=0.0,
+        )
+        train(
+            network,
+            [torch.from_numpy(of_rows), torch.from_numpy(scores)],
+            loss_of(PENALTY),
+            schedule,
+            seed=seeds[1],
+            recipe=self.canonical(),
+            run=run,
+            ledger=ledger,
+            chances=chances,
+        )
+        weights = {name: held for name, held in arrays(network).items() if name.startswith(GENERATING)}
+        sampler = CopulaGANSampler(data.schema, tokens, self.noise, weights)
+        logits, made = sampler.written(MADE_ROWS, rng=rng)
+        weights["shifts"], weights["levels"] = shifts_of(tokens, logits), levels_of(made)
+        return sampler
+
+
+GENERATING = ("widen.", "told.", "decoder.", "write.")
+"""The names of the weights that rows are made with; the critic is not kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class CopulaGANSampler:
+    """Tokens and the weights of the generator; drawing needs no torch.
+
+    Attributes:
+        schema: The schema of the rows.
+        features: The tokens of each feature.
+        noise: The distribution of the noise.
+        weights: Of the generator, by name; and the ``shifts`` and ``levels`` that bring it to the marginals.
+    """
+
+    schema: Schema
+    features: tuple[Tokens, ...]
+    noise: str
+    weights: Weights
+
+    def sample(self, n: int, *, rng: random.Generator, given: Given | None = None) -> Dataset:
+        """Return ``n`` rows.
+
+        Raises:
+            UnsupportedError: for any condition; ``Model`` resamples instead.
+        """
+        if given is not None and given.columns:
+            raise UnsupportedError("tabular.copula_gan does not condition by itself")
+        values = np.empty((n, len(self.features)))
+        for start in range(0, n, DRAWN_ROWS):
+            count = min(DRAWN_ROWS, n - start)
+            values[start : start + count] = join_rows(self.features, *self._made(count, rng=rng), rng=rng)
+        return rows_of(values, self.schema)
+
+    def _made(self, n: int, *, rng: random.Generator) -> tuple[Ints, Floats]:
+        """Return tokens (n, d) and scores (n, m), each distributed as the features are."""
+        logits, made = self.written(n, rng=rng)
+        logits = logits + self.weights["shifts"]
+        tokens, start = np.empty((n, len(self.features)), dtype=np.int64), 0
+        for feature, one in enumerate(self.features):
+            tokens[:, feature], _ = drawn(softmax(logits[:, start : start + len(one.mass)]), rng=rng)
+            start += len(one.mass)
+        return tokens, np.asarray(ndtri(ranks_of(made, self.weights["levels"], rng=rng)))
+
+    def written(self, n: int, *, rng: random.Generator) -> tuple[Matrix, Matrix]:
+        """Return logits (n, sum of t) and scores (n, m) as the generator writes them."""
+        counts = np.array([len(one.mass) for one in self.features])
+        is_condition = (counts > 1) | (counts.max() == 1)
+        share = np.concatenate([one.mass * is_condition[feature] for feature, one in enumerate(self.features)])
+        condition = rng.choice(len(share), size=n, p=share / share.sum())
+        told = self.weights["told.weight"].T[condition] + self.weights["told.bias"]
+        shape = (n, self.weights["widen.weight"].shape[1])
+        if self.noise == "normal":
+            noise = rng.standard_normal(shape, dtype=np.float32)
+        else:
+            noise = 2 * rng.random(shape, dtype=np.float32) - 1
+        hidden = body(self.weights, "decoder", linear(self.weights, "widen", noise) + told)
+        made = linear(self.weights, "write", hidden)
+        return made[:, : len(share)], made[:, len(share) :]
+
+    def save(self, directory: Path) -> None:
+        """Write ``schema.json``, ``copula_gan.json`` and ``copula_gan.safetensors``."""
+        _token_files.write(
+            directory,
+            "copula_gan",
+            schema=self.schema,
+            features=self.features,
+            weights=self.weights,
+            facts={"noise": self.noise},
+        )
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Return the sampler that ``save`` wrote."""
+        schema, features, weights, facts = _token_files.read(directory, "copula_gan")
+        return cls(schema, features, str(facts["noise"]), weights)
+
+
+GENERATOR = CopulaGAN
+SAMPLER = CopulaGANSampler

@@ -1,0 +1,297 @@
+"""Convolutional GAN of rows laid out as squares, with the information and classification losses of table-GAN.
+
+Source: Park et al. 2018, "Data Synthesis based on Generative Adversarial Networks" (arXiv:1806.03384), Sec. 4: the
+    three networks, the information loss and its thresholds, the classification loss; Radford, Metz & Chintala 2016,
+    "DCGAN" (arXiv:1511.06434), the layers.
+Differs: a value is its rank among the knots that the other generators keep, from -1 to 1, and a category, a null or a
+    number that many rows share is a random rank within its share; what the trained generator makes is ranked
+    among its own rows first, so that every column has its marginal.  The moments of the information loss are those of
+    the batch, not running means.  Layers are normalised by row, not by batch, so that a row does not depend on those
+    made with it.  All three networks step at once, and the step size falls to nothing.  The classifier learns any
+    column, as a rank.  Nothing judges when to end: the losses of a GAN do not.  Rare categories are redistributed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+from numpy import random
+from pydantic import Field
+from scipy.special import ndtr, ndtri
+
+from synth_components.config import MIN_CATEGORY_COUNT, ConfigError, MinCategoryCount, Recipe
+from synth_components.encode import Features, encode
+from synth_components.errors import StoppedError, UnsupportedError
+from synth_components.generators._torch import require_torch
+from synth_components.generators.tabular import _token_files
+from synth_components.generators.tabular._calibration import MADE_ROWS, levels_of, ranks_of
+from synth_components.generators.tabular._forward import Matrix, Weights, linear
+from synth_components.generators.tabular._grid import grids_of, rows_of
+from synth_components.generators.tabular._tokens import EDGE, Tokens
+from synth_components.privacy.ledger import not_private
+from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
+from synth_components.schema import Boolean, Categorical, Schema
+
+DRAWN_ROWS = 1024
+"""Rows that are made at a time: what they take in memory does not grow with what is asked for."""
+BETAS = (0.5, 0.999)
+"""Of Adam: Radford et al.'s."""
+CLIP_NORM = 10.0
+LEAST_SIDE = 4
+
+
+class TableGAN(Recipe):
+    """Make each row from noise by convolutions, with a classifier that keeps one column true to the others."""
+
+    trains_together: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("torch",)
+
+    target: str = Field(
+        "",
+        description="Column that the classifier tells from the others, such as the one that models will be trained to "
+        "predict; empty takes the last category or boolean, or the last column.",
+    )
+    channels: int = Field(
+        64, ge=1, le=1024, description="Channels of the first convolution; each further one has twice as many."
+    )
+    latent: int = Field(100, ge=1, le=4096, description="Numbers of noise that a row is made from.")
+    noise: Literal["normal", "uniform"] = Field(
+        "uniform", description="Distribution of the noise: standard normal, or uniform between -1 and 1."
+    )
+    information: float = Field(
+        1.0, ge=0, le=1000, description="Weight of the information loss: that made rows have the moments of real ones."
+    )
+    classification: float = Field(
+        1.0, ge=0, le=1000, description="Weight of the classification loss: that the target fits the other columns."
+    )
+    delta_mean: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="Privacy knob: difference of the means that the information loss leaves alone; the paper's are 0, "
+        "0.1 and 0.2.",
+    )
+    delta_sd: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="Privacy knob: difference of the standard deviations that the information loss leaves alone.",
+    )
+    epochs: int = Field(
+        100,
+        ge=1,
+        le=10_000,
+        description="Passes over the rows. The step size falls to nothing over all of them.",
+    )
+    batch_rows: int = Field(500, ge=1, le=1_000_000, description="Rows per step.")
+    learning_rate: float = Field(
+        2e-4, gt=0, le=1, description="Largest step size of AdamW; it rises at first and then falls to nothing."
+    )
+    weight_decay: float = Field(
+        1e-6, ge=0, le=10, description="Privacy knob: how strongly weights are drawn to nothing."
+    )
+    knots: int = Field(
+        1000,
+        ge=2,
+        le=1000,
+        description="Privacy knob: most pieces of a numeric column, each over min_category_count rows or more; a value "
+        "is uniform within its piece.",
+    )
+    min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
+
+    def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> TableGANSampler:
+        """Return the generator of ``data``.
+
+        Raises:
+            ConfigError: if ``target`` is no column.
+            UnsupportedError: if torch is not installed, the device is not there, or a column has no value with enough
+                support.
+            StoppedError: if ``run`` says so.
+        """
+        require_torch("tabular.table_gan")
+        import torch
+
+        from synth_components.generators._torch.layers import arrays
+        from synth_components.generators._torch.loop import Schedule, train
+        from synth_components.generators._torch.table_gan import TableNetworks, loss_of
+
+        if self.target and self.target not in data.schema.columns:
+            raise ConfigError(f"option 'target': there is no column '{self.target}'", option="target")
+        ledger.spend("fit tabular.table_gan", not_private)
+        if run.should_stop():
+            raise StoppedError("fit stopped as asked; nothing was saved")
+        features = encode(data)
+        grids = grids_of(features, knots=self.knots, min_count=self.min_category_count)
+        tokens = tuple(Tokens(grid, np.arange(grid.size)) for grid in grids)
+        side = side_of(len(tokens))
+        seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
+        network = TableNetworks(
+            len(tokens),
+            side,
+            target=_place_of(self.target, features),
+            channels=self.channels,
+            latent=self.latent,
+            noise=self.noise,
+            seed=seeds[0],
+        )
+        schedule = Schedule(
+            epochs=self.epochs,
+            batch_rows=self.batch_rows,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            betas=BETAS,
+            clip_norm=CLIP_NORM,
+            holdout_share=0.0,
+        )
+        train(
+            network,
+            [torch.from_numpy(squares_of(tokens, features.values, side, rng=rng))],
+            loss_of(
+                information=self.information,
+                classification=self.classification,
+                delta_mean=self.delta_mean,
+                delta_sd=self.delta_sd,
+            ),
+            schedule,
+            seed=seeds[1],
+            recipe=self.canonical(),
+            run=run,
+            ledger=ledger,
+        )
+        weights = {name: held for name, held in arrays(network).items() if name.startswith("writer.")}
+        made = written(weights, noise_of(weights, MADE_ROWS, self.noise, rng=rng))
+        weights["levels"] = levels_of(made.reshape(MADE_ROWS, -1)[:, : len(tokens)])
+        return TableGANSampler(data.schema, tokens, self.noise, weights)
+
+
+def side_of(features: int) -> int:
+    """Return the side of the square, a power of two, that holds as many values."""
+    side = LEAST_SIDE
+    while side * side < features:
+        side *= 2
+    return side
+
+
+def _place_of(target: str, features: Features) -> int:
+    """Return the place of the feature that the classifier learns."""
+    columns = features.schema.columns
+    if not target:
+        discrete = [name for name, column in columns.items() if isinstance(column, Categorical | Boolean)]
+        target = [*columns, *discrete][-1]
+    return int(features.columns[target].start)
+
+
+def squares_of(features: tuple[Tokens, ...], values: Floats, side: int, *, rng: random.Generator) -> Matrix:
+    """Return encoded rows (n, d) as squares (n, 1, side, side) of ranks from -1 to 1; what is left over is 0."""
+    made = np.zeros((len(values), side * side), dtype=np.float32)
+    for feature, one in enumerate(features):
+        token, score = one.split(values[:, feature], rng=rng)
+        below = np.cumsum(one.mass) - one.mass
+        made[:, feature] = 2 * (below[token] + ndtr(score) * one.mass[token]) - 1
+    return made.reshape(len(values), 1, side, side)
+
+
+def values_of(features: tuple[Tokens, ...], ranks: Floats, *, rng: random.Generator) -> Floats:
+    """Return the encoded rows (n, d) of ranks (n, d) in [0, 1]."""
+    made = np.empty(ranks.shape)
+    for feature, one in enumerate(features):
+        reach = np.cumsum(one.mass)
+        token = np.minimum(np.searchsorted(reach, ranks[:, feature], side="right"), len(reach) - 1)
+        within = (ranks[:, feature] - (reach - one.mass)[token]) / np.maximum(one.mass[token], 1e-300)
+        made[:, feature] = one.join(token, ndtri(np.clip(within, EDGE, 1 - EDGE)), rng=rng)
+    return made
+
+
+@dataclass(frozen=True, eq=False)
+class TableGANSampler:
+    """Ranks and the weights of the generator; drawing needs no torch.
+
+    Attributes:
+        schema: The schema of the rows.
+        features: The tokens of each feature, one for each code.
+        noise: The distribution of the noise.
+        weights: Of the generator, by name; and the ``levels`` of what it makes.
+    """
+
+    schema: Schema
+    features: tuple[Tokens, ...]
+    noise: str
+    weights: Weights
+
+    def sample(self, n: int, *, rng: random.Generator, given: Given | None = None) -> Dataset:
+        """Return ``n`` rows.
+
+        Raises:
+            UnsupportedError: for any condition; ``Model`` resamples instead.
+        """
+        if given is not None and given.columns:
+            raise UnsupportedError("tabular.table_gan does not condition by itself")
+        values = np.empty((n, len(self.features)))
+        for start in range(0, n, DRAWN_ROWS):
+            count = min(DRAWN_ROWS, n - start)
+            made = written(self.weights, noise_of(self.weights, count, self.noise, rng=rng))
+            made = made.reshape(count, -1)[:, : len(self.features)]
+            ranks = ranks_of(made, self.weights["levels"], rng=rng)
+            values[start : start + count] = values_of(self.features, ranks, rng=rng)
+        return rows_of(values, self.schema)
+
+    def save(self, directory: Path) -> None:
+        """Write ``schema.json``, ``table_gan.json`` and ``table_gan.safetensors``."""
+        _token_files.write(
+            directory,
+            "table_gan",
+            schema=self.schema,
+            features=self.features,
+            weights=self.weights,
+            facts={"noise": self.noise},
+        )
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Return the sampler that ``save`` wrote."""
+        schema, features, weights, facts = _token_files.read(directory, "table_gan")
+        return cls(schema, features, str(facts["noise"]), weights)
+
+
+def noise_of(weights: Weights, n: int, noise: str, *, rng: random.Generator) -> Matrix:
+    """Return noise (n, latent)."""
+    shape = (n, weights["writer.widen.weight"].shape[1])
+    if noise == "normal":
+        return rng.standard_normal(shape, dtype=np.float32)
+    return np.asarray(2 * rng.random(shape, dtype=np.float32) - 1)
+
+
+def written(weights: Weights, noise: Matrix) -> Matrix:
+    """Return the squares (n, 1, s, s) that the generator makes of noise (n, latent)."""
+    held = linear(weights, "writer.widen", noise)
+    held = held.reshape(len(held), -1, 2, 2)
+    depth = sum(key.startswith("writer.layers.") and key.endswith(".bias") for key in weights)
+    for number in range(depth):
+        flat = held.reshape(len(held), -1)
+        scale = 1 / np.sqrt(flat.var(axis=1) + np.float32(1e-5))
+        held = (held - flat.mean(axis=1)[:, None, None, None]) * scale[:, None, None, None]
+        norm = f"writer.norms.{number}"
+        held = held * weights[f"{norm}.weight"][:, None, None] + weights[f"{norm}.bias"][:, None, None]
+        held = _widened(np.maximum(held, 0), weights[f"writer.layers.{number}.weight"])
+        held = held + weights[f"writer.layers.{number}.bias"][:, None, None]
+    return np.tanh(held)
+
+
+def _widened(values: Matrix, kernel: Matrix) -> Matrix:
+    """Return what a transposed convolution of stride 2 and padding 1 makes of values (n, c, h, h): (n, o, 2h, 2h)."""
+    n, inputs, side, _ = values.shape
+    outputs = kernel.shape[1]
+    spread = values.transpose(0, 2, 3, 1).reshape(-1, inputs) @ kernel.reshape(inputs, -1)
+    spread = spread.reshape(n, side, side, outputs, 4, 4).transpose(0, 3, 1, 2, 4, 5)
+    made = np.zeros((n, outputs, 2 * side + 2, 2 * side + 2), dtype=np.float32)
+    for down in range(4):
+        for right in range(4):
+            made[:, :, down : down + 2 * side : 2, right : right + 2 * side : 2] += spread[..., down, right]
+    return made[:, :, 1:-1, 1:-1]
+
+
+GENERATOR = TableGAN
+SAMPLER = TableGANSampler
