@@ -7,11 +7,12 @@ Source: Xu et al. 2019, "Modeling Tabular Data using Conditional GAN" (arXiv:190
 Differs: the marginals are the grids that the other generators keep, not parametric families, and no library's code is
     used.  A number that many rows share, and null, are categories beside the others, so that they come back exactly,
     and conditions may name them.  Generator and critic step at once, the critic's gradient reversed, without momentum
-    (Gulrajani et al.); the step size falls to nothing.  Layers are residual with layer normalisation instead of batch normalisation, so that a row does
-    not depend on those drawn with it.  Features are drawn from the softmax itself, at temperature 1 as the loss of the
-    condition is; then logits are shifted, and scores ranked among the generator's own, so that every column has its
-    marginal.  A row is drawn for a condition with the share that it has among the rows.  Nothing judges when to
-    end: the losses of a GAN do not.  Rare categories are redistributed.
+    (Gulrajani et al., Algorithm 1); the step size falls to nothing.  Layers are residual with layer normalisation
+    instead of batch normalisation, so that a row does not depend on those drawn with it.  Features are drawn from the
+    softmax itself, at temperature 1 as the loss of the condition is; then logits are shifted, and scores ranked among
+    the generator's own, so that every column has its marginal.  A row is drawn for a condition with the share that it
+    has among the rows.  Nothing but a monitor judges when to end: the losses of a GAN do not.  Rare categories are
+    redistributed.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ class CopulaGAN(Recipe):
         tokens = tokens_of(grids_of(features, knots=self.knots, min_count=self.min_category_count), cells=1)
         of_rows, scores = split_rows(tokens, features.values, rng=rng)
         rates, chances = rates_of(tokens, of_rows, logarithmic=self.frequency == "log")
-        seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
+        seeds = [int(seed) for seed in rng.integers(2**62, size=3)]
         network = ConditionalGAN(
             tokens,
             rates,
@@ -127,6 +128,14 @@ class CopulaGAN(Recipe):
             dropout=self.dropout,
             seed=seeds[0],
         )
+
+        def made() -> CopulaGANSampler:
+            weights = {name: held for name, held in arrays(network).items() if name.startswith(GENERATING)}
+            sampler = CopulaGANSampler(data.schema, tokens, self.noise, weights)
+            logits, values = sampler.written(MADE_ROWS, rng=np.random.default_rng(seeds[2]))
+            weights["shifts"], weights["levels"] = shifts_of(tokens, logits), levels_of(values)
+            return sampler
+
         schedule = Schedule(
             epochs=self.epochs,
             batch_rows=self.batch_rows,
@@ -145,13 +154,10 @@ class CopulaGAN(Recipe):
             recipe=self.canonical(),
             run=run,
             ledger=ledger,
+            sampler=made,
             chances=chances,
         )
-        weights = {name: held for name, held in arrays(network).items() if name.startswith(GENERATING)}
-        sampler = CopulaGANSampler(data.schema, tokens, self.noise, weights)
-        logits, made = sampler.written(MADE_ROWS, rng=rng)
-        weights["shifts"], weights["levels"] = shifts_of(tokens, logits), levels_of(made)
-        return sampler
+        return made()
 
 
 GENERATING = ("widen.", "told.", "decoder.", "write.")

@@ -8,7 +8,8 @@ Differs: a value is its rank among the knots that the other generators keep, fro
     among its own rows first, so that every column has its marginal.  The moments of the information loss are those of
     the batch, not running means.  Layers are normalised by row, not by batch, so that a row does not depend on those
     made with it.  All three networks step at once, and the step size falls to nothing.  The classifier learns any
-    column, as a rank.  Nothing judges when to end: the losses of a GAN do not.  Rare categories are redistributed.
+    column, as a rank.  Nothing but a monitor judges when to end: the losses of a GAN do not.  Rare categories are
+    redistributed.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ class TableGAN(Recipe):
         grids = grids_of(features, knots=self.knots, min_count=self.min_category_count)
         tokens = tuple(Tokens(grid, np.arange(grid.size)) for grid in grids)
         side = side_of(len(tokens))
-        seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
+        seeds = [int(seed) for seed in rng.integers(2**62, size=3)]
         network = TableNetworks(
             len(tokens),
             side,
@@ -137,6 +138,13 @@ class TableGAN(Recipe):
             noise=self.noise,
             seed=seeds[0],
         )
+
+        def made() -> TableGANSampler:
+            weights = {name: held for name, held in arrays(network).items() if name.startswith("writer.")}
+            noise = noise_of(weights, MADE_ROWS, self.noise, rng=np.random.default_rng(seeds[2]))
+            weights["levels"] = levels_of(written(weights, noise).reshape(MADE_ROWS, -1)[:, : len(tokens)])
+            return TableGANSampler(data.schema, tokens, self.noise, weights)
+
         schedule = Schedule(
             epochs=self.epochs,
             batch_rows=self.batch_rows,
@@ -160,11 +168,9 @@ class TableGAN(Recipe):
             recipe=self.canonical(),
             run=run,
             ledger=ledger,
+            sampler=made,
         )
-        weights = {name: held for name, held in arrays(network).items() if name.startswith("writer.")}
-        made = written(weights, noise_of(weights, MADE_ROWS, self.noise, rng=rng))
-        weights["levels"] = levels_of(made.reshape(MADE_ROWS, -1)[:, : len(tokens)])
-        return TableGANSampler(data.schema, tokens, self.noise, weights)
+        return made()
 
 
 def side_of(features: int) -> int:

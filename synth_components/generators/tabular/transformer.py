@@ -126,6 +126,10 @@ class Transformer(Recipe):
             dropout=self.dropout,
             seed=seeds[0],
         )
+
+        def made() -> TransformerSampler:
+            return TransformerSampler(data.schema, tokens, order, self.heads, arrays(network))
+
         schedule = Schedule(
             epochs=self.epochs,
             batch_rows=self.batch_rows,
@@ -144,8 +148,9 @@ class Transformer(Recipe):
             run=run,
             ledger=ledger,
             held_out=held_out,
+            sampler=made,
         )
-        return TransformerSampler(data.schema, tokens, order, self.heads, arrays(network))
+        return made()
 
 
 @dataclass(frozen=True, eq=False)
