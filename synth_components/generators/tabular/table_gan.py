@@ -45,7 +45,7 @@ LEAST_SIDE = 4
 
 
 class TableGAN(Recipe):
-    """Make each row from noise by convolutions, with a classifier that keeps one column true to the others."""
+    """Make each row from noise by convolutions; a classifier keeps one column true to the others."""
 
     trains_together: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("torch",)
