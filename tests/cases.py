@@ -87,7 +87,7 @@ NOISY = {
 }
 
 BRIEF = {
-    "check_beats_independent_on_pairs": "two networks that play need a thousand steps to learn a pair, too many "
+    "check_beats_independent_on_pairs": "two networks that play need thousands of steps to learn pairs, too many to take "
     "for every check; tests/networks/test_gans.py takes them once"
 }
 
