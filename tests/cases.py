@@ -87,8 +87,8 @@ NOISY = {
 }
 
 BRIEF = {
-    "check_beats_independent_on_pairs": "two networks that play need thousands of steps to learn pairs, too many to take "
-    "for every check; tests/networks/test_gans.py takes them once"
+    "check_beats_independent_on_pairs": "two networks that play need thousands of steps to learn pairs, too many "
+    "to take for every check; tests/networks/test_gans.py takes them once"
 }
 
 CASES = (
