@@ -41,7 +41,11 @@ def ranks_of(made: Matrix, levels: Matrix, *, rng: random.Generator) -> Floats:
 
 
 def shifts_of(features: Sequence[Tokens], logits: Matrix) -> Matrix:
-    """Return what to add to the logits (n, sum of t) so that tokens are drawn as often as they occur: (sum of t,)."""
+    """Return what to add to logits so that tokens are drawn as often as they occur: (sum of t,).
+
+    Args:
+        logits: (n, sum of t) as the generator writes them.
+    """
     shifts = np.zeros(logits.shape[1], dtype=np.float32)
     start = 0
     for one in features:

@@ -191,7 +191,7 @@ def _place_of(target: str, features: Features) -> int:
 
 
 def squares_of(features: tuple[Tokens, ...], values: Floats, side: int, *, rng: random.Generator) -> Matrix:
-    """Return encoded rows (n, d) as squares (n, 1, side, side) of ranks from -1 to 1; what is left over is 0."""
+    """Return encoded rows (n, d) as squares (n, 1, side, side) of ranks from -1 to 1, filled up with 0."""
     made = np.zeros((len(values), side * side), dtype=np.float32)
     for feature, one in enumerate(features):
         token, score = one.split(values[:, feature], rng=rng)
