@@ -16,9 +16,9 @@ from synth_components.generators.tabular._tokens import NARROWEST, WIDEST, Token
 
 
 class CausalTransformer(nn.Module):
-    """Rows to the hidden state (n, d, h) that each feature is read off, none knowing itself or those after it.
+    """Rows to the law of each feature given those before it.
 
-    The features stand in the order in which they are given.
+    No feature knows itself or those after it.  The features stand in the order in which they are given.
 
     Attributes:
         segments: Where the logits of each feature stand.
@@ -49,7 +49,7 @@ class CausalTransformer(nn.Module):
             self.write.bias.copy_(self.segments.log_mass)
 
     def forward(self, tokens: Tensor, scores: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return logits of each feature's tokens (n, sum of t), and means and log deviations of scores (n, 2 m)."""
+        """Return logits (n, sum of t) of tokens, and means and log deviations (n, 2 m) of scores."""
         n = len(tokens)
         meant = functional.embedding(self.segments.places(tokens), self.token.weight.T) + self.token.bias  # (n, d, h)
         held = meant

@@ -145,7 +145,7 @@ class ConditionalGAN(nn.Module):
 
 
 def loss_of(penalty: float) -> Loss:
-    """Return the loss of packs of rows: the critic's, and how unlike its condition the generator makes a row.
+    """Return the loss of packs of rows: the critic's, and that of the condition on made rows.
 
     Args:
         penalty: Weight of the squared distance of the critic's slope from 1.
@@ -179,7 +179,7 @@ def loss_of(penalty: float) -> Loss:
 
 
 def rates_of(features: Sequence[Tokens], tokens: Ints, *, logarithmic: bool) -> tuple[Tensor, Tensor]:
-    """Return how often a row is drawn for each token (sum of t,), per row that has it; and for all of its own (n,).
+    """Return how often rows are drawn: for a token (sum of t,), per row that has it; and in all (n,).
 
     A feature is drawn evenly from those with several tokens; a token of it by the logarithm of the number of its rows,
     so that rare ones are seen; then a row that has it, evenly.

@@ -101,7 +101,7 @@ def stratified(n: int, device: torch.device, random: torch.Generator) -> Tensor:
 
 
 def noised(clean: Tensor, time: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Return numbers (n, m) with noise, what a network is to say of them (n, m), and the noise's size (n, 1)."""
+    """Return numbers (n, m) with noise, what to say of them (n, m), and the noise's size (n, 1)."""
     sigma = sigma_of(time)[:, None]
     noisy = clean + sigma * torch.randn(clean.shape, generator=random, device=clean.device)
     return noisy, (clean - noisy / (sigma**2 + 1)) * torch.sqrt(sigma**2 + 1) / sigma, sigma

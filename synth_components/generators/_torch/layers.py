@@ -22,7 +22,7 @@ LEAST_MASS = 1e-12
 
 
 def linear(inputs: int, outputs: int, random: torch.Generator, *, gain: float = 1.0) -> nn.Linear:
-    """Return a linear layer whose outputs have about the size of its inputs, times ``gain``, and no bias yet."""
+    """Return a linear layer with outputs about ``gain`` times as large as its inputs, and no bias yet."""
     made: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
     with torch.no_grad():
         made.weight.normal_(0.0, gain / math.sqrt(max(inputs, 1)), generator=random)
@@ -75,7 +75,9 @@ class Body(nn.Module):
 
 
 class Segments(nn.Module):
-    """Where each feature's tokens stand among all of them, so that no step loops over columns.  It has no weights.
+    """Where each feature's tokens stand among all of them, so that no step loops over columns.
+
+    It has no weights.
 
     Attributes:
         counts: Number of tokens of each feature (d,).

@@ -72,7 +72,7 @@ class PrivateSchedule:
 
 
 def train(module: nn.Module, rows: Rows, loss: Loss, schedule: PrivateSchedule, *, seed: int, run: Run) -> None:
-    """Fit the weights of a module to rows, for a curve that the caller has charged, and leave them on the CPU.
+    """Fit a module to rows, for a curve that the caller has charged, and leave it on the CPU.
 
     The curve is ``accounting.subsampled_gaussian`` of the schedule's multiplier, rate and steps.
 
@@ -190,7 +190,7 @@ class ClippedSum:
 
 
 def whole_sum(gradients: Sequence[Tensor], *, clip_norm: float) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Return the sum (d,) of gradients, parts (n, ...) of each row's, in whole numbers of ``clip_norm / UNITS``.
+    """Return the sum (d,) of gradients, parts (n, ...) by row, in units of ``clip_norm / UNITS``.
 
     A longer row is shortened to the bound, and all are cut towards zero.  One that is no number, or too long even so,
     is nothing.

@@ -46,7 +46,7 @@ class Autoencoder(nn.Module):
         return mean, log_variance
 
     def forward(self, tokens: Tensor, scores: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits, means and log deviations (n, sum of t + 2 m) of rows decoded, and the law of their latents."""
+        """Return logits, means and log deviations (n, sum of t + 2 m) of rows, and their latents' law."""
         mean, log_variance = self.encode(tokens, scores, random)
         noise = torch.randn(mean.shape, generator=random, device=mean.device, dtype=mean.dtype)
         made = self.write(self.decoder(self.widen(mean + torch.exp(0.5 * log_variance) * noise), random))

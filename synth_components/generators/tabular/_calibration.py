@@ -28,7 +28,7 @@ def levels_of(made: Matrix) -> Matrix:
 
 
 def ranks_of(made: Matrix, levels: Matrix, *, rng: random.Generator) -> Floats:
-    """Return the ranks (n, m) in (0, 1) of made values among ``levels`` (q, m): uniform if these are like them.
+    """Return the ranks (n, m) in (0, 1) of made values among ``levels`` (q, m), ties broken at random.
 
     Source: Rüschendorf 2009, "On the distributional transform, Sklar's theorem, and the empirical copula process".
     """
