@@ -67,7 +67,9 @@ def add_space(lines):
 
 @pytest.mark.parametrize("key", [None, KEY], ids=["plain", "keyed"])
 @pytest.mark.parametrize(
-    ("change", "line"), [(edit, 3), (remove, 3), (swap, 2), (insert, 4), (cut, 5), (add_space, 3)], ids=lambda x: str(x)
+    ("change", "line"),
+    [(edit, 3), (remove, 3), (swap, 2), (insert, 4), (cut, 5), (add_space, 3)],
+    ids=["edit", "remove", "swap", "insert", "cut", "add_space"],
 )
 def test_edited_removed_reordered_inserted_and_truncated_lines_are_found_out(tmp_path, change, line, key):
     made = chain(tmp_path, key=key)
