@@ -81,7 +81,7 @@ class Policy(Config):
     """What is done to a table before somebody else gets it, in which order, and how far."""
 
     level: Level = Field(
-        "medium", description="Protection of the table, and of sensitive columns whose own level is not given."
+        "medium", description="Protection of the table, and the least of sensitive columns that are found."
     )
     identifiers: tuple[str, ...] = Field(
         (), description="Columns that name a person; they are left out, whatever the layers."
@@ -94,8 +94,8 @@ class Policy(Config):
     )
     detect: bool = Field(
         default=True,
-        description="Whether sensitive columns are looked for, and added to those that are named. A named column keeps "
-        "its level.",
+        description="Whether columns without a role are looked through: the sensitive ones are added at their level, "
+        "and those that name a person are left out. A named column keeps its role and level.",
     )
     layers: tuple[Technique, ...] = Field(
         (), description="Techniques in the order in which they apply; empty takes those of the columns' levels."

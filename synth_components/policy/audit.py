@@ -14,6 +14,7 @@ from synth_components.policy import Layer, Level, Policy, Technique
 from synth_components.privacy.anonymity.classes import Anonymity, Cells, Sensitive, classes_of, codes
 from synth_components.privacy.anonymity.criteria import TOLERANCE
 from synth_components.privacy.anonymity.recoding import Loss
+from synth_components.sensitive import SensitiveColumn
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ class Audit:
         after: Classes of the released rows.
         promises: What the techniques promise, measured after the last layer.
         notes: What a reader must know.
+        found: Columns that the policy does not name and that seem to hold something of a person.
     """
 
     policy: Policy
@@ -120,6 +122,7 @@ class Audit:
     after: Anonymity | None
     promises: tuple[Promise, ...]
     notes: tuple[str, ...]
+    found: tuple[SensitiveColumn, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -137,6 +140,7 @@ class Audit:
             "holds": self.holds,
             "policy": self.policy.to_json(),
             "sensitive": dict(self.sensitive),
+            "found": [one.to_json() for one in self.found],
             "rows": self.rows,
             "layers": [one.to_json() for one in self.applied],
             "before": None if self.before is None else self.before.to_json(),

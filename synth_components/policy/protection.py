@@ -12,14 +12,16 @@ import pandas as pd
 from numpy import random
 
 from synth_components.errors import PolicyError, UnsupportedError
-from synth_components.policy import Layer, Level, Policy, Technique
+from synth_components.policy import Layer, Level, Policy, Technique, strictest
 from synth_components.policy.audit import Applied, Audit, promises_of
 from synth_components.privacy.anonymity.classes import Anonymity, Sensitive, measure, require_columns
 from synth_components.privacy.anonymity.criteria import Criteria, Demand
 from synth_components.privacy.anonymity.recoding import generalise, loss_of, recode, suppress
 from synth_components.privacy.anonymity.swapping import resynthesise, swap
 from synth_components.privacy.ledger import Ledger
-from synth_components.schema import Schema
+from synth_components.schema import TABLE, Schema
+from synth_components.sensitive import SensitiveColumn, detect
+from synth_components.sensitive.entity import Role
 
 _LOG = logging.getLogger(__name__)
 
@@ -57,15 +59,20 @@ def protect(
     The index of rows that are kept stays, but rows that differential privacy draws are new.  Whether each promise
     holds at the end is in the audit: a layer may undo what an earlier one did.
 
+    Unless the policy forbids it, columns that it does not name are looked through first: what seems to name a person is
+    left out, what seems sensitive is protected at its level, and the audit tells what was found.
+
     Args:
         schema: Columns as declared in public, for differential privacy; without it a tenth of epsilon finds them.
         seed: Of swapping and synthesis; ``None`` takes entropy that nobody can repeat.  Whoever knows it can undo
             swaps.  The noise of differential privacy takes none.
-        ledger: Written to, not charged: what is counted here is outside the epsilon of any model.
+        ledger: Charged with the search for sensitive columns, before it reads; what is counted afterwards is written
+            to it, not charged, as outside the epsilon of any model.
 
     Raises:
         SchemaError: for a column that the table does not have, or values that cannot be compared.
         PolicyError: if the rows cannot meet the policy, or a hierarchy does not suit its column.
+        BudgetExceededError: if the ledger has a finite budget and the policy searches, which no private read does.
         UnsupportedError: if a technique needs an extra that is not installed.
     """
     require_columns(table, [*policy.identifiers, *policy.quasi_identifiers, *policy.sensitive])
@@ -73,12 +80,14 @@ def protect(
         raise PolicyError("the table has no rows; there is nobody to protect, and nothing to release")
     account = Ledger() if ledger is None else ledger
     account.note_uncovered(f"protect: {len(table)} rows")
-    sensitive = sensitive_columns(table, policy)
+    found = unnamed_columns(table, policy, account)
+    sensitive = sensitive_columns(policy, found)
     plan = policy.plan(sensitive)
-    _require_roles(policy, plan)
+    _require_roles(policy, plan, found)
     work = _Work(
-        table=table.drop(columns=list(policy.identifiers)),
+        table=table.drop(columns=[*policy.identifiers, *_named(found, "direct")]),
         policy=policy,
+        found=found,
         sensitive=sensitive,
         rows=len(table),
         rng=np.random.default_rng(seed),
@@ -92,22 +101,49 @@ def protect(
     promises = promises_of(plan, policy, work.table, after, rows=len(table), applied=work.applied)
     notes = tuple(work.notes(is_private=is_private))
     return Protected(
-        work.table, Audit(policy, sensitive, len(table), tuple(work.applied), before, after, promises, notes)
+        work.table, Audit(policy, sensitive, len(table), tuple(work.applied), before, after, promises, notes, found)
     )
 
 
-def sensitive_columns(table: pd.DataFrame, policy: Policy) -> dict[str, Level]:
-    """Return the sensitive columns with their levels: those that the policy names."""
-    del table
-    return dict(policy.sensitive)
+def unnamed_columns(table: pd.DataFrame, policy: Policy, ledger: Ledger) -> tuple[SensitiveColumn, ...]:
+    """Return the columns that seem to hold something of a person and have no role in the policy.
+
+    Raises:
+        BudgetExceededError: if the policy searches and the ledger has a finite budget.
+    """
+    if not policy.detect:
+        return ()
+    named = {*policy.identifiers, *policy.quasi_identifiers, *policy.sensitive}
+    rest = [name for name in table.columns if isinstance(name, str) and name not in named]
+    return detect(table[rest], ledger=ledger).of(TABLE) if rest else ()
 
 
-def _require_roles(policy: Policy, plan: Sequence[Layer]) -> None:
+def sensitive_columns(policy: Policy, found: Sequence[SensitiveColumn]) -> dict[str, Level]:
+    """Return the sensitive columns with their levels.
+
+    Those that the policy names keep the level that it gives them; those that were found have their own, and the
+    policy's if that is higher.
+    """
+    own = {one.column: strictest((one.level, policy.level), policy.level) for one in found if one.role == "sensitive"}
+    return dict(policy.sensitive) | own
+
+
+def _named(found: Iterable[SensitiveColumn], role: Role) -> list[str]:
+    return [one.column for one in found if one.role == role]
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _require_roles(policy: Policy, plan: Sequence[Layer], found: Sequence[SensitiveColumn]) -> None:
     asks = [layer.technique for layer in plan if layer.technique in NEEDS_QUASI_IDENTIFIERS]
     if asks and not policy.quasi_identifiers:
+        like = _named(found, "quasi")
+        seem = f", as {_quoted(like)} may be" if like else ""
         raise PolicyError(
             f"the policy asks for {asks[0]} and names no quasi_identifiers; name the columns that others may know of a "
-            "person"
+            f"person{seem}"
         )
 
 
@@ -129,6 +165,7 @@ class _Work:
 
     table: pd.DataFrame
     policy: Policy
+    found: Sequence[SensitiveColumn]
     sensitive: Mapping[str, Level]
     rows: int
     rng: random.Generator
@@ -164,10 +201,22 @@ class _Work:
         )
         if is_private:
             yield "k, l and t of rows that were drawn are a filter of the output, not a guarantee to the people behind"
-        if self.policy.detect:
-            yield "sensitive columns were not looked for, which this version cannot: the policy names them all"
+        yield from self._of_search(is_private=is_private)
         if not self.sensitive:
             yield "no column is sensitive: l-diversity, t-closeness, swapping and synthesis had nothing to protect"
+
+    def _of_search(self, *, is_private: bool) -> Iterator[str]:
+        """Yield what the search for sensitive columns found, by name of column and kind."""
+        if not self.policy.detect:
+            yield "sensitive columns were not looked for: the policy names them all"
+            return
+        yield "sensitive columns were looked for by form, words and name; what was not found is no promise"
+        if direct := [f"'{one.column}' ({one.title})" for one in self.found if one.role == "direct"]:
+            yield f"left out, as it seems to name a person: {', '.join(direct)}; the policy does not name it"
+        if quasi := _named(self.found, "quasi"):
+            yield f"others may know {_quoted(quasi)} of a person: k, l and t do not count on it, as the policy does not"
+        if is_private:
+            yield "which columns are sensitive was read off the rows: epsilon covers the drawn rows, not that choice"
 
     def _classes(self, group: Group) -> None:
         policy = self.policy

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synth_components.errors import PolicyError, SchemaError, ThresholdError
-from synth_components.policy import TECHNIQUES, Policy
+from synth_components.errors import BudgetExceededError, PolicyError, SchemaError, ThresholdError
+from synth_components.policy import OF_LEVEL, TECHNIQUES, Policy
 from synth_components.policy.protection import protect
 from synth_components.privacy.anonymity.swapping import resynthesise, swap
+from synth_components.privacy.ledger import Ledger
+from synth_components.protocols import Budget
 from synth_components.steps.protect import ProtectConfig
 from synth_components.steps.protect import protect as step
 
@@ -148,6 +150,73 @@ def test_synthesis_draws_cells_from_rows_like_them(table):
     assert (made["pay"] != table["pay"]).mean() > 0.5
     assert np.corrcoef(made["pay"], table["age"])[0, 1] > 0.9
     assert set(made["pay"]) <= set(table["pay"])
+
+
+@pytest.fixture
+def unnamed():
+    """A table of a contact, a postcode, a diagnosis and a class, for a policy that knows the age alone."""
+    rng = np.random.default_rng(3)
+    n = 120
+    return pd.DataFrame(
+        {
+            "age": rng.integers(18, 90, n),
+            "zip": rng.choice(["10115", "20095", "80331"], n),
+            "kontakt": [f"canary{number}@example.org" for number in range(n)],
+            "x2": rng.choice(["E11.9", "I10.1", "J45.0"], n),
+            "visits": rng.integers(1, 4, n),
+        }
+    )
+
+
+@pytest.mark.parametrize(("level", "expected"), [("low", "high"), ("high", "high"), ("critical", "critical")])
+def test_the_level_of_what_was_found_chooses_the_techniques(unnamed, level, expected):
+    """A diagnosis is of level high by itself; the level of the policy is the least."""
+    if expected == "critical":
+        pytest.importorskip("opendp")
+    audit = protect(unnamed, Policy(level=level, quasi_identifiers=("age",), t=1.0, l=1, epsilon=50.0)).audit
+    assert audit.sensitive == {"x2": expected}
+    assert {name for one in audit.applied for name in one.techniques} == set(OF_LEVEL[expected])
+    assert next(one for one in audit.applied if "t_closeness" in one.techniques).columns == ("x2",)
+    told = any("epsilon covers the drawn rows, not that choice" in note for note in audit.notes)
+    assert told == (expected == "critical")
+
+
+def test_a_named_column_keeps_its_level(unnamed):
+    audit = protect(unnamed, Policy(quasi_identifiers=("age",), sensitive={"x2": "low"})).audit
+    assert audit.sensitive == {"x2": "low"}
+    assert [one.techniques for one in audit.applied] == [("k_anonymity",)]
+
+
+def test_what_seems_to_name_a_person_is_left_out_and_told(unnamed):
+    made = protect(unnamed, Policy(quasi_identifiers=("age",), t=1.0), seed=0)
+    assert list(made.table.columns) == ["age", "zip", "x2", "visits"]
+    said = json.dumps(made.audit.to_json())
+    assert "canary" not in said
+    assert "left out, as it seems to name a person: 'kontakt' (e-mail address)" in said
+    assert "others may know 'zip' of a person" in said
+    kept = protect(unnamed, Policy(quasi_identifiers=("age",), sensitive={"kontakt": "low"}, t=1.0), seed=0)
+    assert "kontakt" in kept.table
+
+
+def test_nothing_is_looked_for_if_the_policy_forbids_it(unnamed):
+    made = protect(unnamed, Policy(quasi_identifiers=("age",), detect=False))
+    assert made.audit.sensitive == {}
+    assert list(made.table.columns) == list(unnamed.columns)
+    assert any("were not looked for" in note for note in made.audit.notes)
+
+
+def test_the_search_is_charged_before_it_reads(unnamed):
+    spent = Ledger()
+    protect(unnamed, Policy(quasi_identifiers=("age",), t=1.0), ledger=spent)
+    assert [entry.label for entry in spent.entries if entry.covered] == ["detection of sensitive columns"]
+    with pytest.raises(BudgetExceededError):
+        protect(unnamed, Policy(quasi_identifiers=("age",)), ledger=Ledger(Budget(1.0, 1e-6)))
+    protect(unnamed, Policy(quasi_identifiers=("age",), detect=False), ledger=Ledger(Budget(1.0, 1e-6)))
+
+
+def test_a_policy_without_quasi_identifiers_is_told_of_columns_that_may_be(unnamed):
+    with pytest.raises(PolicyError, match="as 'zip' may be"):
+        protect(unnamed.drop(columns="age"), Policy())
 
 
 def test_the_step_writes_table_and_audit(table, tmp_path):
