@@ -349,6 +349,21 @@ SECTIONS: dict[str, Mapping[str, str]] = {
         "ratio": "ratio",
         "target": "target",
     },
+    "anonymity": {
+        "by": "by",
+        "columns": "with",
+        "demand": "demand",
+        "k": "k",
+        "classes": "classes",
+        "before": "discernibility per row, before",
+        "discernibility_per_row": "after",
+        "normalised_certainty_penalty": "certainty penalty",
+        "suppressed_share": "suppressed",
+        "cpu_s": "s of processor",
+        "wall_s": "s",
+        "load": "load",
+        "target": "target",
+    },
     "import_time": {"module": "import", "median_ms": "median, ms", "best_ms": "best, ms", "modules": "modules"},
 }
 
