@@ -4,8 +4,8 @@
     benchmarks/anonymity_peer.sh          adds anjana's, from an environment of its own; run it after the other
 
 Two sets of six: ``occupation`` has age, education, marital status, occupation, sex and native country, ``race`` has
-race in place of occupation.  None has a declared hierarchy.  ``cpu_s`` are seconds of one processor, ``wall_s`` those of the
-clock, ``load`` the mean number of processes that wanted to run in the minute before.
+race in place of occupation.  None has a declared hierarchy.  ``cpu_s`` are seconds of one processor, ``wall_s`` those
+of the clock, ``load`` the mean number of processes that wanted to run in the minute before.
 """
 
 import argparse
