@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
@@ -102,7 +102,7 @@ class StepCommand(click.Command):
             name,
             help=_help(step, name),
             short_help=summary(step),
-            params=[*options_of(step), _FILE, *circumstance_options(), *common_options()],
+            params=[*options_of(step), _FILE, *circumstance_options(besides=ports(step)), *common_options()],
         )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -170,9 +170,13 @@ def flattened(cls: type[Config]) -> dict[str, str]:
     return {name: f"{name}_options" for name in cls.model_fields if f"{name}_options" in cls.model_fields}
 
 
-def circumstance_options() -> list[DerivedOption]:
-    """Return the options that say how a step is run, whichever it is."""
-    return [_field_option(Circumstances, name, Origin("common", name)) for name in Circumstances.model_fields]
+def circumstance_options(*, besides: Container[str] = ()) -> list[DerivedOption]:
+    """Return the options that say how a step is run, whichever it is, but for names that the step has itself.
+
+    ``--policy`` of ``protect`` is the policy that it applies; only SYNTH_POLICY then says what a guard holds.
+    """
+    names = [name for name in Circumstances.model_fields if name not in besides]
+    return [_field_option(Circumstances, name, Origin("common", name)) for name in names]
 
 
 def common_options() -> list[click.Option]:
@@ -238,7 +242,8 @@ def read_circumstances(params: Sequence[click.Parameter], given: Mapping[str, An
     file = given.get("file")
     # A file that is not there is refused by read_arguments, as an option file.
     said = {} if file is None or not Path(file).is_file() else read_map(Path(file), "option file")
-    names = Circumstances.model_fields
+    own = {param.origin.name for param in params if isinstance(param, DerivedOption) and param.origin.kind == "port"}
+    names = [name for name in Circumstances.model_fields if name not in own]
     filed = {name: _text(said[name]) for name in names if name in said}
     flags = {
         param.origin.name: given[param.name or ""]

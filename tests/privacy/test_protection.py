@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from synth_components.__main__ import main
 from synth_components.errors import BudgetExceededError, PolicyError, SchemaError, ThresholdError
 from synth_components.policy import OF_LEVEL, TECHNIQUES, Policy
 from synth_components.policy.protection import protect
@@ -236,3 +237,19 @@ def test_the_step_writes_no_table_whose_promises_do_not_hold(table, tmp_path):
         step(ProtectConfig(), **places, evidence=tmp_path / "audit.json")
     assert not (tmp_path / "out.csv").exists()
     assert not json.loads((tmp_path / "audit.json").read_text())["holds"]
+
+
+@pytest.mark.parametrize("is_file", [False, True], ids=["an option", "an option file"])
+def test_the_command_takes_its_policy_and_no_other(table, tmp_path, is_file):
+    """``--policy`` is also an option of every other command, of the guard: here it is the policy that is applied."""
+    table.to_csv(tmp_path / "in.csv", index=False)
+    rules = {"identifiers": ["name"], "quasi_identifiers": ["age", "sex"], "k": 7, "level": "low", "detect": False}
+    (tmp_path / "rules.json").write_text(json.dumps(rules))
+    names = {"data": "in.csv", "policy": "rules.json", "protected": "out.csv", "evidence": "audit.json"}
+    places = {name: str(tmp_path / file) for name, file in names.items()}
+    (tmp_path / "options.json").write_text(json.dumps(places))
+    words = [word for name, place in places.items() for word in (f"--{name}", place)]
+    assert main(["protect", *([str(tmp_path / "options.json")] if is_file else words)]) == 0
+    audit = json.loads((tmp_path / "audit.json").read_text())
+    assert audit["policy"]["k"] == 7
+    assert audit["after"]["k"] >= 7
