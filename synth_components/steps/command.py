@@ -171,9 +171,10 @@ def flattened(cls: type[Config]) -> dict[str, str]:
 
 
 def circumstance_options(*, besides: Container[str] = ()) -> list[DerivedOption]:
-    """Return the options that say how a step is run, whichever it is, but for names that the step has itself.
+    """Return the options that say how a step is run, whichever it is.
 
-    ``--policy`` of ``protect`` is the policy that it applies; only SYNTH_POLICY then says what a guard holds.
+    Names that the step has itself, ``besides``, are left out: ``--policy`` of ``protect`` is the policy that it
+    applies, and only SYNTH_POLICY then says what a guard holds.
     """
     names = [name for name in Circumstances.model_fields if name not in besides]
     return [_field_option(Circumstances, name, Origin("common", name)) for name in names]
