@@ -30,7 +30,7 @@ from synth_components.errors import (
     SynthError,
     UnsupportedError,
 )
-from synth_components.generators import DEFAULT, GROUP, make
+from synth_components.generators import DEFAULT, GROUP, make, names, recipe_type
 from synth_components.io import artifact
 from synth_components.io.artifact import Artifact, Manifest, Statement
 from synth_components.null_indicator import indicating, modelled, null_indicators, with_nulls
@@ -397,6 +397,10 @@ def fit(
         raise SynthError("a recipe already holds its options; give either a recipe, or a name with options")
     recipe: Any = generator if isinstance(generator, Recipe) else make(generator, dict(options or {}), trust=trust)
     name = generator if isinstance(generator, str) else _name_of(generator)
+    if run is not None and run.monitor is not None and not type(recipe).is_monitored:
+        raise UnsupportedError(
+            f"{name} asks no monitor while it trains; drop it, or fit one that does: {', '.join(_monitored())}"
+        )
     rules = tuple(constraint_from_json(rule) if isinstance(rule, Mapping) else rule for rule in constraints)
     limit = None if epsilon is None else Budget(epsilon, DEFAULT_DELTA if delta is None else delta)
     _admit(limit, schema, label=f"fit {name}")
@@ -477,6 +481,11 @@ def _warm_start(
     for sentence in found:
         _LOG.warning("drift: %s", sentence)
     return {"generator": before.manifest.generator, "model": before.manifest.identity, "drift": list(found)}
+
+
+def _monitored() -> list[str]:
+    """Return the installed generators whose fit asks a monitor."""
+    return [name for name in names() if recipe_type(name).is_monitored]
 
 
 def _admit(limit: Budget | None, schema: Schema | Mapping[str, Any] | None, *, label: str) -> None:

@@ -2,12 +2,15 @@
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import synth_components as synth
 from synth_components.errors import DataError, UnsupportedError
+from synth_components.generators import module_of, recipe_type
 from synth_components.generators.tabular.independent import Independent
 from synth_components.monitor import QualityMonitor
 from synth_components.privacy.ledger import Ledger
@@ -89,3 +92,16 @@ def test_a_budget_refuses_a_monitor_before_a_row_is_read():
     run = Run(monitor=QualityMonitor(toy_table(1)))
     with pytest.raises(UnsupportedError, match="without noise"):
         synth.fit(data, generator="tabular.aim", epsilon=1.0, run=run)
+
+
+@pytest.mark.parametrize("generator", synth.generators())
+def test_a_generator_that_asks_no_monitor_refuses_one_before_a_row_is_read(generator):
+    """The others call ``loop.train`` with a sampler: tests/networks/test_monitor.py trains them under one."""
+    recipe = recipe_type(generator)
+    source = Path(str(module_of(generator).__file__)).read_text(encoding="utf-8")
+    if recipe.is_monitored:
+        assert "sampler=made" in source, "it says that it asks a monitor, and gives the loop nothing to judge"
+        return
+    assert "sampler=made" not in source, "it asks a monitor, and does not say so"
+    with pytest.raises(UnsupportedError, match=r"asks no monitor.*tabular\.vae"):
+        synth.fit({TABLE: pd.DataFrame()}, generator=generator, run=Run(monitor=QualityMonitor(toy_table(1))))

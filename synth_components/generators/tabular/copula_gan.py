@@ -52,6 +52,7 @@ class CopulaGAN(Recipe):
     """Make each row from noise and a condition, by a GAN whose numbers are normal scores."""
 
     trains_together: ClassVar[bool] = True
+    is_monitored: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("torch",)
 
     hidden: int = Field(256, ge=4, le=4096, description="Width of the generator, and of the critic.")

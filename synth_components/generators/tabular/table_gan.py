@@ -48,6 +48,7 @@ class TableGAN(Recipe):
     """Make each row from noise by convolutions; a classifier keeps one column true to the others."""
 
     trains_together: ClassVar[bool] = True
+    is_monitored: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("torch",)
 
     target: str = Field(

@@ -48,6 +48,7 @@ class Transformer(Recipe):
     """Draw each column from a causal transformer over the columns before it."""
 
     trains_together: ClassVar[bool] = True
+    is_monitored: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("torch",)
 
     hidden: int = Field(64, ge=4, le=4096, description="Width of the network, a multiple of the heads.")
