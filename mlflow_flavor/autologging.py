@@ -27,6 +27,7 @@ from synth_components.config import Recipe
 from synth_components.evaluation.report import Report
 from synth_components.generators import make
 from synth_components.model import Model
+from synth_components.policy import guard
 from synth_components.protocols import Report as Watcher
 from synth_components.protocols import Run
 
@@ -164,7 +165,11 @@ def _log_model(fitted: Model, own: Mapping[str, object], registered_model_name: 
     """Log a model with its own parameters, and those of the run that say nothing of a fit.
 
     MLflow gives a model all parameters of its run, and the run keeps those of the first of several fits.
+
+    Raises:
+        GuardError: if the model holds training rows; nothing was logged of it.
     """
+    guard.refuse_rows(fitted.manifest, to="MLflow")
     of_run = mlflow.MlflowClient().get_run(_run_id()).data.params
     others = {
         name: value

@@ -41,6 +41,7 @@ from synth_components.errors import ArtifactError
 from synth_components.generators import GROUP, module_of, names
 from synth_components.io.artifact import FORMAT_VERSION, MANIFEST, main_file
 from synth_components.model import Model
+from synth_components.policy import guard
 
 FLAVOR_NAME = "synthetic"
 MODEL_TYPE = "synthetic-tabular"
@@ -52,7 +53,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _LIBRARY = "synth-components"
 _LOADER_MODULE = "mlflow_flavor"
-_DATA = "model"
+DATA = "model"
 _LAST_ENTRY = "utc_time_created"
 """What MLflow writes last into an MLmodel, whose entries it sorts."""
 
@@ -111,9 +112,11 @@ def save_model(
         extra_files: {{ extra_files }}
 
     Raises:
+        GuardError: if the model holds training rows: an MLflow model is there to be passed on; ``Model.save`` keeps it.
         MlflowException: if the path is taken, a column has no name, or the generator could not be loaded again.
     """
     private.validate_env_arguments(conda_env, pip_requirements, extra_pip_requirements)
+    guard.refuse_rows(synth_model.manifest, to="MLflow")
     _require_names(synth_model)
     target = Path(path).absolute()
     with _whole(target):
@@ -128,7 +131,7 @@ def save_model(
             mlflow_model.signature = signature
         said = mlflow_model.metadata if metadata is None else metadata
         mlflow_model.metadata = plain({**lineage.metadata(synth_model), **(said or {})}, "metadata")
-        synth_model.save(target / _DATA)
+        synth_model.save(target / DATA)
         _add_flavors(synth_model, mlflow_model, target, code, private.copy_extra_files(extra_files, str(target)))
         _write_environment(synth_model, target, conda_env, pip_requirements, extra_pip_requirements)
 
@@ -151,9 +154,9 @@ def _add_flavors(
         model_type=type(synth_model).__name__,
         generator=synth_model.manifest.generator,
         format_version=FORMAT_VERSION,
-        data=_DATA,
+        data=DATA,
         # The manifest holds the SHA-256 of each other file: with its own here, files of two models cannot be mixed.
-        manifest_sha256=_sha256(main_file(target / _DATA)),
+        manifest_sha256=_sha256(main_file(target / DATA)),
         code=code,
         **extra_files,
     )
@@ -379,9 +382,13 @@ def log_model(
 
     Returns:
         A :py:class:`ModelInfo <mlflow.models.model.ModelInfo>` instance that contains the metadata of the logged model.
+
+    Raises:
+        GuardError: if the model holds training rows; nothing was logged.
     """
     import mlflow_flavor
 
+    guard.refuse_rows(synth_model.manifest, to="MLflow")  # before MLflow makes a logged model that stays empty
     tags = {**lineage.tags(synth_model), **(tags or {})}
     info: ModelInfo = MlflowModel.log(
         artifact_path=artifact_path,

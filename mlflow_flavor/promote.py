@@ -16,22 +16,25 @@ import re
 import sys
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 from mlflow.models import EvaluationResult, MetricThreshold
 from mlflow.models.evaluation.validation import ModelValidationFailedException
 
 from mlflow_flavor.dataset import logged_model_uri
-from mlflow_flavor.flavor import load_model
+from mlflow_flavor.flavor import DATA, load_model
 from mlflow_flavor.gate import ALIAS
 from mlflow_flavor.report import OVERALL
 from synth_components import audit
 from synth_components.config import ConfigError
 from synth_components.errors import GuardError
+from synth_components.io.artifact import MANIFEST, Manifest
 from synth_components.model import Model
 from synth_components.policy import guard
 from synth_components.steps.circumstances import circumstance
@@ -133,6 +136,7 @@ def promote(
     passed = not any(reason.startswith(_FAILED) for reason in reasons.values())
     if passed:
         try:
+            _refuse_rows(model_id, to=f"{name}@{alias}")
             guard.release(_judged(model_id), {score: one.value for score, one in linked.items()}, to=f"{name}@{alias}")
         except GuardError as error:
             reasons[_GUARD], passed = f"{_FAILED}: {error}", False
@@ -166,6 +170,15 @@ def _judged(model_id: str) -> Model | None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         return load_model(f"models:/{model_id}", dst_path=folder)
+
+
+def _refuse_rows(model_id: str, *, to: str) -> None:
+    """Raise if a version holds training rows: one from before `save_model` refused such models, or written by hand."""
+    with suppress(MlflowException, OSError):  # no manifest: it is sealed, and `save_model` asked
+        folder = MlflowClient().get_logged_model(model_id).artifact_location
+        told = mlflow.artifacts.load_dict(f"{folder}/{DATA}/{MANIFEST}")
+        held = {name: value for name, value in told.items() if name in Manifest.model_fields}
+        guard.refuse_rows(Manifest.parse(held), to=to)
 
 
 def _epsilon(model_id: str) -> float:

@@ -22,7 +22,9 @@ from synth_components.config import ConfigError, StepConfig
 from synth_components.errors import DataError, ThresholdError
 from synth_components.evaluation.options import EvaluateConfig
 from synth_components.io import artifact
+from synth_components.model import Model
 from synth_components.peers import peers
+from synth_components.policy import guard
 from synth_components.progress import watching
 from synth_components.steps import load
 from synth_components.steps.circumstances import around, within
@@ -49,6 +51,7 @@ def train(layout: Layout) -> None:
     Raises:
         SynthError: for wrong hyperparameters and channels, and what the steps raise.
         ThresholdError: if the model misses what ``gate`` asks for; it is not handed over then.
+        GuardError: if the model holds training rows; it is not handed over.
         StoppedError: if a signal stopped the fit; its state is among the checkpoints then, if the generator keeps one.
     """
     said = decode(layout.config("hyperparameters"))
@@ -80,6 +83,8 @@ def _work(layout: Layout, said: Training, cluster: Cluster) -> None:
             record = perform(load("train"), said.train, {**places, "model": model}, beside=False)
         if peers().rank > 0:
             return
+        # What a job hands over is what RegisterModel and CreateModel take: AWS asks nothing in between.
+        guard.refuse_rows(Model.load(model, trust=said.train.trust).manifest, to="SageMaker")
         layout.output_data.mkdir(parents=True, exist_ok=True)
         write_json(layout.output_data / RECORD, record)
         if holdout is None:

@@ -10,7 +10,7 @@ within the policy's epsilon and delta.  What it asks of a release:
 level      risk up to  and
 =========  ==========  ======================================================================
 low        .5          no more copies of rows than a holdout has; identifiers are made anew
-medium     .3          the same, and a sampler that holds no rows
+medium     .3          the same
 high       .1          the same
 critical   .1          the same, and an epsilon within the policy's
 =========  ==========  ======================================================================
@@ -20,6 +20,8 @@ within the policy's they are not asked, for they are bounded by it.  A check tha
 release.
 A check for which there is no evidence refuses it if a policy was named; without one it is told in the log and in the
 trail as unproven, because whoever never evaluates would otherwise not be able to register anything.
+
+A model that holds training rows is not released under any level, nor with the guard off: whoever has it has them.
 
 That is evidence, and no claim: a policy that is kept proves neither anonymity nor compliance.
 """
@@ -44,6 +46,7 @@ from synth_components.schema import Key, Schema, Text
 from synth_components.steps.circumstances import circumstance
 
 if TYPE_CHECKING:
+    from synth_components.io.artifact import Manifest
     from synth_components.model import Model
 
 State: TypeAlias = Literal["passed", "missed", "unproven"]
@@ -53,6 +56,8 @@ MAX_RISK: Mapping[Level, float] = MappingProxyType({"low": 0.5, "medium": MOST, 
 
 OFF = "off"
 _COPIES = "privacy.copies"
+_HELD = "held rows"
+_HOLDS = "the sampler holds training rows"
 _LOG = logging.getLogger(__name__)
 
 
@@ -111,6 +116,25 @@ def admit(limit: Budget | None, schema: Schema | None, *, label: str) -> None:
     _decide(policy, found, is_named=True, label=label)
 
 
+def refuse_rows(manifest: Manifest, *, to: str) -> None:
+    """Raise if a model keeps training rows: it is not published, whatever the policy, for whoever has it has them.
+
+    Args:
+        manifest: What the model says of itself.
+        to: Where it goes.
+
+    Raises:
+        GuardError: if it does; nothing was published.
+    """
+    if manifest.holds_rows:
+        audit.record("guard", of=f"release to {to}", passed=False, checks=[f"missed: {_HOLDS}"])
+        raise GuardError(
+            f"{_HOLDS}, and whoever gets the model gets them: it does not go to {to}; publish the rows that it draws "
+            "(`synth sample`), or fit another generator (`synth generators`)",
+            checks=(_HELD,),
+        )
+
+
 def release(model: Model | None, scores: Mapping[str, float] | None, *, to: str) -> tuple[Finding, ...]:
     """Hold the policy, or level medium without one, against what is about to be released.
 
@@ -120,8 +144,10 @@ def release(model: Model | None, scores: Mapping[str, float] | None, *, to: str)
         to: Where it goes.
 
     Raises:
-        GuardError: if the policy does not allow it.
+        GuardError: if the policy does not allow it, or the model holds rows.
     """
+    if model is not None:
+        refuse_rows(model.manifest, to=to)
     if circumstance("policy") == OFF:
         audit.record("guard_off", of=f"release to {to}")
         _LOG.warning("the privacy guard is off: nothing was asked of what goes to %s", to)
@@ -158,10 +184,7 @@ def _released(policy: Policy, model: Model | None, scores: Mapping[str, float]) 
         yield Finding("identifiers", "unproven", "the model is not at hand; give it")
     else:
         yield _identifiers(policy, model.schema)
-        if policy.level != "low":
-            holds = model.manifest.holds_rows
-            told = "the sampler holds training rows" if holds else "the sampler holds no rows"
-            yield Finding("held rows", "missed" if holds else "passed", told)
+        yield Finding(_HELD, "passed", "the sampler holds no rows")  # `refuse_rows` came before
     if epsilon <= policy.epsilon:
         yield Finding("attacks", "passed", f"an epsilon of {epsilon:.4g} bounds them")
         return

@@ -21,7 +21,7 @@ import mlflow_flavor
 import synth_components as synth
 from mlflow_flavor import flavor
 from mlflow_flavor._mlflow import flavor_configuration
-from synth_components.errors import ArtifactError
+from synth_components.errors import ArtifactError, GuardError
 from synth_components.generators import GROUP
 from synth_components.schema import TABLE, Schema
 from synth_components.testing import Case, yield_checks
@@ -86,7 +86,22 @@ def fitted(table, generator):
     return synth.fit(table, generator=generator, epsilon=1.0, schema=declared, options={"iterations": 20})
 
 
-@pytest.mark.parametrize("generator", synth.generators())
+KEEPS_ROWS = "tabular.smote"
+
+
+def test_a_model_that_holds_rows_is_neither_saved_nor_logged_nor_registered(table, tmp_path):
+    model = synth.fit(table, generator=KEEPS_ROWS, seed=0, options={"keep_rows": True})
+    with pytest.raises(GuardError, match="fit another generator"):
+        mlflow_flavor.save_model(model, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+    before = len(mlflow.search_logged_models(output_format="list"))
+    with pytest.raises(GuardError, match="holds training rows"):
+        mlflow_flavor.log_model(model, name="g", registered_model_name="holding")
+    assert len(mlflow.search_logged_models(output_format="list")) == before
+    assert mlflow.MlflowClient().search_model_versions("name = 'holding'") == []
+
+
+@pytest.mark.parametrize("generator", sorted({*synth.generators()} - {KEEPS_ROWS}))
 def test_every_generator_is_logged_and_loaded_with_the_same_rows(table, generator):
     model = fitted(table, generator)
     uri = mlflow_flavor.log_model(model, name="g").model_uri

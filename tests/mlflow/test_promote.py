@@ -1,8 +1,10 @@
 """``promote``: an alias moves only to a version whose logged scores reach the thresholds (requirement 27)."""
 
 import itertools
+import json
 from dataclasses import replace
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -421,3 +423,15 @@ def test_the_command_says_which_version_the_alias_means(register, capsys):
     words = ["mlflow", "promote", "--name", register.name, "--version", str(version), "--min-quality", "0.8"]
     assert main(words) == 0
     assert f"models:/{register.name}@champion is version {version}" in capsys.readouterr().err
+
+
+def test_a_version_that_holds_rows_gets_no_alias(register):
+    version = register(overall=0.9)
+    location = MlflowClient().get_logged_model(register.model_ids[version]).artifact_location.removeprefix("file://")
+    manifest = Path(location, "model", "manifest.json")  # as in a version from before such models were refused
+    held = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**held, "holds_rows": True}))
+    decision = promote(register.name, version, {"overall": at_least(0.5)})
+    assert not decision.passed
+    assert "holds training rows" in decision.reasons["guard"]
+    assert holder(register.name) is None

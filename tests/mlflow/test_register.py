@@ -89,6 +89,15 @@ def test_register_refuses_a_bad_report_before_it_logs_anything(folder, tmp_path,
     assert mlflow.MlflowClient().search_model_versions("name = 'never'") == []
 
 
+def test_register_refuses_a_model_that_holds_rows_before_it_logs_anything(table, tmp_path, capsys):
+    synth.fit(table, generator="tabular.smote", seed=0, options={"keep_rows": True}).save(tmp_path / "m")
+    before = len(mlflow.search_runs(output_format="list"))
+    assert said("register", "--model", tmp_path / "m", "--name", "holding_rows") == 3
+    assert "holds training rows" in capsys.readouterr().err
+    assert len(mlflow.search_runs(output_format="list")) == before
+    assert mlflow.MlflowClient().search_model_versions("name = 'holding_rows'") == []
+
+
 def test_register_asks_for_a_name(folder, capsys):
     assert said("register", "--model", folder / "model") == 2
     assert "--name" in capsys.readouterr().err

@@ -62,10 +62,14 @@ def test_a_named_policy_refuses_missing_evidence(model, monkeypatch):
     assert raised.value.checks == ("privacy risk", "copies of rows")
 
 
-def test_a_sampler_that_holds_rows_is_not_released(model):
+@pytest.mark.parametrize("policy", ["", "low", "medium", "critical", "off"])
+def test_a_sampler_that_holds_rows_is_released_under_no_policy(folder, model, monkeypatch, policy):
+    monkeypatch.setenv("SYNTH_POLICY", policy)
     holding = replace(model, manifest=model.manifest.model_copy(update={"holds_rows": True}))
-    with pytest.raises(GuardError, match="holds training rows"):
+    with pytest.raises(GuardError, match=r"holds training rows.*fit another generator") as raised:
         guard.release(holding, GOOD, to="x")
+    assert raised.value.checks == ("held rows",)
+    assert [line["passed"] for line in told(folder, "guard")] == [False]
 
 
 def test_the_highest_level_asks_for_an_epsilon_before_rows_are_read(folder, capsys, monkeypatch):

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 import synth_components as synth
-from synth_components.__main__ import main
+from synth_components.__main__ import MISSED, main
 from synth_components.errors import ArtifactError
 from synth_components.io.archive import pack, unpack
 
@@ -65,6 +65,16 @@ def test_what_is_no_model_is_refused_before_anything_is_written(tmp_path, capsys
     (tmp_path / "folder").mkdir()
     assert export(tmp_path / "folder", tmp_path / "bundle") == 2
     assert "folder" in capsys.readouterr().err
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize("policy", ["", "off"])
+def test_a_model_that_holds_rows_is_refused_before_anything_is_written(table, tmp_path, capsys, monkeypatch, policy):
+    """What `synth sagemaker export` and Kubeflow's export_to_sagemaker do."""
+    monkeypatch.setenv("SYNTH_POLICY", policy)
+    synth.fit(table, generator="tabular.smote", seed=0, options={"keep_rows": True}).save(tmp_path / "model")
+    assert export(tmp_path / "model", tmp_path / "bundle") == MISSED
+    assert "holds training rows" in capsys.readouterr().err
     assert not (tmp_path / "bundle").exists()
 
 

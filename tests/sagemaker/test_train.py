@@ -215,6 +215,13 @@ def test_a_model_that_loses_more_privacy_than_asked_is_not_handed_over(opt_ml, r
     assert not any((root / "model").iterdir())
 
 
+def test_a_model_that_holds_rows_is_not_handed_over_to_be_registered(opt_ml, run):
+    root = opt_ml({"generator": "tabular.smote", "generator.keep_rows": "true", "seed": "3"})
+    assert run(root) == MISSED
+    assert "holds training rows" in (root / "output/failure").read_text()
+    assert not any((root / "model").glob("*"))
+
+
 def test_a_threshold_on_a_score_that_was_not_made_is_no_pass(with_holdout, run):
     """Requirement 11: what was asked for does not pass unseen."""
     asked = {"evaluate.attacks": "[]", "gate.max_membership_inference_score": "0.6"}
