@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from synth_components.errors import UnsupportedError
+from synth_components.generators import make
 from synth_components.generators.tabular.autoregressive import Autoregressive
 from synth_components.generators.tabular.diffusion import Diffusion
 from synth_components.generators.tabular.latent_diffusion import LatentDiffusion
@@ -33,8 +34,11 @@ def fitted(recipe, monitor):
         Diffusion(depth=1, steps=12, **SMALL),
         LatentDiffusion(depth=1, latent=4, autoencoder_epochs=2, denoiser_hidden=16, denoiser_depth=1, **SMALL),
         VAE(**SMALL),
+        make("tabular.copula_gan", {"epochs": 6}),
+        make("tabular.table_gan", {"epochs": 6}),
+        make("tabular.transformer", {"epochs": 6}),
     ],
-    ids=["autoregressive", "diffusion", "latent_diffusion", "vae"],
+    ids=["autoregressive", "diffusion", "latent_diffusion", "vae", "copula_gan", "table_gan", "transformer"],
 )
 def test_scores_are_reported_and_the_best_weights_kept(recipe):
     monitor = QualityMonitor(toy_table(1), every=2)
