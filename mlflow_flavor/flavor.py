@@ -234,7 +234,8 @@ def _imports(module: str, root: Path, seen: set[str]) -> Iterator[str]:
             found = [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
         for name in found:
             yield name
-            yield from _imports(name, root, seen)
+            if "." in name:  # not the package as a whole, of whose names the module asks for some
+                yield from _imports(name, root, seen)
 
 
 def _pinned_mlflow() -> str:

@@ -21,7 +21,7 @@ def folder(tmp_path, monkeypatch):
     table = pd.DataFrame(
         {
             "age": rng.integers(18, 80, 120),
-            "plz": [f"0{number}" for number in rng.integers(1_000, 9_999, 120)],
+            "region": [f"0{number}" for number in rng.integers(1_000, 9_999, 120)],
             "seen": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 99, 120), unit="D"),
             "city": rng.choice(["Bonn", "Rome"], 120),
         }
@@ -32,13 +32,15 @@ def folder(tmp_path, monkeypatch):
     )
     columns = {
         "age": {"type": "numeric", "dtype": "int64", "low": 18, "high": 80, "places": 0},
-        "plz": {"type": "text", "kind": "postcode"},
+        "region": {"type": "text", "kind": "postcode"},
         "seen": {"type": "datetime", "resolution": "D"},
         "city": {"type": "categorical", "categories": ["Bonn", "Rome"]},
     }
     (tmp_path / "s.json").write_text(json.dumps({"columns": columns}))
     (tmp_path / "r.yaml").write_text("- {type: range, name: adults, column: age, low: 18, high: 120}\n")
-    (tmp_path / "strict.yaml").write_text("- {type: pattern, name: leading zero, column: plz, pattern: '0[0-9]{4}'}\n")
+    (tmp_path / "strict.yaml").write_text(
+        "- {type: pattern, name: leading zero, column: region, pattern: '0[0-9]{4}'}\n"
+    )
     return tmp_path
 
 
@@ -87,7 +89,7 @@ def test_texts_of_digits_stay_texts_where_the_schema_says_so(folder):
 
 
 def test_a_column_of_another_kind_is_a_finding_and_no_error(folder, capsys):
-    table = pd.read_csv("t.csv", dtype={"plz": str})
+    table = pd.read_csv("t.csv", dtype={"region": str})
     table.assign(age=["old", *table["age"][1:]]).to_csv("odd.csv", index=False)
     assert main(["validate", "--table", "odd.csv", "--schema", "s.json"]) == 3
     assert "column 'age' does not hold int64" in capsys.readouterr().err
