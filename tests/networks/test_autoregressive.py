@@ -108,7 +108,7 @@ def law(sampler, order, fixed):
     combinations = np.array(
         list(product(*([fixed[f]] if f in fixed else sizes[f] for f in range(len(sizes))))), dtype=np.int32
     )
-    drawn = Drawn.empty(len(combinations), len(sizes), sampler._hidden)
+    drawn = Drawn.empty(len(combinations), len(sizes), sampler.width)
     chance = np.ones(len(combinations))
     for feature in order:
         cell, place = sampler.cells[feature].split(combinations[:, feature])
