@@ -117,7 +117,7 @@ def admit(limit: Budget | None, schema: Schema | None, *, label: str) -> None:
 
 
 def refuse_rows(manifest: Manifest, *, to: str) -> None:
-    """Raise if a model keeps training rows: it is not published, whatever the policy, for whoever has it has them.
+    """Raise if a model keeps training rows: whoever has it has them, so no policy publishes it.
 
     Args:
         manifest: What the model says of itself.
