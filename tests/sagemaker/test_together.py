@@ -134,6 +134,7 @@ def test_sigterm_reaches_the_processes_and_the_leader_keeps_their_state(job):
 
 
 @pytest.mark.timeout(600)  # six processes of torch, three times, on cores that others use too
+@pytest.mark.slow  # two minutes; `.ci/run docker` holds the same of containers
 def test_two_hosts_that_were_stopped_go_on_to_the_bytes_of_two_that_were_not(job):
     """Requirements 5 and 6: the leader's checkpoint is every process's, though the other host keeps none."""
     pytest.importorskip("torch", reason="the network is trained with torch")
