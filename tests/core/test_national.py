@@ -1,5 +1,7 @@
 """National identifiers: published examples are accepted, and a changed digit is not."""
 
+from importlib.metadata import version
+
 import numpy as np
 import pytest
 from faker import Faker
@@ -90,6 +92,8 @@ def test_most_changes_of_one_digit_are_refused(title):
 
 @pytest.mark.parametrize("locale", LOCALES)
 def test_what_another_implementation_writes_is_recognised_as_its_country(locale):
+    if locale in {"de_AT", "tr_TR", "en_CA"} and int(version("faker").partition(".")[0]) < 40:
+        pytest.skip("older releases of Faker write other numbers for this country")
     fake = Faker(locale)
     fake.seed_instance(11)
     found = national_number([fake.ssn() for _ in range(60)])

@@ -82,7 +82,8 @@ class Tree:
         """Return how many edges (w,) each feature is away from one."""
         rows = np.flatnonzero(self.parent >= 0)
         shape = (len(self.order), len(self.order))
-        edges = csr_array((np.ones(len(rows)), (rows, self.parent[rows])), shape=shape)
+        places = rows.astype(np.int32), self.parent[rows].astype(np.int32)  # scipy 1.11 walks no others
+        edges = csr_array((np.ones(len(rows)), places), shape=shape)
         return np.asarray(shortest_path(edges, directed=False, unweighted=True, indices=feature)).astype(np.int64)
 
     @cached_property
