@@ -54,6 +54,9 @@ def require_small(data: Dataset, budget: Budget, ledger: PrivacyLedger) -> None:
     if find_spec("opendp") is None:
         _LOG.warning("delta was not held against the number of units: declare units, or pip install opendp to count")
         return
+    if not _is_countable(data):
+        _LOG.warning("delta was not held against the number of units, which are not told apart here: declare units")
+        return
     from synth_components.privacy.noise import laplace_counts
 
     epsilon = SHARE * budget.epsilon
@@ -65,11 +68,21 @@ def require_small(data: Dataset, budget: Budget, ledger: PrivacyLedger) -> None:
         require_below(budget.delta, least)
 
 
+def _is_countable(data: Dataset) -> bool:
+    """Return whether a unit more is one more in the count: its rows must be at hand, and told from others'."""
+    unit = data.schema.unit
+    if unit is None:
+        return True
+    if not unit.columns:
+        return unit.max_rows == 1
+    return not data.is_lazy and unit.table == data.schema.root
+
+
 def _units(data: Dataset) -> int:
     """Return how many units the rows are of; a row without a unit is one by itself."""
-    unit, rows = data.schema.unit, data.num_rows(data.schema.root)
-    if unit is None or not unit.columns or data.is_lazy or unit.table != data.schema.root:
-        return rows
+    unit = data.schema.unit
+    if unit is None or not unit.columns:
+        return data.num_rows(data.schema.root)
     keys = data.table[list(unit.columns)]
     named = keys.notna().all(axis=1)
     return int(len(keys[named].drop_duplicates()) + (~named).sum())

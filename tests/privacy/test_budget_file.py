@@ -19,7 +19,9 @@ from synth_components.errors import ArtifactError, BudgetExceededError, DataErro
 from synth_components.privacy.accounting import pure, zero_concentrated
 from synth_components.privacy.budget_file import BudgetFile, account
 from synth_components.privacy.ledger import Ledger
-from synth_components.protocols import Budget
+from synth_components.privacy.smallest_delta import require_small
+from synth_components.protocols import Budget, Dataset
+from synth_components.schema import Categorical, Schema, Unit
 
 TOTAL = Budget(1.0, 1e-6)
 TABLE = pd.DataFrame({"x": ["a", "b"] * 100, "y": [True, False] * 100})
@@ -216,6 +218,19 @@ def test_delta_is_held_against_a_noisy_number_of_units_that_is_paid_for():
     model = synth.fit(many, generator="tabular.mst", epsilon=10.0, delta=1e-6, schema=SCHEMA)
     (counting,) = [e for e in model.ledger.entries if e.label == "number of units, against delta"]
     assert counting.rdp[-1] == pytest.approx(0.1)  # 1 % of epsilon, pure
+
+
+@pytest.mark.parametrize("unit", [None, Unit("table"), Unit("table", max_rows=5), Unit("table", ("who",), 5)])
+def test_units_are_counted_only_where_one_more_is_one_more_in_the_count(unit, caplog):
+    """Noise for a difference of one protects nobody of whom five rows may be counted."""
+    pytest.importorskip("opendp", reason="the extra dp is not installed")
+    rows = pd.DataFrame({"who": np.repeat(["a", "b", "c"], 5)})
+    data = Dataset({"table": rows}, Schema({"table": {"who": Categorical(categories=("a", "b", "c"))}}, unit=unit))
+    ledger = Ledger(Budget(1.0, 1e-6))
+    require_small(data, Budget(1.0, 1e-6), ledger)
+    is_counted = unit is None or unit.max_rows == 1 or bool(unit.columns)
+    assert len(ledger.entries) == is_counted
+    assert ("declare units" in caplog.text) != is_counted
 
 
 def test_a_noisy_number_that_proves_nothing_refuses_nothing():
