@@ -25,6 +25,18 @@ MinCategoryCount = Annotated[
     ),
 ]
 
+KNOTS = 1000
+
+Knots = Annotated[
+    int,
+    Field(
+        ge=2,
+        le=1000,
+        description="Privacy knob: most pieces of a numeric column, each over min_category_count rows or more; a value "
+        "is uniform within its piece.",
+    ),
+]
+
 
 class ConfigError(SynthError):
     """An option is unknown or its value breaks the option's rule.

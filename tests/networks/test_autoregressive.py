@@ -102,7 +102,8 @@ def sampler():
 
 def law(sampler, order, fixed):
     """Return the probability of every combination of codes given fixed ones, by the chain rule in an order."""
-    from synth_components.generators.tabular.autoregressive import Drawn, _softmax
+    from synth_components.generators.tabular._forward import softmax
+    from synth_components.generators.tabular.autoregressive import Drawn
 
     sizes = [range(one.codes) for one in sampler.cells]
     combinations = np.array(
@@ -114,7 +115,7 @@ def law(sampler, order, fixed):
         cell, place = sampler.cells[feature].split(combinations[:, feature])
         if feature not in fixed:
             rows = np.arange(len(cell))
-            chance *= _softmax(sampler._logits(drawn.context, feature))[rows, cell]
+            chance *= softmax(sampler._logits(drawn.context, feature))[rows, cell]
             if feature in sampler._head:
                 chance *= sampler._places(drawn.context, feature, cell)[rows, place]
         sampler._put(drawn, feature, combinations[:, feature])

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from synth_components.checkpoint import FILE
 from synth_components.errors import ArtifactError, StoppedError, SynthError, UnsupportedError
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Budget, Run
@@ -187,29 +186,21 @@ def test_rows_of_the_caller_judge_instead_of_a_share():
 
 
 def test_a_gradient_is_no_longer_than_clip_norm():
+    from torch.optim.optimizer import register_optimizer_step_pre_hook
+
     norms = []
 
-    def wrap(module, optimizer, batches):
-        def note(opt, args, kwargs):
-            grads = [p.grad.flatten() for group in opt.param_groups for p in group["params"]]
-            norms.append(float(torch.cat(grads).norm()))
+    def note(optimizer, args, kwargs):
+        gradients = [p.grad.flatten() for group in optimizer.param_groups for p in group["params"]]
+        norms.append(float(torch.cat(gradients).norm()))
 
-        optimizer.register_step_pre_hook(note)
-        return module, optimizer, batches
-
-    schedule = loop.Schedule(epochs=1, batch_rows=40, learning_rate=1e-3, clip_norm=0.01)
-    trained(Line(), schedule=schedule, wrap=wrap)
+    hook = register_optimizer_step_pre_hook(note)
+    try:
+        trained(Line(), schedule=loop.Schedule(epochs=1, batch_rows=40, learning_rate=1e-3, clip_norm=0.01))
+    finally:
+        hook.remove()
     assert norms
     assert max(norms) <= 0.01 * (1 + 1e-4)
-
-
-def test_a_wrapped_fit_keeps_no_state(tmp_path):
-    def wrap(module, optimizer, batches):
-        return module, optimizer, batches
-
-    with pytest.raises(StoppedError, match="nothing was saved"):
-        trained(Line(), run=Run(checkpoint=tmp_path, should_stop=StopsAfter(3)), wrap=wrap)
-    assert not (tmp_path / FILE).exists()
 
 
 def test_a_loss_that_is_no_number_is_an_error_that_says_what_to_do():

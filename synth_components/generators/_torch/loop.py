@@ -12,15 +12,16 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import AdamW
 
 from synth_components.checkpoint import Checkpoint
+from synth_components.config import Recipe
 from synth_components.errors import StoppedError, SynthError, UnsupportedError
 from synth_components.generators._torch import peer
 from synth_components.generators._torch.device import device_of, precision, stream, threads
@@ -37,8 +38,6 @@ SECONDS_BETWEEN_REPORTS = 0.5
 _EPOCH, _STEP, _HELD_OUT, _SPLIT = range(4)  # what a stream of random numbers is for
 
 Rows = Sequence[Tensor]
-Batches = Callable[[int], Iterator[Tensor]]
-Wrap = Callable[[nn.Module, Optimizer, Batches], tuple[nn.Module, Optimizer, Batches]]
 
 
 class Loss(Protocol):
@@ -72,6 +71,12 @@ class Schedule:
     patience: int = 5
     holdout_share: float = 0.1
 
+    @classmethod
+    def of(cls, recipe: Recipe, **changes: Any) -> Self:  # noqa: ANN401 - of any of the fields
+        """Return the schedule that a recipe's options of these names give, but for the changes."""
+        said = {field.name: getattr(recipe, field.name) for field in fields(cls) if hasattr(recipe, field.name)}
+        return cls(**{**said, **changes})
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -99,7 +104,6 @@ def train(
     run: Run,
     ledger: PrivacyLedger,
     held_out: Rows | None = None,
-    wrap: Wrap | None = None,
     stage: str = "",
     sampler: Callable[[], Sampler] | None = None,
     chances: Tensor | None = None,
@@ -113,8 +117,6 @@ def train(
         seed: Of all that is random.
         recipe: The generator's options as text: a checkpoint of others is refused.
         held_out: Rows set apart by the caller, instead of a share of ``rows``.
-        wrap: Exchanges module, optimizer and batches for others.  There is no checkpoint with it.  Under a budget
-            ``private.train`` is called instead: it takes the same module, rows and loss.
         stage: Which of the trainings of a fit of several; its state is kept after its end, for a fit that stops later.
         sampler: Makes the sampler of the module as it is, for ``run.monitor``, whose quality then decides instead of
             the held-out loss which weights are kept, and may end the training.
@@ -145,7 +147,6 @@ def train(
             device,
             held_out,
             is_budgeted,
-            wrap,
             stage,
             sampler,
             chances,
@@ -171,7 +172,6 @@ class _Loop:
         device: torch.device,
         held_out: Rows | None,
         is_budgeted: bool,  # noqa: FBT001 - one of many
-        wrap: Wrap | None,
         stage: str,
         sampler: Callable[[], Sampler] | None,
         chances: Tensor | None,
@@ -179,16 +179,15 @@ class _Loop:
         self.sampler = None if run.monitor is None else sampler
         self.schedule, self.loss, self.run, self.device = schedule, loss, run, device
         module.to(device)
-        self.bare = module
+        self.module = module
         shared = torch.tensor([seed], dtype=torch.int64, device=device)
         peer.share_first([shared, *module.state_dict().values()], run)
         self.seed = int(shared.item())
-        keeps_state = run.checkpoint is not None and wrap is None
         read = [*rows, *([] if chances is None else [chances])]
-        fit = _digest(read, held_out, schedule, recipe, self.seed, run) if keeps_state else ""
-        self.checkpoint = (
-            Checkpoint(run.checkpoint, fit, stage) if run.checkpoint is not None and wrap is None else None
-        )
+        self.checkpoint = None
+        if run.checkpoint is not None:
+            fit = _digest(read, held_out, schedule, recipe, self.seed, run)
+            self.checkpoint = Checkpoint(run.checkpoint, fit, stage)
         self.stage = stage
 
         n = len(rows[0])
@@ -207,13 +206,10 @@ class _Loop:
         self.batch = max(1, min(schedule.batch_rows, len(self.numbers)) // world) * world
         self.per_epoch = len(self.numbers) // self.batch
         self.total = schedule.epochs * self.per_epoch
-        optimizer = AdamW(
+        self.optimizer = AdamW(
             module.parameters(), lr=schedule.learning_rate, betas=schedule.betas, weight_decay=schedule.weight_decay
         )
-        self.state = State(module, optimizer)
-        self.module, self.optimizer, self.batches = (
-            (module, optimizer, self.shuffled) if wrap is None else wrap(module, optimizer, self.shuffled)
-        )
+        self.state = State(module, self.optimizer)
         self.saved_at, self.reported_at = time.monotonic(), 0.0
 
     def shuffled(self, epoch: int) -> Iterator[Tensor]:
@@ -240,7 +236,7 @@ class _Loop:
             self.module.train()
             mean = torch.zeros((), device=self.device)
             skipped = state.step % self.per_epoch
-            for place, numbers in enumerate(self.batches(epoch)):
+            for place, numbers in enumerate(self.shuffled(epoch)):
                 if place < skipped:
                     continue
                 self._stop_if_asked(begun)
@@ -269,8 +265,8 @@ class _Loop:
         with precision(self.device):
             mean = self.loss(self.module, [part[numbers] for part in self.rows], random).float().mean()
         mean.backward()  # type: ignore[no-untyped-call, unused-ignore]
-        peer.average_gradients(self.bare.parameters(), self.run)
-        nn.utils.clip_grad_norm_(self.bare.parameters(), self.schedule.clip_norm)
+        peer.average_gradients(self.module.parameters(), self.run)
+        nn.utils.clip_grad_norm_(self.module.parameters(), self.schedule.clip_norm)
         self.optimizer.step()
         return mean.detach()
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from numpy import random
 from numpy.typing import NDArray
-
-from synth_components.protocols import Floats
 
 Weights = Mapping[str, NDArray[np.float32]]
 Matrix = NDArray[np.float32]
@@ -25,16 +21,6 @@ def softmax(logits: Matrix) -> Matrix:
     """Return the probabilities (n, k) of logits."""
     made = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(made / made.sum(axis=1, keepdims=True))
-
-
-def drawn(masses: NDArray[np.floating[Any]], *, rng: random.Generator) -> tuple[Ints, Floats]:
-    """Return for each row of masses (n, k) a place drawn in proportion to them, and their sum."""
-    cumulative = np.cumsum(masses, axis=1, dtype=np.float64)
-    points = rng.random(len(masses)) * cumulative[:, -1]
-    place = (cumulative <= points[:, None]).sum(axis=1)
-    # Rounding may point beyond the last mass: then it is the last one that is not nothing.
-    last = masses.shape[1] - 1 - np.argmax(masses[:, ::-1] > 0, axis=1)
-    return np.minimum(place, last), cumulative[:, -1]
 
 
 def linear(weights: Weights, name: str, values: Matrix) -> Matrix:

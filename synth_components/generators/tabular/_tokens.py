@@ -7,7 +7,7 @@ of their rank among these.  The mode-specific normalisation of Xu et al. 2019 is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,8 +17,11 @@ from numpy import random
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from synth_components.generators.tabular._grid import Grid
-from synth_components.protocols import Floats
+from synth_components.encode import slices
+from synth_components.errors import UnsupportedError
+from synth_components.generators.tabular._grid import Grid, rows_of
+from synth_components.protocols import Dataset, Floats, Given
+from synth_components.schema import Schema
 
 Ints = NDArray[np.int64]
 Matrix = NDArray[np.float32]
@@ -166,3 +169,22 @@ def join_rows(
         ],
         axis=1,
     )
+
+
+def drawn_rows(
+    draw: Callable[[int], Floats], n: int, *, part: int, schema: Schema, given: Given | None, generator: str
+) -> Dataset:
+    """Return ``n`` rows that are drawn without conditions, a part of them at a time.
+
+    Args:
+        draw: Returns the encoded rows (k, d) of a number k.
+        part: Most rows at a time, so that what the network holds does not grow with ``n``.
+
+    Raises:
+        UnsupportedError: for any condition; ``Model`` resamples instead.
+    """
+    if given is not None and given.columns:
+        raise UnsupportedError(f"{generator} does not condition by itself")
+    parts = [draw(min(part, n - start)) for start in range(0, n, part)]
+    width = sum(where.stop - where.start for where in slices(schema).values())
+    return rows_of(np.concatenate([np.empty((0, width)), *parts]), schema)

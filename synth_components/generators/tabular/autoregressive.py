@@ -31,14 +31,24 @@ from pydantic import Field
 from safetensors.numpy import load_file, save_file
 
 from synth_components.conditions import meets
-from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount
 from synth_components.encode import encode, slices
 from synth_components.errors import ArtifactError, ConditionError, StoppedError
 from synth_components.generators._torch import require_torch
 from synth_components.generators.tabular._cells import Cells, Ints
+from synth_components.generators.tabular._codebook import drawn_each
 from synth_components.generators.tabular._condition import Condition, conditions, resampled
+from synth_components.generators.tabular._forward import Matrix, Weights, silu, softmax
 from synth_components.generators.tabular._grid import Codes, Grid, grids_of, rows_of
 from synth_components.generators.tabular._private import PrivateTraining, begun
+from synth_components.generators.tabular._training import (
+    BatchRows,
+    Dropout,
+    HoldoutShare,
+    LearningRate,
+    Patience,
+    WeightDecay,
+)
 from synth_components.io.artifact import load as load_artifact
 from synth_components.marginal import Marginal
 from synth_components.privacy.ledger import not_private
@@ -51,9 +61,6 @@ CONDITIONED_ROWS = 1024
 """Rows with conditions that are drawn at a time: each may have as many candidates."""
 LEAST_SHARE = 1e-6
 """Share of a column's marginal in its conditional where a condition is to be met: what was not learnt is possible."""
-
-Weights = Mapping[str, NDArray[np.float32]]
-Matrix = NDArray[np.float32]
 
 
 class Autoregressive(PrivateTraining):
@@ -72,22 +79,12 @@ class Autoregressive(PrivateTraining):
         description="Most passes over the rows. The step size falls to nothing over all of them: far more than are "
         "needed end early, with weights that had not settled.",
     )
-    batch_rows: int = Field(512, ge=1, le=1_000_000, description="Rows per step.")
-    learning_rate: float = Field(
-        4e-3, gt=0, le=1, description="Largest step size of AdamW; it rises at first and then falls to nothing."
-    )
-    dropout: float = Field(
-        0.3, ge=0, lt=1, description="Privacy knob: share of the hidden units left out at each step."
-    )
-    weight_decay: float = Field(
-        0.01, ge=0, le=10, description="Privacy knob: how strongly weights are drawn to nothing."
-    )
-    patience: int = Field(
-        6, ge=1, le=10_000, description="Privacy knob: epochs without a better held-out loss after which training ends."
-    )
-    holdout_share: float = Field(
-        0.1, ge=0, le=0.5, description="Share of the rows set apart to judge when to end; 0 ends after the epochs."
-    )
+    batch_rows: BatchRows = 512
+    learning_rate: LearningRate = 4e-3
+    dropout: Dropout = 0.3
+    weight_decay: WeightDecay = 0.01
+    patience: Patience = 6
+    holdout_share: HoldoutShare = 0.1
     fixed_order_share: float = Field(
         0.5,
         ge=0,
@@ -98,13 +95,7 @@ class Autoregressive(PrivateTraining):
     cells: int = Field(
         32, ge=2, le=1000, description="Cells of about equal mass into which a number's knots are gathered."
     )
-    knots: int = Field(
-        1000,
-        ge=2,
-        le=1000,
-        description="Privacy knob: most pieces of a numeric column, each over min_category_count rows or more; a value "
-        "is uniform within its piece.",
-    )
+    knots: Knots = KNOTS
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
     private_hidden: int = Field(
         16, ge=4, le=4096, description="Under epsilon: width of the network; noise grows with the number of weights."
@@ -150,14 +141,7 @@ class Autoregressive(PrivateTraining):
         )
         if isinstance(before, AutoregressiveSampler):
             network.start_from(before.weights)
-        schedule = Schedule(
-            epochs=self.epochs,
-            batch_rows=self.batch_rows,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            patience=self.patience,
-            holdout_share=self.holdout_share,
-        )
+        schedule = Schedule.of(self)
 
         def made() -> AutoregressiveSampler:
             return AutoregressiveSampler(data.schema, grids, tuple(cells), tuple(order), network.arrays())
@@ -301,14 +285,15 @@ class AutoregressiveSampler:
             share: The part (size,) of each code that is allowed; ``None`` allows everything.
         """
         cells, n = self.cells[feature], len(drawn.codes)
-        chances = _softmax(self._logits(drawn.context, feature))  # (n, g)
+        chances = softmax(self._logits(drawn.context, feature))  # (n, g)
         placed = np.ones((len(cells.first), cells.places)) if share is None else cells.by_place(share, absent=0.0)
         if share is not None:
             chances = self._allowed(chances, drawn.context, feature, placed)
-        cell, mass = _drawn(chances, rng=rng)
+        cell = drawn_each(chances, rng=rng)
+        mass = np.cumsum(chances, axis=1, dtype=np.float64)[:, -1]
         place = np.zeros(n, dtype=np.int64)
         if feature in self._head:
-            place, _ = _drawn(self._places(drawn.context, feature, cell) * placed[cell], rng=rng)
+            place = drawn_each(self._places(drawn.context, feature, cell) * placed[cell], rng=rng)
         self._put(drawn, feature, cells.join(cell, place))
         return mass
 
@@ -339,8 +324,8 @@ class AutoregressiveSampler:
     def _logits(self, context: Matrix, head: int) -> Matrix:
         """Return the logits (n, k) of one head, but for its prior by cell."""
         weights = self.weights
-        hidden = _silu(context + weights["bias"][head])
-        hidden = hidden + _silu(hidden @ weights["weight"][head] + weights["inner_bias"][head])
+        hidden = silu(context + weights["bias"][head])
+        hidden = hidden + silu(hidden @ weights["weight"][head] + weights["inner_bias"][head])
         logits: Matrix = hidden @ weights[f"out.{head}"].T
         return logits + weights[f"prior.{head}"] if head < len(self.grids) else logits
 
@@ -348,7 +333,7 @@ class AutoregressiveSampler:
         """Return the probabilities (n, places) of the places within the rows' cells."""
         head = self._head[feature]
         logits = self._logits(context + self.weights["own"][cell + self._starts[feature]], head)
-        return _softmax(logits + self.weights[f"prior.{head}"][cell])
+        return softmax(logits + self.weights[f"prior.{head}"][cell])
 
     @property
     def width(self) -> int:
@@ -438,25 +423,6 @@ class Drawn:
     def take(self, rows: Ints) -> Drawn:
         """Return some of the rows."""
         return Drawn(self.codes[rows], self.context[rows])
-
-
-def _silu(values: Matrix) -> Matrix:
-    return np.asarray(values * (0.5 * np.tanh(0.5 * values) + 0.5))
-
-
-def _softmax(logits: Matrix) -> Matrix:
-    made = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(made / made.sum(axis=1, keepdims=True))
-
-
-def _drawn(masses: NDArray[np.floating[Any]], *, rng: random.Generator) -> tuple[Ints, Floats]:
-    """Return for each row of masses (n, k) a place drawn in proportion to them, and their sum."""
-    cumulative = np.cumsum(masses, axis=1, dtype=np.float64)
-    points = rng.random(len(masses)) * cumulative[:, -1]
-    place = (cumulative <= points[:, None]).sum(axis=1)
-    # Rounding may point beyond the last mass: then it is the last one that is not nothing.
-    last = masses.shape[1] - 1 - np.argmax(masses[:, ::-1] > 0, axis=1)
-    return np.minimum(place, last), cumulative[:, -1]
 
 
 GENERATOR = Autoregressive

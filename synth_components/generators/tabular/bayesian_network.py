@@ -20,7 +20,7 @@ import numpy as np
 from numpy import random
 from pydantic import Field
 
-from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount, Recipe
 from synth_components.encode import encode
 from synth_components.errors import ArtifactError
 from synth_components.generators.tabular import _junction
@@ -64,13 +64,7 @@ class BayesianNetwork(Recipe):
         le=10_000,
         description="Privacy knob: rows' worth of the marginal that each line of a table holds beside its own rows.",
     )
-    knots: int = Field(
-        1000,
-        ge=2,
-        le=1000,
-        description="Privacy knob: most pieces of a numeric column, each over min_category_count rows or more; a value "
-        "is uniform within its piece.",
-    )
+    knots: Knots = KNOTS
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> BayesianNetworkSampler:

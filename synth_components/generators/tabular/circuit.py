@@ -23,7 +23,7 @@ import numpy as np
 from numpy import random
 from pydantic import Field
 
-from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount, Recipe
 from synth_components.encode import encode
 from synth_components.errors import ArtifactError
 from synth_components.generators.tabular._circuit import (
@@ -39,6 +39,7 @@ from synth_components.generators.tabular._circuit import (
 from synth_components.generators.tabular._codebook import Arrays, Codebook, Ints, drawn_by_row, stop_if_asked
 from synth_components.generators.tabular._condition import Condition
 from synth_components.generators.tabular._grid import Codes
+from synth_components.generators.tabular._training import BatchRows, HoldoutShare
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
@@ -59,7 +60,7 @@ class ProbabilisticCircuit(Recipe):
         le=1000,
         description="Most passes over the rows; the last ones average. Far more than are needed end early, unaveraged.",
     )
-    batch_rows: int = Field(1024, ge=1, le=1_000_000, description="Rows per step.")
+    batch_rows: BatchRows = 1024
     prior: float = Field(
         0.1,
         gt=0,
@@ -79,9 +80,7 @@ class ProbabilisticCircuit(Recipe):
         le=1,
         description="Privacy knob: smallest variance of a number within a state, its whole spread being 1.",
     )
-    holdout_share: float = Field(
-        0.1, ge=0, le=0.5, description="Share of the rows set apart to judge when to end; 0 ends after the epochs."
-    )
+    holdout_share: HoldoutShare = 0.1
     patience: int = Field(
         3, ge=1, le=1000, description="Epochs without a better held-out likelihood after which training ends."
     )
@@ -93,13 +92,7 @@ class ProbabilisticCircuit(Recipe):
         "part in as many.",
     )
     bins: int = Field(15, ge=2, le=1000, description="Bins in which the information of two columns is counted.")
-    knots: int = Field(
-        1000,
-        ge=2,
-        le=1000,
-        description="Privacy knob: most pieces of a numeric column, each over min_category_count rows or more; a value "
-        "is uniform within its piece.",
-    )
+    knots: Knots = KNOTS
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> CircuitSampler:

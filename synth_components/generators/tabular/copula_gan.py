@@ -26,15 +26,17 @@ from numpy import random
 from pydantic import Field
 from scipy.special import ndtri
 
-from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount, Recipe
 from synth_components.encode import encode
-from synth_components.errors import StoppedError, UnsupportedError
+from synth_components.errors import StoppedError
 from synth_components.generators._torch import require_torch
 from synth_components.generators.tabular import _token_files
 from synth_components.generators.tabular._calibration import MADE_ROWS, levels_of, ranks_of, shifts_of
-from synth_components.generators.tabular._forward import Ints, Matrix, Weights, body, drawn, linear, softmax
-from synth_components.generators.tabular._grid import grids_of, rows_of
-from synth_components.generators.tabular._tokens import Tokens, join_rows, split_rows, tokens_of
+from synth_components.generators.tabular._codebook import drawn_each
+from synth_components.generators.tabular._forward import Ints, Matrix, Weights, body, linear, softmax
+from synth_components.generators.tabular._grid import grids_of
+from synth_components.generators.tabular._tokens import Tokens, drawn_rows, join_rows, split_rows, tokens_of
+from synth_components.generators.tabular._training import BatchRows, LearningRate, WeightDecay
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
@@ -68,13 +70,9 @@ class CopulaGAN(Recipe):
         description="Times that as many rows as there are have been read. The step size falls to nothing over all of "
         "them.",
     )
-    batch_rows: int = Field(500, ge=1, le=1_000_000, description="Rows per step.")
-    learning_rate: float = Field(
-        2e-4, gt=0, le=1, description="Largest step size of AdamW; it rises at first and then falls to nothing."
-    )
-    weight_decay: float = Field(
-        1e-6, ge=0, le=10, description="Privacy knob: how strongly weights are drawn to nothing."
-    )
+    batch_rows: BatchRows = 500
+    learning_rate: LearningRate = 2e-4
+    weight_decay: WeightDecay = 1e-6
     pack: int = Field(
         10, ge=1, le=100, description="Rows that the critic judges together; more keep the rows from being alike."
     )
@@ -86,13 +84,7 @@ class CopulaGAN(Recipe):
         description="How often a condition names a token while the network learns: by the logarithm of the number of "
         "its rows, so that rare ones are seen, or by the number itself.",
     )
-    knots: int = Field(
-        1000,
-        ge=2,
-        le=1000,
-        description="Privacy knob: most pieces of a numeric column, each over min_category_count rows or more; a value "
-        "is uniform within its piece.",
-    )
+    knots: Knots = KNOTS
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> CopulaGANSampler:
@@ -137,15 +129,7 @@ class CopulaGAN(Recipe):
             weights["shifts"], weights["levels"] = shifts_of(tokens, logits), levels_of(values)
             return sampler
 
-        schedule = Schedule(
-            epochs=self.epochs,
-            batch_rows=self.batch_rows,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            betas=BETAS,
-            clip_norm=CLIP_NORM,
-            holdout_share=0.0,
-        )
+        schedule = Schedule.of(self, betas=BETAS, clip_norm=CLIP_NORM, holdout_share=0.0)
         train(
             network,
             [torch.from_numpy(of_rows), torch.from_numpy(scores)],
@@ -187,13 +171,11 @@ class CopulaGANSampler:
         Raises:
             UnsupportedError: for any condition; ``Model`` resamples instead.
         """
-        if given is not None and given.columns:
-            raise UnsupportedError("tabular.copula_gan does not condition by itself")
-        values = np.empty((n, len(self.features)))
-        for start in range(0, n, DRAWN_ROWS):
-            count = min(DRAWN_ROWS, n - start)
-            values[start : start + count] = join_rows(self.features, *self._made(count, rng=rng), rng=rng)
-        return rows_of(values, self.schema)
+
+        def draw(count: int) -> Floats:
+            return join_rows(self.features, *self._made(count, rng=rng), rng=rng)
+
+        return drawn_rows(draw, n, part=DRAWN_ROWS, schema=self.schema, given=given, generator="tabular.copula_gan")
 
     def _made(self, n: int, *, rng: random.Generator) -> tuple[Ints, Floats]:
         """Return tokens (n, d) and scores (n, m), each distributed as the features are."""
@@ -201,7 +183,7 @@ class CopulaGANSampler:
         logits = logits + self.weights["shifts"]
         tokens, start = np.empty((n, len(self.features)), dtype=np.int64), 0
         for feature, one in enumerate(self.features):
-            tokens[:, feature], _ = drawn(softmax(logits[:, start : start + len(one.mass)]), rng=rng)
+            tokens[:, feature] = drawn_each(softmax(logits[:, start : start + len(one.mass)]), rng=rng)
             start += len(one.mass)
         return tokens, np.asarray(ndtri(ranks_of(made, self.weights["levels"], rng=rng)))
 

@@ -22,17 +22,26 @@ import numpy as np
 from numpy import random
 from pydantic import Field
 
-from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount, Recipe
 from synth_components.encode import encode
-from synth_components.errors import StoppedError, UnsupportedError
+from synth_components.errors import StoppedError
 from synth_components.generators._torch import require_torch
 from synth_components.generators.tabular import _token_files
+from synth_components.generators.tabular._codebook import drawn_each
 from synth_components.generators.tabular._diffusion import SIGMA_MIN, sigma_of, time_features
-from synth_components.generators.tabular._forward import Ints, Matrix, Weights, body, drawn, linear, silu, softmax
-from synth_components.generators.tabular._grid import grids_of, rows_of
-from synth_components.generators.tabular._tokens import Tokens, join_rows, scored, split_rows, tokens_of
+from synth_components.generators.tabular._forward import Ints, Matrix, Weights, body, linear, silu, softmax
+from synth_components.generators.tabular._grid import grids_of
+from synth_components.generators.tabular._tokens import Tokens, drawn_rows, join_rows, scored, tokens_of
+from synth_components.generators.tabular._training import (
+    BatchRows,
+    Dropout,
+    HoldoutShare,
+    LearningRate,
+    Patience,
+    WeightDecay,
+)
 from synth_components.privacy.ledger import not_private
-from synth_components.protocols import Dataset, Given, PrivacyLedger, Run
+from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
 
 DRAWN_ROWS = 4096
@@ -54,25 +63,12 @@ class Diffusion(Recipe):
         le=10_000,
         description="Most passes over the rows. The step size falls to nothing over all of them.",
     )
-    batch_rows: int = Field(512, ge=1, le=1_000_000, description="Rows per step.")
-    learning_rate: float = Field(
-        2e-3, gt=0, le=1, description="Largest step size of AdamW; it rises at first and then falls to nothing."
-    )
-    dropout: float = Field(
-        0.0, ge=0, lt=1, description="Privacy knob: share of the hidden units left out at each step."
-    )
-    weight_decay: float = Field(
-        0.01, ge=0, le=10, description="Privacy knob: how strongly weights are drawn to nothing."
-    )
-    patience: int = Field(
-        15,
-        ge=1,
-        le=10_000,
-        description="Privacy knob: epochs without a better held-out loss after which training ends.",
-    )
-    holdout_share: float = Field(
-        0.05, ge=0, le=0.5, description="Share of the rows set apart to judge when to end; 0 ends after the epochs."
-    )
+    batch_rows: BatchRows = 512
+    learning_rate: LearningRate = 2e-3
+    dropout: Dropout = 0.0
+    weight_decay: WeightDecay = 0.01
+    patience: Patience = 15
+    holdout_share: HoldoutShare = 0.05
     steps: int = Field(
         40,
         ge=1,
@@ -80,13 +76,7 @@ class Diffusion(Recipe):
         description="Steps from noise to a row, as many as there are features if these are more. More take longer and "
         "are closer to what was learnt.",
     )
-    knots: int = Field(
-        1000,
-        ge=2,
-        le=1000,
-        description="Privacy knob: most pieces of a numeric column, each over min_category_count rows or more; a value "
-        "is uniform within its piece.",
-    )
+    knots: Knots = KNOTS
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> DiffusionSampler:
@@ -98,35 +88,25 @@ class Diffusion(Recipe):
             StoppedError: if ``run`` says so.
         """
         require_torch("tabular.diffusion")
-        import torch
 
         from synth_components.generators._torch.denoiser import RowDenoiser, row_loss
         from synth_components.generators._torch.layers import arrays
         from synth_components.generators._torch.loop import Schedule, train
+        from synth_components.generators._torch.token_rows import token_rows
 
         ledger.spend("fit tabular.diffusion", not_private)
         if run.should_stop():
             raise StoppedError("fit stopped as asked; nothing was saved")
         features = encode(data)
         tokens = tokens_of(grids_of(features, knots=self.knots, min_count=self.min_category_count), cells=1)
-        rows = [torch.from_numpy(part) for part in split_rows(tokens, features.values, rng=rng)]
-        held_out = None
-        if run.holdout is not None:
-            held_out = [torch.from_numpy(p) for p in split_rows(tokens, encode(run.holdout).values, rng=rng)]
+        rows, held_out = token_rows(tokens, features.values, run.holdout, rng=rng)
         seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
         network = RowDenoiser(tokens, hidden=self.hidden, depth=self.depth, dropout=self.dropout, seed=seeds[0])
 
         def made() -> DiffusionSampler:
             return DiffusionSampler(data.schema, tokens, self.steps, arrays(network))
 
-        schedule = Schedule(
-            epochs=self.epochs,
-            batch_rows=self.batch_rows,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            patience=self.patience,
-            holdout_share=self.holdout_share,
-        )
+        schedule = Schedule.of(self)
         train(
             network,
             rows,
@@ -164,13 +144,11 @@ class DiffusionSampler:
         Raises:
             UnsupportedError: for any condition; ``Model`` resamples instead.
         """
-        if given is not None and given.columns:
-            raise UnsupportedError("tabular.diffusion does not condition by itself")
-        values = np.empty((n, len(self.features)))
-        for start in range(0, n, DRAWN_ROWS):
-            count = min(DRAWN_ROWS, n - start)
-            values[start : start + count] = join_rows(self.features, *self._denoised(count, rng=rng), rng=rng)
-        return rows_of(values, self.schema)
+
+        def draw(count: int) -> Floats:
+            return join_rows(self.features, *self._denoised(count, rng=rng), rng=rng)
+
+        return drawn_rows(draw, n, part=DRAWN_ROWS, schema=self.schema, given=given, generator="tabular.diffusion")
 
     def _denoised(self, n: int, *, rng: random.Generator) -> tuple[Ints, Matrix]:
         """Return tokens (n, d) and scores (n, m) recovered from masks and noise."""
@@ -204,7 +182,7 @@ class DiffusionSampler:
                 if len(rows) == 0:
                     continue
                 chances = softmax(logits_and_scores[rows, starts[feature] : starts[feature + 1]])
-                token, _ = drawn(chances, rng=rng)
+                token = drawn_each(chances, rng=rng)
                 tokens[rows, feature] = token
                 is_new[rows] = True
                 context[rows] += table[starts[feature] + token] - table[starts[-1] + feature]

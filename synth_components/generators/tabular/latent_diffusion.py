@@ -20,18 +20,26 @@ import numpy as np
 from numpy import random
 from pydantic import Field
 
-from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount, Recipe
 from synth_components.encode import encode
-from synth_components.errors import StoppedError, UnsupportedError
+from synth_components.errors import StoppedError
 from synth_components.generators._torch import require_torch
 from synth_components.generators.tabular import _token_files
 from synth_components.generators.tabular._diffusion import sigma_of, time_features
 from synth_components.generators.tabular._forward import Matrix, Weights, body, linear, silu
-from synth_components.generators.tabular._grid import grids_of, rows_of
-from synth_components.generators.tabular._tokens import Tokens, join_rows, split_rows, tokens_of
+from synth_components.generators.tabular._grid import grids_of
+from synth_components.generators.tabular._tokens import Tokens, drawn_rows, join_rows, tokens_of
+from synth_components.generators.tabular._training import (
+    BatchRows,
+    Dropout,
+    HoldoutShare,
+    LearningRate,
+    Patience,
+    WeightDecay,
+)
 from synth_components.generators.tabular.vae import DECODER, DRAWN_ROWS, decoded
 from synth_components.privacy.ledger import not_private
-from synth_components.protocols import Dataset, Given, PrivacyLedger, Run
+from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
 
 if TYPE_CHECKING:
@@ -67,34 +75,15 @@ class LatentDiffusion(Recipe):
         le=10_000,
         description="Most passes over the latents. The step size falls to nothing over all of them.",
     )
-    batch_rows: int = Field(512, ge=1, le=1_000_000, description="Rows per step.")
-    learning_rate: float = Field(
-        2e-3, gt=0, le=1, description="Largest step size of AdamW; it rises at first and then falls to nothing."
-    )
-    dropout: float = Field(
-        0.0, ge=0, lt=1, description="Privacy knob: share of the hidden units left out at each step."
-    )
-    weight_decay: float = Field(
-        0.01, ge=0, le=10, description="Privacy knob: how strongly weights are drawn to nothing."
-    )
-    patience: int = Field(
-        15,
-        ge=1,
-        le=10_000,
-        description="Privacy knob: epochs without a better held-out loss after which training ends.",
-    )
-    holdout_share: float = Field(
-        0.05, ge=0, le=0.5, description="Share of the rows set apart to judge when to end; 0 ends after the epochs."
-    )
+    batch_rows: BatchRows = 512
+    learning_rate: LearningRate = 2e-3
+    dropout: Dropout = 0.0
+    weight_decay: WeightDecay = 0.01
+    patience: Patience = 15
+    holdout_share: HoldoutShare = 0.05
     steps: int = Field(30, ge=2, le=1000, description="Steps from noise to latents; more take longer and are closer.")
     cells: int = Field(32, ge=1, le=1000, description="Modes of the numbers of a column that few rows share.")
-    knots: int = Field(
-        1000,
-        ge=2,
-        le=1000,
-        description="Privacy knob: most pieces of a numeric column, each over min_category_count rows or more; a value "
-        "is uniform within its piece.",
-    )
+    knots: Knots = KNOTS
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> LatentDiffusionSampler:
@@ -112,6 +101,7 @@ class LatentDiffusion(Recipe):
         from synth_components.generators._torch.device import device_of, threads
         from synth_components.generators._torch.layers import arrays
         from synth_components.generators._torch.loop import Loss, Schedule, train
+        from synth_components.generators._torch.token_rows import token_rows
         from synth_components.generators._torch.vae import Autoencoder, latents_of, loss_of
 
         ledger.spend("fit tabular.latent_diffusion", not_private)
@@ -119,23 +109,13 @@ class LatentDiffusion(Recipe):
             raise StoppedError("fit stopped as asked; nothing was saved")
         features = encode(data)
         tokens = tokens_of(grids_of(features, knots=self.knots, min_count=self.min_category_count), cells=self.cells)
-        rows = [torch.from_numpy(part) for part in split_rows(tokens, features.values, rng=rng)]
-        held_out = None
-        if run.holdout is not None:
-            held_out = [torch.from_numpy(p) for p in split_rows(tokens, encode(run.holdout).values, rng=rng)]
+        rows, held_out = token_rows(tokens, features.values, run.holdout, rng=rng)
         seeds = [int(seed) for seed in rng.integers(2**62, size=4)]
 
         def trained(
             module: torch.nn.Module, rows: Sequence[Tensor], loss: Loss, held_out: Sequence[Tensor] | None, stage: int
         ) -> None:
-            schedule = Schedule(
-                epochs=(self.autoencoder_epochs, self.epochs)[stage],
-                batch_rows=self.batch_rows,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-                patience=self.patience,
-                holdout_share=self.holdout_share,
-            )
+            schedule = Schedule.of(self, epochs=(self.autoencoder_epochs, self.epochs)[stage])
             train(
                 module,
                 rows,
@@ -205,15 +185,14 @@ class LatentDiffusionSampler:
         Raises:
             UnsupportedError: for any condition; ``Model`` resamples instead.
         """
-        if given is not None and given.columns:
-            raise UnsupportedError("tabular.latent_diffusion does not condition by itself")
-        values = np.empty((n, len(self.features)))
-        for start in range(0, n, DRAWN_ROWS):
-            latents = self._latents(min(DRAWN_ROWS, n - start), rng=rng)
-            values[start : start + len(latents)] = join_rows(
-                self.features, *decoded(self.features, self.weights, latents, rng=rng), rng=rng
-            )
-        return rows_of(values, self.schema)
+
+        def draw(count: int) -> Floats:
+            latents = self._latents(count, rng=rng)
+            return join_rows(self.features, *decoded(self.features, self.weights, latents, rng=rng), rng=rng)
+
+        return drawn_rows(
+            draw, n, part=DRAWN_ROWS, schema=self.schema, given=given, generator="tabular.latent_diffusion"
+        )
 
     def _latents(self, n: int, *, rng: random.Generator) -> Matrix:
         """Return latents (n, l) recovered from noise."""

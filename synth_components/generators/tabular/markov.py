@@ -23,7 +23,7 @@ from numpy import random
 from pydantic import Field
 
 from synth_components.conditions import parse
-from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount, Recipe
 from synth_components.encode import Features, decode, encode_table, slices
 from synth_components.errors import SchemaError, UnsupportedError
 from synth_components.generators.tabular._cells import Cells
@@ -67,13 +67,7 @@ class Markov(Recipe):
     )
     cells: int = Field(24, ge=2, le=1000, description="Cells of about equal mass into which a number is cut.")
     max_cells: int = Field(2_000_000, ge=4, le=50_000_000, description="Most entries of one column's table.")
-    knots: int = Field(
-        1000,
-        ge=2,
-        le=1000,
-        description="Privacy knob: most pieces of a numeric column, each over min_category_count rows or more; a value "
-        "is uniform within its piece.",
-    )
+    knots: Knots = KNOTS
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> MarkovSampler:

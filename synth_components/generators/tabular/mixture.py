@@ -21,7 +21,7 @@ from numpy import random
 from pydantic import Field
 from scipy.special import digamma
 
-from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, Recipe
+from synth_components.config import MIN_CATEGORY_COUNT, Knots, MinCategoryCount, Recipe
 from synth_components.encode import encode
 from synth_components.generators.tabular._circuit import Alphabet, Emission, Matrix, clusters, placed
 from synth_components.generators.tabular._codebook import (
@@ -85,13 +85,7 @@ class Mixture(Recipe):
         le=1,
         description="Privacy knob: smallest variance of a number within a component, its whole spread being 1.",
     )
-    knots: int = Field(
-        500,
-        ge=2,
-        le=1000,
-        description="Privacy knob: most pieces of a numeric column, each over min_category_count rows or more; a value "
-        "is uniform within its piece.",
-    )
+    knots: Knots = 500
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> MixtureSampler:

@@ -23,15 +23,16 @@ from numpy import random
 from pydantic import Field
 from scipy.special import ndtr, ndtri
 
-from synth_components.config import MIN_CATEGORY_COUNT, ConfigError, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, ConfigError, Knots, MinCategoryCount, Recipe
 from synth_components.encode import Features, encode
-from synth_components.errors import StoppedError, UnsupportedError
+from synth_components.errors import StoppedError
 from synth_components.generators._torch import require_torch
 from synth_components.generators.tabular import _token_files
 from synth_components.generators.tabular._calibration import MADE_ROWS, levels_of, ranks_of
 from synth_components.generators.tabular._forward import Matrix, Weights, linear
-from synth_components.generators.tabular._grid import grids_of, rows_of
-from synth_components.generators.tabular._tokens import EDGE, Tokens
+from synth_components.generators.tabular._grid import grids_of
+from synth_components.generators.tabular._tokens import EDGE, Tokens, drawn_rows
+from synth_components.generators.tabular._training import BatchRows, LearningRate, WeightDecay
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Boolean, Categorical, Schema
@@ -88,20 +89,10 @@ class TableGAN(Recipe):
         le=10_000,
         description="Passes over the rows. The step size falls to nothing over all of them.",
     )
-    batch_rows: int = Field(500, ge=1, le=1_000_000, description="Rows per step.")
-    learning_rate: float = Field(
-        2e-4, gt=0, le=1, description="Largest step size of AdamW; it rises at first and then falls to nothing."
-    )
-    weight_decay: float = Field(
-        1e-6, ge=0, le=10, description="Privacy knob: how strongly weights are drawn to nothing."
-    )
-    knots: int = Field(
-        1000,
-        ge=2,
-        le=1000,
-        description="Privacy knob: most pieces of a numeric column, each over min_category_count rows or more; a value "
-        "is uniform within its piece.",
-    )
+    batch_rows: BatchRows = 500
+    learning_rate: LearningRate = 2e-4
+    weight_decay: WeightDecay = 1e-6
+    knots: Knots = KNOTS
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> TableGANSampler:
@@ -146,15 +137,7 @@ class TableGAN(Recipe):
             weights["levels"] = levels_of(written(weights, noise).reshape(MADE_ROWS, -1)[:, : len(tokens)])
             return TableGANSampler(data.schema, tokens, self.noise, weights)
 
-        schedule = Schedule(
-            epochs=self.epochs,
-            batch_rows=self.batch_rows,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            betas=BETAS,
-            clip_norm=CLIP_NORM,
-            holdout_share=0.0,
-        )
+        schedule = Schedule.of(self, betas=BETAS, clip_norm=CLIP_NORM, holdout_share=0.0)
         train(
             network,
             [torch.from_numpy(squares_of(tokens, features.values, side, rng=rng))],
@@ -234,16 +217,13 @@ class TableGANSampler:
         Raises:
             UnsupportedError: for any condition; ``Model`` resamples instead.
         """
-        if given is not None and given.columns:
-            raise UnsupportedError("tabular.table_gan does not condition by itself")
-        values = np.empty((n, len(self.features)))
-        for start in range(0, n, DRAWN_ROWS):
-            count = min(DRAWN_ROWS, n - start)
+
+        def draw(count: int) -> Floats:
             made = written(self.weights, noise_of(self.weights, count, self.noise, rng=rng))
             made = made.reshape(count, -1)[:, : len(self.features)]
-            ranks = ranks_of(made, self.weights["levels"], rng=rng)
-            values[start : start + count] = values_of(self.features, ranks, rng=rng)
-        return rows_of(values, self.schema)
+            return values_of(self.features, ranks_of(made, self.weights["levels"], rng=rng), rng=rng)
+
+        return drawn_rows(draw, n, part=DRAWN_ROWS, schema=self.schema, given=given, generator="tabular.table_gan")
 
     def save(self, directory: Path) -> None:
         """Write ``schema.json``, ``table_gan.json`` and ``table_gan.safetensors``."""

@@ -20,22 +20,25 @@ from numpy import random
 from numpy.typing import NDArray
 from pydantic import Field
 
-from synth_components.config import MIN_CATEGORY_COUNT, ConfigError, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, ConfigError, Knots, MinCategoryCount, Recipe
 from synth_components.encode import encode
-from synth_components.errors import StoppedError, UnsupportedError
+from synth_components.errors import StoppedError
 from synth_components.generators._torch import require_torch
 from synth_components.generators.tabular import _token_files
-from synth_components.generators.tabular._forward import Matrix, Weights, drawn, linear, normalised, silu, softmax
-from synth_components.generators.tabular._grid import grids_of, rows_of
+from synth_components.generators.tabular._codebook import drawn_each
+from synth_components.generators.tabular._forward import Matrix, Weights, linear, normalised, silu, softmax
+from synth_components.generators.tabular._grid import grids_of
 from synth_components.generators.tabular._tokens import (
     NARROWEST,
     WIDEST,
     Tokens,
+    drawn_rows,
     join_rows,
     scored,
     split_rows,
     tokens_of,
 )
+from synth_components.generators.tabular._training import BatchRows, HoldoutShare, LearningRate, Patience, WeightDecay
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
@@ -60,30 +63,16 @@ class Transformer(Recipe):
         le=10_000,
         description="Most passes over the rows. The step size falls to nothing over all of them.",
     )
-    batch_rows: int = Field(512, ge=1, le=1_000_000, description="Rows per step.")
-    learning_rate: float = Field(
-        2e-3, gt=0, le=1, description="Largest step size of AdamW; it rises at first and then falls to nothing."
-    )
+    batch_rows: BatchRows = 512
+    learning_rate: LearningRate = 2e-3
     dropout: float = Field(
         0.1, ge=0, lt=1, description="Privacy knob: share of what each layer adds that is left out at each step."
     )
-    weight_decay: float = Field(
-        0.01, ge=0, le=10, description="Privacy knob: how strongly weights are drawn to nothing."
-    )
-    patience: int = Field(
-        6, ge=1, le=10_000, description="Privacy knob: epochs without a better held-out loss after which training ends."
-    )
-    holdout_share: float = Field(
-        0.1, ge=0, le=0.5, description="Share of the rows set apart to judge when to end; 0 ends after the epochs."
-    )
+    weight_decay: WeightDecay = 0.01
+    patience: Patience = 6
+    holdout_share: HoldoutShare = 0.1
     cells: int = Field(32, ge=1, le=1000, description="Quantiles of the numbers of a column that few rows share.")
-    knots: int = Field(
-        1000,
-        ge=2,
-        le=1000,
-        description="Privacy knob: most pieces of a numeric column, each over min_category_count rows or more; a value "
-        "is uniform within its piece.",
-    )
+    knots: Knots = KNOTS
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> TransformerSampler:
@@ -131,14 +120,7 @@ class Transformer(Recipe):
         def made() -> TransformerSampler:
             return TransformerSampler(data.schema, tokens, order, self.heads, arrays(network))
 
-        schedule = Schedule(
-            epochs=self.epochs,
-            batch_rows=self.batch_rows,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            patience=self.patience,
-            holdout_share=self.holdout_share,
-        )
+        schedule = Schedule.of(self)
         train(
             network,
             rows,
@@ -178,12 +160,11 @@ class TransformerSampler:
         Raises:
             UnsupportedError: for any condition; ``Model`` resamples instead.
         """
-        if given is not None and given.columns:
-            raise UnsupportedError("tabular.transformer does not condition by itself")
-        values = np.empty((n, len(self.features)))
-        for start in range(0, n, DRAWN_ROWS):
-            values[start : start + DRAWN_ROWS] = self._drawn(min(DRAWN_ROWS, n - start), rng=rng)
-        return rows_of(values, self.schema)
+
+        def draw(count: int) -> Floats:
+            return self._drawn(count, rng=rng)
+
+        return drawn_rows(draw, n, part=DRAWN_ROWS, schema=self.schema, given=given, generator="tabular.transformer")
 
     def _drawn(self, n: int, *, rng: random.Generator) -> Floats:
         """Return encoded rows (n, d), feature by feature."""
@@ -198,7 +179,7 @@ class TransformerSampler:
             state = attention.state(told + weights["place.weight"][:, place] + weights["place.bias"])
             where = slice(start, start + len(one.mass))
             logits = state @ weights["write.weight"][where].T + weights["write.bias"][where]
-            tokens[:, place], _ = drawn(softmax(logits), rng=rng)
+            tokens[:, place] = drawn_each(softmax(logits), rng=rng)
             told = weights["token.weight"].T[start + tokens[:, place]] + weights["token.bias"]
             start = where.stop
             if place in having:

@@ -29,7 +29,7 @@ from pydantic import Field
 from safetensors.numpy import load_file, save_file
 
 from synth_components.conditions import meets
-from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount, Recipe
 from synth_components.encode import Features, encode_table, slices
 from synth_components.errors import ArtifactError, ConditionError, StoppedError
 from synth_components.generators.tabular._anchor import Anchor, anchors, extended
@@ -77,13 +77,7 @@ class Trees(Recipe):
         "more.",
     )
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
-    knots: int = Field(
-        1000,
-        ge=2,
-        le=1000,
-        description="Privacy knob: most pieces of a numeric column, each over min_category_count rows or more; a value "
-        "is uniform within its piece.",
-    )
+    knots: Knots = KNOTS
     correction_trees: int = Field(
         300,
         ge=0,

@@ -20,24 +20,33 @@ import numpy as np
 from numpy import random
 from pydantic import Field
 
-from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount, Recipe
 from synth_components.encode import encode
-from synth_components.errors import StoppedError, UnsupportedError
+from synth_components.errors import StoppedError
 from synth_components.generators._torch import require_torch
 from synth_components.generators.tabular import _token_files
-from synth_components.generators.tabular._forward import Ints, Matrix, Weights, body, drawn, linear, softmax
-from synth_components.generators.tabular._grid import grids_of, rows_of
+from synth_components.generators.tabular._codebook import drawn_each
+from synth_components.generators.tabular._forward import Ints, Matrix, Weights, body, linear, softmax
+from synth_components.generators.tabular._grid import grids_of
 from synth_components.generators.tabular._tokens import (
     NARROWEST,
     WIDEST,
     Tokens,
+    drawn_rows,
     join_rows,
     scored,
-    split_rows,
     tokens_of,
 )
+from synth_components.generators.tabular._training import (
+    BatchRows,
+    Dropout,
+    HoldoutShare,
+    LearningRate,
+    Patience,
+    WeightDecay,
+)
 from synth_components.privacy.ledger import not_private
-from synth_components.protocols import Dataset, Given, PrivacyLedger, Run
+from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
 
 DRAWN_ROWS = 4096
@@ -67,33 +76,14 @@ class VAE(Recipe):
         le=10_000,
         description="Most passes over the rows. The step size falls to nothing over all of them.",
     )
-    batch_rows: int = Field(512, ge=1, le=1_000_000, description="Rows per step.")
-    learning_rate: float = Field(
-        1e-3, gt=0, le=1, description="Largest step size of AdamW; it rises at first and then falls to nothing."
-    )
-    dropout: float = Field(
-        0.0, ge=0, lt=1, description="Privacy knob: share of the hidden units left out at each step."
-    )
-    weight_decay: float = Field(
-        0.01, ge=0, le=10, description="Privacy knob: how strongly weights are drawn to nothing."
-    )
-    patience: int = Field(
-        10,
-        ge=1,
-        le=10_000,
-        description="Privacy knob: epochs without a better held-out loss after which training ends.",
-    )
-    holdout_share: float = Field(
-        0.1, ge=0, le=0.5, description="Share of the rows set apart to judge when to end; 0 ends after the epochs."
-    )
+    batch_rows: BatchRows = 512
+    learning_rate: LearningRate = 1e-3
+    dropout: Dropout = 0.0
+    weight_decay: WeightDecay = 0.01
+    patience: Patience = 10
+    holdout_share: HoldoutShare = 0.1
     cells: int = Field(32, ge=1, le=1000, description="Modes of the numbers of a column that few rows share.")
-    knots: int = Field(
-        1000,
-        ge=2,
-        le=1000,
-        description="Privacy knob: most pieces of a numeric column, each over min_category_count rows or more; a value "
-        "is uniform within its piece.",
-    )
+    knots: Knots = KNOTS
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> VAESampler:
@@ -105,10 +95,10 @@ class VAE(Recipe):
             StoppedError: if ``run`` says so.
         """
         require_torch("tabular.vae")
-        import torch
 
         from synth_components.generators._torch.layers import arrays
         from synth_components.generators._torch.loop import Schedule, train
+        from synth_components.generators._torch.token_rows import token_rows
         from synth_components.generators._torch.vae import Autoencoder, loss_of
 
         ledger.spend("fit tabular.vae", not_private)
@@ -116,10 +106,7 @@ class VAE(Recipe):
             raise StoppedError("fit stopped as asked; nothing was saved")
         features = encode(data)
         tokens = tokens_of(grids_of(features, knots=self.knots, min_count=self.min_category_count), cells=self.cells)
-        rows = [torch.from_numpy(part) for part in split_rows(tokens, features.values, rng=rng)]
-        held_out = None
-        if run.holdout is not None:
-            held_out = [torch.from_numpy(p) for p in split_rows(tokens, encode(run.holdout).values, rng=rng)]
+        rows, held_out = token_rows(tokens, features.values, run.holdout, rng=rng)
         seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
         network = Autoencoder(
             tokens, hidden=self.hidden, depth=self.depth, latent=self.latent, dropout=self.dropout, seed=seeds[0]
@@ -129,14 +116,7 @@ class VAE(Recipe):
             weights = {name: held for name, held in arrays(network).items() if name.startswith(DECODER)}
             return VAESampler(data.schema, tokens, weights)
 
-        schedule = Schedule(
-            epochs=self.epochs,
-            batch_rows=self.batch_rows,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            patience=self.patience,
-            holdout_share=self.holdout_share,
-        )
+        schedule = Schedule.of(self)
         train(
             network,
             rows,
@@ -176,16 +156,13 @@ class VAESampler:
         Raises:
             UnsupportedError: for any condition; ``Model`` resamples instead.
         """
-        if given is not None and given.columns:
-            raise UnsupportedError("tabular.vae does not condition by itself")
         latent = self.weights["widen.weight"].shape[1]
-        values = np.empty((n, len(self.features)))
-        for start in range(0, n, DRAWN_ROWS):
-            held = rng.standard_normal((min(DRAWN_ROWS, n - start), latent), dtype=np.float32)
-            values[start : start + len(held)] = join_rows(
-                self.features, *decoded(self.features, self.weights, held, rng=rng), rng=rng
-            )
-        return rows_of(values, self.schema)
+
+        def draw(count: int) -> Floats:
+            held = rng.standard_normal((count, latent), dtype=np.float32)
+            return join_rows(self.features, *decoded(self.features, self.weights, held, rng=rng), rng=rng)
+
+        return drawn_rows(draw, n, part=DRAWN_ROWS, schema=self.schema, given=given, generator="tabular.vae")
 
     def save(self, directory: Path) -> None:
         """Write ``schema.json``, ``vae.json`` and ``vae.safetensors``."""
@@ -206,7 +183,7 @@ def decoded(
     tokens = np.empty((len(latents), len(features)), dtype=np.int64)
     start = 0
     for feature, one in enumerate(features):
-        tokens[:, feature], _ = drawn(softmax(made[:, start : start + len(one.mass)]), rng=rng)
+        tokens[:, feature] = drawn_each(softmax(made[:, start : start + len(one.mass)]), rng=rng)
         start += len(one.mass)
     m = len(scored(features))
     centre, width = made[:, start : start + m], np.clip(made[:, start + m :], NARROWEST, WIDEST)

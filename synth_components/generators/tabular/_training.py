@@ -1,0 +1,36 @@
+"""The options that trainings in batches of rows share; ``Schedule.of`` reads a network's."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+BatchRows = Annotated[int, Field(ge=1, le=1_000_000, description="Rows per step.")]
+
+LearningRate = Annotated[
+    float,
+    Field(gt=0, le=1, description="Largest step size of AdamW; it rises at first and then falls to nothing."),
+]
+
+Dropout = Annotated[
+    float, Field(ge=0, lt=1, description="Privacy knob: share of the hidden units left out at each step.")
+]
+
+WeightDecay = Annotated[
+    float, Field(ge=0, le=10, description="Privacy knob: how strongly weights are drawn to nothing.")
+]
+
+Patience = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=10_000,
+        description="Privacy knob: epochs without a better held-out loss after which training ends.",
+    ),
+]
+
+HoldoutShare = Annotated[
+    float,
+    Field(ge=0, le=0.5, description="Share of the rows set apart to judge when to end; 0 ends after the epochs."),
+]
