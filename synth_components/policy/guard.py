@@ -12,12 +12,12 @@ level      risk up to  and
 low        .5          no more copies of rows than a holdout has; identifiers are made anew
 medium     .3          the same
 high       .1          the same
-critical   .1          the same, and an epsilon within the policy's
+critical   .1          the same, and epsilon and delta within the policy's
 =========  ==========  ======================================================================
 
-The risk and the copies are those of the report (``privacy.risk``, ``privacy.copies``); of a model whose epsilon is
-within the policy's they are not asked, for they are bounded by it.  A check that the evidence contradicts refuses a
-release.
+The risk and the copies are those of the report (``privacy.risk``, ``privacy.copies``); of a model whose epsilon and
+delta are within the policy's they are not asked, for they are bounded by it.  A check that the evidence contradicts
+refuses a release.
 A check for which there is no evidence refuses it if a policy was named; without one it is told in the log and in the
 trail as unproven, because whoever never evaluates would otherwise not be able to register anything.
 
@@ -37,13 +37,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from synth_components import audit
+from synth_components.circumstances import circumstance
 from synth_components.errors import DataError, GuardError
 from synth_components.evaluation.attacks.risk import MOST
 from synth_components.evaluation.attacks.risk import NAME as RISK
 from synth_components.policy import LARGEST_DELTA, LEVELS, Level, Policy
 from synth_components.protocols import Budget
 from synth_components.schema import Key, Schema, Text
-from synth_components.steps.circumstances import circumstance
 
 if TYPE_CHECKING:
     from synth_components.io.artifact import Manifest
@@ -162,31 +162,35 @@ def release(model: Model | None, scores: Mapping[str, float] | None, *, to: str)
 def _planned(policy: Policy, limit: Budget | None) -> Iterator[Finding]:
     if not _is_private(policy):
         return
-    delta = LARGEST_DELTA if policy.delta is None else policy.delta
     if limit is None:
         yield Finding("differential privacy", "missed", "the fit has no epsilon, and the policy asks for one")
         return
-    is_within = limit.epsilon <= policy.epsilon and limit.delta <= delta
-    yield Finding(
+    yield _bounded(policy, limit)
+
+
+def _bounded(policy: Policy, spent: Budget) -> Finding:
+    """Return whether epsilon and delta are within the policy's."""
+    delta = LARGEST_DELTA if policy.delta is None else policy.delta
+    is_within = spent.epsilon <= policy.epsilon and spent.delta <= delta
+    told = "is not bounded" if math.isinf(spent.epsilon) else f"is {spent.epsilon:.4g} at delta {spent.delta:g}"
+    return Finding(
         "differential privacy",
         "passed" if is_within else "missed",
-        f"epsilon is {limit.epsilon:g} at delta {limit.delta:g}, at most {policy.epsilon:g} at {delta:g} is allowed",
+        f"epsilon {told}, at most {policy.epsilon:g} at {delta:g} is allowed",
     )
 
 
 def _released(policy: Policy, model: Model | None, scores: Mapping[str, float]) -> Iterator[Finding]:
-    epsilon = math.inf if model is None else model.privacy.epsilon
+    private = None if model is None else _bounded(policy, Budget(model.privacy.epsilon, model.privacy.delta))
     if _is_private(policy):
-        state: State = "unproven" if model is None else "passed" if epsilon <= policy.epsilon else "missed"
-        told = "not bounded" if math.isinf(epsilon) else f"{epsilon:.4g}"
-        yield Finding("differential privacy", state, f"epsilon is {told}, at most {policy.epsilon:g} is allowed")
+        yield private or Finding("differential privacy", "unproven", "the model is not at hand; give it")
     if model is None:
         yield Finding("identifiers", "unproven", "the model is not at hand; give it")
     else:
         yield _identifiers(policy, model.schema)
         yield Finding(_HELD, "passed", "the sampler holds no rows")  # `refuse_rows` came before
-    if epsilon <= policy.epsilon:
-        yield Finding("attacks", "passed", f"an epsilon of {epsilon:.4g} bounds them")
+    if private is not None and private.state == "passed":
+        yield Finding("attacks", "passed", f"differential privacy bounds them: {private.told}")
         return
     yield _at_most("privacy risk", scores.get(RISK), MAX_RISK[policy.level])
     yield _at_most("copies of rows", scores.get(_COPIES), scores.get(f"{_COPIES}.bound"))

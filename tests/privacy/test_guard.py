@@ -90,6 +90,17 @@ def test_a_bounded_epsilon_needs_no_attack(model, monkeypatch):
     assert states(guard.release(private, None, to="x"))["attacks"] == "passed"
 
 
+def test_an_epsilon_with_a_large_delta_bounds_no_attack(model, monkeypatch):
+    monkeypatch.setenv("SYNTH_POLICY", "high")
+    stated = model.manifest.privacy.model_copy(update={"epsilon": 0.5, "delta": 0.01})
+    loose = replace(model, manifest=model.manifest.model_copy(update={"privacy": stated}))
+    with pytest.raises(GuardError, match="the privacy risk: no report tells of it"):
+        guard.release(loose, None, to="a registry")
+    monkeypatch.setenv("SYNTH_POLICY", "critical")
+    with pytest.raises(GuardError, match=r"epsilon is 0\.5 at delta 0\.01, at most 1 at 1e-05"):
+        guard.release(loose, None, to="a registry")
+
+
 def test_an_identifier_that_the_policy_names_must_be_made_anew(folder, model, monkeypatch):
     (folder / "policy.json").write_text(json.dumps({"level": "low", "identifiers": ["city"]}))
     monkeypatch.setenv("SYNTH_POLICY", "policy.json")
