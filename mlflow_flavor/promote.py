@@ -32,12 +32,12 @@ from mlflow_flavor.flavor import DATA, load_model
 from mlflow_flavor.gate import ALIAS
 from mlflow_flavor.report import OVERALL
 from synth_components import audit
+from synth_components.circumstances import circumstance
 from synth_components.config import ConfigError
 from synth_components.errors import GuardError
 from synth_components.io.artifact import MANIFEST, Manifest
 from synth_components.model import Model
 from synth_components.policy import guard
-from synth_components.steps.circumstances import circumstance
 from synth_components.steps.gate import GateConfig as GateConfig
 from synth_components.steps.gate import limits
 

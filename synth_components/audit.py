@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from synth_components.chain import Chain, Fact, read_key
+from synth_components.circumstances import around, circumstance, within
 from synth_components.progress import stamp
-from synth_components.steps.circumstances import around, circumstance, within
 
 Event: TypeAlias = Literal[
     "access",  # a step begins, and reads its inputs

@@ -12,10 +12,10 @@ import click
 
 from synth_components.audit import chain_key
 from synth_components.chain import Anchor, Chain
+from synth_components.circumstances import within
 from synth_components.errors import DataError
 from synth_components.privacy.budget_file import BudgetFile, State
 from synth_components.protocols import Budget
-from synth_components.steps.circumstances import within
 from synth_components.steps.command import DerivedOption, circumstance_options, common_options, read_circumstances
 
 _AROUND = [option for option in circumstance_options() if option.origin.name in {"audit", "chain_key"}]

@@ -18,6 +18,7 @@ from numpy import random
 
 from synth_components import audit
 from synth_components import conditions as conditioning
+from synth_components.circumstances import circumstance
 from synth_components.config import Recipe
 from synth_components.constraints import Constraint, Learnable, check, constraint_from_json
 from synth_components.contradiction import Listing, refuse_contradictions, require_room
@@ -54,7 +55,6 @@ from synth_components.schema import (
     same_dtype,
     violations,
 )
-from synth_components.steps.circumstances import circumstance
 from synth_components.warm_start import drift, folder_of, require_same
 
 _LOG = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ import pytest
 
 import synth_components
 from synth_components import generators
+from synth_components.circumstances import Circumstances
 from synth_components.config import Recipe, StepConfig
 from synth_components.constraints import RULES, Rule
 from synth_components.constraints.rule import Policy
@@ -19,7 +20,6 @@ from synth_components.errors import SynthError
 from synth_components.service.command import serve
 from synth_components.steps import STEPS, load
 from synth_components.steps.catalogue import fields_table
-from synth_components.steps.circumstances import Circumstances
 from synth_components.steps.port import config_of, ports
 from synth_components.steps.reference import page
 from synth_components.testing import CheckError

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from synth_components.circumstances import around
 from synth_components.config import from_strings
 from synth_components.errors import DataError
 from synth_components.io.archive import unpack
@@ -28,7 +29,6 @@ from synth_components.service.refusal import Refusal
 from synth_components.service.request import OPTIONS
 from synth_components.service.server import run
 from synth_components.service.slots import Slots
-from synth_components.steps.circumstances import around
 from synth_sagemaker.layout import MODEL_ARCHIVE, Layout
 from synth_sagemaker.shelf import Shelf
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from synth_components.circumstances import around, within
 from synth_components.config import ConfigError, StepConfig
 from synth_components.errors import DataError, ThresholdError
 from synth_components.evaluation.options import EvaluateConfig
@@ -27,7 +28,6 @@ from synth_components.peers import peers
 from synth_components.policy import guard
 from synth_components.progress import watching
 from synth_components.steps import load
-from synth_components.steps.circumstances import around, within
 from synth_components.steps.gate import GateConfig, gate, overspent
 from synth_components.steps.port import Place, ports
 from synth_components.steps.record import perform, write_json

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from synth_components import audit
+from synth_components.circumstances import circumstance
 from synth_components.encryption.confined import UNKNOWN, confined
 from synth_components.encryption.key import WrappingKey, read_key
 from synth_components.encryption.sealed import is_sealed, rewrap, seal, unseal
 from synth_components.errors import DataError, EncryptionError
 from synth_components.io.archive import pack, unpack
-from synth_components.steps.circumstances import circumstance
 
 SUFFIX = ".sealed"
 """What the name of a sealed table may end with, beside its own ending."""

@@ -28,6 +28,7 @@ import pandas as pd
 
 from synth_components.audit import chain_key
 from synth_components.chain import Chain
+from synth_components.circumstances import circumstance
 from synth_components.config import ConfigError
 from synth_components.digest import digest
 from synth_components.errors import ArtifactError, BudgetExceededError, DataError
@@ -36,7 +37,6 @@ from synth_components.privacy.ledger import ORDERS, Entry, Ledger, not_private, 
 from synth_components.progress import stamp
 from synth_components.protocols import Budget, Dataset
 from synth_components.schema import TABLE
-from synth_components.steps.circumstances import circumstance
 
 FORMAT = "synth_components.budget"
 VERSION = 1

@@ -7,6 +7,7 @@ from typing import cast
 
 import click
 
+from synth_components.circumstances import Circumstances, around
 from synth_components.errors import UnsupportedError
 from synth_components.limits import bytes_of
 from synth_components.model import Model
@@ -14,7 +15,6 @@ from synth_components.service.access import read_tokens
 from synth_components.service.options import ServeConfig
 from synth_components.service.server import leave, run
 from synth_components.service.slots import Slots
-from synth_components.steps.circumstances import Circumstances, around
 from synth_components.steps.command import DerivedOption, StepCommand, read_arguments
 from synth_components.steps.port import InServedModel
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
 
+from synth_components.circumstances import Circumstances, around, within
 from synth_components.config import Config, ConfigError, StepConfig, from_strings, to_strings
 from synth_components.errors import DataError
-from synth_components.steps.circumstances import Circumstances, around, within
 from synth_components.steps.map_file import read_map
 from synth_components.steps.places import refuse_clashes
 from synth_components.steps.port import KINDS, STDOUT, Place, Port, Step, config_of, details, ports, summary

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from synth_components import audit
+from synth_components.circumstances import circumstance
 from synth_components.config import ConfigError, StepConfig
 from synth_components.errors import ThresholdError
 from synth_components.evaluation.attacks.risk import MOST
 from synth_components.evaluation.attacks.risk import NAME as RISK
-from synth_components.steps.circumstances import circumstance
 from synth_components.steps.port import InReport, OptionalInModel
 from synth_components.steps.report_file import largest_of, read_report, values_of
 

@@ -16,13 +16,13 @@ from typing import Any, TypeVar
 
 from synth_components import audit
 from synth_components.cache import Cache
+from synth_components.circumstances import around, within
 from synth_components.config import StepConfig
 from synth_components.encryption import rest
 from synth_components.io.location import shown
 from synth_components.limits import Cost, bytes_of, costing, metered
 from synth_components.peers import peers
 from synth_components.progress import stamp
-from synth_components.steps.circumstances import around, within
 from synth_components.steps.places import Places, refuse_clashes
 from synth_components.steps.port import Direction, Place, Step, ports
 from synth_components.steps.reuse import fetch, keep, key_of

@@ -9,13 +9,13 @@ import inspect
 import sys
 from collections.abc import Iterator
 
+from synth_components.circumstances import Circumstances
 from synth_components.config import Config
 from synth_components.constraints import RULES, Rule
 from synth_components.generators import names, recipe_type
 from synth_components.service.command import serve
 from synth_components.steps import STEPS, load
 from synth_components.steps.catalogue import cell, fields_table, parts_of, summary_of, tag_of
-from synth_components.steps.circumstances import Circumstances
 from synth_components.steps.port import KINDS, Port, Step, config_of, ports, summary
 
 _HEAD = """# Configuration reference

@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import Field
 
+from synth_components.circumstances import around
 from synth_components.config import StepConfig
 from synth_components.generators import DEFAULT
 from synth_components.generators import make as make_generator
 from synth_components.progress import stage
-from synth_components.steps.circumstances import around
 from synth_components.steps.map_file import read_schema
 from synth_components.steps.port import InDataset, InSchema, OptionalOutPage, OutReport
 from synth_components.steps.record import write_json, write_text

@@ -10,13 +10,13 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from synth_components import checkpoint
+from synth_components.circumstances import around
 from synth_components.config import ConfigError, StepConfig
 from synth_components.generators import DEFAULT
 from synth_components.generators import make as make_generator
 from synth_components.peers import peers
 from synth_components.progress import stage
 from synth_components.protocols import Budget, Run
-from synth_components.steps.circumstances import around
 from synth_components.steps.map_file import read_schema
 from synth_components.steps.port import InConstraints, InDataset, InSchema, OutModel
 from synth_components.steps.record import settled

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from synth_components.circumstances import around
 from synth_components.config import ConfigError, StepConfig
 from synth_components.generators import DEFAULT, recipe_type
 from synth_components.io.artifact import refuse_foreign
 from synth_components.progress import stage
 from synth_components.protocols import Dataset, Run
-from synth_components.steps.circumstances import around
 from synth_components.steps.map_file import read_schema
 from synth_components.steps.port import InDataset, InSchema, OptionalOutModel, Port
 from synth_components.steps.record import write_json

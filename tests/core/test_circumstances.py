@@ -9,13 +9,13 @@ import pytest
 from cases import CASES, LIBRARIES
 
 from synth_components.__main__ import main
+from synth_components.circumstances import Circumstances, around
 from synth_components.errors import LimitError
 from synth_components.io.dataset import read_table, write_table
 from synth_components.model import Model
 from synth_components.profile import profile
 from synth_components.schema import TABLE
 from synth_components.steps import STEPS, load
-from synth_components.steps.circumstances import Circumstances, around
 from synth_components.steps.command import StepCommand
 from synth_components.steps.record import perform
 from synth_components.steps.report_file import read_report

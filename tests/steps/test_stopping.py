@@ -10,11 +10,11 @@ import pytest
 
 from synth_components import stopping
 from synth_components.__main__ import main
+from synth_components.circumstances import Circumstances, within
 from synth_components.config import ConfigError
 from synth_components.errors import StoppedError
 from synth_components.peers import Peers, among
 from synth_components.progress import watching
-from synth_components.steps.circumstances import Circumstances, within
 from synth_components.steps.record import perform
 from synth_components.steps.train import TrainConfig, train
 
