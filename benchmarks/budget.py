@@ -40,7 +40,7 @@ def panel(table: str, measure: str, label: str, rows: list, left: float, top: fl
     ]
     for step in range(5):
         value = low + (high - low) * step / 4
-        parts.append(f'<text class="tick" x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.2f}</text>')
+        parts.append(f'<text class="tick" x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.3f}</text>')
     for epsilon in EPSILONS:
         parts.append(
             f'<text class="tick" x="{x(epsilon):.1f}" y="{top + HEIGHT + 15}" text-anchor="middle">{epsilon:g}</text>'

@@ -30,7 +30,7 @@ def rows() -> list[Row]:
             taken = {"fit_cpu_s": row.get("generation", {}).get("cpu_seconds")}
             if all({**values, **taken}.values()):
                 found[row["dataset"], row["generator"]] = {**row, **values, **taken}
-    for name in ("variants.jsonl", "auto.jsonl"):
+    for name in ("auto.jsonl", "variants.jsonl"):  # the second counts: the first fits a part of the rows
         for row in common.read_rows(common.RESULTS / name):
             options, is_sketch = row.get("options") or {}, "note" in row
             if row["generator"] == "auto" or is_sketch:
@@ -73,9 +73,10 @@ def svg(drawn: Sequence[Row]) -> str:
                 at = f'x="{x(row["fit_cpu_s"]):.1f}" y="{y(row["c2st_xgb_train"]) + 4:.1f}"'
                 letter = SHAPES[row["dataset"]]
                 parts.append(f'<text {at} text-anchor="middle" font-weight="bold" fill="{colour}">{letter}</text>')
-    key = ", ".join(f"{letter} {name}" for name, letter in SHAPES.items())
-    parts.append(f'<text x="{WIDTH - RIGHT + 14}" y="{HEIGHT - BOTTOM}" font-size="10">{key[:30]}</text>')
-    parts.append(f'<text x="{WIDTH - RIGHT + 14}" y="{HEIGHT - BOTTOM + 14}" font-size="10">{key[30:]}</text>')
+    key = [f"{letter} {name}" for name, letter in SHAPES.items()]
+    for line, told in enumerate((", ".join(key[:3]), ", ".join(key[3:]))):
+        at = f'x="{WIDTH - RIGHT + 14}" y="{HEIGHT - BOTTOM - 24 + 14 * line}"'
+        parts.append(f'<text {at} font-size="10">{told}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
