@@ -16,7 +16,7 @@ from synth_components.protocols import Dataset, Floats
 def token_rows(
     features: Sequence[Tokens], values: Floats, held_out: Dataset | None, *, rng: random.Generator
 ) -> tuple[list[Tensor], list[Tensor] | None]:
-    """Return tokens (n, d) and scores (n, m) of encoded rows (n, d), and those of rows held out if there are any."""
+    """Return tokens (n, d) and scores (n, m) of encoded rows (n, d), and those of rows held out, if any."""
     rows = [torch.from_numpy(part) for part in split_rows(features, values, rng=rng)]
     if held_out is None:
         return rows, None
