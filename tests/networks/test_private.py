@@ -66,7 +66,7 @@ def test_the_sum_of_clipped_gradients_is_that_of_one_backward_pass_for_each_row(
     layer, width, shape = LAYERS[name]
     module = Layers(layer, width)
     rows = torch.randn(7, *shape)
-    found = private.ClippedSum(module, squared, clip_norm=clip_norm).of([rows], torch.Generator()) / private.UNITS
+    found = private.ClippedSum(module, squared, clip_norm=clip_norm).of([rows], (0,)) / private.UNITS
     # Each of 7 rows is cut by less than a unit in each weight, and shortened by a part in 1e5.
     np.testing.assert_allclose(found, one_at_a_time(module, rows, clip_norm=clip_norm), atol=8 / private.UNITS)
 
@@ -94,6 +94,49 @@ def test_the_largest_chunk_is_summed_exactly():
     assert private.whole_sum([rows], clip_norm=1.0).tolist() == [expected, 0]
 
 
+def noisy_loss(module, rows, random):
+    return module(rows[0] * torch.randn(rows[0].shape, generator=random)) ** 2
+
+
+def test_a_row_adds_the_same_whatever_rows_are_beside_it(monkeypatch):
+    # Random numbers in the loss, several groups, chunks of 3 rows, a row in front of all others: every row keeps its
+    # own gradient, to the rounding of float32 before it is cut, 1 unit a row.
+    monkeypatch.setattr(private, "CHUNK_ROWS", 3)
+    torch.manual_seed(0)
+    clipped = private.ClippedSum(
+        torch.nn.Sequential(torch.nn.Linear(4, 1), torch.nn.Flatten(0)), noisy_loss, clip_norm=1.0
+    )
+    rows = torch.randn(60, 4)
+    alone = sum(clipped.of([row[None]], (5, 1)) for row in rows)
+    np.testing.assert_allclose(clipped.of([rows], (5, 1)), alone, atol=60)
+    np.testing.assert_allclose(clipped.of([rows[1:]], (5, 1)) + clipped.of([rows[:1]], (5, 1)), alone, atol=60)
+    assert np.abs(clipped.of([rows], (5, 2)) - alone).max() > 1_000  # the next step draws anew
+
+
+def test_random_numbers_that_go_on_from_chunk_to_chunk_would_be_caught(monkeypatch):
+    monkeypatch.setattr(private, "CHUNK_ROWS", 3)
+    going_on = torch.Generator().manual_seed(0)
+    monkeypatch.setattr(private, "stream", lambda device, *key: going_on)
+    monkeypatch.setattr(private, "groups_of", lambda rows, key: torch.zeros(len(rows[0]), dtype=torch.int64))
+    torch.manual_seed(0)
+    clipped = private.ClippedSum(
+        torch.nn.Sequential(torch.nn.Linear(4, 1), torch.nn.Flatten(0)), noisy_loss, clip_norm=1.0
+    )
+    rows = torch.randn(60, 4)
+    alone = sum(clipped.of([row[None]], (5, 1)) for row in rows)
+    assert np.abs(clipped.of([rows], (5, 1)) - alone).max() > 1_000
+
+
+def test_rows_are_spread_over_the_groups_by_what_they_say():
+    rows = [torch.arange(4_000)[:, None], torch.randn(4_000, 1)]
+    group = private.groups_of(rows, (1, 2))
+    counts = np.bincount(group.numpy(), minlength=private.GROUPS)
+    assert (abs(counts - 500) < 6 * math.sqrt(4_000 / 8)).all()
+    order = torch.randperm(4_000)
+    assert (private.groups_of([part[order] for part in rows], (1, 2)) == group[order]).all()
+    assert (private.groups_of(rows, (1, 3)) != group).any()
+
+
 def test_a_layer_that_mixes_rows_is_refused():
     module = Layers(torch.nn.BatchNorm1d(4), 4)
     schedule = private.PrivateSchedule(1, 0.5, 1.0, 1.0, 10, 0.01)
@@ -106,10 +149,10 @@ def watched_batches(monkeypatch, rate=0.3, n=200, steps=300):
     sizes, members = [], np.zeros(n)
     honest = private.ClippedSum.of
 
-    def of(self, rows, random):
+    def of(self, rows, key):
         sizes.append(len(rows[0]))
         np.add.at(members, rows[1].numpy(), 1)
-        return honest(self, rows, random)
+        return honest(self, rows, key)
 
     monkeypatch.setattr(private.ClippedSum, "of", of)
     schedule = private.PrivateSchedule(steps, rate, 1.0, 1.0, n, 0.01)

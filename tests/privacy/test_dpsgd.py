@@ -131,13 +131,9 @@ def fits(table, multipliers):
         counted.append((made[-1] - 0.5) / deviation**2)
         return made
 
-    def of(self, rows, random):
+    def of(self, rows, key):
         is_canary = (rows[0] == 1).all(dim=1)
-        state = random.get_state()
-        parts = []
-        for side in ([part[~is_canary] for part in rows], CANARY, rows):
-            random.set_state(state)
-            parts.append(honest_of(self, side, random))
+        parts = [honest_of(self, side, key) for side in ([part[~is_canary] for part in rows], CANARY, rows)]
         directions.append((parts[0], parts[1]))
         return parts[2]
 

@@ -19,12 +19,14 @@ Differs: each row's clipped gradient is cut to whole numbers, towards zero, whic
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim import AdamW
@@ -44,6 +46,8 @@ CHUNK_ROWS = 512
 """Rows whose gradients are held at a time; at most 2^24 / UNITS."""
 AVERAGED = 0.5
 """Share of the steps, the last ones, over which the weights are averaged."""
+GROUPS = 8
+"""Groups that rows fall into by what they say; what is random in a loss is drawn anew for each."""
 _WITHIN = 1 - 1e-5
 """How much shorter than the bound a gradient is made, so that rounding seldom brings it above."""
 
@@ -124,7 +128,7 @@ def _train(
         if run.should_stop():
             raise StoppedError("fit stopped as asked; nothing was saved")
         numbers = poisson_sample(len(rows[0]), rate=schedule.sample_rate)
-        sums = clipped.of([part[torch.from_numpy(numbers).to(device)] for part in rows], stream(device, seed, step))
+        sums = clipped.of([part[torch.from_numpy(numbers).to(device)] for part in rows], (seed, step))
         noisy = noisy_sums(sums, scale=schedule.noise_multiplier * UNITS)
         # An expected batch, not the drawn one: how many were drawn is not told either.
         mean = noisy * (schedule.clip_norm / UNITS / (schedule.sample_rate * max(1.0, schedule.num_rows)))
@@ -157,39 +161,70 @@ class _Total(nn.Module):
 
 
 class ClippedSum:
-    """The sum of the rows' clipped gradients, in whole numbers of ``clip_norm / UNITS``."""
+    """The sum of the rows' clipped gradients, in whole numbers of ``clip_norm / UNITS``.
+
+    What a row adds depends on that row, the weights and a key, and on no other row: neither on how many there are nor
+    on where it stands among them.  So what is random in the loss may be known to everybody.  Rows fall into groups by
+    what they say, each with a random stream of its own, for one draw that all rows share would teach little.
+    """
 
     def __init__(self, module: nn.Module, loss: Loss, *, clip_norm: float) -> None:
         self._total, self._clip_norm = _Total(module, loss), clip_norm
 
-    def of(self, rows: Rows, random: torch.Generator) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def of(self, rows: Rows, key: tuple[int, ...]) -> NDArray[np.int64]:
         """Return the sum (d,) over rows (n, ...), of the weights that need a gradient one after the other.
 
         Adding a row adds a vector shorter than ``UNITS``.
+
+        Args:
+            key: Of what is random in the loss.
         """
         held: dict[str, Tensor] = {}
         fixed: dict[str, Tensor] = {}
         for name, weight in self._total.named_parameters():
             (held if weight.requires_grad else fixed)[name] = weight.detach()
+        sums = np.zeros(sum(weight.numel() for weight in held.values()), dtype=np.int64)
+        group = groups_of(rows, key)
+        for number in group.unique().tolist():
+            members = torch.nonzero(group == number)[:, 0]
+            for chunk in members.split(CHUNK_ROWS):
+                # A chunk of a group begins its stream anew: which rows are beside a row must not matter to it.
+                random = stream(rows[0].device, *key, number)
+                sums += self._of_chunk([part[chunk] for part in rows], held, fixed, random)
+        return sums
 
+    def _of_chunk(
+        self, rows: Rows, held: Mapping[str, Tensor], fixed: Mapping[str, Tensor], random: torch.Generator
+    ) -> NDArray[np.int64]:
         def of_row(weights: Mapping[str, Tensor], row: Sequence[Tensor]) -> Tensor:
             batch = [part[None] for part in row]
             made: Tensor = torch.func.functional_call(self._total, ({**weights, **fixed},), (batch, random))
             return made
 
-        # What is random in a loss is the same for the rows of a chunk.
         gradients = torch.func.vmap(torch.func.grad(of_row), in_dims=(None, 0), randomness="same")
-        sums = np.zeros(sum(weight.numel() for weight in held.values()), dtype=np.int64)
-        for start in range(0, len(rows[0]), CHUNK_ROWS):
-            chunk = [part[start : start + CHUNK_ROWS] for part in rows]
-            with sdpa_kernel(SDPBackend.MATH):  # the other kernels of attention have no gradient by row
-                found = gradients(held, chunk)
-            parts = [found[name].flatten(1) for name in held]  # (n, ...) of each weight
-            sums += whole_sum(parts, clip_norm=self._clip_norm)
-        return sums
+        with sdpa_kernel(SDPBackend.MATH):  # the other kernels of attention have no gradient by row
+            found = gradients(held, rows)
+        return whole_sum([found[name].flatten(1) for name in held], clip_norm=self._clip_norm)
 
 
-def whole_sum(gradients: Sequence[Tensor], *, clip_norm: float) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def groups_of(rows: Rows, key: tuple[int, ...]) -> Tensor:
+    """Return the group (n,) of each row: a function of what it says and of a key, and of no other row.
+
+    It is a hash, and need not be a good one: privacy holds whatever the groups are.
+
+    Source: Dietzfelbinger et al. 1997, "A Reliable Randomized Algorithm for the Closest-Pair Problem", Sec. 2.
+    """
+    n, random = len(rows[0]), stream(torch.device("cpu"), *key)
+    mixed = torch.zeros(n, dtype=torch.int64, device=rows[0].device)
+    for part in rows:
+        flat = part.reshape(n, math.prod(part.shape[1:]))
+        words = flat.float().view(torch.int32).long() if flat.is_floating_point() else flat.long()
+        odd = 2 * torch.randint(2**62, (words.shape[1],), generator=random) + 1
+        mixed = mixed + (words * odd.to(words.device)).sum(dim=1)  # modulo 2^64
+    return (mixed >> 40) % GROUPS
+
+
+def whole_sum(gradients: Sequence[Tensor], *, clip_norm: float) -> NDArray[np.int64]:
     """Return the sum (d,) of gradients, parts (n, ...) by row, in units of ``clip_norm / UNITS``.
 
     A longer row is shortened to the bound, and all are cut towards zero.  One that is no number, or too long even so,
