@@ -205,6 +205,12 @@ def _asked(
     if not isinstance(thresholds, GateConfig):
         yield from thresholds.items()
         return
+    if thresholds.of_classes:
+        raise ConfigError(
+            f"{thresholds.of_classes[0]} is asked of a table, and a version of a model is none; ask it of the rows "
+            "that go out (`synth gate --data`)",
+            option=thresholds.of_classes[0],
+        )
     if thresholds.min_quality > 0:
         yield OVERALL, MetricThreshold(threshold=thresholds.min_quality, greater_is_better=True)
     if thresholds.max_epsilon > 0:

@@ -176,4 +176,4 @@ def _judge(said: Training, layout: Layout, folder: Path, model: Path, real: Mapp
         for name, value in told.items():
             if name in GOALS:
                 write_line(f"validation:{name}", value)
-    gate(said.gate, report=report, model=model)
+    gate(said.gate, report=report, model=model, data=synthetic)

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from synth_components.encode import cast_to
+from synth_components.privacy.anonymity.classes import classes_of, codes, measure
+from synth_components.privacy.anonymity.criteria import TOLERANCE
 from synth_components.sensitive import SensitiveColumn, Sensitivity
 from synth_components.sensitive.entity import BY_ENTITY, is_payment_card
 
@@ -83,6 +85,7 @@ class Evidence:
         tampering: Why the trail cannot be trusted; empty if it can.
         made_up: Columns whose identifiers are made up and nobody's.
         quasi_identifiers: Columns that others may know; empty takes those that were found.
+        sensitive: Columns to keep from others; empty takes those that were found.
         year: The year against which years of birth are held.
     """
 
@@ -94,6 +97,7 @@ class Evidence:
     tampering: str = ""
     made_up: frozenset[str] = field(default_factory=frozenset)
     quasi_identifiers: tuple[str, ...] = ()
+    sensitive: tuple[str, ...] = ()
     year: int = 0
 
     def label(self, column: SensitiveColumn) -> str:
@@ -105,6 +109,12 @@ class Evidence:
         if self.quasi_identifiers:
             return [name for name in self.quasi_identifiers if name in self.tables[table]]
         return [column.column for column in self.found.of(table, role="quasi") if column.kind != "unique"]
+
+    def sensitive_of(self, table: str) -> list[str]:
+        """Return the columns of a table that are to be kept from others."""
+        if self.sensitive:
+            return [name for name in self.sensitive if name in self.tables[table]]
+        return [column.column for column in self.found.of(table, role="sensitive")]
 
 
 def observed(check: Check, evidence: Evidence) -> list[Observation]:
@@ -205,30 +215,46 @@ def _texts(values: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _classes(check: Check, evidence: Evidence) -> list[Observation]:
+    """Return what k, l and t the tables have: of classes by quasi-identifiers, and of each sensitive column in them."""
     if not evidence.tables:
         return [Observation("classes", "unknown", _NO_TABLE)]
-    made = []
+    made: list[Observation] = []
     for name, table in evidence.tables.items():
         columns = evidence.quasi_of(name)
         if not columns or not len(table):
             made.append(Observation("classes", "unknown", "no quasi-identifiers were named or found"))
             continue
-        keys = [cast_to(table[column], object).map(str, na_action="ignore") for column in columns]
-        _, group = np.unique(pd.concat(keys, axis=1).fillna("").to_numpy(dtype=str), axis=0, return_inverse=True)
-        sizes = np.bincount(group.ravel())[group.ravel()]
+        hidden = [one for one in evidence.sensitive_of(name) if one not in columns]
+        group, count = classes_of([codes(table[column]) for column in columns])
+        sizes = np.bincount(group, minlength=count)[group]
         small = int((sizes < check.k).sum())
+        by = ", ".join(columns)
         told = (
-            f"the smallest class of {', '.join(columns)} has {int(sizes.min()):,} rows; {small:,} of {len(table):,} "
+            f"the smallest class of {by} has {int(sizes.min()):,} rows; {small:,} of {len(table):,} "
             f"rows share theirs with fewer than {check.k}"
         )
-        if evidence.manifest is not None and small:
-            # A small class of rows that nobody is in discloses nobody by itself.
+        made.append(_drawn(evidence, told, (*columns,), is_missed=bool(small)))
+        found = measure(table, columns, hidden).sensitive
+        for column, one in found.items():
+            l_and_t = [f"l is {one.distinct}, held against at least {check.l}"] if check.l else []
+            if check.t < 1:
+                l_and_t.append(f"t is {one.closeness:.4g}, held against at most {check.t:g}")
+            if l_and_t:
+                is_missed = one.distinct < check.l or one.closeness > check.t + TOLERANCE
+                told = f"within classes of {by}, of column '{column}' {'; '.join(l_and_t)}"
+                made.append(_drawn(evidence, told, (*columns, column), is_missed=is_missed))
+        if not hidden and (check.l or check.t < 1):
             made.append(
-                Observation("classes", "unknown", f"{told}. The rows are drawn: see the attacks", tuple(columns))
+                Observation("classes", "unknown", "no sensitive column was named or found, so that l and t are of none")
             )
-        else:
-            made.append(Observation("classes", "failed" if small else "passed", told, tuple(columns)))
     return made
+
+
+def _drawn(evidence: Evidence, told: str, columns: tuple[str, ...], *, is_missed: bool) -> Observation:
+    """Return what classes show; of rows that nobody is in, a small or uniform class discloses nobody by itself."""
+    if is_missed and evidence.manifest is not None:
+        return Observation("classes", "unknown", f"{told}. The rows are drawn: see the attacks", columns)
+    return Observation("classes", "failed" if is_missed else "passed", told, columns)
 
 
 def _score(check: Check, evidence: Evidence) -> list[Observation]:

@@ -45,6 +45,13 @@ class Check(Config):
     score: str = Field("", description="score: name of the score in a report.")
     most: float | None = Field(None, description="score, epsilon: largest value that passes.")
     k: int = Field(0, ge=0, description="classes: fewest rows that share their quasi-identifiers.")
+    l: int = Field(0, ge=0, description="classes: fewest values of a sensitive column in one; 0 asks for none.")  # noqa: E741
+    t: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="classes: farthest that a sensitive column of one is from the table; 1 asks for none.",
+    )
     events: tuple[str, ...] = Field((), description="trail: events of which the audit trail must hold one each.")
 
 

@@ -15,6 +15,9 @@ high       .1          the same
 critical   .1          the same, and epsilon and delta within the policy's
 =========  ==========  ======================================================================
 
+A policy that names quasi-identifiers, or a k, l or t, also asks them of a table that is released, with the declared
+quasi-identifiers (``released.kept``); that they are declared is asked of the fit.  A model promises none of them.
+
 The risk and the copies are those of the report (``privacy.risk``, ``privacy.copies``); of a model whose epsilon and
 delta are within the policy's they are not asked, for they are bounded by it.  A check that the evidence contradicts
 refuses a release.
@@ -41,20 +44,23 @@ from synth_components.circumstances import circumstance
 from synth_components.errors import DataError, GuardError
 from synth_components.evaluation.attacks.risk import MOST
 from synth_components.evaluation.attacks.risk import NAME as RISK
-from synth_components.policy import LARGEST_DELTA, LEVELS, Level, Policy
+from synth_components.policy import LARGEST_DELTA, LEVELS, Level, Policy, released
 from synth_components.protocols import Budget
 from synth_components.schema import Key, Schema, Text
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from synth_components.io.artifact import Manifest
     from synth_components.model import Model
 
-State: TypeAlias = Literal["passed", "missed", "unproven"]
+State: TypeAlias = Literal["passed", "missed", "unproven", "not asked"]
 
 MAX_RISK: Mapping[Level, float] = MappingProxyType({"low": 0.5, "medium": MOST, "high": 0.1, "critical": 0.1})
 """Largest privacy risk of a report, by level."""
 
 OFF = "off"
+_CLASSES = "k, l and t"
 _COPIES = "privacy.copies"
 _HELD = "held rows"
 _HOLDS = "the sampler holds training rows"
@@ -67,7 +73,7 @@ class Finding:
 
     Attributes:
         check: What was checked.
-        state: Whether the evidence supports it, contradicts it, or is missing.
+        state: Whether the evidence supports it, contradicts it, or is missing; or that it does not apply.
         told: Why, in words without a cell value.
     """
 
@@ -99,7 +105,8 @@ def admit(limit: Budget | None, schema: Schema | None, *, label: str) -> None:
 
     Args:
         limit: Budget of the fit; ``None`` without differential privacy.
-        schema: The declared schema, if there is one: identifiers must not be learned.
+        schema: The declared schema, if there is one: identifiers must not be learned, and the columns that k, l and t
+            count on must be there.
 
     Raises:
         GuardError: if the policy does not allow the fit; no row was read.
@@ -111,6 +118,7 @@ def admit(limit: Budget | None, schema: Schema | None, *, label: str) -> None:
     if policy is None:
         return
     found = list(_planned(policy, limit))
+    found += [Finding(_CLASSES, "missed", told) for told in released.undeclared(policy, schema)]
     if schema is not None:
         found.append(_identifiers(policy, schema))
     _decide(policy, found, is_named=True, label=label)
@@ -135,13 +143,22 @@ def refuse_rows(manifest: Manifest, *, to: str) -> None:
         )
 
 
-def release(model: Model | None, scores: Mapping[str, float] | None, *, to: str) -> tuple[Finding, ...]:
+def release(
+    model: Model | None,
+    scores: Mapping[str, float] | None,
+    *,
+    to: str,
+    table: pd.DataFrame | None = None,
+    what: Literal["model", "table"] = "model",
+) -> tuple[Finding, ...]:
     """Hold the policy, or level medium without one, against what is about to be released.
 
     Args:
         model: The model, if it is at hand.
         scores: Largest value of each score of its report, by name; ``None`` without a report.
         to: Where it goes.
+        table: The released rows, if they are at hand.
+        what: What is released: of a table k, l and t are measured.
 
     Raises:
         GuardError: if the policy does not allow it, or the model holds rows.
@@ -154,7 +171,7 @@ def release(model: Model | None, scores: Mapping[str, float] | None, *, to: str)
         return ()
     named = policy_here()
     policy = Policy() if named is None else named
-    found = tuple(_released(policy, model, {} if scores is None else scores))
+    found = (*_released(policy, model, {} if scores is None else scores), *_classes(policy, table, what))
     _decide(policy, found, is_named=named is not None, label=f"release to {to}")
     return found
 
@@ -194,6 +211,23 @@ def _released(policy: Policy, model: Model | None, scores: Mapping[str, float]) 
         return
     yield _at_most("privacy risk", scores.get(RISK), MAX_RISK[policy.level])
     yield _at_most("copies of rows", scores.get(_COPIES), scores.get(f"{_COPIES}.bound"))
+
+
+def _classes(policy: Policy, table: pd.DataFrame | None, what: Literal["model", "table"]) -> Iterator[Finding]:
+    """Yield whether the released rows have the k, l and t of the policy."""
+    if not released.asked(policy):
+        return
+    if what == "model":
+        yield Finding(
+            _CLASSES, "not asked", "k, l and t are of tables; what the model draws is held to them (`synth gate`)"
+        )
+    elif table is None:
+        yield Finding(
+            _CLASSES, "unproven", "k, l and t are measured on the released table; give it (`synth gate --data`)"
+        )
+    else:
+        for told, is_enough in released.kept(policy, table):
+            yield Finding(_CLASSES, "passed" if is_enough else "missed", told)
 
 
 def _at_most(check: str, value: float | None, most: float | None) -> Finding:

@@ -49,6 +49,9 @@ class ComplianceConfig(StepConfig):
     quasi_identifiers: tuple[str, ...] = Field(
         (), description="Columns that others may know of a person; empty takes those that are found."
     )
+    sensitive: tuple[str, ...] = Field(
+        (), description="Columns to keep from others, for l and t; empty takes those that are found."
+    )
     year: int = Field(
         0, ge=0, le=9999, description="Year against which years of birth are held; 0 takes the present one."
     )
@@ -108,6 +111,7 @@ def compliance(
         tampering=tampering,
         made_up=frozenset((*config.made_up, *_anew(held))),
         quasi_identifiers=config.quasi_identifiers,
+        sensitive=config.sensitive,
         year=config.year or datetime.datetime.now(tz=datetime.UTC).year,
     )
     made = assess(config.preset, given, inputs=tuple(inputs))

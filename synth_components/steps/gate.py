@@ -16,11 +16,14 @@ from synth_components.config import ConfigError, StepConfig
 from synth_components.errors import ThresholdError
 from synth_components.evaluation.attacks.risk import MOST
 from synth_components.evaluation.attacks.risk import NAME as RISK
-from synth_components.steps.port import InReport, OptionalInModel
+from synth_components.steps.port import InReport, OptionalInDataset, OptionalInModel
 from synth_components.steps.report_file import largest_of, read_report, values_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from synth_components.evaluation.report import Report
+    from synth_components.policy import Policy
 
 MEMBERSHIP = "privacy.membership.auc"
 """Name of the score that ``max_membership_inference_score`` is about."""
@@ -51,32 +54,73 @@ class GateConfig(StepConfig):
         description="Largest privacy risk; a report without attacks passes unless less than the default is asked for. "
         "1 asks for none.",
     )
+    min_k: int = Field(
+        0, ge=0, lt=2**53, description="Fewest rows of the table that share their quasi-identifiers; 0 asks for none."
+    )
+    min_l: int = Field(
+        0,
+        ge=0,
+        lt=2**53,
+        description="Fewest different values of each sensitive column among rows that share their quasi-identifiers; 0 "
+        "asks for none.",
+    )
+    max_t: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Farthest that a sensitive column of rows that share their quasi-identifiers is from that of the "
+        "whole table (t-closeness); 1 asks for none.",
+    )
+    quasi_identifiers: tuple[str, ...] = Field(
+        (),
+        description="Columns that others may know of a person, for min_k, min_l and max_t; empty takes the policy's.",
+    )
+    sensitive: tuple[str, ...] = Field(
+        (), description="Columns to keep from others, for min_l and max_t; empty takes the policy's."
+    )
+
+    @property
+    def of_classes(self) -> tuple[str, ...]:
+        """The thresholds that are asked of a table, and not of a report."""
+        fields = type(self).model_fields
+        return tuple(name for name in ("min_k", "min_l", "max_t") if getattr(self, name) != fields[name].default)
 
 
-def gate(config: GateConfig, *, report: InReport, model: OptionalInModel = None) -> None:
+def gate(
+    config: GateConfig, *, report: InReport, model: OptionalInModel = None, data: OptionalInDataset = None
+) -> None:
     """Compare a report, and a model's privacy, with thresholds; exit status 3 if one is missed.
 
         synth gate --report report.json --min-quality 0.8
         synth gate --report report.json --max-scores '{"privacy.copies": 0.01}'
         synth gate --report report.json --model model --max-epsilon 1
         synth gate --report report.json --max-risk 0.1 --max-membership-inference-score 0.55
+        synth gate --report report.json --data released.csv --min-k 5 --quasi-identifiers '["age", "zip"]'
 
     Args:
         report: The report to judge.
         model: The model, for its epsilon.
+        data: The table that is to be released, for its k, l and t; also where a policy asks for them.
 
     Raises:
         ThresholdError: naming every threshold that was missed.
-        ConfigError: if `max_epsilon` is asked for and no model given.
+        ConfigError: if `max_epsilon` is asked for and no model given, or `min_k`, `min_l` or `max_t` and no table, or
+            no columns to measure them by.
     """
+    from synth_components.io.dataset import read_table
+    from synth_components.policy import guard
+
     found = read_report(report)
-    missed = [*shortfalls(found, config), *overspent(config, model)]
+    policy = guard.policy_here()
+    is_read = data is not None and (config.of_classes or policy is not None)
+    table = read_table(data) if data is not None and is_read else None
+    missed = [*shortfalls(found, config), *overspent(config, model), *indistinct(config, table, policy)]
     audit.record("gate", report=str(report), passed=not missed, missed=list(missed), max_risk=config.max_risk)
     if circumstance("policy"):  # without one the default of max_risk is what level medium asks for
         from synth_components.model import Model
-        from synth_components.policy import guard
 
-        guard.release(None if model is None else Model.load(model), largest_of(found), to="the gate")
+        fitted = None if model is None else Model.load(model)
+        guard.release(fitted, largest_of(found), to="the gate", table=table, what="table")
     if missed:
         raise ThresholdError(f"the report misses {len(missed)} of its thresholds: {'; '.join(missed)}")
     _LOG.info("the report reaches every threshold")
@@ -134,3 +178,44 @@ def overspent(config: GateConfig, model: Path | None) -> list[str]:
         return []
     told = "not bounded" if math.isinf(epsilon) else f"{epsilon:.4g}"
     return [f"the model's epsilon is {told}, at most {config.max_epsilon:g} is allowed"]
+
+
+def indistinct(config: GateConfig, table: pd.DataFrame | None, policy: Policy | None = None) -> list[str]:
+    """Return what a table misses of ``min_k``, ``min_l`` and ``max_t``, a line each.
+
+    Args:
+        table: The rows that are to be released.
+        policy: Where the columns come from that the options do not name.
+
+    Raises:
+        ConfigError: if one is asked for, and there is no table, or no column that it is measured by.
+        SchemaError: for a column that the table does not have.
+    """
+    from synth_components.privacy.anonymity.classes import measure
+    from synth_components.privacy.anonymity.criteria import TOLERANCE
+
+    asked = config.of_classes
+    if not asked:
+        return []
+    if table is None:
+        raise ConfigError(f"{asked[0]} is asked of a table; give the one to release (--data)", option=asked[0])
+    columns = config.quasi_identifiers or (() if policy is None else policy.quasi_identifiers)
+    hidden = config.sensitive or (() if policy is None else tuple(policy.sensitive))
+    if not columns:
+        raise ConfigError(
+            f"{asked[0]} is counted by columns that others may know of a person; name them (--quasi-identifiers)",
+            option=asked[0],
+        )
+    if not hidden and asked != ("min_k",):
+        raise ConfigError(f"{asked[-1]} is of a sensitive column; name it (--sensitive)", option=asked[-1])
+    found = measure(table, columns, hidden)
+    by = ", ".join(columns)
+    missed = []
+    if found.k < config.min_k:
+        missed.append(f"k by {by} is {found.k}, at least {config.min_k} is asked for")
+    for name, one in found.sensitive.items():
+        if one.distinct < config.min_l:
+            missed.append(f"l of '{name}' by {by} is {one.distinct}, at least {config.min_l} is asked for")
+        if one.closeness > config.max_t + TOLERANCE:
+            missed.append(f"t of '{name}' by {by} is {one.closeness:.4g}, at most {config.max_t:g} is allowed")
+    return missed

@@ -156,7 +156,7 @@ def _stages(
         ),
     ]
     if "gate" in config.model_fields_set:
-        stages.append(Stage("gate", gate, config.gate, {"report": report, "model": model}))
+        stages.append(Stage("gate", gate, config.gate, {"report": report, "model": model, "data": synthetic}))
     for number, options in enumerate(config.augment, start=1):
         name = "augmented" if len(config.augment) == 1 else f"augmented-{number}"
         inputs = {"data": train_rows, "model": model}

@@ -166,6 +166,37 @@ def test_small_classes_fail_unless_the_rows_are_drawn():
     assert "smallest class of age, sex has 1 rows" in json.dumps(judged("gdpr", table).to_json())
 
 
+def test_l_and_t_are_measured_in_classes_of_what_others_know():
+    even = pd.DataFrame({"sex": ["M", "F"] * 30, "diagnosis": ["A", "A", "B", "B"] * 15})
+    given = {"quasi_identifiers": ("sex",), "sensitive": ("diagnosis",)}
+
+    def observed(table, **options):
+        made = judged("gdpr", table, **{**given, **options})
+        finding = next(one for one in made.findings if one.id == "singling_out")
+        return {one.columns: (one.status, one.message) for one in finding.observations if one.check == "classes"}
+
+    both = ("sex", "diagnosis")
+    state, told = observed(even)[both]
+    assert (state, "l is 2, held against at least 2; t is 0, held against at most 0.2" in told) == ("passed", True)
+    one_sided = even.assign(diagnosis=["A", "B"] * 30)  # who knows the sex knows the diagnosis
+    state, told = observed(one_sided)[both]
+    assert (state, "l is 1" in told, "t is 0.5" in told) == ("failed", True, True)
+    assert observed(one_sided)[("sex",)][0] == "passed"  # its classes have 30 rows each
+    skewed = pd.concat([even, pd.DataFrame({"sex": ["M"] * 60, "diagnosis": ["B"] * 60})])
+    state, told = observed(skewed)[both]
+    assert (state, "l is 2" in told) == ("failed", True)
+    assert observed(even.rename(columns={"diagnosis": "letter"}), sensitive=())[()][0] == "unknown"
+
+
+@pytest.mark.parametrize("name", names())
+def test_classes_are_held_to_the_numbers_of_the_policy_that_the_preset_writes(name):
+    preset = load(name)
+    policy = preset.policy_of()
+    checks = [check for one in preset.requirements for check in one.checks if check.check == "classes"]
+    assert all((check.k, check.l, check.t) == (policy.k, policy.l, policy.t) for check in checks)
+    assert bool(checks) == (name in {"ccpa", "ferpa", "gdpr", "hipaa_expert_determination"})
+
+
 def test_without_evidence_nothing_passes():
     for name in names():
         report = assess(name, Evidence(tables={}, found=Sensitivity((), {}, {})))

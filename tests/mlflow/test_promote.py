@@ -81,6 +81,11 @@ def test_r27_a_version_that_reaches_every_threshold_gets_the_alias_and_tags_that
     }
 
 
+def test_what_is_asked_of_a_table_is_not_asked_of_a_version(register):
+    with pytest.raises(ConfigError, match=r"min_k is asked of a table.*gate --data"):
+        promote(register.name, register(privacy__copies=0.0), GateConfig(min_k=3))
+
+
 def test_r27_a_version_that_misses_a_threshold_is_tagged_and_the_alias_stays(register):
     first = register(fidelity__shape=0.93, privacy__copies=0.0)
     second = register(fidelity__shape=0.95, privacy__copies=0.2)

@@ -11,6 +11,7 @@ from synth_components.__main__ import main
 from synth_components.chain import Chain
 from synth_components.config import ConfigError
 from synth_components.errors import DataError, GuardError
+from synth_components.evaluation import PrivacyConfig, evaluate
 from synth_components.policy import guard
 
 TABLE = pd.DataFrame({"city": ["Rome", "Oslo"] * 30, "age": [1, 2, 3] * 20})
@@ -108,6 +109,99 @@ def test_an_identifier_that_the_policy_names_must_be_made_anew(folder, model, mo
         guard.release(model, GOOD, to="x")
     with pytest.raises(GuardError, match="learns identifiers: city"):
         synth.fit(TABLE, generator="tabular.independent", seed=0, schema=model.schema)
+
+
+K3 = {"level": "high", "quasi_identifiers": ["city"], "sensitive": {"age": "high"}, "k": 3, "l": 3, "t": 0.1}
+EVEN = TABLE  # Rome and Oslo hold each age ten times
+
+
+def held_to(folder, monkeypatch, **policy):
+    (folder / "policy.json").write_text(json.dumps(policy))
+    monkeypatch.setenv("SYNTH_POLICY", "policy.json")
+
+
+@pytest.mark.parametrize(
+    ("table", "missed"),
+    [
+        (EVEN, ()),
+        (pd.concat([EVEN, pd.DataFrame({"city": ["Bern"] * 2, "age": [1, 2]})]), ("k", "l", "t")),
+        (EVEN[(EVEN["city"] == "Rome") | (EVEN["age"] < 3)], ("l", "t")),
+        (pd.concat([EVEN, pd.DataFrame({"city": ["Rome"] * 20, "age": [3] * 20})]), ("t",)),
+        (EVEN.rename(columns={"city": "town"}), ("the table has no column 'city'",)),
+    ],
+)
+def test_a_released_table_has_the_k_l_and_t_of_the_policy(folder, monkeypatch, model, table, missed):
+    held_to(folder, monkeypatch, **K3)
+    if not missed:
+        found = guard.release(model, GOOD, to="x", table=table, what="table")
+        assert [one.told.partition(":")[0] for one in found if one.check == "k, l and t"] == [
+            "k_anonymity",
+            "l_diversity of 'age'",
+            "t_closeness of 'age'",
+        ]
+        assert {one.state for one in found} == {"passed"}
+        return
+    with pytest.raises(GuardError) as raised:
+        guard.release(model, GOOD, to="x", table=table, what="table")
+    assert raised.value.checks == ("k, l and t",) * len(missed)
+    names = {"k": "k_anonymity:", "l": "l_diversity of", "t": "t_closeness of"}
+    assert all(names.get(one, one) in str(raised.value) for one in missed)
+
+
+def test_a_table_that_is_not_at_hand_is_not_released_under_a_policy_with_k_and_a_model_promises_none(
+    folder, monkeypatch, model
+):
+    held_to(folder, monkeypatch, **K3)
+    with pytest.raises(GuardError, match="measured on the released table"):
+        guard.release(model, GOOD, to="x", what="table")
+    assert states(guard.release(model, GOOD, to="x"))["k, l and t"] == "not asked"
+    assert any("not asked" in one for one in told(folder, "guard")[-1]["checks"])
+
+
+@pytest.mark.parametrize("diversity", ["entropy", "recursive"])
+def test_l_is_measured_as_the_policy_means_it(folder, monkeypatch, model, diversity):
+    held_to(folder, monkeypatch, **{**K3, "diversity": diversity, "c": 1.5})
+    guard.release(model, GOOD, to="x", table=EVEN, what="table")
+    skewed = EVEN[(EVEN["age"] == 1) | (EVEN.index % 3 == 0)]  # each age is there; one is far commoner
+    with pytest.raises(GuardError, match="l_diversity"):
+        guard.release(model, GOOD, to="x", table=pd.concat([EVEN, *[skewed] * 9]), what="table")
+
+
+def test_what_a_policy_needs_declared_is_asked_before_rows_are_read(folder, monkeypatch, model, capsys):
+    train = ["train", "--data", "t.csv", "--model", "model", *INDEPENDENT]
+    for policy in ({"k": 5}, {"layers": ["t_closeness"]}, {"level": "low", "l": 2}):
+        held_to(folder, monkeypatch, **policy)
+        assert main(train) == 3
+        assert "names no quasi_identifiers" in capsys.readouterr().err
+    held_to(folder, monkeypatch, quasi_identifiers=["twon"], sensitive={"age": "low"})
+    with pytest.raises(GuardError, match="the schema has no column 'twon'"):
+        synth.fit(TABLE, generator="tabular.independent", schema=model.schema, seed=0)
+    assert not told(folder, "spend")
+    held_to(folder, monkeypatch, level="high")  # a level alone says by no column how to count
+    assert main(train) == 0
+
+
+def test_the_gate_holds_a_table_to_thresholds_and_to_the_policy(folder, monkeypatch, capsys):
+    report = evaluate(TABLE, TABLE, TABLE, config=PrivacyConfig(attacks=(), replicates=10))
+    (folder / "r.json").write_text(json.dumps(report.to_json()))
+    words = ["gate", "--report", "r.json", "--max-risk", "1", "--quiet"]
+    columns = ["--quasi-identifiers", '["city"]', "--sensitive", '["age"]']
+    asks = ["--min-k", "30", "--min-l", "3", "--max-t", "0.01"]
+    assert main([*words, *asks, *columns, "--data", "t.csv"]) == 0
+    assert main([*words, "--min-k", "31", "--min-l", "4", "--data", "t.csv", *columns]) == 3
+    told_by = capsys.readouterr().err
+    assert "k by city is 30, at least 31" in told_by
+    assert "l of 'age' by city is 3, at least 4" in told_by
+    for lacking in (columns, ["--data", "t.csv"], ["--data", "t.csv", *columns[:2], "--max-t", "0.5"]):
+        assert main([*words, "--min-k", "5", *lacking]) == 2
+    TABLE.assign(age=TABLE["age"].where(TABLE["city"] == "Oslo", 3)).to_csv("uneven.csv", index=False)
+    assert main([*words, "--max-t", "0.1", *columns, "--data", "uneven.csv"]) == 3
+    assert "t of 'age' by city" in capsys.readouterr().err
+    held_to(folder, monkeypatch, **K3)  # the policy asks for the report's evidence, too, which is not there
+    assert main([*words, "--data", "uneven.csv"]) == 3
+    assert "l_diversity of 'age': wanted 3" in capsys.readouterr().err
+    assert main([*words, "--min-k", "31", "--data", "t.csv"]) == 3  # by the policy's columns
+    assert "k by city is 30" not in capsys.readouterr().err  # the policy refused first
 
 
 def test_turning_the_guard_off_stands_in_the_trail(folder, model, monkeypatch, caplog):
