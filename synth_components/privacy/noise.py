@@ -151,11 +151,13 @@ def poisson_sample(n: int, *, rate: float) -> NDArray[np.intp]:
 def kept_keys(counts: Mapping[str, int], *, epsilon: float, delta: float) -> frozenset[str]:
     """Return the keys whose noisy counts pass a threshold, for a budget that the caller has charged.
 
-    A key that one row alone has is kept with probability at most ``delta``.
+    A key that one row alone has is kept with probability at most ``delta``.  OpenDP is handed a number for each key: of
+    texts it reads what comes before a zero byte, so that one row could take the place of all rows of another key, and
+    it refuses some that are no UTF-8, which told of such a row.
     """
     dp = _opendp()
     scale = (1 + _SLACK) / epsilon
-    domain = dp.domains.map_domain(dp.domains.atom_domain(T=str), dp.domains.atom_domain(T="i64"))
+    domain = dp.domains.map_domain(dp.domains.atom_domain(T="i64"), dp.domains.atom_domain(T="i64"))
     space = domain, dp.metrics.l01inf_distance(dp.metrics.absolute_distance(T="i64"))
     measure = dp.measures.approximate(dp.measures.max_divergence())
 
@@ -166,7 +168,8 @@ def kept_keys(counts: Mapping[str, int], *, epsilon: float, delta: float) -> fro
     threshold = 1 + math.ceil(math.log(1 / delta) * scale)
     while made(threshold).map((1, 1, 1))[1] > delta:
         threshold += 1
-    return frozenset(made(threshold)(dict(counts)))
+    names = list(counts)
+    return frozenset(names[number] for number in made(threshold)(dict(enumerate(counts.values()))))
 
 
 def deviation(amount: float, *, mechanism: Mechanism, sensitivity: int) -> float:
