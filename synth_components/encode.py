@@ -218,7 +218,8 @@ class DatetimeEncoder:
         """Return (n, 1) offsets.
 
         Raises:
-            SchemaError: if a time lies more than 2^53 steps from the origin, where offsets are no longer exact.
+            SchemaError: if a time lies more than 2^53 steps from the origin, where offsets are no longer exact.  Those
+                outside of declared bounds are not asked, as they are put at a bound or refused elsewhere.
         """
         present = values.notna().to_numpy()
         features = np.full((len(values), 1), np.nan)
@@ -228,7 +229,11 @@ class DatetimeEncoder:
             stamps = local if self._is_local else stamps.dt.tz_convert(None)
         nanoseconds = stamps.to_numpy().astype("datetime64[ns]").astype(np.int64)
         offsets = nanoseconds - self._origin
-        if len(offsets) and np.abs(offsets).max() // self._step > _EXACT:
+        counted = offsets
+        if self.column.low is not None and self.column.high is not None:
+            low, high = self._bound(self.column.low), self._bound(self.column.high)
+            counted = offsets[(nanoseconds >= low) & (nanoseconds <= high)]
+        if len(counted) and np.abs(counted).max() // self._step > _EXACT:
             raise SchemaError(
                 f"column '{self.name}' spans more than 2^53 steps of its resolution '{self.column.resolution}' (104 "
                 "days of nanoseconds), and would lose digits; declare resolution 'us' or coarser",

@@ -2,15 +2,20 @@
 
 A category is a cell, and so is null where the column is nullable.  A number or a time has a cell for each value where
 there are few of them, else equal widths, and one more for its lower bound, where inflated zeros lie.  A value
-outside its column is put into the nearest cell, an unlisted category into the first: saying so would tell about rows.
+outside its column is put into the nearest cell, an unlisted category into the first, and what is not of the column's
+kind at all is null: no row ends a fit, for saying so would tell about it, and what would be quoted is its value.
 """
 
 from __future__ import annotations
 
+import datetime
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy import random
 from numpy.typing import NDArray
 
@@ -135,9 +140,54 @@ def cells_of(schema: Schema, *, bins: int) -> dict[str, Cells]:
 
 
 def coded(data: Dataset, cells: Mapping[str, Cells]) -> dict[str, Codes]:
-    """Return the cells (n,) of the root table's rows by column."""
-    features = encode(data)
-    return {name: cells[name].codes(features.values[:, where]) for name, where in features.columns.items()}
+    """Return the cells (n,) of the root table's rows by column, each a function of its own row and the schema alone."""
+    kept = {name: _readable(data.table[name], column) for name, column in data.schema.columns.items()}
+    with np.errstate(all="ignore"):  # a warning would tell of a row, too
+        features = encode(Dataset({data.schema.root: pd.DataFrame(kept)}, data.schema))
+        return {name: cells[name].codes(features.values[:, where]) for name, where in features.columns.items()}
+
+
+def _readable(values: pd.Series[Any], column: AnyColumn) -> pd.Series[Any]:
+    """Return values that encode without an error; only those of object dtype, or text, may be of another kind."""
+    if values.dtype != object and not isinstance(values.dtype, pd.StringDtype):
+        return values
+    held: list[Any] = values.astype(object).tolist()
+    if isinstance(column, Numeric):
+        held = [_number(value) for value in held]
+    elif isinstance(column, Datetime):
+        first, last = (pd.Timestamp(str(bound)).date() for bound in (column.low, column.high))
+        held = [_date(value, first, last) for value in held]
+    else:
+        held = [value if pd.api.types.is_scalar(value) else _STRANGE for value in held]
+    return pd.Series(held, index=values.index, dtype=object)
+
+
+_STRANGE = object()
+
+
+def _number(value: Any) -> Any:  # noqa: ANN401 - a cell
+    """Return a finite number as it is, and of anything else null."""
+    try:
+        return value if value is not pd.NaT and math.isfinite(float(value)) and not isinstance(value, bytes) else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _date(value: Any, low: datetime.date, high: datetime.date) -> datetime.date | None:  # noqa: ANN401 - a cell
+    """Return a date within bounds, and of anything else null.
+
+    Of many texts pandas takes the form from the first, so that one row would decide how the others are read.
+    """
+    if isinstance(value, str):
+        try:
+            value = pd.Timestamp(value)
+        except (ValueError, OverflowError):
+            return None
+    if value is pd.NaT:
+        return None
+    if isinstance(value, datetime.datetime):
+        value = value.date()
+    return min(max(value, low), high) if isinstance(value, datetime.date) else None
 
 
 def valued(codes: Mapping[str, Codes], cells: Mapping[str, Cells], schema: Schema, rng: random.Generator) -> Features:
