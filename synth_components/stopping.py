@@ -1,15 +1,23 @@
-"""Ending a fit early: Ctrl-C and SIGTERM are handed to it as a request, so that it can keep its state."""
+"""Ending a fit early: Ctrl-C and SIGTERM are handed to it as a request, so that it can keep its state.
+
+A fit that has a deadline is asked as well, and interrupted if it does not hear.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any, TypeVar
 
 from synth_components.errors import StoppedError
+
+T = TypeVar("T")
 
 GRACE = 5.0
 """Seconds within which a fit must notice the request; one that does not is interrupted."""
@@ -75,3 +83,49 @@ def stopped_by_signals() -> Iterator[Request]:
         is_over.set()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class _Overdue(BaseException):
+    """Time is over; no ``except Exception`` of the work itself keeps it from ending."""
+
+
+_AGAIN = 0.1  # seconds until the next interruption, where a destructor swallowed one
+
+
+def interrupted_at(ends: float, work: Callable[[], T]) -> T:
+    """Return what ``work`` returns, or interrupt it at a time on the clock of ``time.monotonic``.
+
+    It need not ask whether it shall stop; a single call into compiled code is waited for.
+
+    Raises:
+        StoppedError: if time was over first.
+    """
+    if time.monotonic() >= ends:
+        raise StoppedError("fit interrupted: its time was over")
+    thread = threading.get_ident()
+    is_done, lock = threading.Event(), threading.Lock()
+
+    def watch() -> None:
+        while not is_done.wait(max(0.0, ends - time.monotonic()) or _AGAIN):
+            with lock:
+                if not is_done.is_set() and time.monotonic() >= ends:
+                    _raise_in(thread, _Overdue)
+
+    try:
+        try:
+            threading.Thread(target=watch, name="synth-deadline", daemon=True).start()
+            return work()
+        finally:
+            with lock:
+                is_done.set()
+            _raise_in(thread, None)  # what was asked for and has not come yet shall not hit what follows
+    except _Overdue:
+        is_done.set()
+        _raise_in(thread, None)
+        raise StoppedError("fit interrupted: its time was over") from None
+
+
+def _raise_in(thread: int, what: type[BaseException] | None) -> None:
+    """Have an exception raised in a thread before its next step; ``None`` takes back what was not yet raised."""
+    kind: Any = ctypes.py_object(what) if what is not None else None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), kind)

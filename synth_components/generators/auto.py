@@ -18,6 +18,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,11 +28,12 @@ from pydantic import Field
 
 from synth_components.config import Recipe
 from synth_components.errors import ArtifactError, StoppedError, UnsupportedError
-from synth_components.generators import make, sampler_type
+from synth_components.generators import make, recipe_type, sampler_type
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Given, PrivacyLedger, Run, Sampler
 from synth_components.schema import Schema
 from synth_components.split import split
+from synth_components.stopping import interrupted_at
 
 LEAST_HELD_OUT = 100
 """Fewest held-out rows that a race is judged by; of smaller tables the rules choose."""
@@ -88,7 +90,7 @@ class Auto(Recipe):
     def _raced(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> AutoSampler:
         from synth_components.evaluation.detection import c2st
         from synth_components.selection.choice import Choice, candidates
-        from synth_components.selection.race import race
+        from synth_components.selection.race import RESOLUTION, race
 
         deadline = time.monotonic() + self.time_limit
         table = data.table
@@ -104,6 +106,8 @@ class Auto(Recipe):
             return c2st(held_out, drawn, rng=np.random.default_rng(seed))
 
         names = candidates(data.schema, self.candidates)
+        for package in dict.fromkeys(needed for name in names for needed in recipe_type(name).needs):
+            import_module(package)  # here, where no clock interrupts it half-way
         ended = race(
             names,
             replace(data, tables={data.schema.root: learnt}),
@@ -121,14 +125,41 @@ class Auto(Recipe):
         ]
         sampler: Sampler = ended.sampler
         learned = int(len(learnt) * ended.share)
+        again = None
         if time.monotonic() + ended.seconds <= deadline:
-            sampler = make(ended.generator).fit(data, rng=rng, ledger=ledger, run=replace(run, warm_start=None))
-            reasons.append("it was fitted again on all rows")
-        else:
+            reached = int(RESOLUTION * (1 - (deadline - time.monotonic()) / self.time_limit))
+
+            def report(done: int, total: int, /, **metrics: float) -> None:
+                place = reached + (RESOLUTION - reached) * done // max(total, 1)
+                run.report(min(place, RESOLUTION - 1), RESOLUTION, **metrics)
+
+            last = replace(run, warm_start=None, report=report)
+            again = _again(ended.generator, data, deadline, rng=rng, ledger=ledger, run=last)
+        if again is None:
             reasons.append(f"its model is that of the race, of {learned} of {len(table)} rows: time was over")
-            run.report(1, 1)
+        else:
+            sampler = again
+            reasons.append("it was fitted again on all rows")
+        run.report(RESOLUTION, RESOLUTION)
         trials = tuple(trial.to_json() for trial in ended.trials)
         return AutoSampler(sampler, Choice(ended.generator, {}, tuple(reasons), trials).to_json())
+
+
+def _again(
+    name: str, data: Dataset, deadline: float, *, rng: random.Generator, ledger: PrivacyLedger, run: Run
+) -> Sampler | None:
+    """Return the winner's sampler fitted on all rows; ``None`` if time is over first."""
+
+    def is_over() -> bool:
+        return run.should_stop() or time.monotonic() >= deadline
+
+    bounded = replace(run, should_stop=is_over)
+    try:
+        return interrupted_at(deadline, lambda: make(name).fit(data, rng=rng, ledger=ledger, run=bounded))
+    except StoppedError:
+        if run.should_stop():
+            raise
+        return None
 
 
 def _fitted(choice: Any, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> AutoSampler:  # noqa: ANN401 - a Choice, which is imported late

@@ -21,6 +21,7 @@ from numpy import random
 from synth_components.errors import StoppedError, SynthError
 from synth_components.generators import make
 from synth_components.protocols import Dataset, PrivacyLedger, Run, Sampler
+from synth_components.stopping import interrupted_at
 
 KEPT = 3
 """One of so many candidates goes on from a round, with so many times the rows."""
@@ -28,6 +29,8 @@ LEAST_ROWS = 2_000
 """Rows of the first round."""
 MARGIN = 1.25
 """How much longer than its last fit, row for row, a fit may take."""
+GRACE = 2.0
+"""Seconds after which a fit that is asked to stop, and does not, is interrupted; at the deadline there are none."""
 RESOLUTION = 1_000
 
 Judge = Callable[[Sampler], float]
@@ -92,7 +95,8 @@ def race(
 
     Args:
         judge: Scores a sampler, larger is better.
-        deadline: When the race and a last fit of the winner must be over, on the clock of ``time.monotonic``.
+        deadline: When the race and a last fit of the winner must be over, on the clock of ``time.monotonic``: then
+            whatever a candidate does is interrupted.
 
     Raises:
         StoppedError: if ``run`` says so.
@@ -102,7 +106,7 @@ def race(
     order = rng.permutation(len(data.table))
     started, trials = time.monotonic(), []
     alive: dict[str, Trial] = {name: Trial(name, 0, None, 0.0) for name in names}
-    leader: tuple[str, Sampler, int] | None = None
+    leader: _Leader | None = None
 
     def over(ends: float) -> Callable[[], bool]:
         return lambda: run.should_stop() or time.monotonic() >= ends
@@ -119,7 +123,7 @@ def race(
             if run.should_stop():
                 raise StoppedError("fit stopped as asked; nothing was saved")
             told()
-            left = deadline - time.monotonic() - (_expected(alive[leader[0]], len(order)) if leader else 0.0)
+            left = deadline - time.monotonic() - (_expected(leader.last, len(order)) if leader else 0.0)
             if last.rows and _expected(last, size) > left:
                 trials.append(Trial(name, size, None, 0.0, "it would not have ended in time"))
                 continue
@@ -127,14 +131,19 @@ def race(
             # left of it, so that none eats up the rest.
             first = started + (deadline - started) / 2 - time.monotonic()
             ends = time.monotonic() + (left if last.rows else max(0.0, min(left, first))) / (len(alive) - place)
-            made, sampler = _tried(name, part, judge, rng=rng, ledger=ledger, run=replace(run, should_stop=over(ends)))
+            quiet = Run(device=run.device, should_stop=over(ends))
+            last_calls = (min(ends + GRACE, deadline), deadline)
+            made, sampler = _tried(name, part, judge, rng=rng, ledger=ledger, run=quiet, last_calls=last_calls)
             trials.append(made)
             if sampler is not None:
                 fitted[name] = (made, sampler)
         if not fitted:
             break
+        if leader is not None and leader.last.generator not in fitted:
+            # Its fit on more rows did not end: its earlier one is a model as good as its score says.
+            fitted[leader.last.generator] = (leader.last, leader.sampler)
         ranked = sorted(fitted, key=lambda name: -(fitted[name][0].score or 0.0))
-        leader = (ranked[0], fitted[ranked[0]][1], size)
+        leader = _Leader(*fitted[ranked[0]])
         # Two go into the last round: on few rows the order of the best two is often another.
         alive = {name: fitted[name][0] for name in ranked[: max(2, math.ceil(len(ranked) / KEPT))]}
     if run.should_stop():
@@ -142,9 +151,17 @@ def race(
     if leader is None:
         told_by = "; ".join(sorted({f"{trial.generator}: {trial.note}" for trial in trials}))
         raise SynthError(f"no generator could be fitted in time ({told_by}); raise time_limit, or give it 0")
-    name, sampler, size = leader
-    last = next(trial for trial in reversed(trials) if trial.generator == name and trial.score is not None)
-    return Finish(name, sampler, size / len(order), _expected(last, len(order)), tuple(trials))
+    last = leader.last
+    share, seconds = last.rows / len(order), _expected(last, len(order))
+    return Finish(last.generator, leader.sampler, share, seconds, tuple(trials))
+
+
+@dataclass(frozen=True)
+class _Leader:
+    """The best trial so far, and its sampler."""
+
+    last: Trial
+    sampler: Sampler
 
 
 def rounds(rows: int, entrants: int) -> list[int]:
@@ -162,14 +179,24 @@ def _expected(last: Trial, rows: int) -> float:
 
 
 def _tried(
-    name: str, part: Dataset, judge: Judge, *, rng: random.Generator, ledger: PrivacyLedger, run: Run
+    name: str,
+    part: Dataset,
+    judge: Judge,
+    *,
+    rng: random.Generator,
+    ledger: PrivacyLedger,
+    run: Run,
+    last_calls: tuple[float, float],
 ) -> tuple[Trial, Sampler | None]:
-    """Return a trial and its sampler; a generator that refuses the table, or is stopped, has none."""
+    """Return a trial and its sampler; a generator that refuses the table, or is stopped, has none.
+
+    Args:
+        last_calls: When the fit is interrupted, and when the judge is.
+    """
     begun, rows = time.monotonic(), len(part.table)
-    quiet = Run(device=run.device, should_stop=run.should_stop)
     try:
-        sampler = make(name).fit(part, rng=rng, ledger=ledger, run=quiet)
-        score = judge(sampler)
+        sampler = interrupted_at(last_calls[0], lambda: make(name).fit(part, rng=rng, ledger=ledger, run=run))
+        score = interrupted_at(last_calls[1], lambda: judge(sampler))
     except StoppedError:
         return Trial(name, rows, None, time.monotonic() - begun, "its time was over"), None
     except SynthError as error:

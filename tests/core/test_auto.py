@@ -177,3 +177,48 @@ def test_a_first_fit_without_end_leaves_the_others_half_of_the_time(monkeypatch)
     ended = fits(began + 4.0, names=(COPULA, ALONE))
     assert (ended.generator, ended.trials[1].note) == (COPULA, "its time was over")
     assert ended.trials[1].seconds < 2.5  # half of four seconds, at most, and what one look at the clock takes
+
+
+def deaf(monkeypatch, seconds):
+    """Have the independent generator's fits ignore that they shall stop, and take some seconds each, in order."""
+    fit = recipe_type(ALONE).fit
+    left = list(seconds)
+
+    def slow(self, data, *, rng, ledger, run):
+        ends = time.monotonic() + left.pop(0)
+        while time.monotonic() < ends:
+            pass
+        return fit(self, data, rng=rng, ledger=ledger, run=run)
+
+    monkeypatch.setattr(
+        "synth_components.generators.tabular.independent.GENERATOR", type("Deaf", (recipe_type(ALONE),), {"fit": slow})
+    )
+
+
+def test_a_candidate_that_does_not_hear_that_its_time_is_over_is_interrupted_at_the_deadline(monkeypatch):
+    deaf(monkeypatch, [30])
+    began = time.monotonic()
+    ended = fits(began + 2.0, names=(COPULA, ALONE))
+    assert time.monotonic() - began < 3.0  # two seconds, and one for the machine to be busy
+    assert (ended.generator, ended.trials[1].note) == (COPULA, "its time was over")
+
+
+def test_a_last_fit_that_takes_longer_than_the_one_before_leaves_the_model_of_the_race_within_the_limit(monkeypatch):
+    deaf(monkeypatch, [0, 30])
+    began = time.monotonic()
+    options = {"time_limit": 5, "candidates": [ALONE]}
+    model = synth.fit(dependent(1_000), generator="auto", options=options, seed=0)
+    assert time.monotonic() - began < 8.0  # five seconds, the checks of a fit, and a busy machine
+    assert "time was over" in model.manifest.choice["reasons"][1]
+    assert len(model.sample(10, seed=0)) == 10
+
+
+def test_a_leader_whose_fit_on_more_rows_does_not_end_stays_ahead_of_worse_ones(monkeypatch):
+    def judge(sampler):
+        return 0.9 if sampler.__class__.__name__ == "IndependentSampler" else 0.5
+
+    deaf(monkeypatch, [0, 0, 30])
+    fits(time.monotonic() + 60.0)  # what is imported late is there
+    ended = fits(time.monotonic() + 8.0, judge, rows=6_000)
+    assert ended.trials[-1].score == 0.5  # the copula's last fit did end
+    assert (ended.generator, round(ended.share, 2)) == (ALONE, 0.33)

@@ -17,6 +17,7 @@ from synth_components.peers import Peers, among
 from synth_components.progress import watching
 from synth_components.steps.record import perform
 from synth_components.steps.train import TrainConfig, train
+from synth_components.stopping import interrupted_at
 
 TRAIN = ("train", "--data", "t.csv", "--model", "model", "--generator", "tabular.trees")
 
@@ -135,3 +136,21 @@ def test_only_the_first_of_several_processes_saves_the_model(folder):
     with among(Peers(rank=1, world_size=2)):
         train(TrainConfig(generator="tabular.independent"), data=folder / "t.csv", model=folder / "model")
     assert not (folder / "model").exists()
+
+
+def test_an_interruption_passes_whatever_the_work_catches_and_hits_nothing_after_it():
+    def stubborn():
+        while True:
+            try:
+                sum(range(1_000))
+            except Exception:  # noqa: BLE001 - what a library may do
+                continue
+
+    began = time.monotonic()
+    with pytest.raises(StoppedError, match="its time was over"):
+        interrupted_at(began + 0.3, stubborn)
+    assert time.monotonic() - began < 3.0
+    assert interrupted_at(time.monotonic() + 0.05, lambda: "done") == "done"
+    time.sleep(0.3)  # its time is over now, and nothing happens
+    with pytest.raises(StoppedError):
+        interrupted_at(time.monotonic() - 1.0, stubborn)
