@@ -31,9 +31,10 @@ from synth_components.errors import (
     SynthError,
     UnsupportedError,
 )
-from synth_components.generators import DEFAULT, GROUP, make, names, recipe_type
+from synth_components.generators import DEFAULT, GROUP, make
 from synth_components.io import artifact
 from synth_components.io.artifact import Artifact, Manifest, Statement
+from synth_components.monitor import require_monitored
 from synth_components.null_indicator import indicating, modelled, null_indicators, with_nulls
 from synth_components.privacy.budget_file import BudgetFile, account
 from synth_components.privacy.contribution import bounded
@@ -55,7 +56,7 @@ from synth_components.schema import (
     same_dtype,
     violations,
 )
-from synth_components.warm_start import drift, folder_of, require_same
+from synth_components.warm_start import drift, folder_of, require_same, require_warm
 
 _LOG = logging.getLogger(__name__)
 
@@ -391,16 +392,16 @@ def fit(
         raise SynthError("delta means nothing without epsilon; give both, or neither")
     if epsilon is not None and not (0 < epsilon < math.inf and 0 <= (delta or 0.0) < 1):
         raise SynthError("epsilon must be a finite number above 0, and delta lie in [0, 1)")
+    if epsilon is not None and run is not None and run.warm_start is not None:
+        raise UnsupportedError("going on from a model is not covered by epsilon: what that one learned is in this one")
     if epsilon is not None and run is not None and (run.monitor is not None or run.holdout is not None):
         raise UnsupportedError("a monitor and held-out rows are read without noise, which epsilon does not allow")
     if isinstance(generator, Recipe) and options:
         raise SynthError("a recipe already holds its options; give either a recipe, or a name with options")
     recipe: Any = generator if isinstance(generator, Recipe) else make(generator, dict(options or {}), trust=trust)
     name = generator if isinstance(generator, str) else _name_of(generator)
-    if run is not None and run.monitor is not None and not type(recipe).is_monitored:
-        raise UnsupportedError(
-            f"{name} asks no monitor while it trains; drop it, or fit one that does: {', '.join(_monitored())}"
-        )
+    if run is not None and run.monitor is not None:
+        require_monitored(recipe, name)
     rules = tuple(constraint_from_json(rule) if isinstance(rule, Mapping) else rule for rule in constraints)
     limit = None if epsilon is None else Budget(epsilon, DEFAULT_DELTA if delta is None else delta)
     _admit(limit, schema, label=f"fit {name}")
@@ -440,7 +441,7 @@ def fit(
     learnable = modelled(data if limit is None else bounded(data))
     if not learnable.schema.columns:
         raise SchemaError("every column is a key, text or an image, which are made anew: there is nothing to learn")
-    began_with = _warm_start(run, recipe, name, data, limit, trust)
+    began_with = _warm_start(run, recipe, name, data, trust)
     rng = np.random.default_rng(chosen if limit is None else None)
     sampler = recipe.fit(learnable, rng=rng, ledger=ledger, run=Run() if run is None else run)
     manifest = Manifest(
@@ -460,19 +461,11 @@ def fit(
     return Model(sampler, data.schema, ledger, manifest)
 
 
-def _warm_start(
-    run: Run | None, recipe: Recipe, name: str, data: Dataset, limit: Budget | None, trust: tuple[str, ...]
-) -> dict[str, Any]:
+def _warm_start(run: Run | None, recipe: Recipe, name: str, data: Dataset, trust: tuple[str, ...]) -> dict[str, Any]:
     """Return what the manifest says of the model to go on from; nothing without one."""
     if run is None or run.warm_start is None:
         return {}
-    if limit is not None:
-        raise UnsupportedError("going on from a model is not covered by epsilon: what that one learned is in this one")
-    if not type(recipe).starts_warm:
-        raise UnsupportedError(
-            f"{name} does not go on from a model: fit it on old and new rows together, or use tabular.ensemble, which "
-            "keeps the old model beside the new one"
-        )
+    require_warm(recipe, name)
     before = artifact.load(run.warm_start, trust=trust)
     if name != "tabular.ensemble" and before.manifest.generator != name:
         raise UnsupportedError(f"{name} goes on from its own models, and this one is of {before.manifest.generator}")
@@ -481,11 +474,6 @@ def _warm_start(
     for sentence in found:
         _LOG.warning("drift: %s", sentence)
     return {"generator": before.manifest.generator, "model": before.manifest.identity, "drift": list(found)}
-
-
-def _monitored() -> list[str]:
-    """Return the installed generators whose fit asks a monitor."""
-    return [name for name in names() if recipe_type(name).is_monitored]
 
 
 def _admit(limit: Budget | None, schema: Schema | Mapping[str, Any] | None, *, label: str) -> None:

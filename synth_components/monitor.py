@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from synth_components.errors import DataError
+from synth_components.config import Recipe
+from synth_components.errors import DataError, UnsupportedError
+from synth_components.generators import names, recipe_type
 from synth_components.null_indicator import modelled
 from synth_components.protocols import Dataset, Sampler
 
@@ -26,6 +28,9 @@ _LOG = logging.getLogger(__name__)
 
 LEAST_ROWS = 50
 """Fewest held-out rows that a monitor judges by."""
+
+SCORES = ("quality", "quality_shape", "quality_pairs", "quality_detection")
+"""What a judgement tells."""
 
 Alert = Callable[[int, Mapping[str, float]], None]
 
@@ -58,8 +63,12 @@ class QualityMonitor:
     def __post_init__(self) -> None:
         """Take of the rows what generators learn, and refuse too few of them."""
         self.held_out = modelled(self.held_out)
-        if len(self.held_out.table) < LEAST_ROWS:
-            raise DataError(f"a monitor judges by {LEAST_ROWS} held-out rows or more; hold out a larger share")
+        rows = len(self.held_out.table)
+        if rows < LEAST_ROWS:
+            raise DataError(
+                f"a monitor judges by {LEAST_ROWS} held-out rows or more, and there are {rows}; set a larger share "
+                "apart (monitor_share)"
+            )
 
     def is_due(self, epoch: int) -> bool:
         """Return whether to judge after an epoch, counted from 1."""
@@ -94,6 +103,21 @@ class QualityMonitor:
     def is_over(self, epoch: int) -> bool:
         """Return whether quality has not risen for ``patience`` judgements."""
         return self.patience > 0 and epoch - self.best_epoch >= self.patience * self.every
+
+    def resume(self, epoch: int, quality: float) -> None:
+        """Take over the best quality of a stopped fit that goes on, and the epoch that had it."""
+        self.best, self.best_epoch, self._judged = quality, epoch, max(self._judged, 1)
+
+
+def require_monitored(recipe: Recipe, name: str) -> None:
+    """Raise unless the fit of a recipe asks a monitor.
+
+    Raises:
+        UnsupportedError: naming the installed generators whose fit does.
+    """
+    if not type(recipe).is_monitored:
+        known = ", ".join(name for name in names() if recipe_type(name).is_monitored)
+        raise UnsupportedError(f"{name} asks no monitor while it trains; drop it, or fit one that does: {known}")
 
 
 def _warn(epoch: int, scores: Mapping[str, float]) -> None:

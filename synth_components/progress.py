@@ -30,6 +30,11 @@ SECONDS_BETWEEN_LINES = 1.0
 """A JSON line for every small step of a fit would drown the log."""
 
 
+def is_rare(metrics: Mapping[str, float]) -> bool:
+    """Return whether a report is told however short ago the last one was: judgements take their time."""
+    return "quality" in metrics
+
+
 class Observer(Protocol):
     """Whoever wants to know how far a stage is.  Called by whoever works; must not raise or block."""
 
@@ -129,7 +134,8 @@ class JsonLines:
     def update(self, stage: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """Write a line, unless the last one is too fresh."""
         now = time.monotonic()
-        if done < total and now - self._last.get(stage, -SECONDS_BETWEEN_LINES) < SECONDS_BETWEEN_LINES:
+        is_fresh = now - self._last.get(stage, -SECONDS_BETWEEN_LINES) < SECONDS_BETWEEN_LINES
+        if done < total and is_fresh and not is_rare(metrics):
             return
         self._last[stage] = now
         line = {"time": stamp(), "event": "progress", "stage": stage, "done": done, "total": total, **metrics}

@@ -133,6 +133,9 @@ class Monitor(Protocol):
     def is_over(self, epoch: int) -> bool:
         """Return whether training should end."""
 
+    def resume(self, epoch: int, quality: float) -> None:
+        """Take over the best quality of a stopped fit that goes on, and the epoch that had it."""
+
 
 @dataclass(frozen=True)
 class Run:

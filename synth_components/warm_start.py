@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from synth_components.errors import SchemaError
+from synth_components.config import Recipe
+from synth_components.errors import SchemaError, UnsupportedError
 from synth_components.schema import Image, Key, Schema, Text, outside_of
 
 if TYPE_CHECKING:
@@ -31,6 +32,19 @@ def folder_of(start: Model | str | Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="synth-start-") as scratch:
         start.save(Path(scratch) / "model")
         yield Path(scratch) / "model"
+
+
+def require_warm(recipe: Recipe, name: str) -> None:
+    """Raise unless the fit of a recipe can go on from a model.
+
+    Raises:
+        UnsupportedError: saying what can.
+    """
+    if not type(recipe).starts_warm:
+        raise UnsupportedError(
+            f"{name} does not go on from a model: fit it on old and new rows together, or use tabular.ensemble, which "
+            "keeps the old model beside the new one"
+        )
 
 
 def drift(schema: Schema, tables: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from synth_components.errors import SynthError, UnsupportedError
-from synth_components.steps.port import InConstraints, InDataset, InSchema, OutModel
+from synth_components.steps.port import InConstraints, InDataset, InSchema, OptionalInModel, OutModel
 from synth_components.steps.record import write_json
 from synth_components.steps.train import TrainConfig
 
@@ -60,6 +60,7 @@ def train_distributed(
     data: InDataset,
     schema: InSchema = None,
     constraints: InConstraints = None,
+    start: OptionalInModel = None,
     model: OutModel,
 ) -> None:
     """Train one model of a generator that uses torch by several processes, which share every batch.
@@ -71,13 +72,14 @@ def train_distributed(
         data: The real training rows.
         schema: What the columns hold; without it a schema is profiled from the rows.
         constraints: Rules that every synthetic row must obey.
+        start: Model of the same generator to go on from: its schema is taken, and drift is told.
         model: Where the model goes.
 
     Raises:
         UnsupportedError: without torch, where this task is to train itself.
         SynthError: if a process fails, with its last line.
     """
-    given = {"data": data, "schema": schema, "constraints": constraints}
+    given = {"data": data, "schema": schema, "constraints": constraints, "start": start}
     inputs = {name: Path(place) for name, place in given.items() if place is not None}
     if config.runtime:
         _on_nodes(config, inputs, model)

@@ -239,7 +239,9 @@ _DATA = {"data_uri": Argument("split_data", "data")} | _options(
     "split_data", "unit", "stratify", holdout_share="share", split_seed="seed"
 )
 _PRIVACY = _options("train_generator", "privacy", "epsilon", "delta", train_seed="seed")
-_GENERATOR = _options("train_generator", "generator", "generator_options") | _PRIVACY
+_GENERATOR = (
+    _options("train_generator", "generator", "generator_options", "monitor_every", "monitor_patience") | _PRIVACY
+)
 _JUDGED = _options("evaluate", "target", "min_quality")
 
 _BODIES: Mapping[Callable[[Tasks], None], Mapping[str, Argument]] = {
@@ -262,7 +264,8 @@ _BODIES: Mapping[Callable[[Tasks], None], Mapping[str, Argument]] = {
     distributed_training: _DATA
     | _options(
         "train_generator_distributed",
-        *("generator", "generator_options", "privacy", "epsilon", "delta", "device"),
+        *("generator", "generator_options", "monitor_every", "monitor_patience"),
+        *("privacy", "epsilon", "delta", "device"),
         *("num_nodes", "processes_per_node", "node_resources"),
         train_seed="seed",
     )

@@ -13,8 +13,11 @@ from types import MappingProxyType
 from typing import Any
 
 from synth_components.errors import DataError
+from synth_components.io.archive import unpack
+from synth_components.io.artifact import main_file
 from synth_components.io.dataset import format_of
 from synth_components.steps.port import Kind
+from synth_sagemaker.layout import MODEL_ARCHIVE
 
 MODES = ("File", "FastFile")
 
@@ -28,6 +31,7 @@ CONTENT_TYPES: Mapping[Kind, Mapping[str, str]] = MappingProxyType(
         },
         "schema": {"application/json": ".json"},
         "constraints": {"application/json": ".json", "application/x-yaml": ".yaml"},
+        "model": {"application/x-sagemaker-model": ".tar.gz"},
     }
 )
 """The content types that a channel may declare, with the ending that each one means."""
@@ -39,7 +43,7 @@ _LINE = "File mode, FullyReplicated and S3Prefix"
 
 
 def ready(folder: Path, kind: Kind, said: Mapping[str, Any], *, scratch: Path, num_hosts: int = 1) -> Path | None:
-    """Return a file, or a folder of parts in order, that a step can read; ``None`` if the channel is not there.
+    """Return a file, a folder of parts in order, or a model's, that a step can read; ``None`` without the channel.
 
     Args:
         folder: Where SageMaker put the channel; its name is the channel's.
@@ -58,6 +62,8 @@ def ready(folder: Path, kind: Kind, said: Mapping[str, Any], *, scratch: Path, n
         return None
     if not folder.is_dir():
         raise DataError(f"channel '{name}' is no folder; ask for {_LINE}")
+    if kind == "model":
+        return model_in(folder, scratch)
     found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     held = sorted((path for path in found if not any(part.startswith((".", "_")) for part in path.parts)), key=str)
     if not held:
@@ -76,6 +82,27 @@ def ready(folder: Path, kind: Kind, said: Mapping[str, Any], *, scratch: Path, n
             target.symlink_to(source.resolve())
         _name(target, kind, ending, channel=name)
     return next(staged.iterdir()) if len(held) == 1 else staged
+
+
+def model_in(place: Path, scratch: Path) -> Path:
+    """Return the folder of a model, unpacked into ``scratch`` if SageMaker packed it.
+
+    Raises:
+        DataError: if there is no model, or more than one archive.
+    """
+    if place.is_dir():
+        if main_file(place).is_file():
+            return place
+        packed = sorted(place.rglob("*.tar.gz"))
+        if len(packed) != 1:
+            raise DataError(
+                f"input '{place.name}' is no model, and has {len(packed)} archives; give the folder of a model or its "
+                f"{MODEL_ARCHIVE}"
+            )
+        place = packed[0]
+    target = scratch / f"model-{len(list(scratch.iterdir()))}"
+    unpack(place, target)
+    return target
 
 
 def _refuse_mode(folder: Path, said: Mapping[str, Any], num_hosts: int) -> None:

@@ -23,9 +23,9 @@ ROOT = "SYNTH_ML_ROOT"
 Job: TypeAlias = Literal["training", "processing"]
 
 CHANNELS: Mapping[str, str] = MappingProxyType(
-    {"data": "train", "holdout": "holdout", "schema": "schema", "constraints": "constraints"}
+    {"data": "train", "holdout": "holdout", "schema": "schema", "constraints": "constraints", "start": "model"}
 )
-"""Channel of a training job by port: the real rows are called as every algorithm of SageMaker calls them."""
+"""Channel of a training job by port: rows, and a model to go on from, as the algorithms of SageMaker call them."""
 
 FILES: Mapping[Kind, str] = MappingProxyType(
     {

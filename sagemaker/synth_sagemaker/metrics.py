@@ -1,7 +1,8 @@
 """What a training job tells of itself while it runs: lines in its log, which SageMaker reads by regular expressions.
 
 A line is ``validation:quality=0.91``: the scores of the drawn rows against the holdout, under the names that
-``statistics.json`` gives them, and ``train:progress`` and ``train:loss`` while the generator learns.
+``statistics.json`` gives them, and ``train:progress``, ``train:loss`` and, with ``monitor_every``, ``train:quality``
+while the generator learns.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TextIO, TypeAlias
 
-from synth_components.progress import SECONDS_BETWEEN_LINES
+from synth_components.monitor import SCORES
+from synth_components.progress import SECONDS_BETWEEN_LINES, is_rare
 
 Goal: TypeAlias = Literal["Maximize", "Minimize"]
 
@@ -76,6 +78,8 @@ METRICS = (
     *(Metric(f"validation:{name}", goal) for name, goal in GOALS.items()),
     Metric("train:progress", None),
     Metric("train:loss", None),
+    Metric("train:holdout_loss", None),
+    *(Metric(f"train:{name}", None) for name in SCORES),
 )
 """Every metric of a training job; SageMaker takes 40."""
 
@@ -106,7 +110,7 @@ class MetricLines:
         """Write the lines of a fit; other stages are passed over."""
         now = time.monotonic()
         is_fresh = now - self._last.get(stage, -SECONDS_BETWEEN_LINES) < SECONDS_BETWEEN_LINES
-        if not stage.startswith("train ") or (done < total and is_fresh):
+        if not stage.startswith("train ") or (done < total and is_fresh and not is_rare(metrics)):
             return
         self._last[stage] = now
         write_line("train:progress", done / total if total else 1.0, self.stream)

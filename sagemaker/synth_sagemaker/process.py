@@ -14,14 +14,13 @@ from typing import Any
 import click
 
 from synth_components.errors import DataError, ThresholdError
-from synth_components.io.archive import unpack
 from synth_components.io.artifact import main_file
 from synth_components.steps import STEPS, load
 from synth_components.steps.command import StepCommand, read_arguments
 from synth_components.steps.port import Port, Step, ports
 from synth_components.steps.record import perform
-from synth_sagemaker.channel import ready
-from synth_sagemaker.layout import FILES, MODEL_ARCHIVE, Cluster, Layout
+from synth_sagemaker.channel import model_in, ready
+from synth_sagemaker.layout import FILES, Cluster, Layout
 from synth_sagemaker.model_quality import write_beside
 from synth_sagemaker.train import scratch
 
@@ -112,7 +111,7 @@ def _places(place: Path, port: Port, asked: Mapping[str, Any], folder: Path, num
         held = sorted(entry for entry in place.iterdir() if entry.is_dir() or entry.name.endswith(".tar.gz"))
         is_many = port.many and not main_file(place).is_file()
         for entry in held if is_many else [place]:
-            yield _model(entry, folder)
+            yield model_in(entry, folder)
         return
     if port.kind == "report":  # what else an evaluation wrote lies beside it
         held = sorted(place.rglob(FILES["report"]))
@@ -123,23 +122,6 @@ def _places(place: Path, port: Port, asked: Mapping[str, Any], folder: Path, num
     if found is None:
         return
     yield from sorted(found.iterdir()) if port.many and found.is_dir() else [found]
-
-
-def _model(place: Path, folder: Path) -> Path:
-    """Return the model's folder, unpacked if SageMaker packed it."""
-    if place.is_dir():
-        if main_file(place).is_file():
-            return place
-        packed = sorted(place.rglob("*.tar.gz"))
-        if len(packed) != 1:
-            raise DataError(
-                f"input '{place.name}' is no model, and has {len(packed)} archives; give the folder of a model or its "
-                f"{MODEL_ARCHIVE}"
-            )
-        place = packed[0]
-    target = folder / f"model-{len(list(folder.iterdir()))}"
-    unpack(place, target)
-    return target
 
 
 def _outputs(step: Step, arguments: Sequence[str], layout: Layout, cluster: Cluster) -> Iterator[str]:

@@ -282,16 +282,21 @@ def _load(path: Path, trust: tuple[str, ...]) -> Artifact:
 
 
 def reasons_of(path: Path) -> tuple[str, ...]:
-    """Return why the generator of a model was chosen, as sentences; none where the caller named it.
+    """Return why the generator of a model was chosen, and from which model its fit went on, as sentences.
 
     Raises:
         ArtifactError: if the folder is no model, or its manifest is damaged.
         EncryptionError: if it is encrypted, and the key of the circumstances does not open it.
     """
-    choice = load(path).manifest.choice if _is_sealed(path) else _manifest(path).choice
-    if not choice:
-        return ()
-    return (f"The generator was chosen: {choice['generator']}, because {'; '.join(choice['reasons'])}.",)
+    manifest: Manifest = load(path).manifest if _is_sealed(path) else _manifest(path)
+    choice, start = manifest.choice, manifest.start
+    made = []
+    if choice:
+        made.append(f"The generator was chosen: {choice['generator']}, because {'; '.join(choice['reasons'])}.")
+    if start:
+        drift = "; ".join(start["drift"]) or "none"
+        made.append(f"The fit went on from model {start['model']} ({start['generator']}); drift of its rows: {drift}.")
+    return tuple(made)
 
 
 def _manifest(path: Path) -> _File:

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import logging
 import signal
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from synth_components import checkpoint
 from synth_components.circumstances import around
-from synth_components.config import ConfigError, StepConfig
+from synth_components.config import ConfigError, Recipe, StepConfig
+from synth_components.errors import UnsupportedError
 from synth_components.generators import DEFAULT
 from synth_components.generators import make as make_generator
 from synth_components.peers import peers
 from synth_components.progress import stage
-from synth_components.protocols import Budget, Run
+from synth_components.protocols import Budget, Dataset, Monitor, Run
 from synth_components.steps.map_file import read_schema
-from synth_components.steps.port import InConstraints, InDataset, InSchema, OutModel
+from synth_components.steps.port import InConstraints, InDataset, InSchema, OptionalInModel, OutModel
 from synth_components.steps.record import settled
 from synth_components.stopping import stopped_by_signals
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,6 +51,25 @@ class TrainConfig(StepConfig):
         description="Number of privacy units in the data (rows, say) if it is public knowledge, with privacy=dp: delta "
         "must be below 1 over it. 0 counts them with noise, for 1 % of epsilon.",
     )
+    monitor_every: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description="Epochs of a network between two judgements by rows set apart: quality is reported, and decides "
+        "which weights are kept. 0 for none. Not with privacy=dp.",
+    )
+    monitor_patience: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description="Judgements without a better quality that end the training; 0 never ends it.",
+    )
+    monitor_alert: float = Field(
+        0.0, ge=0, le=1, description="Quality below which a judgement after the first is a warning; 0 never warns."
+    )
+    monitor_share: float = Field(
+        0.05, gt=0, le=0.5, description="Share of the rows set apart to judge by; the model does not learn from them."
+    )
     device: str = Field("cpu", description="Torch device of generators that use torch: cpu, cuda, cuda:1.")
     trust: tuple[str, ...] = Field(
         (), description="Module paths of generators that may be imported although no installed package declares them."
@@ -64,9 +89,26 @@ class TrainConfig(StepConfig):
                 raise ValueError(f"{name} is kept only with privacy=dp; add that, or leave {name} out")
         return self
 
+    @model_validator(mode="after")
+    def _monitor_is_not_ignored(self) -> Self:
+        """Refuse a monitor of private rows, which reads them without noise, and options of a monitor without one."""
+        if self.monitor_every and self.privacy == "dp":
+            raise ValueError("a monitor reads rows without noise, which privacy=dp does not allow; drop one")
+        fields = type(self).model_fields
+        for name in ("monitor_patience", "monitor_alert", "monitor_share"):
+            if not self.monitor_every and getattr(self, name) != fields[name].default:
+                raise ValueError(f"{name} means nothing without monitor_every; give that, or leave {name} out")
+        return self
+
 
 def train(
-    config: TrainConfig, *, data: InDataset, schema: InSchema = None, constraints: InConstraints = None, model: OutModel
+    config: TrainConfig,
+    *,
+    data: InDataset,
+    schema: InSchema = None,
+    constraints: InConstraints = None,
+    start: OptionalInModel = None,
+    model: OutModel,
 ) -> None:
     """Train a generator on real rows and save the model.
 
@@ -75,6 +117,10 @@ def train(
         synth train --data train.csv --model model --generator tabular.trees --generator.min_leaf 20
         synth train --generator tabular.trees --help
 
+    A network is watched as it trains by `--monitor-every`, and goes on from an earlier model by `--start`:
+
+        synth train --data new.csv --start model --model newer --generator tabular.autoregressive --monitor-every 5
+
     Ctrl-C and SIGTERM stop the fit; with `--checkpoint FOLDER` the same command goes on from there, where the generator
     trains step by step.
 
@@ -82,17 +128,23 @@ def train(
         data: The real training rows.
         schema: What the columns hold; without it a schema is profiled from the rows.
         constraints: Rules that every synthetic row must obey.
+        start: Model of the same generator, or any for tabular.ensemble, to go on from: its schema is taken, and drift
+            is told.
         model: Where the model goes.
 
     Raises:
         StoppedError: if a signal stopped the fit.
+        UnsupportedError: if the generator asks no monitor, or does not go on from a model.
     """
     from synth_components.constraints import constraints_from_file
+    from synth_components.io import artifact
     from synth_components.io.dataset import is_large, read_dataset, read_table
     from synth_components.model import fit
+    from synth_components.monitor import require_monitored
     from synth_components.policy import guard
     from synth_components.privacy.budget_file import account
     from synth_components.privacy.ledger import Ledger, not_private
+    from synth_components.warm_start import require_warm
 
     if config.privacy == "dp" and config.seed > 0:
         raise ConfigError(
@@ -100,19 +152,31 @@ def train(
             option="seed",
         )
     state = _checkpoint(config, model)
-    make_generator(config.generator, config.generator_options, trust=config.trust)  # refuse options before long work
+    recipe: Any = make_generator(config.generator, config.generator_options, trust=config.trust)
+    # Refused before long work.
+    if config.monitor_every:
+        require_monitored(recipe, config.generator)
+    if start is not None:
+        require_warm(recipe, config.generator)
+        if config.privacy == "dp":
+            raise UnsupportedError("a start was learned outside of epsilon; leave it out with privacy=dp")
     limit = Budget(config.epsilon, config.delta) if config.privacy == "dp" else None
-    guard.admit(limit, read_schema(schema), label=f"fit {config.generator}")
+    declared = read_schema(schema)
+    if start is not None and declared is None:
+        declared = artifact.load(start, trust=config.trust).schema
+    guard.admit(limit, declared, label=f"fit {config.generator}")
     shared = account()
     if shared is not None:
         shared.require_room(limit, label=f"fit {config.generator}")
-    declared = read_schema(schema)
     rules = () if constraints is None else constraints_from_file(constraints)
     # Without a schema the rows themselves are handed over, so that the fit charges for profiling them; of a table that
     # stays on disk the first rows are profiled here.
     profiled = Ledger()
-    is_in_memory = declared is None and (config.privacy == "dp" or not is_large(data))
-    rows = read_table(data) if is_in_memory else read_dataset(data, schema=declared, ledger=profiled)
+    is_plain = declared is None and not config.monitor_every and (config.privacy == "dp" or not is_large(data))
+    rows: DataFrame | Dataset = read_table(data) if is_plain else read_dataset(data, schema=declared, ledger=profiled)
+    monitor = None
+    if config.monitor_every and isinstance(rows, Dataset):
+        rows, monitor = _monitored(rows, config, recipe)
     others = peers()
     with stage(f"train {config.generator}") as report, stopped_by_signals() as should_stop:
         fitted = fit(
@@ -126,6 +190,7 @@ def train(
             options=config.generator_options,
             trust=config.trust,
             units=config.units or None,
+            start=start,
             run=Run(
                 device=config.device,
                 rank=others.rank,
@@ -133,6 +198,7 @@ def train(
                 checkpoint=state,
                 report=report,
                 should_stop=should_stop,
+                monitor=monitor,
             ),
         )
     if others.rank > 0:
@@ -145,6 +211,32 @@ def train(
     if should_stop():
         signal.raise_signal(should_stop.signal)  # the fit was over when it came: whoever waits hears of it
     _LOG.info("trained %s on %d columns", config.generator, len(fitted.schema.columns))
+
+
+def _monitored(rows: Dataset, config: TrainConfig, recipe: Recipe) -> tuple[Dataset, Monitor]:
+    """Return the rows to learn from, and a monitor that judges by the others: whole privacy units, or sequences.
+
+    Which rows are set apart does not depend on the seed: of several processes each may have drawn its own.
+    """
+    from synth_components.monitor import QualityMonitor
+    from synth_components.split import split
+
+    if rows.is_lazy:
+        raise UnsupportedError(
+            "a monitor judges by rows of a table in memory, and this one is too large for it; give fewer rows, or "
+            "leave monitor_every at 0"
+        )
+    schema = rows.schema
+    group = getattr(recipe, "group", "")
+    unit = schema.unit.columns if schema.unit is not None else (group,) if group else ()
+    kept, apart = split(rows.table, share=config.monitor_share, rng=np.random.default_rng(0), unit=unit)
+    monitor = QualityMonitor(
+        Dataset({schema.root: apart}, schema),
+        every=config.monitor_every,
+        patience=config.monitor_patience,
+        alert_below=config.monitor_alert,
+    )
+    return replace(rows, tables={schema.root: kept}), monitor
 
 
 def _checkpoint(config: TrainConfig, model: Path) -> Path | None:

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 import synth_components as synth
-from synth_components.errors import UnsupportedError
+from synth_components.errors import ArtifactError, StoppedError, UnsupportedError
+from synth_components.protocols import Run
 
 pytest.importorskip("torch", reason="the extra torch is not installed")
 
@@ -44,3 +45,19 @@ def test_the_model_of_another_generator_is_refused():
     before = synth.fit(rows(300, 0), generator="tabular.independent", seed=0)
     with pytest.raises(UnsupportedError, match="goes on from its own models"):
         synth.fit(rows(300, 1), generator="tabular.autoregressive", options=SMALL, start=before)
+
+
+def test_the_state_of_a_fit_that_went_on_from_another_model_is_refused(tmp_path):
+    asked = iter(range(100))
+    brief = SMALL | {"epochs": 2}
+    starts = [synth.fit(rows(300, seed), generator="tabular.autoregressive", options=brief, seed=0) for seed in (0, 1)]
+
+    def fitted(start, should_stop):
+        run = Run(checkpoint=tmp_path, should_stop=should_stop)
+        synth.fit(rows(300, 2), generator="tabular.autoregressive", options=brief, seed=0, start=start, run=run)
+
+    with pytest.raises(StoppedError):
+        fitted(starts[0], lambda: next(asked) > 4)
+    with pytest.raises(ArtifactError, match="is of another fit"):
+        fitted(starts[1], lambda: False)
+    fitted(starts[0], lambda: False)

@@ -6,6 +6,7 @@ from importlib.metadata import entry_points
 
 import pytest
 
+from synth_components.monitor import SCORES
 from synth_components.progress import GROUP
 from synth_sagemaker.metrics import GOALS, JOB_NAME, METRICS, MetricLines, definitions, observer, write_line
 from synth_sagemaker.shapes import problems
@@ -40,6 +41,15 @@ def test_the_observer_writes_fits_and_nothing_else():
     lines.update("sample", 1, 1, {})
     lines.update("train tabular.trees", 4, 4, {"loss": 0.25})
     assert log.getvalue().split() == ["train:progress=0.25", "train:loss=0.5", "train:progress=1", "train:loss=0.25"]
+
+
+def test_every_judgement_of_a_monitor_is_written():
+    log = io.StringIO()
+    lines = MetricLines(log)
+    for done, quality in ((1, 0.5), (2, 0.75)):
+        lines.update("train tabular.vae", done, 4, dict.fromkeys(SCORES, quality))
+    assert re.findall(r"train:quality=(\S+)", log.getvalue()) == ["0.5", "0.75"]
+    assert {f"train:{name}" for name in SCORES} <= {metric.name for metric in METRICS}
 
 
 def test_the_observer_is_installed_and_watches_within_a_training_job_alone(monkeypatch):

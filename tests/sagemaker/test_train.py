@@ -6,8 +6,10 @@ import re
 import pandas as pd
 import pytest
 
+import synth_components as synth
 from synth_components.__main__ import BUG, MISSED, OK, USER_ERROR, main
 from synth_components.io import artifact
+from synth_components.io.archive import pack
 from synth_components.model import Model
 from synth_components.steps.report_file import read_report
 from synth_sagemaker.layout import ROOT
@@ -90,6 +92,36 @@ def test_schema_and_constraints_are_channels(opt_ml, run, table):
     model = Model.load(root / "model")
     assert list(model.schema.columns) == ["age"]
     assert model.sample(200, seed=0)["age"].max() <= 60
+
+
+@pytest.mark.parametrize("is_packed", [True, False], ids=["archive", "folder"])
+def test_the_channel_model_is_what_the_fit_goes_on_from(opt_ml, run, table, tmp_path, is_packed):
+    """As a training job leaves it, `model.tar.gz`, or as its folder."""
+    before = synth.fit(table, generator="tabular.independent", seed=0)
+    channels = {name: {"TrainingInputMode": "File"} for name in ("train", "model")}
+    channels["model"]["ContentType"] = "application/x-sagemaker-model"
+    root = opt_ml(
+        {"generator": "tabular.ensemble", "generator.generators": '["tabular.independent"]'}, channels=channels
+    )
+    for name in channels:
+        (root / "input/data" / name).mkdir()
+    table.to_csv(root / "input/data/train/real.csv", index=False)
+    folder = tmp_path / "before" if is_packed else root / "input/data/model"
+    before.save(folder)
+    if is_packed:
+        pack(folder, root / "input/data/model/model.tar.gz")
+    status = run(root)
+    assert status == OK, (root / "output/failure").read_text()
+    assert Model.load(root / "model").manifest.start["model"] == before.manifest.identity
+
+
+def test_a_channel_model_without_a_model_is_a_user_error(opt_ml, run, table):
+    root = opt_ml({"generator": "tabular.ensemble"})
+    (root / "input/data/model").mkdir()
+    (root / "input/data/model/notes.txt").write_text("x")
+    assert run(root) == USER_ERROR
+    told = (root / "output/failure").read_text(encoding="utf-8")
+    assert "is no model, and has 0 archives" in told
 
 
 @pytest.mark.parametrize(

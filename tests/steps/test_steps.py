@@ -7,8 +7,16 @@ import pytest
 
 from synth_components.augment import AugmentConfig
 from synth_components.config import ConfigError, from_strings, to_strings
-from synth_components.errors import ArtifactError, ConditionError, DataError, SchemaError, ThresholdError
+from synth_components.errors import (
+    ArtifactError,
+    ConditionError,
+    DataError,
+    SchemaError,
+    ThresholdError,
+    UnsupportedError,
+)
 from synth_components.evaluation.options import EvaluateConfig, FidelityConfig, PrivacyConfig, UtilityConfig
+from synth_components.io.artifact import reasons_of
 from synth_components.io.dataset import read_table
 from synth_components.model import Model
 from synth_components.steps import STEPS, load
@@ -111,6 +119,53 @@ def test_train_refuses_generator_options_before_it_reads_the_data(tmp_path):
     config = TrainConfig(generator="tabular.independent", generator_options={"knot": 3})
     with pytest.raises(ConfigError, match="knots"):
         train(config, data=tmp_path / "absent.csv", model=tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("options", "start", "message"),
+    [
+        ({"monitor_every": 1}, False, "asks no monitor while it trains"),
+        ({}, True, "does not go on from a model"),
+        ({"generator": "tabular.ensemble", "privacy": "dp"}, True, "learned outside of epsilon"),
+    ],
+)
+def test_train_refuses_a_monitor_and_a_start_before_it_reads_the_data(tmp_path, options, start, message):
+    config = TrainConfig(**{"generator": "tabular.independent", **options})
+    with pytest.raises(UnsupportedError, match=message):
+        train(
+            config,
+            data=tmp_path / "absent.csv",
+            start=tmp_path / "absent" if start else None,
+            model=tmp_path / "m",
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"monitor_every": 2, "privacy": "dp"}, "reads rows without noise"),
+        ({"monitor_patience": 2}, "monitor_patience means nothing without monitor_every"),
+        ({"monitor_alert": 0.5}, "monitor_alert means nothing"),
+        ({"monitor_share": 0.2}, "monitor_share means nothing"),
+    ],
+)
+def test_a_monitor_of_private_rows_and_options_of_none_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig.parse(options)
+
+
+def test_a_fit_goes_on_from_a_model_and_the_report_tells_the_drift(folder, tmp_path):
+    """The dates of a CSV are read by the schema of the start, and drift is told without the values."""
+    new = people(seed=1).assign(city=lambda table: table["city"].where(table.index > 30, "Turin"))
+    new.to_csv(tmp_path / "new.csv", index=False)
+    config = TrainConfig(generator="tabular.ensemble", generator_options={"generators": ["tabular.independent"]})
+    train(config, data=tmp_path / "new.csv", start=folder / "model", model=tmp_path / "model")
+    before, after = Model.load(folder / "model"), Model.load(tmp_path / "model")
+    assert after.schema.columns == before.schema.columns
+    (said,) = reasons_of(tmp_path / "model")
+    assert said.startswith(f"The fit went on from model {before.manifest.identity} (tabular.independent); drift")
+    assert "column 'city' has 31 of 240 values outside" in said
+    assert "Turin" not in said
 
 
 def test_train_refuses_a_known_seed_under_differential_privacy(tmp_path):

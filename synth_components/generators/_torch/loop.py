@@ -26,6 +26,7 @@ from synth_components.errors import StoppedError, SynthError, UnsupportedError
 from synth_components.generators._torch import peer
 from synth_components.generators._torch.device import device_of, precision, stream, threads
 from synth_components.generators._torch.state import State
+from synth_components.io.artifact import main_file
 from synth_components.protocols import Monitor, PrivacyLedger, Run, Sampler
 
 LEAST_HELD_OUT = 50
@@ -229,6 +230,8 @@ class _Loop:
         state, run = self.state, self.run
         if self.checkpoint is not None:
             state.resume(self.checkpoint, run)
+            if self.sampler is not None and run.monitor is not None and state.best_epoch:
+                run.monitor.resume(state.best_epoch, -state.best_loss)
         begun = state.step
         for epoch in range(state.step // self.per_epoch, self.schedule.epochs):
             if state.is_over:
@@ -350,8 +353,10 @@ class _Loop:
 
 def _digest(rows: Rows, held_out: Rows | None, schedule: Schedule, recipe: str, seed: int, run: Run) -> str:
     """Return the SHA-256 of all that the weights depend on."""
-    facts = [recipe, repr(schedule), seed, run.world_size, run.device, torch.__version__]
+    facts = [recipe, repr(schedule), seed, run.world_size, run.device, torch.__version__, run.monitor is not None]
     made = hashlib.sha256(json.dumps(facts).encode())
+    if run.warm_start is not None:
+        made.update(main_file(run.warm_start).read_bytes())
     for part in (*rows, *(held_out or ())):
         made.update(f"{tuple(part.shape)} {part.dtype}".encode())
         made.update(np.ascontiguousarray(part.cpu().numpy()).tobytes())
