@@ -37,9 +37,10 @@ from packaging.requirements import InvalidRequirement, Requirement
 from mlflow_flavor import _mlflow as private
 from mlflow_flavor import lineage
 from mlflow_flavor.signature import get_default_signature
+from synth_components.circumstances import circumstance
 from synth_components.errors import ArtifactError
 from synth_components.generators import GROUP, module_of, names
-from synth_components.io.artifact import FORMAT_VERSION, MANIFEST, main_file
+from synth_components.io.artifact import FORMAT_VERSION, MANIFEST, SEALED, main_file
 from synth_components.model import Model
 from synth_components.policy import guard
 
@@ -198,13 +199,20 @@ def _default_requirements(synth_model: Model, target: Path) -> list[str]:
     """
     default, generator = get_default_pip_requirements(), synth_model.manifest.generator
     points = [point for point in entry_points(group=GROUP) if point.name == generator]
+    opening = _opening_requirements() if main_file(target / DATA).name == SEALED else []
     if generator in names() and not points:
         module = module_of(generator)
         root = Path(str(module.__file__)).parents[module.__name__.count(".")]
-        return [*default, *_optional_requirements(module.__name__, root)]
+        return [*default, *opening, *_optional_requirements(module.__name__, root)]
     declaring = [f"{point.dist.name}=={point.dist.version}" for point in points if point.dist is not None]
     inferred: list[str] = infer_pip_requirements(str(target), FLAVOR_NAME)
-    return sorted({*default, *declaring, *inferred})
+    return sorted({*default, *declaring, *opening, *inferred})
+
+
+def _opening_requirements() -> list[str]:
+    """Return what opens an encrypted model: the extra ``encryption``, and boto3 for a key of AWS."""
+    libraries = ["cryptography", *(["boto3"] if circumstance("encrypt_key").startswith("kms:") else [])]
+    return [f"{name}=={version(name)}" for name in libraries]
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from synth_components import audit
+from synth_components.circumstances import around, within
 from synth_components.config import StepConfig
 from synth_components.steps.port import InModel, Port
 
@@ -32,6 +33,8 @@ def register(config: RegisterConfig, *, model: InModel, report: _OptionalInRepor
 
         MLFLOW_TRACKING_URI=sqlite:///mlflow.db synth mlflow register --model model --name customers --alias champion
 
+    A model that is encrypted is logged encrypted, with the same key.
+
     An alias moves without any question here; `synth mlflow promote` asks for scores first.  The model's generator must
     be installed; one that lies beside your code is logged from Python, by mlflow_flavor.log_model with code_paths.
 
@@ -44,6 +47,7 @@ def register(config: RegisterConfig, *, model: InModel, report: _OptionalInRepor
     import mlflow_flavor
     from mlflow_flavor import lineage
     from mlflow_flavor.report import log_report
+    from synth_components.io.artifact import SEALED, main_file
     from synth_components.model import Model
     from synth_components.policy import guard
     from synth_components.steps.report_file import largest_of, read_report
@@ -51,7 +55,9 @@ def register(config: RegisterConfig, *, model: InModel, report: _OptionalInRepor
     fitted = Model.load(model)
     found = None if report is None else read_report(report)  # refuse it before anything is logged
     guard.release(fitted, largest_of(found), to=f"models:/{config.name}")
-    with nullcontext() if mlflow.active_run() else mlflow.start_run():
+    is_sealed = main_file(model).name == SEALED
+    kept = within(around().model_copy(update={"encrypt": "models"})) if is_sealed else nullcontext()
+    with nullcontext() if mlflow.active_run() else mlflow.start_run(), kept:
         mlflow.log_params(lineage.params(fitted))
         info = mlflow_flavor.log_model(fitted, name="model", registered_model_name=config.name)
         if found is not None:
