@@ -681,11 +681,11 @@ def _require_fit(data: Dataset, *, strict: bool) -> None:
 
 def _statement(ledger: Ledger, schema: Schema, profile_epsilon: float) -> Statement:
     unit = schema.unit
-    who = (
-        f"a row of table '{schema.root}'"
-        if unit is None or not unit.columns
-        else f"all rows of table '{unit.table}' that share {list(unit.columns)}, at most {unit.max_rows}"
-    )
+    who = f"a row of table '{schema.root}'"
+    if unit is not None and unit.columns:
+        who = f"all rows of table '{unit.table}' that share {list(unit.columns)}, at most {unit.max_rows}"
+    elif unit is not None and unit.max_rows > 1:
+        who = f"any {unit.max_rows} rows of table '{unit.table}'"
     if ledger.budget is None:
         return Statement(unit=who)
     return Statement(

@@ -217,7 +217,9 @@ def _privately(
     with _one_thread(), metered() as meter, costing("evaluate privately"):
         found, rows = private_evidence(judged, drawn, config=config, ledger=account, rng=rng)
     unit = known.unit
-    who = "a row" if unit is None else f"all rows of one {', '.join(unit.columns)}, at most {unit.max_rows}"
+    who = "a row" if unit is None or unit.max_rows == 1 else f"any {unit.max_rows} rows"
+    if unit is not None and unit.columns:
+        who = f"all rows of one {', '.join(unit.columns)}, at most {unit.max_rows}"
     spent = f"epsilon {config.epsilon:g}" + (f" at delta {config.delta:g}" if config.mechanism == "gaussian" else "")
     side = "training rows" if holdout is None else "holdout"
     statement = (

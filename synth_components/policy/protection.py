@@ -18,7 +18,11 @@ from synth_components.privacy.anonymity.classes import Anonymity, Sensitive, mea
 from synth_components.privacy.anonymity.criteria import Criteria, Demand
 from synth_components.privacy.anonymity.recoding import generalise, loss_of, recode, suppress
 from synth_components.privacy.anonymity.swapping import resynthesise, swap
+from synth_components.privacy.contribution import bounded
 from synth_components.privacy.ledger import Ledger
+from synth_components.privacy.noise import Grant, noisy_counts
+from synth_components.privacy.smallest_delta import SHARE
+from synth_components.protocols import Dataset
 from synth_components.schema import TABLE, Schema
 from synth_components.sensitive import SensitiveColumn, detect
 from synth_components.sensitive.entity import Role
@@ -62,8 +66,12 @@ def protect(
     Unless the policy forbids it, columns that it does not name are looked through first: what seems to name a person is
     left out, what seems sensitive is protected at its level, and the audit tells what was found.
 
+    Behind differential privacy nothing tells how many rows there were: a hundredth of epsilon counts them with noise,
+    and as many are drawn, and stand in the audit.
+
     Args:
-        schema: Columns as declared in public, for differential privacy; without it a tenth of epsilon finds them.
+        schema: Columns as declared in public, for differential privacy; without it a tenth of epsilon finds them.  Of a
+            unit that it declares at most ``max_rows`` rows are read, also where the unit's columns are identifiers.
         seed: Of swapping and synthesis; ``None`` takes entropy that nobody can repeat.  Whoever knows it can undo
             swaps.  The noise of differential privacy takes none.
         ledger: Charged with the search for sensitive columns, before it reads; what is counted afterwards is written
@@ -84,6 +92,9 @@ def protect(
     sensitive = sensitive_columns(policy, found)
     plan = policy.plan(sensitive)
     _require_roles(policy, plan, found)
+    is_private = any(layer.technique == "differential_privacy" for layer in plan)
+    if is_private and schema is not None:
+        table = bounded(Dataset({schema.root: table}, schema)).table
     work = _Work(
         table=table.drop(columns=[*policy.identifiers, *_named(found, "direct")]),
         policy=policy,
@@ -93,15 +104,14 @@ def protect(
         rng=np.random.default_rng(seed),
         schema=schema,
     )
-    is_private = any(layer.technique == "differential_privacy" for layer in plan)
     before = None if is_private else work.measured()
     for group in _groups(plan):
         work.apply(group)
     after = work.measured()
-    promises = promises_of(plan, policy, work.table, after, rows=len(table), applied=work.applied)
+    promises = promises_of(plan, policy, work.table, after, rows=work.rows, applied=work.applied)
     notes = tuple(work.notes(is_private=is_private))
     return Protected(
-        work.table, Audit(policy, sensitive, len(table), tuple(work.applied), before, after, promises, notes, found)
+        work.table, Audit(policy, sensitive, work.rows, tuple(work.applied), before, after, promises, notes, found)
     )
 
 
@@ -270,21 +280,38 @@ class _Work:
     def _draw(self, group: Group) -> None:
         import synth_components as synth
 
-        n, delta = len(self.table), self.policy.delta_of(len(self.table))
         known = self.schema
         if known is not None and set(known.columns) != set(self.table.columns):
             known = _only(known, tuple(self.table.columns))
+        unit = 1 if known is None or known.unit is None else known.unit.max_rows
+        if self.applied and unit > 1:
+            raise UnsupportedError(
+                "rows that were generalised have no public schema, and bounds and categories are not found under a "
+                "privacy unit of several rows; put differential_privacy first"
+            )
         is_first = all(self._is_by_row(one) for one in self.applied)
+        # The exact number would tell whether one person is among them.
+        counting = SHARE * self.policy.epsilon
+        grant = Grant("laplace", counting)
+        (noisy,) = noisy_counts(np.array([len(self.table)]), amount=counting, grant=grant, sensitivity=unit)
+        n = max(1, int(noisy))
         model = synth.fit(
             self.table.reset_index(drop=True),
             generator=self.policy.private_generator,
-            epsilon=self.policy.epsilon,
-            delta=delta,
+            epsilon=self.policy.epsilon - counting,
+            delta=self.policy.delta_of(n),
             schema=known if not self.applied else None,
+            units=n,
         )
         spent = model.privacy
         drawn = model.sample(n, seed=int(self.rng.integers(2**31)))
-        self._done(group, drawn, epsilon=spent.epsilon, delta=spent.delta, unit=spent.unit, is_first=is_first)
+        if is_first:
+            # What was told of the layers before is exact, and outside of epsilon.
+            self.applied = [replace(one, rows_before=n, rows_after=n, loss=None) for one in self.applied]
+        self.rows, self.table = n, drawn
+        self._done(
+            group, drawn, epsilon=spent.epsilon + counting, delta=spent.delta, unit=spent.unit, is_first=is_first
+        )
 
     def _is_by_row(self, one: Applied) -> bool:
         """Return whether a layer changed each row by itself, as declared, whatever the other rows hold."""
@@ -327,5 +354,7 @@ def _only(schema: Schema, columns: tuple[str, ...]) -> Schema:
     kept = {name: column for name, column in schema.columns.items() if name in columns}
     rules = tuple(rule for rule in schema.constraints if set(rule.columns) <= set(columns))
     keys = {table: names for table, names in schema.keys.items() if set(names) <= set(columns)}
-    unit = schema.unit if schema.unit is None or set(schema.unit.columns) <= set(columns) else None
+    unit = schema.unit
+    if unit is not None and not set(unit.columns) <= set(columns):
+        unit = replace(unit, columns=())  # the rows are bounded: any so many of them may be one unit's
     return replace(schema, tables={schema.root: kept}, constraints=rules, keys=keys, unit=unit)

@@ -15,6 +15,7 @@ from synth_components.policy.protection import protect
 from synth_components.privacy.anonymity.swapping import resynthesise, swap
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Budget
+from synth_components.schema import TABLE, Categorical, Numeric, Schema, Text, Unit
 from synth_components.steps.protect import ProtectConfig
 from synth_components.steps.protect import protect as step
 
@@ -253,3 +254,53 @@ def test_the_command_takes_its_policy_and_no_other(table, tmp_path, is_file):
     audit = json.loads((tmp_path / "audit.json").read_text())
     assert audit["policy"]["k"] == 7
     assert audit["after"]["k"] >= 7
+
+
+def test_nothing_that_is_released_under_epsilon_tells_how_many_rows_there_were(table):
+    # Laplace noise of scale 1 / (.01 * 5) = 20 rows: that it is 0 in all of three runs has a chance of 1 in 6e4.
+    pytest.importorskip("opendp")
+    found = []
+    for _ in range(3):
+        made = protect(
+            table,
+            policy(
+                layers=["generalisation", "differential_privacy"],
+                hierarchies={"sex": {"type": "tree", "tree": {"any": ["f", "m"]}}},
+                generalise={"sex": 1},
+                epsilon=5.0,
+            ),
+        )
+        told = made.audit.to_json()
+        assert made.audit.holds
+        assert told["rows"] == len(made.table) == told["layers"][0]["rows_before"] == told["layers"][1]["rows_after"]
+        assert "loss" not in told["layers"][0]  # exact, of real rows
+        assert told["layers"][1]["epsilon"] <= 5.0
+        found.append(len(made.table))
+    assert set(found) != {len(table)}
+
+
+def test_a_unit_named_by_an_identifier_is_bounded_before_that_is_left_out(table, monkeypatch):
+    pytest.importorskip("opendp")
+    import synth_components as synth
+
+    read = []
+    honest = synth.fit
+    monkeypatch.setattr(synth, "fit", lambda rows, **said: read.append((rows, said["schema"])) or honest(rows, **said))
+    visits = table.assign(name=[f"Canary {number // 20}" for number in range(200)])  # ten persons of twenty rows
+    schema = Schema(
+        {
+            TABLE: {
+                "name": Text(public=True),
+                "age": Numeric(dtype="int64", low=0, high=120, places=0, public=True),
+                "sex": Categorical(categories=("f", "m"), public=True),
+                "illness": Categorical(categories=("flu", "gout"), public=True),
+                "pay": Numeric(low=0, high=20_000, public=True),
+            }
+        },
+        unit=Unit(TABLE, ("name",), max_rows=3),
+    )
+    made = protect(visits, policy(layers=["differential_privacy"], epsilon=5.0), schema=schema)
+    ((rows, known),) = read
+    assert len(rows) == 30
+    assert known.unit == Unit(TABLE, (), max_rows=3)
+    assert "3" in made.audit.applied[0].unit
