@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -105,6 +106,8 @@ def main() -> None:
     names = parser.parse_args().names or [*TIERS, "coverage"]
     if unknown := set(names) - {*TIERS, "coverage"}:
         parser.error(f"there is no row {', '.join(unknown)}")
+    # A shell's background job ignores Ctrl-C, and so would what it starts: tests that send it would wait for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     facts = common.machine()
     RESULTS.with_suffix(".machine.json").write_text(json.dumps(facts | {"threads": facts["cores"]}, indent=1) + "\n")
     for name in names:

@@ -16,8 +16,8 @@ import synth_sagemaker
 
 MODULES = [module.name for module in pkgutil.walk_packages(synth_sagemaker.__path__, "synth_sagemaker.")]
 IN_THE_CONTAINER = [f"synth_sagemaker.{name}" for name in ("command", "layout", "process", "serve", "train")]
-# Notes which of the libraries of argument 1 the modules of argument 2 ask for, whether or not they are installed and even
-# if an error is swallowed: one that is missing here would otherwise pass for one that nobody wants.
+# Notes which of the libraries of argument 1 the modules of argument 2 ask for, whether or not they are installed and
+# even if an error is swallowed: one that is missing here would otherwise pass for one that nobody wants.
 ASKED = """
 import importlib, json, sys
 
