@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from synth_components.encryption.rest import SUFFIX
 from synth_components.errors import DataError
 from synth_components.io.archive import unpack
 from synth_components.io.artifact import main_file
@@ -135,6 +136,8 @@ def _ending(name: str, kind: Kind, said: Mapping[str, Any]) -> str:
 
 def _name(target: Path, kind: Kind, ending: str, *, channel: str) -> None:
     """Give a staged file an ending that says what the channel declares."""
+    if target.name.endswith(SUFFIX):  # an encrypted one, which the steps know by how it begins
+        target = target.rename(target.with_name(target.name.removesuffix(SUFFIX)))
     bare = target.name.lower().removesuffix(".gz")
     if kind != "dataset":
         if "." not in bare:

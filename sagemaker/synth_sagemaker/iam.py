@@ -146,6 +146,8 @@ def execution_policy(platform: Platform, inputs: Sequence[str], *, has_metrics: 
     keys = sorted({key for key in (platform.volume_kms_key, platform.output_kms_key) if key})
     if keys:
         statements += _keys(keys)
+    if platform.sealing_key:
+        statements.append(_allow("SealModels", ["kms:Decrypt", "kms:Encrypt"], [_key(platform.sealing_key)]))
     if platform.subnets:
         statements.append(_allow("NetworkInterfaces", list(ENI_ACTIONS), ["*"]))
     if has_metrics:
@@ -237,12 +239,7 @@ def _allow(sid: str, actions: list[str], resources: list[str], condition: Policy
 
 
 def _keys(keys: list[str]) -> list[Policy]:
-    for key in keys:
-        if not key.startswith("arn:"):
-            raise ConfigError(
-                "a policy names a key by its ARN; give volume_kms_key and output_kms_key as arn:aws:kms:...:key/...",
-                option="volume_kms_key",
-            )
+    keys = [_key(key) for key in keys]
     grant = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
     return [
         _allow(
@@ -258,6 +255,16 @@ def _keys(keys: list[str]) -> list[Policy]:
         ),
         _allow("LendKeyToVolumes", ["kms:CreateGrant"], keys, grant),
     ]
+
+
+def _key(key: str) -> str:
+    if not key.startswith("arn:"):
+        raise ConfigError(
+            "a policy names a key by its ARN; give volume_kms_key and output_kms_key as arn:aws:kms:...:key/..., and "
+            "SYNTH_ENCRYPT_KEY as kms:arn:aws:kms:...:key/...",
+            option="volume_kms_key",
+        )
+    return key
 
 
 def _listings(partition: str, places: Sequence[tuple[str, str]]) -> list[Policy]:

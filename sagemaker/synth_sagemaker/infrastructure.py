@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator, model_validator
 
 from synth_components.config import Config
-from synth_sagemaker.secret import secret_in
+from synth_sagemaker.secret import ENCRYPT_KEY, exposed_key, secret_in
 
 _DAY = 24 * 3600
 _MAX_RUNTIME = 777_600
@@ -50,6 +50,12 @@ class Platform(Config):
         (), description="Regions that a bucket, image, key or endpoint may lie in; empty for any."
     )
 
+    @property
+    def sealing_key(self) -> str:
+        """The key of KMS that jobs themselves encrypt models and tables with; empty for none."""
+        kind, _, key = self.environment.get(ENCRYPT_KEY, "").partition(":")
+        return key if kind == "kms" else ""
+
     @field_validator("output")
     @classmethod
     def _without_slash(cls, text: str) -> str:
@@ -67,7 +73,7 @@ class Platform(Config):
     @classmethod
     def _hold_no_secret(cls, entries: dict[str, str]) -> dict[str, str]:
         for key, value in entries.items():
-            if secret_in(key, value):
+            if secret_in(key, value) or key == exposed_key(entries):
                 raise ValueError(f"'{key}' looks like a secret, which everyone reads who may describe the job")
         return entries
 
@@ -75,6 +81,15 @@ class Platform(Config):
     def _vpc_is_whole(self) -> Platform:
         if bool(self.subnets) != bool(self.security_groups):
             raise ValueError("subnets and security_groups belong together; give both, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _key_is_in_reach(self) -> Platform:
+        if self.network_isolation and self.sealing_key:
+            raise ValueError(
+                f"{ENCRYPT_KEY} is a key of KMS, which a container without network cannot ask; say network_isolation "
+                "false, with subnets that reach KMS alone, or leave encryption to volume_kms_key and output_kms_key"
+            )
         return self
 
     @model_validator(mode="after")

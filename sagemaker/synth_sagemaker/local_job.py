@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeAlias
 from synth_components.errors import DataError, SynthError, ThresholdError, UnsupportedError
 from synth_components.io.archive import pack
 from synth_sagemaker.layout import MODEL_ARCHIVE, ROOT, Layout
+from synth_sagemaker.secret import ENCRYPT_KEY
 
 Runner: TypeAlias = Literal["host", "docker"]
 
@@ -214,6 +215,7 @@ class Machine:
             *("--user", f"{os.getuid()}:{os.getgid()}"),
             *("--mount", f"type=bind,source={root},target={INSIDE}"),
             *(word for name, value in {"HOME": "/tmp", **variables}.items() for word in ("--env", f"{name}={value}")),  # noqa: S108
+            *_key_of(variables),
             *(("--entrypoint", words[0]) if words else ()),
             self.stand_ins.get(image) or local_image(image),
             *words[1:],
@@ -258,6 +260,12 @@ def has_image(image: str) -> bool:
         return False
     asked = ["docker", "image", "inspect", image]
     return subprocess.run(asked, capture_output=True, check=False).returncode == 0  # noqa: S603
+
+
+def _key_of(variables: Mapping[str, str]) -> list[str]:
+    """Return the words that pass the variable with the key of models on, whose value no list of processes shows."""
+    kind, _, name = variables.get(ENCRYPT_KEY, "").partition(":")
+    return ["--env", name] if kind == "env" and name else []
 
 
 _CLUSTER: Mapping[str, Any] = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from synth_components.errors import DataError
 
-_ARN = re.compile(r"^arn:aws[a-z-]*:[a-z0-9-]+:([a-z0-9-]*):")
+_ARN = re.compile(r"^(?:kms:)?arn:aws[a-z-]*:[a-z0-9-]+:([a-z0-9-]*):")
 _IMAGE = re.compile(r"^\d{12}\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/")
 _BUCKET = re.compile(r"^s3://([^/]+)")
 _IMAGES = ("TrainingImage", "ImageUri", "Image")

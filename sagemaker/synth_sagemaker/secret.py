@@ -8,6 +8,9 @@ from typing import Any
 
 from synth_components.config import ConfigError
 
+ENCRYPT_KEY = "SYNTH_ENCRYPT_KEY"
+"""The variable that says with which key models and tables are encrypted and opened."""
+
 _NAME = re.compile(
     r"(?:^|[^a-z])(?:passw(?:or)?d|passphrase|secret|credentials?|auth|(?:private|api|access)[_.-]?key)(?:[^a-z]|$)"
     r"|(?:^|[^a-z])token$",
@@ -26,6 +29,12 @@ _VALUE = re.compile(
 def secret_in(name: str, value: str) -> bool:
     """Return whether a name says that its value is secret, or a value looks like a key or password."""
     return bool(_NAME.search(name) or _VALUE.search(value))
+
+
+def exposed_key(variables: Mapping[str, Any]) -> str:
+    """Return the variable among these that ``SYNTH_ENCRYPT_KEY`` says holds a key; empty if none does."""
+    kind, _, name = str(variables.get(ENCRYPT_KEY, "")).partition(":")
+    return name if kind == "env" and name in variables else ""
 
 
 def refuse_secrets(request: Mapping[str, Any]) -> None:
@@ -53,7 +62,10 @@ def _open(value: Any, path: str) -> Iterator[tuple[str, str, str]]:  # noqa: ANN
     for name, part in value.items():
         where = f"{path}.{name}" if path else name
         if name in {"HyperParameters", "StaticHyperParameters", "Environment"} and isinstance(part, Mapping):
-            yield from ((f"{where}.{key}", str(key), str(text)) for key, text in part.items())
+            exposed = exposed_key(part)
+            yield from (
+                (f"{where}.{key}", "secret" if key == exposed else str(key), str(text)) for key, text in part.items()
+            )
         elif name == "ContainerArguments" and isinstance(part, list):
             flags = ["", *part[:-1]]
             for place, (flag, word) in enumerate(zip(flags, part, strict=True)):

@@ -77,6 +77,17 @@ def test_checkpoints_go_where_sagemaker_says(opt_ml, run, tmp_path):
     assert (tmp_path / "kept" / checkpoint.FILE).exists()
 
 
+def test_a_job_that_seals_its_model_keeps_no_checkpoint_which_would_not_be_sealed(opt_ml, run, monkeypatch):
+    """Issue 6: nothing in plain text is left after a job when encryption is on."""
+    pytest.importorskip("torch", reason="the network is trained with torch")
+    for name, value in {"SYNTH_ENCRYPT": "models", "SYNTH_ENCRYPT_KEY": "env:MODELS", "MODELS": "ab" * 32}.items():
+        monkeypatch.setenv(name, value)
+    root = opt_ml(NETWORK)
+    assert run(root, interrupted_at=2) == TERMINATED
+    assert not any((root / "checkpoints").iterdir())
+    assert {entry.name for entry in root.iterdir()} == {"input", "model", "output", "checkpoints"}
+
+
 def test_the_checkpoint_of_another_job_is_refused(opt_ml, run):
     pytest.importorskip("torch", reason="the network is trained with torch")
     first = opt_ml(NETWORK, name="first")
