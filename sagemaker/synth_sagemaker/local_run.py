@@ -13,15 +13,21 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
 
 from synth_components.config import ConfigError
 from synth_components.errors import DataError, ThresholdError, UnsupportedError
+from synth_components.io.archive import unpack
+from synth_components.model import Model
+from synth_components.policy import guard
 from synth_components.steps.places import STATE, claim
 from synth_components.steps.record import write_json
+from synth_components.steps.report_file import largest_of, read_report
 from synth_components.steps.reuse import digest
 from synth_sagemaker.expressions import Values
+from synth_sagemaker.layout import FILES
 from synth_sagemaker.local_job import Machine, Runner, Store
 from synth_sagemaker.validate import KINDS, mistakes, order
 
@@ -44,6 +50,7 @@ class LocalRun:
         values: What expressions become.
         state: By step, the digest of what it asked for and read, what it became, and the digests of what it made.
         pages: The pages of reports, by step.
+        trust: Modules of generators that a training job was told to import.
     """
 
     folder: Path
@@ -51,6 +58,7 @@ class LocalRun:
     values: Values
     state: dict[str, Any] = field(default_factory=dict)
     pages: dict[str, Path] = field(default_factory=dict)
+    trust: list[str] = field(default_factory=list)
 
     def steps(self, steps: Sequence[Mapping[str, Any]]) -> None:
         """Run steps, each after those that it needs.
@@ -76,6 +84,7 @@ class LocalRun:
                 )
             case "RegisterModel" | "Model":
                 asked = self.values.of(step["Arguments"])
+                self._guard(asked, name)
                 write_json(self.folder / "registry" / f"{name}.json", asked)
                 self.values.steps[name] = {"ModelPackageArn": f"local:{name}", "ModelName": f"local-{name}"}
                 _LOG.info("%s: wrote the request, which is sent nowhere", name)
@@ -84,8 +93,30 @@ class LocalRun:
             case _:
                 raise UnsupportedError(f"step '{name}' is of type {kind}, which run-local does not run; leave it out")
 
+    def _guard(self, asked: Mapping[str, Any], name: str) -> None:
+        """Ask the privacy guard whether the models of a request may go: here they are at hand, with their reports.
+
+        Raises:
+            GuardError: if the policy does not allow it, or a model holds training rows.
+        """
+        scores: dict[str, float] = {}
+        for uri in dict.fromkeys(_reports(asked.get("ModelMetrics", {}))):
+            report = self.machine.store.path(uri).with_name(FILES["report"])
+            if report.is_file():
+                scores |= largest_of(read_report(report)) or {}
+        said = asked.get("InferenceSpecification", asked)
+        for container in [*said.get("Containers", []), *filter(None, [said.get("PrimaryContainer")])]:
+            if container.get("Image") not in self.machine.ours:
+                continue
+            with TemporaryDirectory(dir=self.folder) as scratch:
+                unpack(self.machine.store.path(container["ModelDataUrl"]), Path(scratch) / "model")
+                fitted = Model.load(Path(scratch) / "model", trust=tuple(self.trust))
+                guard.release(fitted, scores or None, to=f"{name}, SageMaker's registry")
+
     def _job(self, step: Mapping[str, Any], name: str, kind: str) -> None:
         asked = self.values.of(step["Arguments"])
+        if kind == "Training":
+            self.trust += json.loads(asked.get("HyperParameters", {}).get("trust", "[]"))
         key = self._key(asked)
         held = self.state.get(name, {})
         if held.get("asked") == key and held.get("made") == self._made(held.get("became", {})):
@@ -142,6 +173,7 @@ def run_local(
     Raises:
         DataError: if the definition is not valid, or an input is not there.
         ThresholdError: if a step says that the run has failed, or a job missed a threshold; reports are written.
+        GuardError: if the privacy policy does not let a model be registered.
         SynthError: if a job fails otherwise.
     """
     found = mistakes(definition)
@@ -222,6 +254,11 @@ def _ours(definition: Mapping[str, Any]) -> frozenset[str]:
 
     look(json.loads(text))
     return frozenset(found)
+
+
+def _reports(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the addresses in ``ModelMetrics``."""
+    return [leaf["S3Uri"] for member in metrics.values() for leaf in member.values()]
 
 
 def _inputs(asked: Mapping[str, Any]) -> list[str]:

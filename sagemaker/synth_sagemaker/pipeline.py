@@ -17,7 +17,9 @@ from pydantic import Field, field_validator
 
 from synth_components.augment import AugmentConfig
 from synth_components.config import Config, ConfigError, StepConfig
+from synth_components.evaluation.attacks.risk import MOST
 from synth_components.evaluation.options import FidelityConfig, PrivacyConfig, UtilityConfig
+from synth_components.policy import guard
 from synth_components.steps.sample import SampleConfig
 from synth_components.steps.split import SplitConfig
 from synth_sagemaker.hyperparameters import Training
@@ -57,6 +59,9 @@ class Thresholds(Config):
         description="Most area under the curve of the strongest membership inference; 0.5 is guessing.",
     )
     max_copy_rate: float = Field(0.05, ge=0, le=1, description="Most share of synthetic rows that copy a training row.")
+    max_risk: float = Field(
+        MOST, ge=0, le=1, description="Most privacy risk, which is the largest gain of any attack; 1 asks for none."
+    )
 
 
 class Flow(Config):
@@ -222,6 +227,7 @@ class _Steps:
             Parameter("MinUtilityRatio", thresholds, "min_utility_ratio"),
             Parameter("MaxAttackScore", thresholds, "max_attack_score"),
             Parameter("MaxCopyRate", thresholds, "max_copy_rate"),
+            Parameter("MaxRisk", thresholds, "max_risk"),
             *([Parameter("MaxEpsilon", options.training.gate, "max_epsilon")] if is_private else []),
         ]
         self.parameters = {parameter.name: parameter for parameter in listed}
@@ -237,7 +243,7 @@ class _Steps:
         }
         return [
             self._processing("Split", "split", self.options.split, {"data": {"Get": "Parameters.DataUri"}}),
-            self._train(train),
+            self._train(train, holdout),
             self._processing(
                 "Sample", "sample", self.options.sample, {"model": _MODEL}, NumRows="num_rows", SampleSeed="seed"
             ),
@@ -250,12 +256,14 @@ class _Steps:
             self._gate([self._augment(train), self._register()], [self._reject()]),
         ]
 
-    def _train(self, data: Text) -> Request:
+    def _train(self, data: Text, holdout: Text) -> Request:
         private = {"Epsilon": "epsilon", "Delta": "delta", "MaxEpsilon": "gate.max_epsilon"}
         said = private if self.is_private else {"TrainSeed": "seed"}
         arguments = training_job(
             self.options.training,
-            {"data": data},
+            # The job that hands a model over holds it against the policy, by a report of its own; differential privacy
+            # needs none.
+            {"data": data, **({"holdout": holdout} if self._names_policy() and not self.is_private else {})},
             platform=self.platform,
             name=None,
             expressions={option: self.parameters[name].text() for name, option in said.items()},
@@ -266,6 +274,9 @@ class _Steps:
         faults = _BEFORE_THE_WORK if self.is_private else (*_BEFORE_THE_WORK, *_IN_THE_WORK)
         is_fresh = self.is_private or self.options.training.train.seed == -1
         return self._step("Train", "Training", arguments, faults, is_cached=not is_fresh)
+
+    def _names_policy(self) -> bool:
+        return self.platform.environment.get("SYNTH_POLICY", guard.OFF) != guard.OFF
 
     def _processing(
         self, name: str, step: str, config: StepConfig, inputs: Mapping[str, Text], **expressions: str
@@ -324,6 +335,7 @@ class _Steps:
             ("GreaterThanOrEqualTo", "EvaluateUtility", "utility_ratio", "MinUtilityRatio"),
             ("LessThanOrEqualTo", "EvaluatePrivacy", "privacy_membership_auc", "MaxAttackScore"),
             ("LessThanOrEqualTo", "EvaluatePrivacy", "privacy_copies", "MaxCopyRate"),
+            ("LessThanOrEqualTo", "EvaluatePrivacy", "privacy_risk", "MaxRisk"),
         ]
         conditions = [
             {"Type": kind, "LeftValue": score_of(step, score), "RightValue": self.parameters[name].get()}
@@ -348,6 +360,8 @@ class _Steps:
             score_of("EvaluatePrivacy", "privacy_membership_auc"),
             "copy rate",
             score_of("EvaluatePrivacy", "privacy_copies"),
+            "risk",
+            score_of("EvaluatePrivacy", "privacy_risk"),
         ]
         message = {"Std:Join": {"On": " ", "Values": told}}
         return {"Name": "Reject", "Type": "Fail", "Arguments": {"ErrorMessage": message}}

@@ -1,10 +1,16 @@
-"""Requests of an algorithm, of a model, of a group of its versions, and of a version that a person approves."""
+"""Requests of an algorithm, of a model, of a group of its versions, and of a version that a person approves.
+
+The requests of a model and of a version release it.  Give the model and its scores where they are at hand, and the
+privacy guard says beforehand whether it may go; AWS itself asks nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from synth_components.model import Model
+from synth_components.policy import guard
 from synth_sagemaker.algorithm import algorithm
 from synth_sagemaker.infrastructure import Platform
 from synth_sagemaker.request import PERSONAL_TAG, Overrides, Request, Text, finished, vpc
@@ -22,6 +28,8 @@ def model(
     platform: Platform,
     is_private: bool = False,
     environment: Mapping[str, str] = MappingProxyType({}),
+    fitted: Model | None = None,
+    scores: Mapping[str, float] | None = None,
     overrides: Overrides | None = None,
 ) -> Request:
     """Return the request of a model: the image's ``serve`` with what a training job wrote.
@@ -30,12 +38,16 @@ def model(
         model_data: S3 address of ``model.tar.gz``.
         is_private: Whether it was trained with differential privacy; if not, it is tagged as personal data.
         environment: Variables of the server, beside the platform's.
+        fitted: What the archive holds, if it is at hand.
+        scores: Largest value of each score of its report, by name.
         overrides: By operation, what else goes into the request.
 
     Raises:
         ConfigError: for an override of what is reserved, or something like a secret.
         DataError: if AWS would refuse the request, or it reaches into a region that is not allowed.
+        GuardError: if the privacy policy does not allow it, or the model holds training rows.
     """
+    guard.release(fitted, scores, to=f"the SageMaker model {name}")
     variables = {**platform.environment, **environment}
     request: Request = {
         "ModelName": name,
@@ -89,9 +101,13 @@ def model_package(
     reports: Mapping[str, Text] = NO_REPORTS,
     constraints: Text | None = None,
     properties: Mapping[str, Text] = NO_REPORTS,
+    fitted: Model | None = None,
+    scores: Mapping[str, float] | None = None,
     overrides: Overrides | None = None,
 ) -> Request:
     """Return the request of a version of a model, which waits for a person's approval.
+
+    A step of a pipeline, which names its model by an expression, asks no guard: the job that makes the model does.
 
     Args:
         group: Name of the group of versions.
@@ -100,12 +116,17 @@ def model_package(
         reports: S3 addresses of the statistics by group of scores: ``utility``, ``fidelity`` or ``privacy``.
         constraints: S3 address of the constraints that the statistics of utility met.
         properties: What else is known, at most 50 entries of at most 256 characters.
+        fitted: What the archive holds, if it is at hand.
+        scores: Largest value of each score of its report, by name.
         overrides: By operation, what else goes into the request.
 
     Raises:
         ConfigError: for an override of what is reserved.
         DataError: if AWS would refuse the request, or it reaches into a region that is not allowed.
+        GuardError: if the privacy policy does not allow it, or the model holds training rows.
     """
+    if isinstance(model_data, str):
+        guard.release(fitted, scores, to=f"the group {group} of SageMaker's registry")
     kms = {"SecurityConfig": {"KmsKeyId": platform.output_kms_key}} if platform.output_kms_key else {}
     request: Request = {
         "ModelPackageGroupName": group,

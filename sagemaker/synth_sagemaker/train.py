@@ -1,7 +1,8 @@
 """A training job: the step ``train`` on the channels that SageMaker filled, and the model where it looks for it.
 
 With a channel ``holdout`` the model is judged by rows drawn from it: the report goes to ``output/data``, its values
-into the log, where a tuner finds them.  A model that misses a threshold of ``gate`` is not handed over.
+into the log, where a tuner finds them.  A model that misses a threshold of ``gate``, or that the privacy guard does not
+let go, is not handed over.
 
 On several hosts the leader alone trains and the others wait for it, unless the generator trains one model by several
 processes: then each host starts torchrun, and each process is a training job that knows its peers.
@@ -31,7 +32,7 @@ from synth_components.steps import load
 from synth_components.steps.gate import GateConfig, gate, overspent
 from synth_components.steps.port import Place, ports
 from synth_components.steps.record import perform, write_json
-from synth_components.steps.report_file import read_report
+from synth_components.steps.report_file import largest_of, read_report
 from synth_sagemaker.channel import ready
 from synth_sagemaker.hosts import follow, leading
 from synth_sagemaker.hyperparameters import Training, decode
@@ -51,7 +52,7 @@ def train(layout: Layout) -> None:
     Raises:
         SynthError: for wrong hyperparameters and channels, and what the steps raise.
         ThresholdError: if the model misses what ``gate`` asks for; it is not handed over then.
-        GuardError: if the model holds training rows; it is not handed over.
+        GuardError: if the model holds training rows, or the privacy policy does not allow it; it is not handed over.
         StoppedError: if a signal stopped the fit; its state is among the checkpoints then, if the generator keeps one.
     """
     said = decode(layout.config("hyperparameters"))
@@ -83,8 +84,8 @@ def _work(layout: Layout, said: Training, cluster: Cluster) -> None:
             record = perform(load("train"), said.train, {**places, "model": model}, beside=False)
         if peers().rank > 0:
             return
-        # What a job hands over is what RegisterModel and CreateModel take: AWS asks nothing in between.
-        guard.refuse_rows(Model.load(model, trust=said.train.trust).manifest, to="SageMaker")
+        fitted = Model.load(model, trust=said.train.trust)
+        guard.refuse_rows(fitted.manifest, to="SageMaker")  # before the work of judging it
         layout.output_data.mkdir(parents=True, exist_ok=True)
         write_json(layout.output_data / RECORD, record)
         if holdout is None:
@@ -93,6 +94,9 @@ def _work(layout: Layout, said: Training, cluster: Cluster) -> None:
                 raise ThresholdError(f"the model misses a threshold: {missed[0]}")
         else:
             _judge(said, layout, folder, model, {"train": places["data"], "holdout": holdout})
+        found = None if holdout is None else read_report(layout.output_data / REPORT)
+        # What a job hands over is what RegisterModel and CreateModel take: AWS asks nothing in between.
+        guard.release(fitted, largest_of(found), to="SageMaker")
         artifact.copy(model, layout.model)
     _LOG.info("the model is in %s", layout.model)
 
@@ -122,9 +126,14 @@ def _channels(layout: Layout, folder: Path, num_hosts: int) -> dict[str, Place]:
 
 
 def _require_use(said: Training, holdout: Place | None) -> None:
-    """Refuse options of a judgement that will not be made."""
+    """Refuse options of a judgement that will not be made, and a policy that nothing would be known about."""
     if holdout is not None:
         return
+    if said.train.privacy == "none" and guard.policy_here() is not None:
+        raise DataError(
+            "a privacy policy is named, and holds of no model that nobody judged; give rows to judge it by as channel "
+            "'holdout'"
+        )
     kept: Mapping[str, tuple[StepConfig, StepConfig]] = {
         "evaluate": (said.evaluate, EvaluateConfig()),
         "gate": (said.gate, GateConfig(max_epsilon=said.gate.max_epsilon)),
@@ -142,9 +151,9 @@ def _require_use(said: Training, holdout: Place | None) -> None:
 
 @contextmanager
 def _circumstances(layout: Layout, said: Training) -> Iterator[None]:
-    """Keep the state of the fit where SageMaker asks for it, if it may be kept."""
+    """Keep the state of the fit where SageMaker asks for it, if it may be kept: it would not be encrypted."""
     folder = Path(str(layout.config("checkpointconfig").get("LocalPath") or layout.checkpoints))
-    may_resume = said.train.privacy == "none" and said.train.seed != -1
+    may_resume = said.train.privacy == "none" and said.train.seed != -1 and around().encrypt == "none"
     if not folder.is_dir() or not may_resume:
         yield
         return

@@ -67,7 +67,7 @@ def test_10_the_order_is_split_train_sample_judge_gate_then_augment_and_register
     assert [(step["Name"], step["Type"]) for step in gate["ElseSteps"]] == [("Reject", "Fail")]
 
 
-def test_10_the_gate_asks_for_utility_attack_and_copies_and_for_epsilon_under_differential_privacy(plain):
+def test_10_the_gate_asks_for_utility_attack_copies_and_risk_and_for_epsilon_under_differential_privacy(plain):
     def gate(definition):
         conditions = steps_of(definition)["Gate"]["Arguments"]["Conditions"]
         return [(one["Type"], one["RightValue"]["Get"].removeprefix("Parameters.")) for one in conditions]
@@ -76,6 +76,7 @@ def test_10_the_gate_asks_for_utility_attack_and_copies_and_for_epsilon_under_di
         ("GreaterThanOrEqualTo", "MinUtilityRatio"),
         ("LessThanOrEqualTo", "MaxAttackScore"),
         ("LessThanOrEqualTo", "MaxCopyRate"),
+        ("LessThanOrEqualTo", "MaxRisk"),
     ]
     assert gate(plain) == asked
     private = pipeline(PLATFORM, private_options(), data=REAL)
