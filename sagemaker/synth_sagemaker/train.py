@@ -29,7 +29,7 @@ from synth_components.peers import peers
 from synth_components.policy import guard
 from synth_components.progress import watching
 from synth_components.steps import load
-from synth_components.steps.gate import GateConfig, gate, overspent
+from synth_components.steps.gate import GateConfig, overspent
 from synth_components.steps.port import Place, ports
 from synth_components.steps.record import perform, write_json
 from synth_components.steps.report_file import largest_of, read_report
@@ -185,4 +185,4 @@ def _judge(said: Training, layout: Layout, folder: Path, model: Path, real: Mapp
         for name, value in told.items():
             if name in GOALS:
                 write_line(f"validation:{name}", value)
-    gate(said.gate, report=report, model=model, data=synthetic)
+    perform(load("gate"), said.gate, {"report": report, "model": model, "data": synthetic}, beside=False)

@@ -127,6 +127,17 @@ def test_what_a_job_whose_models_are_sealed_is_given_may_be_sealed(opt_ml, train
     assert not [path for path in root.rglob("*") if path.is_file() and SECRET in path.read_bytes()]
 
 
+def test_sealed_rows_are_judged_under_a_policy(opt_ml, train, seals, table, monkeypatch):
+    root = opt_ml({**INDEPENDENT, "evaluate.replicates": "10", "evaluate.global_utility": "false"})
+    (root / "input/data/holdout").mkdir()
+    table.to_csv(root / "input/data/holdout/rows.csv", index=False)
+    seals("all")
+    monkeypatch.setenv("SYNTH_POLICY", "low")
+    assert train(root) == OK, (root / "output/failure").read_text()
+    # A report names categories that many rows share: it is an aggregate, and the bucket's key guards it.
+    assert set(plain_files(root)) == {"output/data/report.json", "output/data/report.html"}
+
+
 def test_without_a_key_nothing_is_trained(opt_ml, train, monkeypatch):
     root = opt_ml(INDEPENDENT)
     monkeypatch.setenv("SYNTH_ENCRYPT", "models")
