@@ -90,10 +90,12 @@ class Chain:
     Attributes:
         path: The file; it is made, readable by its owner alone, when the first line is written.
         key: What the digests are made with, beside the lines; ``None`` for none.
+        needs_head: Whether a file whose head is gone is refused: without it lines may be missing from the end.
     """
 
     path: Path
     key: bytes | None = None
+    needs_head: bool = False
 
     @property
     def head(self) -> Path:
@@ -192,6 +194,8 @@ class Chain:
         line: dict[str, Any] = {"number": at.count, "previous": at.digest, **facts}
         line["digest"] = self._digest(line)
         content = _canonical(line) + b"\n"
+        if self.needs_head and not at.count and self._told_head() is None:
+            self._tell_head(at)  # a crash after the first line leaves a head
         try:
             while content:
                 content = content[os.write(file.fileno(), content) :]
@@ -227,6 +231,12 @@ class Chain:
     def _check_head(self, lines: list[dict[str, Any]], at: Anchor) -> None:
         told = self._told_head()
         if told is None:
+            if self.needs_head and at.count:
+                raise TamperedError(
+                    f"'{self.head}' is gone, without which lines may be missing from the end of '{self.path}'; put it "
+                    "back beside the file",
+                    line=None,
+                )
             return
         if told.count > at.count:
             raise self._short(told, at)

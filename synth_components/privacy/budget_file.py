@@ -10,10 +10,15 @@ The lock holds among processes of one machine, on a local disk.  Steps on severa
 
 Unit and neighbours: those of the schema, as everywhere; the file says of which unit, and of how many.
 
-Source: the sum of Renyi curves chosen along the way is a privacy filter: Feldman & Zrnic 2021 (arXiv:2008.11193),
-    Theorem 3.1; over a grid of orders, Lecuyer 2021 (arXiv:2103.01379), Theorem 1.  A share counts as what Kairouz, Oh
-    & Viswanath 2015 (arXiv:1311.0776), Theorem 3.2, say of any (epsilon, delta) mechanism: with probability delta it
-    shows all, and is epsilon-DP else.
+Theorem: charges that were settled before anything was released compose to (epsilon, delta), as a ledger says.  So do
+charges chosen by what was released before, if all are zCDP: their sum at one order, the same whatever is released, is
+a privacy filter.  Of other curves the releases may decide which order of the grid has room at the end; then what is
+proven is the union over the orders: epsilon with ``ADAPTED`` times delta.
+
+Source: Feldman & Zrnic 2021 (arXiv:2008.11193), Theorem 3.1, the filter at one order; Regehr, Hu, Leeman, Manurangsi,
+    Tholoniat & Lecuyer 2026 (arXiv:2602.15815): filters by more than one number are not free.  A share counts as what
+    Kairouz, Oh & Viswanath 2015 (arXiv:1311.0776), Theorem 3.2, say of any (epsilon, delta) mechanism: with
+    probability delta it shows all, and is epsilon-DP else.
 """
 
 from __future__ import annotations
@@ -40,6 +45,9 @@ from synth_components.schema import TABLE
 
 FORMAT = "synth_components.budget"
 VERSION = 1
+ADAPTED = len(ORDERS)
+"""By how many times delta may be exceeded where charges are chosen by what was released: once by the deltas of their
+own, and once at each finite order."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +145,7 @@ class BudgetFile:
 
     @property
     def _chain(self) -> Chain:
-        return Chain(self.path, chain_key())
+        return Chain(self.path, chain_key(), needs_head=True)
 
     def read(self) -> State:
         """Return what the file says, after checking every line.

@@ -16,9 +16,9 @@ import synth_components as synth
 from synth_components.__main__ import main
 from synth_components.config import ConfigError
 from synth_components.errors import ArtifactError, BudgetExceededError, DataError, DeltaError, TamperedError
-from synth_components.privacy.accounting import pure, zero_concentrated
-from synth_components.privacy.budget_file import BudgetFile, account
-from synth_components.privacy.ledger import Ledger
+from synth_components.privacy.accounting import pure, rho_within, zero_concentrated
+from synth_components.privacy.budget_file import ADAPTED, BudgetFile, account
+from synth_components.privacy.ledger import ORDERS, Ledger
 from synth_components.privacy.smallest_delta import require_small
 from synth_components.protocols import Budget, Dataset
 from synth_components.schema import Categorical, Schema, Unit
@@ -180,6 +180,55 @@ def test_a_tampered_budget_is_not_used(tmp_path):
     file.path.write_text(text.splitlines()[0] + "\n")
     with pytest.raises(TamperedError, match="the end is missing"):
         file.reserve(Budget(0.25), label="more")
+
+
+def test_a_budget_whose_head_is_gone_is_not_used(tmp_path):
+    file = made(tmp_path)
+    for _ in range(2):
+        Ledger(account=file).spend("fit", pure(0.4))
+    lines = file.path.read_text().splitlines(keepends=True)
+    file.path.write_text("".join(lines[:-1]))  # 0.4 to spend again
+    file.path.with_name("toy.budget.head").unlink()
+    with pytest.raises(TamperedError, match="is gone"):
+        Ledger(account=file).spend("fit", pure(0.4))
+    with pytest.raises(TamperedError, match="is gone"):
+        file.read()
+
+
+def best_second_charge(room, orders, loss, epsilon):
+    """Return the most (z,) that a release of two outcomes adds beyond epsilon, after a privacy loss (z,), of those
+    whose Renyi divergence has room at one of the orders."""
+    best = np.zeros(len(loss))
+    gain = np.linspace(0.02, 2.5, 80)  # loss of the rarer outcome, which has probability p
+    for order, most in zip(orders, room, strict=True):
+        low, high = np.full(80, -60.0), np.full(80, -1e-9)
+        for _ in range(50):
+            middle = (low + high) / 2  # log p
+            p = np.exp(middle)
+            moment = np.logaddexp(
+                middle + (order - 1) * gain, order * np.log1p(-p) + (1 - order) * np.log1p(-p * np.exp(-gain))
+            )
+            fits = moment <= (order - 1) * most
+            low, high = np.where(fits, middle, low), np.where(fits, high, middle)
+        p = np.exp(low)
+        other = np.log1p(-p) - np.log1p(-p * np.exp(-gain))
+        beyond = p * np.maximum(0, 1 - np.exp(epsilon - loss[:, None] - gain))
+        beyond += (1 - p) * np.maximum(0, 1 - np.exp(epsilon - loss[:, None] - other))
+        best = np.maximum(best, beyond.max(axis=1))
+    return best
+
+
+def test_charges_chosen_by_what_was_released_exceed_delta_by_no_more_than_is_said():
+    # A Gaussian release, and then the release that this file admits and that is worst for what the first one showed.
+    epsilon, delta = TOTAL.epsilon, TOTAL.delta
+    orders = ORDERS[(ORDERS >= 2) & (ORDERS <= 200)]
+    rho = rho_within(TOTAL) / 4
+    room = epsilon - np.log1p(-1 / orders) + (math.log(delta) + np.log(orders)) / (orders - 1) - rho * orders
+    z, width = np.linspace(-6, 12, 1_201, retstep=True)
+    loss = math.sqrt(2 * rho) * z + rho
+    worst = best_second_charge(room[room > 0], orders[room > 0], loss, epsilon)
+    found = float((np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) * worst).sum() * width)
+    assert 1.5 * delta < found < ADAPTED * delta
 
 
 def test_a_file_is_not_made_twice_and_needs_a_data_set_and_a_finite_epsilon(tmp_path):
