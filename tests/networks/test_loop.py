@@ -1,5 +1,7 @@
 """The training loop: it learns, stops early, goes on from its checkpoint byte for byte, and stays within its run."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -98,6 +100,47 @@ def test_a_stopped_fit_goes_on_to_the_very_bytes_of_an_unbroken_one(tmp_path, st
     trained(resumed := Line(), run=Run(checkpoint=tmp_path))
 
     assert weights(resumed) == weights(whole)
+
+
+AVERAGED = replace(SCHEDULE, ema=0.8)
+
+
+def test_the_average_of_the_weights_is_left():
+    """Against the definition: after step t the average keeps min(ema, (1 + t) / (10 + t)) of itself."""
+    seen = []
+
+    def watching(module, rows, random):
+        seen.append({name: value.clone() for name, value in module.state_dict().items()})
+        return squared(module, rows, random)
+
+    schedule = replace(SCHEDULE, holdout_share=0.0)
+    trained(last := Line(), schedule=schedule, loss=watching)
+    trained(averaged := Line(), schedule=replace(schedule, ema=0.5))
+    expected, *made = [*seen, last.state_dict()]
+    for step, own in enumerate(made, start=1):
+        keep = min(0.5, (1 + step) / (10 + step))  # .5 from the eighth of 24 steps on
+        expected = {name: keep * expected[name] + (1 - keep) * own[name] for name in own}
+    for name, value in averaged.state_dict().items():
+        assert torch.allclose(value, expected[name], atol=1e-6)
+        assert not torch.allclose(value, last.state_dict()[name], atol=1e-6)
+
+
+def test_the_average_of_the_weights_is_judged():
+    held_out = points(seed=1)
+    told = trained(line := Line(), schedule=AVERAGED, held_out=held_out)
+    with torch.no_grad():
+        assert told.holdout_loss == pytest.approx(float(squared(line.eval(), held_out, None).mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 6])
+def test_the_average_goes_on_to_the_very_bytes_of_an_unbroken_one(tmp_path, steps):
+    trained(whole := Line(), schedule=AVERAGED)
+    with pytest.raises(StoppedError):
+        trained(Line(), schedule=AVERAGED, run=Run(checkpoint=tmp_path, should_stop=StopsAfter(steps)))
+    trained(resumed := Line(), schedule=AVERAGED, run=Run(checkpoint=tmp_path))
+    trained(plain := Line())
+
+    assert weights(resumed) == weights(whole) != weights(plain)
 
 
 def test_a_fit_that_died_goes_on_from_its_last_checkpoint(tmp_path, monkeypatch):

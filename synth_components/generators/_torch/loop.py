@@ -61,6 +61,7 @@ class Schedule:
         clip_norm: Largest norm of a step's gradient.
         patience: Epochs without a better held-out loss after which training ends.
         holdout_share: Share of the rows set apart to judge that; none under a finite budget.
+        ema: How much of the average of the weights each step keeps: the average is judged and left.  0 for none.
     """
 
     epochs: int
@@ -71,6 +72,7 @@ class Schedule:
     clip_norm: float = 1.0
     patience: int = 5
     holdout_share: float = 0.1
+    ema: float = 0.0
 
     @classmethod
     def of(cls, recipe: Recipe, **changes: Any) -> Self:  # noqa: ANN401 - of any of the fields
@@ -210,7 +212,7 @@ class _Loop:
         self.optimizer = AdamW(
             module.parameters(), lr=schedule.learning_rate, betas=schedule.betas, weight_decay=schedule.weight_decay
         )
-        self.state = State(module, self.optimizer)
+        self.state = State(module, self.optimizer, ema=schedule.ema)
         self.saved_at, self.reported_at = time.monotonic(), 0.0
 
     def shuffled(self, epoch: int) -> Iterator[Tensor]:
@@ -245,12 +247,14 @@ class _Loop:
                 self._stop_if_asked(begun)
                 mean += self._step(numbers) / (self.per_epoch - skipped)
                 state.step += 1
+                state.average()
                 self._report_at_times()
-            self._close_epoch(epoch, mean)
+            with state.averaged():
+                metrics = self._judged(epoch, mean)
+            self._close_epoch(metrics)
         if self.stage and state.step > begun:
             self._save()
-        if self.held_out is not None or self.sampler is not None:
-            state.restore_best()
+        state.finish(is_judged=self.held_out is not None or self.sampler is not None)
         run.report(self.total, self.total)
         best = state.best_epoch or state.step // self.per_epoch
         return Trained(
@@ -280,7 +284,8 @@ class _Loop:
         done = (step - rise) / max(1.0, self.total - rise)
         return self.schedule.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
-    def _close_epoch(self, epoch: int, mean: Tensor) -> None:
+    def _judged(self, epoch: int, mean: Tensor) -> dict[str, float]:
+        """Return what is told of an epoch, and decide which weights are best and whether training is over."""
         state, metrics = self.state, {"loss": float(peer.total(mean, self.run) / self.run.world_size)}
         if not math.isfinite(metrics["loss"]):
             raise SynthError(
@@ -293,6 +298,10 @@ class _Loop:
             state.is_over = self.sampler is None and epoch + 1 - state.best_epoch >= self.schedule.patience
         if self.sampler is not None and self.run.monitor is not None and self.run.monitor.is_due(epoch + 1):
             metrics |= self._monitored(self.sampler, self.run.monitor, epoch + 1)
+        return metrics
+
+    def _close_epoch(self, metrics: dict[str, float]) -> None:
+        state = self.state
         metrics["learning_rate"] = self._learning_rate(state.step - 1)
         if self.checkpoint is not None and time.monotonic() - self.saved_at >= SECONDS_BETWEEN_CHECKPOINTS:
             self._save()

@@ -1,8 +1,10 @@
-"""The state of a training: weights, what the optimizer knows, the best weights so far; in a checkpoint and back."""
+"""The state of a training: weights, their average, the optimizer's, the best so far; in a checkpoint and back."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -31,19 +33,47 @@ class State:
     best_epoch: int
     is_over: bool
 
-    def __init__(self, module: nn.Module, optimizer: AdamW) -> None:
-        self._module, self._optimizer = module, optimizer
+    def __init__(self, module: nn.Module, optimizer: AdamW, *, ema: float) -> None:
+        self._module, self._optimizer, self._ema = module, optimizer, ema
         self._best: dict[str, Tensor] = {}
+        weights = module.named_parameters() if ema else ()
+        self._average = {name: value.detach().clone() for name, value in weights}
         self.step, self.best_epoch, self.best_loss, self.is_over = 0, 0, math.inf, False
+
+    def average(self) -> None:
+        """Take the weights of the step that was made into their average, if there is one.
+
+        Early on it is over about the last ninth of the steps, so that it forgets the first weights.
+        """
+        keep = min(self._ema, (1 + self.step) / (10 + self.step))
+        for name, value in self._module.named_parameters():
+            if self._average:
+                self._average[name].lerp_(value.detach(), 1 - keep)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Let the module have its average weights within the block, if there is an average."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for name, value in self._module.named_parameters():
+            if self._average:
+                value.data, self._average[name] = self._average[name], value.data
 
     def keep_best(self, loss: float, epoch: int) -> None:
         """Remember the present weights as the best."""
         self._best = {name: value.clone() for name, value in self._module.state_dict().items()}
         self.best_loss, self.best_epoch = loss, epoch
 
-    def restore_best(self) -> None:
-        """Give the module its best weights, if there are any."""
-        if self._best:
+    def finish(self, *, is_judged: bool) -> None:
+        """Give the module the weights that count: the best ones, if there are any, else the average."""
+        self._swap()
+        self._average = {}
+        if is_judged and self._best:
             self._module.load_state_dict(self._best)
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -102,8 +132,9 @@ class State:
         peer.share_first(tensors.values(), run)
 
     def _tensors(self) -> dict[str, Tensor]:
-        """Return the weights and the optimizer's moments by name, not copied."""
+        """Return the weights, their average and the optimizer's moments by name, not copied."""
         held = {f"module.{name}": value for name, value in self._module.state_dict().items()}
+        held |= {f"average.{name}": value for name, value in self._average.items()}
         for name, parameter in self._module.named_parameters():
             for moment in _MOMENTS:
                 if moment in self._optimizer.state[parameter]:

@@ -34,3 +34,13 @@ HoldoutShare = Annotated[
     float,
     Field(ge=0, le=0.5, description="Share of the rows set apart to judge when to end; 0 ends after the epochs."),
 ]
+
+Ema = Annotated[
+    float,
+    Field(
+        ge=0,
+        lt=1,
+        description="How much of the exponential moving average of the weights each step keeps; the model has the "
+        "average. 0 for the weights themselves.",
+    ),
+]

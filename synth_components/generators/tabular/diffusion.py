@@ -7,9 +7,12 @@ Differs: a number that many rows share, and null, are categories beside the othe
     rest is its normal rank among the knots that the other generators keep.  One schedule for all features, not one
     learnt for each.  A row's features are masked in a random order evenly over time, so that few are unmasked in one
     step, each given the last.  The network is of residual layers over sums of embeddings, without the transformers
-    before and after it.  AdamW with a step size that falls to nothing, instead of averaged weights.  Numbers follow
-    the ordinary differential equation by steps of second order (Lu et al. 2022, "DPM-Solver++", arXiv:2211.01095,
-    Algorithm 2), without added noise.  Rare categories are redistributed.
+    before and after it.  AdamW with a step size that falls to nothing; the average of the weights has the published
+    decay, and less of it in the first steps.  Numbers follow the ordinary differential equation by steps of second
+    order (Lu et al. 2022, "DPM-Solver++", arXiv:2211.01095, Algorithm 2), without added noise.  Rare categories are
+    redistributed.  Conditions are met by drawing rows and keeping those that fit: to hold the known features while the
+    others are recovered would only approximate the law given them, since what is recovered early was not told of what
+    it has to agree with.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from synth_components.generators.tabular._tokens import Tokens, drawn_rows, join
 from synth_components.generators.tabular._training import (
     BatchRows,
     Dropout,
+    Ema,
     HoldoutShare,
     LearningRate,
     Patience,
@@ -69,6 +73,7 @@ class Diffusion(Recipe):
     weight_decay: WeightDecay = 0.01
     patience: Patience = 15
     holdout_share: HoldoutShare = 0.05
+    ema: Ema = 0.997
     steps: int = Field(
         40,
         ge=1,
