@@ -296,12 +296,12 @@ def _report(
     ledger: Ledger,
 ) -> Report:
     scores = tuple(one for found in evidence for one in found.scores)
-    scores += risk(scores)
     curves = {name: frame for found in evidence for name, frame in found.curves.items()}
     tables: dict[str, pd.DataFrame] = {}
     for found in evidence:
         for name, frame in found.tables.items():
             tables[name] = pd.concat([tables[name], frame], ignore_index=True) if name in tables else frame
+    scores += risk(scores, tables)
     sizes = dict(zip(("train", "holdout", "synthetic"), (len(side.table) for side in sides), strict=True))
     uncovered = tuple(entry.label for entry in ledger.entries if not entry.covered)
     statement = (
@@ -335,7 +335,7 @@ def _report(
 
 def audited(found: Evidence, *, rows: int, config: StepConfig) -> Report:
     """Return the report of a shadow-model audit, each model fitted on ``rows`` rows beside as many others."""
-    scores = (*found.scores, *risk(found.scores))
+    scores = (*found.scores, *risk(found.scores, found.tables))
     return Report(
         scores=scores,
         curves=found.curves,

@@ -87,8 +87,11 @@ def score(
     return Score(name, float(value), made, spread, float(floor), ideal, subject)
 
 
-def upper_bound(successes: float, n: int) -> float:
-    """Return the upper end of the two-sided 95 % Clopper-Pearson interval of a rate.
+def upper_bound(successes: float, n: int, *, error: float = 0.025) -> float:
+    """Return the upper end of the Clopper-Pearson interval of a rate, two-sided 95 % unless said otherwise.
+
+    Args:
+        error: Chance that the rate lies above it.
 
     Source: Clopper & Pearson 1934, in the beta form of Brown, Cai & DasGupta 2001.
     """
@@ -96,16 +99,16 @@ def upper_bound(successes: float, n: int) -> float:
 
     if n == 0 or successes >= n:
         return 1.0
-    return float(beta.ppf(0.975, successes + 1, n - successes))
+    return float(beta.ppf(1 - error, successes + 1, n - successes))
 
 
-def lower_bound(successes: float, n: int) -> float:
-    """Return the lower end of the two-sided 95 % Clopper-Pearson interval of a rate."""
+def lower_bound(successes: float, n: int, *, error: float = 0.025) -> float:
+    """Return the lower end of the Clopper-Pearson interval of a rate; see ``upper_bound``."""
     from scipy.stats import beta
 
     if n == 0 or successes == 0:
         return 0.0
-    return float(beta.ppf(0.025, successes, n - successes + 1))
+    return float(beta.ppf(error, successes, n - successes + 1))
 
 
 def auc(scores: Floats, labels: NDArray[np.bool_], weights: Floats | None = None) -> float:

@@ -62,7 +62,7 @@ def recommendations(
     """Return what the scores suggest, the weightiest first."""
     made = [
         *_privacy(by_name(scores)),
-        *_attacks(scores),
+        *_attacks(scores, tables),
         *_validity(scores),
         *_tasks(scores, tasks),
         *_shapes(scores),
@@ -187,10 +187,10 @@ def _privacy(whole: Mapping[str, Score]) -> list[Recommendation]:
     return made
 
 
-def _attacks(scores: Sequence[Score]) -> list[Recommendation]:
+def _attacks(scores: Sequence[Score], tables: Mapping[str, pd.DataFrame]) -> list[Recommendation]:
     """Return a mitigation for each attack whose gain chance does not explain, the strongest of each kind."""
     best: dict[str, Gain] = {}
-    found = list(gains(scores))
+    found = list(gains(scores, tables))
     for one in found:
         if one.low > _LEAK and (one.label not in best or one.low > best[one.label].low):
             best[one.label] = one

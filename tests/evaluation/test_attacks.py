@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from leaky import CITIES, JOBS, SCHEMA, data, population
+from scipy.stats import beta
 
 import synth_components as synth
 from synth_components.errors import SchemaError
 from synth_components.evaluation import METRICS, EvaluateConfig, PrivacyConfig, evaluate
-from synth_components.evaluation.attacks.rates import rates, right, risk
+from synth_components.evaluation.attacks.rates import TRIES, rates, right, risk, tries
 from synth_components.evaluation.attacks.risk import MOST, gains
 from synth_components.evaluation.attacks.risk import risk as overall_risk
 from synth_components.evaluation.attacks.singling_out import Predicates, isolates, one_column, several_columns
@@ -186,9 +187,47 @@ def test_the_risk_is_the_largest_gain_that_chance_does_not_explain():
     )
     assert [one.label for one in gains(scores)] == ["membership inference", "linking two halves of a record"]
     (made,) = overall_risk(scores)
-    assert made.value == pytest.approx((0.58 - 0.5) / 0.5)
-    assert made.interval == pytest.approx((0.16, 0.5))
+    # Two gains, so that each may miss with .0125 at either end: 2.2414 deviations instead of 1.96.
+    assert made.value == pytest.approx((0.6 - 2.2414 * 0.01 - 0.5) / 0.5, abs=1e-5)
+    assert made.interval == pytest.approx((made.value, 0.3 + 2.2414 * 0.1), abs=1e-5)
     assert overall_risk(scores[-1:]) == ()
+
+
+def test_intervals_of_many_attacks_hold_together_where_each_by_itself_would_not():
+    n, secrets, trials, rng = 60, 40, 100, np.random.default_rng(0)
+    alone, together = 0, 0
+    for _ in range(trials):
+        sides = [(rng.random((secrets, n)) < 0.3).astype(float) for _ in range(2)]  # no attack gains anything
+        each = [(f"s{k}", hit, held) for k, (hit, held) in enumerate(zip(*sides, strict=True))]
+        scores = [risk("privacy.attribute.column", hit, held, subject=(name,)) for name, hit, held in each]
+        counted = {TRIES: tries(*(("privacy.attribute.column", (name,), hit, held) for name, hit, held in each))}
+        alone += max(one.interval[0] for one in scores) > 0
+        together += overall_risk(scores, counted)[0].value > 0
+    # At most .025 of the trials, by Bonferroni; 4 sigma of 100 above it are .0875.
+    assert together / trials <= 0.0875
+    assert alone / trials > 0.4  # what each interval by itself lets through: 1 - .975^40 = .64
+
+
+def test_the_risk_counts_hits_and_tries_by_clopper_and_pearson():
+    hit, held = np.r_[np.ones(60), np.zeros(40)], np.r_[np.ones(20), np.zeros(80)]
+    counted = {TRIES: tries(("privacy.linkability.risk", (), hit, held))}
+    (made,) = overall_risk([risk("privacy.linkability.risk", hit, held)], counted)
+    # One gain; each end of attack and control may miss with .0125 (scipy: beta.ppf of 60 and of 20 in 100).
+    low, high = beta.ppf(0.0125, 60, 41), beta.ppf(0.9875, 61, 40)
+    below, above = beta.ppf(0.0125, 20, 81), beta.ppf(0.9875, 21, 80)
+    assert made.value == pytest.approx((low - above) / (1 - above))
+    assert made.interval[1] == pytest.approx((high - below) / (1 - below))
+
+
+@pytest.mark.parametrize("name", set(RISKS) - {"singling_out"})
+def test_an_attack_that_counts_hits_hands_them_over(name):
+    found = attack(name, TRAIN)
+    for row in found.tables[TRIES].to_dict("records"):
+        score = next(
+            one for one in found.scores if (one.name, ", ".join(one.subject)) == (row["score"], row["subject"])
+        )
+        hit, held = (row[f"{side}_hits"] / row[f"{side}_tries"] for side in ("attack", "control"))
+        assert score.value == pytest.approx(max(0.0, (hit - held) / (1 - held)), abs=1e-6)
 
 
 def test_the_card_and_the_quality_hold_the_risk_against_its_threshold():

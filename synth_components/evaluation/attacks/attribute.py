@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy import random
 
-from synth_components.evaluation.attacks.rates import known, rates, right, risk, secrets, table, targets
+from synth_components.evaluation.attacks.rates import TRIES, known, rates, right, risk, secrets, table, targets, tries
 from synth_components.evaluation.attacks.trial import LEAST, left_out, parts
 from synth_components.evaluation.columns import Coded
 from synth_components.evaluation.floor import score
@@ -51,14 +51,14 @@ def attribute(
     success: list[list[Floats]] = [[], [], []]
     for place in hidden:
         given = known(found.view, place, config)
-        tries = [
+        guesses = [
             right(found.view, place, guessed(found.view, side, source, place, given), side[:, place])
             for side, source in ((members, found.drawn), (others, found.drawn), (members, found.reference))
         ]
-        for kept, one in zip(success, tries, strict=True):
+        for kept, one in zip(success, guesses, strict=True):
             kept.append(one)
-        scores.append(risk(f"{NAME}.column", tries[0], tries[1], subject=(found.view.names[place],)))
-        attack, control, baseline = (float(one.mean()) for one in tries)
+        scores.append(risk(f"{NAME}.column", guesses[0], guesses[1], subject=(found.view.names[place],)))
+        attack, control, baseline = (float(one.mean()) for one in guesses)
         row = {"attack": attack, "control": control, "baseline": baseline, "advantage": attack - baseline}
         made.append({"column": found.view.names[place], **row, "risk": scores[-1].value})
     attack_on, control_on, baseline_on = (np.mean(kept, axis=0) for kept in success)
@@ -66,7 +66,12 @@ def attribute(
     error = float(gain.std() / np.sqrt(len(gain)))
     advantage = score(f"{NAME}.advantage", float(gain.mean()), deviation=error, floor=0.0, ideal=0.0, low=-1.0)
     whole = rates(NAME, attack_on, control_on, baseline_on)
-    return Evidence((*whole, advantage, *scores), tables={NAME: table(made)})
+    each = zip(hidden, success[0], success[1], strict=True)
+    counted = tries(
+        (f"{NAME}.risk", (), attack_on, control_on),
+        *((f"{NAME}.column", (found.view.names[place],), hit, held) for place, hit, held in each),
+    )
+    return Evidence((*whole, advantage, *scores), tables={NAME: table(made), TRIES: counted})
 
 
 def guessed(view: Coded, rows: Floats, source: Floats, secret: int, given: list[int]) -> Floats:

@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 from numpy import random
 
-from synth_components.evaluation.attacks.rates import places, rates, secrets, targets
+from synth_components.evaluation.attacks.rates import TRIES, places, rates, secrets, targets, tries
 from synth_components.evaluation.attacks.trial import LEAST, left_out, parts
 from synth_components.evaluation.columns import Coded, Codes, binned
 from synth_components.evaluation.options import PrivacyConfig, UtilityConfig
@@ -56,11 +56,12 @@ def inversion(
     aimed = [targets(side, limited, rng) for side in (found.members, found.others)]
     members, others, reference, drawn = _in_bins(found.view, [*aimed, found.reference, found.drawn])
     released, own = (_Inverted.of(source, goal, rng) for source in (drawn, reference))
-    tries = ((released, members), (released, others), (own, members))
+    aims = ((released, members), (released, others), (own, members))
     attack, control, baseline = (
-        np.mean([model.guess(rows, place) == rows[:, place] for place in hidden], axis=0) for model, rows in tries
+        np.mean([model.guess(rows, place) == rows[:, place] for place in hidden], axis=0) for model, rows in aims
     )
-    return Evidence(rates(NAME, attack, control, baseline))
+    counted = tries((f"{NAME}.risk", (), attack, control))
+    return Evidence(rates(NAME, attack, control, baseline), tables={TRIES: counted})
 
 
 def _in_bins(view: Coded, sides: list[Floats]) -> list[Codes]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy import random
 
-from synth_components.evaluation.attacks.rates import places, rates, targets
+from synth_components.evaluation.attacks.rates import TRIES, places, rates, targets, tries
 from synth_components.evaluation.attacks.trial import LEAST, left_out, parts
 from synth_components.evaluation.columns import Coded
 from synth_components.evaluation.neighbours import Located, distances
@@ -50,7 +50,8 @@ def linkability(
     members, others = (targets(side, config, rng) for side in (found.members, found.others))
     attack, control = (linked(found.view, (side, side), found.drawn, halves) for side in (members, others))
     baseline = linked(found.view, (members, np.roll(members, 1, axis=0)), found.drawn, halves)
-    return Evidence(rates(NAME, attack, control, baseline))
+    counted = tries((f"{NAME}.risk", (), attack, control))
+    return Evidence(rates(NAME, attack, control, baseline), tables={TRIES: counted})
 
 
 def linked(view: Coded, sources: tuple[Floats, Floats], drawn: Floats, halves: tuple[list[int], list[int]]) -> Floats:

@@ -20,6 +20,9 @@ from synth_components.evaluation.floor import score
 from synth_components.evaluation.options import PrivacyConfig
 from synth_components.protocols import Floats, Score
 
+TRIES = "privacy.tries"
+"""Table of how often an attack was tried and succeeded, from which intervals that hold jointly are made."""
+
 _TWO_SIDED = 1.959964  # 97.5 % quantile of the normal distribution
 _TOLERANCE = 0.05  # of a number's range
 
@@ -55,6 +58,28 @@ def risk(name: str, attack: Floats, control: Floats, *, subject: tuple[str, ...]
     error = math.hypot(slope[0] * _error(attack), slope[1] * _error(control))
     reach = max(0.0, value - error), min(1.0, max(0.0, value + error))
     return Score(name, min(1.0, max(0.0, value)), reach, error / _TWO_SIDED, 0.0, 0.0, subject)
+
+
+def tries(
+    *attacks: tuple[str, tuple[str, ...], Floats, Floats],
+) -> pd.DataFrame:
+    """Return hits and tries of attacks, a row for each (name of its risk, subject, attack, control).
+
+    A row's success may be a share, over secrets, say: the hits are then their sum.
+    """
+    return pd.DataFrame(
+        [
+            {
+                "score": name,
+                "subject": ", ".join(subject),
+                "attack_hits": round(float(attack.sum()), 6),
+                "attack_tries": len(attack),
+                "control_hits": round(float(control.sum()), 6),
+                "control_tries": len(control),
+            }
+            for name, subject, attack, control in attacks
+        ]
+    )
 
 
 def _error(found: Floats) -> float:

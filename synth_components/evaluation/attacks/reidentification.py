@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy import random
 
-from synth_components.evaluation.attacks.rates import places, rates, right, targets
+from synth_components.evaluation.attacks.rates import TRIES, places, rates, right, targets, tries
 from synth_components.evaluation.attacks.trial import LEAST, left_out, parts
 from synth_components.evaluation.columns import Coded
 from synth_components.evaluation.neighbours import Located, distances
@@ -53,9 +53,10 @@ def reidentification(
     members, others = (targets(side, config, rng) for side in (found.members, found.others))
     claimed = [matched(found.view, side, found.drawn, given) for side in (members, others)]
     chance = np.where(claimed[0] >= 0, rng.integers(len(found.drawn), size=len(members)), -1)
-    tries = ((members, claimed[0]), (others, claimed[1]), (members, chance))
-    attack, control, baseline = (_learned(found.view, side, found.drawn, rest, claim) for side, claim in tries)
-    return Evidence(rates(NAME, attack, control, baseline))
+    aims = ((members, claimed[0]), (others, claimed[1]), (members, chance))
+    attack, control, baseline = (_learned(found.view, side, found.drawn, rest, claim) for side, claim in aims)
+    counted = tries((f"{NAME}.risk", (), attack, control))
+    return Evidence(rates(NAME, attack, control, baseline), tables={TRIES: counted})
 
 
 def matched(view: Coded, rows: Floats, drawn: Floats, given: list[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
