@@ -88,7 +88,7 @@ def score(
 
 
 def upper_bound(successes: float, n: int, *, error: float = 0.025) -> float:
-    """Return the upper end of the Clopper-Pearson interval of a rate, two-sided 95 % unless said otherwise.
+    """Return the upper end of the Clopper-Pearson interval of a rate: of 95 %, unless said otherwise.
 
     Args:
         error: Chance that the rate lies above it.
