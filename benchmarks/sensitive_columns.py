@@ -398,6 +398,34 @@ TERMS["figure"] = [
     "chronic sinusitis",
     "hip fracture",
 ]
+TERMS["development"] = [
+    "cystitis",
+    "scoliosis",
+    "whooping cough",
+    "thyroid disorder",
+    "septicaemia",
+    "shingles",
+    "a slipped disc",
+    "coeliac disease",
+    "fibromyalgia",
+    "a torn meniscus",
+    "burnout",
+    "ovarian cysts",
+]
+TERMS["unseen"] = [
+    "tonsillitis",
+    "sarcoidosis",
+    "measles",
+    "eating disorder",
+    "uraemia",
+    "a concussion",
+    "kidney stones",
+    "Lyme disease",
+    "trigeminal neuralgia",
+    "cardiomyopathy",
+    "insomnia",
+    "post-natal depression",
+]
 DRUGS = {
     "tuning": ["A10BA02", "C09AA05", "N02BE01", "J01CA04", "R03AC02", "N06AB03"],
     "second": ["0069-2587-41", "50090-0481-0", "0093-1075-01", "60505-2578-8", "16714-0299-1", "68180-0513-01"],

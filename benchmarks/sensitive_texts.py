@@ -109,10 +109,92 @@ SENTENCES["figure"] = {
 }
 
 
+SENTENCES["development"] = {
+    "email": ["her inbox {email} bounced back", "Invoice copy requested by {email}."],
+    "phone": ["Please phone {phone} once the parts are in.", "His cell is {phone}; try after lunch", "fax to {phone}"],
+    "name": [
+        "Signed for by {name} at reception",
+        "We told {name} that the lease ends in May.",
+        "{name} called twice about the leak",
+        "Tenant {name} left the keys with us",
+        "a meeting between {name} and the bank",
+    ],
+    "card": ["the number {card} was keyed in by hand", "Card on file: {card}."],
+    "iban": ["Deposit goes back to {iban}.", "her bank gave {iban} as the account"],
+    "ip": ["host {ip} did not answer the ping", "Our log shows {ip} at midnight."],
+    "birth_date": ["Born {date} according to the passport", "date of birth is {date}, see file"],
+    "address": [
+        "Please ship to {street}, second floor",
+        "He lives on {street} now",
+        "Inspection of {street} on Monday",
+    ],
+    "health": ["on leave since March, {term}", "Diagnosed with {term} last year.", "she takes pills for {term}"],
+    "": [
+        "Pallet 7730019284 was left in the yard",
+        "Patched to 9.4.1.27 over night",
+        "Article 5.2.3.8 of the contract rules this out",
+        "Ferry from Port Ellen to Long Beach is delayed",
+        "We owe 12,840.00 for 15 doors and 2 gates",
+        "Spare 41-7730-9921 has been ordered",
+        "Inspection moved from 07.11.2023 to 21.11.2023",
+        "Shipped on 2024-02-11 and received on 2024/02/19",
+        "The Windsor Bench is wobbly",
+        "Coupon 7712-4401-9038-1120-66 is void",
+        "East Anglia and North Holland share a depot",
+        "The crate is 240.5 by 120.25 by 80 cm",
+        "Job 2022-771-0031 was split from 2022-771-0029",
+        "Red Velvet and Dark Chocolate are sold out",
+        "Grand Central Terminal closes at ten",
+        "The Annual Report went to Human Resources",
+    ],
+}
+SENTENCES["unseen"] = {
+    "email": ["mail bounced for {email} again", "{email} is on the list twice"],
+    "phone": ["try {phone}, ask for the office", "She left {phone} as her contact", "no answer at {phone}"],
+    "name": [
+        "{name} paid the deposit in cash",
+        "the claim of {name} was turned down",
+        "Copy sent to Ms {name} on Tuesday",
+        "I talked with {name} for an hour",
+    ],
+    "card": ["refund to {card} failed", "typed {card} into the chat"],
+    "iban": ["Wages go to {iban}", "{iban} is the new account for rent"],
+    "ip": ["blocked {ip} after nine tries", "requests come from {ip} only"],
+    "birth_date": ["born {date}, single", "the date of birth, {date}, was misread"],
+    "address": ["Keys are kept at {street}", "The van was parked near {street}", "send the refund to {street}"],
+    "health": ["absent because of {term}", "her file mentions {term}", "{term} since childhood"],
+    "": [
+        "Crate 3390017745 fell off the lift",
+        "Rolled back to 2.31.0.17 this morning",
+        "Rule 4.4.1.2 says otherwise",
+        "Bus from Fort Worth to Palm Springs runs daily",
+        "Paid 4,320.75 for 9 windows",
+        "Hinge 60-3381-7742 is too short",
+        "The date changed from 02/09/2023 to 16/09/2023",
+        "The Carson Rug sheds a lot",
+        "Token 8841-2203-7719-0042-91 is used up",
+        "West Virginia and Upper Austria were added",
+        "Tank holds 1250.5 litres at 3.75 bar",
+        "Folder 2021-442-0017 replaces 2021-442-0011",
+        "Green Tea and White Rice are on the menu",
+        "The Board met in the Blue Room",
+    ],
+}
+"""The last two were written together, before what ``development`` showed was mended; ``unseen`` was read once, after.
+But whoever mended had written both, and named illnesses of both: of ``unseen``, health says nothing."""
+
+LOCALES = {
+    "tuning": TUNING,
+    "second": SECOND,
+    "figure": FIGURE,
+    "development": ("nl_NL", "pl_PL", "pt_PT", "de_CH", "fr_CH", "en_AU", "en_IE", "es_CO", "es_CL", "lv_LV"),
+    "unseen": ("nl_BE", "fr_BE", "no_NO", "en_GB", "de_LI", "it_CH", "es_MX", "ga_IE", "en_PH", "sq_AL"),
+}
+
+
 def sentences(name: str, seed: int, n: int = 600) -> Iterator[tuple[str, str]]:
     """Yield texts, each with the kind that it holds, or none; four in ten hold none."""
-    locales = {"tuning": TUNING, "second": SECOND, "figure": FIGURE}[name]
-    fakes = [Faker(locale) for locale in locales]
+    fakes = [Faker(locale) for locale in LOCALES[name]]
     for place, fake in enumerate(fakes):
         fake.seed_instance(seed * 77 + place)
     rng = np.random.default_rng([seed, 99])

@@ -78,7 +78,14 @@ _MEDICAL = re.compile(
     r"endometri|pregnan|miscarriage|abortion|preeclamp|obes|anorexi|bulimi|hypothyroid|hyperthyroid|glaucoma|cataract|"
     r"copd|emphysem|fibrosis|neuropath|sciatica|hernia|syphilis|chlamydia|gonorrh|herpes|alcohol (?:abuse|dependence)|"
     r"substance abuse|overdose|chemotherap|biops|insulin|metformin|warfarin|statin\b|amoxicillin|ibuprofen|"
-    r"paracetamol|lisinopril|omeprazol|sertralin|fluoxetin|prednison|morphine|oxycodon|methadon)",
+    r"paracetamol|lisinopril|omeprazol|sertralin|fluoxetin|prednison|morphine|oxycodon|methadon|"
+    r"lupus\b|gout\b|shingles\b|measles\b|mumps\b|whooping cough|insomnia|apnoea|apnea|tinnitus|vertigo|concussion|"
+    r"kidney stones?|slipped disc|torn (?:meniscus|ligament)|hearing loss|infertil|paralys|transplant|burnout\b|"
+    r"cysts?\b|"
+    r"(?:heart|lung|liver|kidney|skin|bone|blood|joint|thyroid|coeliac|celiac|lyme|wilson's|graves') disease|"
+    r"(?:back|chest|abdominal|joint|pelvic) pain|(?:eating|panic|mood|thyroid|personality|anxiety|sleep) disorder|"
+    r"\w{3,}(?:itis|algia(?<!nostalgia)|aemia|opath(?:y|ies)|osis(?<!metamorphosis)(?<!osmosis)(?<!hypnosis))\b|"
+    r"(?!academia|bohemia)\w{3,}emia\b)",
     re.IGNORECASE,
 )
 

@@ -8,17 +8,26 @@ import re
 from synth_components.sensitive.entity import is_payment_card
 from synth_components.sensitive.lexicon import family_names, given_names, is_medical
 from synth_components.sensitive.national import NUMBERS
+from synth_components.sensitive.street import holds_street
 from synth_components.statistics.pattern import is_iban
 
 _EMAIL = re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}")
 _URL = re.compile(r"(?:https?|ftp)://\S+|www\.\w\S+\.\w+")
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b")
-_CARD = re.compile(r"(?<![\d.-])\d(?:[ -]?\d){12,18}(?![\d-])")
+_CARD = re.compile(r"(?<![\d.-])\d(?:[ -]?\d){11,18}(?![\d-])")
 _IP = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
 _VERSION = re.compile(
-    r"(?:\bv|version|release|firmware|build|driver|section|sect\.|§|chapter|clause|update|upgrade[d]?( to)?)\s*$",
+    r"(?:\bv|version|release|firmware|build|driver|section|sect\.|\u00a7|chapter|clause|article|paragraph|rule|patch(?:ed)?|"
+    r"roll(?:ed)? back|update[d]?|upgrade[d]?)\W*(?:to |since )?$",
     re.IGNORECASE,
 )
+_NETWORK = re.compile(
+    r"\b(?:ip|ips|ipv4|addr|address|host|server|client|gateway|router|proxy|dns|network|subnet|firewall|ping(?:ed|s)?|"
+    r"log(?:s|in|on|ged)?|session|connect(?:ed|ion|ions)?|request(?:s|ed)?|traffic|port|block(?:ed|s)?|whitelist(?:ed)?|"
+    r"blacklist(?:ed)?|attempt(?:s|ed)?|vpn|ssh)\b",
+    re.IGNORECASE,
+)
+_LEAST_OF_ADDRESS = 100  # parts of versions and sections are seldom as large
 _SSN = re.compile(r"(?<![\d-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])")
 _PHONE = re.compile(
     r"(?<![\w.+-])(?:\+\d{1,3}[ .-]?(?:\(0?\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){2,4}|"
@@ -27,18 +36,30 @@ _PHONE = re.compile(
     r"\.\d)"
 )
 _PHONE_CUE = re.compile(
-    r"\b(?:phone|tel|telephone|call|mobile|cell|fax|ring|number|message at|(?:me|him|her|them|back|us) (?:at|on|"
-    r"under))\b\W{0,3}(?:\w+\W+){0,2}$",
+    r"\b(?:phone|tel|telephone|call|mobile|cell|fax|ring|dial(?:led|ed)?|text(?:ed)?|whatsapp|message at|"
+    r"(?:phone|mobile|contact|callers?|caller's|his|her|their|my|home|office) number|(?:me|him|her|them|back|us) (?:at|"
+    r"on|under))\b\W{0,3}(?:\w+\W+){0,2}$",
     re.IGNORECASE,
 )
-_BARE = re.compile(r"(?<![\w.-])\d{7,12}(?![\w-]|\.\d)")
+_GROUPED = re.compile(r"(?<![\w.-])[(+]?\d[\d ()./-]{5,20}\d(?![\w-]|\.\d)")
+_FEWEST_DIGITS, _MOST_DIGITS = 7, 15
+"""Of a telephone number (ITU-T E.164)."""
+_DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{1,2}")
+_CAP = r"[A-Z\u00c0-\u017d\u0218-\u021b][\w'\u2019-]+"
+_PARTICLE = r"(?:(?:de|da|do|dos|del|di|du|la|le|van|von|der|den|ter|ten|zu|af|av|y|e) )*"
+_FULL = rf"(?P<first>{_CAP})(?: (?:[A-Z]\.|{_CAP}))?? {_PARTICLE}(?P<last>{_CAP})"
 _CUED_NAME = re.compile(
     r"\b(?:(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Herr|Frau|Mme|M|Sr|Sra|Signora?|Pan|Pani)\.?|(?:[Pp]atient|[Cc]lient|"
-    r"[Cc]ustomer|[Ss]tudent|"
+    r"[Cc]ustomer|[Ss]tudent|[Tt]enant|[Aa]gent|[Ee]mployee|[Ww]itness|[Cc]laimant|[Aa]pplicant|[Mm]ember|"
     r"[Cc]olleague|[Nn]eighbou?r|[Mm]anager|[Dd]octor|[Nn]urse)(?: named| name:?)?|[Nn]ame is|I am|I'm|"
-    r"[Ss]igned(?: by)?|"
-    r"[Ss]incerely,?|[Rr]egards,?|[Ss]poke (?:to|with)|[Cc]ontacted|[Cc]alled by|[Rr]eferred by|[Dd]ear)[ \n]+"
-    r"(?:[A-Z]\. ?)?([A-Z\u00c0-\u017d][\w'\u2019-]+(?: [A-Z\u00c0-\u017d][\w'\u2019.-]+){1,2})"
+    r"[Ss]igned(?: (?:for )?by)?|(?:escalated|filled in|written|called|reported|approved|sent|paid|seen|made out) by|"
+    r"[Ss]incerely,?|[Ff]aithfully,?|[Rr]egards,?|(?:[Ss]poke|[Tt]alked|[Mm]et|[Aa]greed) (?:to|with)|[Cc]ontacted|"
+    r"[Tt]old|[Aa]sked|[Cc]laim of|"
+    r"[Cc]alled by|[Rr]eferred by|[Dd]ear)[ \n]+" + _FULL
+)
+_ACTING = re.compile(
+    rf"(?<![\w.] )\b{_FULL} (?:called|said|says|told|asked|asks|wrote|phoned|rang|signed|wants|wanted|agreed|"
+    r"confirmed|complained|visited|thinks|refuse[sd]|promised|paid|lives|works|married|was born|moved)\b"
 )
 _TITLED = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|Herr|Frau|Mme|Sra?)\.? [A-Z\u00c0-\u017d][\w'\u2019-]+")
 _PAIR = re.compile(r"(?<![\w.] )\b([A-Z\u00c0-\u017d][a-z\u00df-\u017e'\u2019-]+) (?:[A-Z]\. "
@@ -57,24 +78,14 @@ _THINGS = re.compile(
     r"Company|Group|"
     r"Shirt|Jacket|Dress|Chair|Sofa|Lamp|Watch|Phone|Edition|Series|Hotel|Airport|Station|River|Valley|County|City|"
     r"Beach|Island|"
-    r"Syndrome|Disease|Test|Model|Theorem|Law|Award|Prize|Cup|League|Stadium|Museum|Church|Bridge|Tower|Square)$"
+    r"Syndrome|Disease|Test|Model|Theorem|Law|Award|Prize|Cup|League|Stadium|Museum|Church|Bridge|Tower|Square|"
+    r"Services?|Support|Office|Team|Department|Resources|Sales|Board|Council|Committee|Ministry|Agency|Airlines?|Systems?|"
+    r"Police|Press|News|Store|Shop|Cent(?:er|re)|House|Club|Union|Insurance|Desk|Court|Partners|Foundation|Association)$"
 )
 _DATED = re.compile(
     r"(?:\bD\.?O\.?B\.?|[Bb]orn(?: on)?|[Dd]ate of birth|[Bb]irth ?da(?:te|y)|[Gg]eb(?:oren|\.)(?: am)?|[Nn]ée? le|"
     r"[Nn]acid[oa] el)\W{0,4}(?:is |was )?"
     r"(?:\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{1,2}\.? [A-Z][a-z]+ \d{4}|[A-Z][a-z]+ \d{1,2},? \d{4})"
-)
-_STREET = re.compile(
-    r"\b\d{1,5}[A-Za-z]?,? (?:[A-Z\u00c0-\u017d][\w'\u2019.-]+ ){1,4}(?:Street|St|Road|Rd|Avenue|Ave|Lane|Ln|Drive|"
-    r"Dr|Boulevard|Blvd|Way|Court|Ct|"
-    r"Place|Pl|Square|Close|Crescent|Terrace|Parkway|Highway|Circle)\b|"
-    r"\b[A-Z\u00c0-\u017d][\w-]*(?:stra\u00dfe|strasse|str\.|weg|gasse|platz|allee|straat|laan|gatan|"
-    r"vägen) \d{1,4}[a-z]?\b|"
-    r"\b[A-Z\u00c0-\u017d][\w\u00df-]*-(?:Stra\u00dfe|Weg|Gasse|Platz|Allee|Ring) \d{1,4}|"
-    r"\b\d{1,5} (?:[A-Z][\w'-]+ ){2,3}(?:Apt|Suite|Unit|Ste|Flat)\b|"
-    r"\b\d{1,4},? (?:rue|avenue|boulevard|chemin|place|impasse|quai) (?:[\w'\u2019-]+ ?){1,5}|"
-    r"\b(?:C\.|[Cc]alle|[Cc]amino|[Pp]aseo|[Pp]laza|[Aa]lameda|[Aa]venida|[Aa]vda\.?|[Vv]ia|[Vv]iale|[Pp]iazza|"
-    r"[Rr]ua|[Uu]l\.) (?:de )?(?:[A-Z\u00c0-\u017d][\w'\u2019-]+ ?){1,4},? (?:n\.? ?)?\d{1,4}\b"
 )
 _CERTAIN = tuple(number for number in NUMBERS if number.title in {
     "GB NINO", "IT codice fiscale", "ES DNI", "ES NIE", "MX CURP", "CN resident identity number", "FI henkilötunnus",
@@ -118,22 +129,33 @@ def _numbered(text: str) -> set[str]:
     ):
         found.add("national_id")
     for match in _IP.finditer(rest):
-        if _is_address(match[0]) and not _VERSION.search(rest[: match.start()]):
+        if _is_address(match[0]) and not _VERSION.search(rest[: match.start()]) and _is_of_network(match[0], rest):
             found.add("ip")
-    bare = (match for match in _BARE.finditer(rest) if _PHONE_CUE.search(rest[: match.start()]))
-    if _PHONE.search(rest) or next(bare, None) is not None:
+    if _PHONE.search(rest) or any(_is_called(match, rest) for match in _GROUPED.finditer(rest)):
         found.add("phone")
     if _DATED.search(rest):
         found.add("birth_date")
-    if _STREET.search(rest):
+    if holds_street(rest):
         found.add("address")
     return found
+
+
+def _is_called(match: re.Match[str], text: str) -> bool:
+    """Return whether digits, grouped in any way, are said to be a number to call."""
+    digits = sum(letter.isdigit() for letter in match[0])
+    is_cued = _PHONE_CUE.search(text[: match.start()]) is not None
+    return is_cued and _FEWEST_DIGITS <= digits <= _MOST_DIGITS and _DATE.fullmatch(match[0]) is None
 
 
 def _holds_iban(candidate: str) -> bool:
     """Return whether the candidate, or what is left of it without a last group or two, is an IBAN."""
     parts = candidate.split(" ")
     return any(is_iban(" ".join(parts[:end])) for end in range(len(parts), max(len(parts) - 3, 0), -1))
+
+
+def _is_of_network(address: str, text: str) -> bool:
+    """Return whether four numbers are no version: two of them are large, or one is, or the text speaks of networks."""
+    return max(map(int, address.split("."))) >= _LEAST_OF_ADDRESS or _NETWORK.search(text) is not None
 
 
 def _is_address(text: str) -> bool:
@@ -145,7 +167,10 @@ def _is_address(text: str) -> bool:
 
 
 def _is_named(text: str) -> bool:
-    if _CUED_NAME.search(text) or _TITLED.search(text):
+    if _TITLED.search(text):
+        return True
+    said = (match for pattern in (_CUED_NAME, _ACTING) for match in pattern.finditer(text))
+    if any(not _NO_PERSON.match(match["first"]) and not _THINGS.match(match["last"]) for match in said):
         return True
     return any(_is_pair(match[1] or match[3], match[2] or match[4]) for match in _PAIR.finditer(text))
 
