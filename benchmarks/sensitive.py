@@ -9,6 +9,9 @@ tuning corpus.  The second was to be the figure; its totals were looked at (``re
 faults mended: products were taken for people, and drug codes for telephone numbers.  So it is no figure any more, and
 the third was written.
 
+The patterns of free text were mended later, on ``second`` and ``development``, by somebody who had read the figure's
+sentences; ``unseen`` stands beside them for that, and README.md says what it is worth.
+
 The thresholds and word lists were chosen on the tuning corpus: its locales (whose names are also in the detector's word
 list), seeds, column names and sentences are not those of the figure.  ``sensitive_columns.py`` and
 ``sensitive_texts.py`` hold the corpora; whoever wrote them knew the detector: real headers and texts are harder.
@@ -21,7 +24,7 @@ from dataclasses import dataclass
 
 import common
 import pandas as pd
-from sensitive_columns import CODES, ROWS, corpus
+from sensitive_columns import CODES, NAMES, ROWS, corpus
 from sensitive_texts import sentences
 
 from synth_components.sensitive import detect
@@ -135,8 +138,11 @@ def main() -> None:
     if options.tuning:
         rows = [
             row
-            for name in ("tuning", "second")
-            for row in (*judged(name, (0,), show=print), *judged_texts(name, (0,), show=print))
+            for name in ("tuning", "second", "development")
+            for row in (
+                *(judged(name, (0,), show=print) if name in NAMES else ()),
+                *judged_texts(name, (0,), show=print),
+            )
         ]
     elif options.presidio:
         from synth_components.sensitive.presidio import recogniser
@@ -155,8 +161,12 @@ def main() -> None:
         kept = [row for row in common.read_rows(RESULTS) if "Presidio" not in row["part"]]
         common.write_rows(RESULTS, [*kept, *rows])
     else:
-        rows = [*judged("figure", (201, 202)), *judged_texts("figure", (201, 202))]
-        kept = [row for row in common.read_rows(RESULTS) if "Presidio" in row["part"]]
+        rows = [
+            *judged("figure", (201, 202)),
+            *judged_texts("figure", (201, 202)),
+            *judged_texts("unseen", (201, 202), part="free text, other sentences"),
+        ]
+        kept = [row for row in common.read_rows(RESULTS) if "Presidio" in row["part"] or row["part"].endswith("before")]
         common.write_rows(RESULTS, [*rows, *kept])
     for row in rows:
         told = " ".join(f"{name} {row[name]:.3f}" for name in ("precision", "recall") if row[name] is not None)

@@ -188,7 +188,7 @@ LOCALES = {
     "second": SECOND,
     "figure": FIGURE,
     "development": ("nl_NL", "pl_PL", "pt_PT", "de_CH", "fr_CH", "en_AU", "en_IE", "es_CO", "es_CL", "lv_LV"),
-    "unseen": ("nl_BE", "fr_BE", "no_NO", "en_GB", "de_LI", "it_CH", "es_MX", "ga_IE", "en_PH", "sq_AL"),
+    "unseen": ("nl_BE", "fr_BE", "no_NO", "en_GB", "de_LI", "it_CH", "es_MX", "ga_IE", "en_NG", "sq_AL"),
 }
 
 

@@ -52,7 +52,7 @@ _CUED_NAME = re.compile(
     r"\b(?:(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Herr|Frau|Mme|M|Sr|Sra|Signora?|Pan|Pani)\.?|(?:[Pp]atient|[Cc]lient|"
     r"[Cc]ustomer|[Ss]tudent|[Tt]enant|[Aa]gent|[Ee]mployee|[Ww]itness|[Cc]laimant|[Aa]pplicant|[Mm]ember|"
     r"[Cc]olleague|[Nn]eighbou?r|[Mm]anager|[Dd]octor|[Nn]urse)(?: named| name:?)?|[Nn]ame is|I am|I'm|"
-    r"[Ss]igned(?: (?:for )?by)?|(?:escalated|filled in|written|called|reported|approved|sent|paid|seen|made out) by|"
+    r"[Ss]igned(?: (?:for )?by)?|(?i:escalated|filled in|written|called|reported|approved|sent|paid|seen|made out) by|"
     r"[Ss]incerely,?|[Ff]aithfully,?|[Rr]egards,?|(?:[Ss]poke|[Tt]alked|[Mm]et|[Aa]greed) (?:to|with)|[Cc]ontacted|"
     r"[Tt]old|[Aa]sked|[Cc]laim of|"
     r"[Cc]alled by|[Rr]eferred by|[Dd]ear)[ \n]+" + _FULL

@@ -43,7 +43,8 @@ _CUED = re.compile(
     rf"sent|post(?:ed)?|returned?|collect(?:ed)?|flat|house|home|apartment|property|premises|address|inspection|visit(?:ed)?|"
     rf"moved|parked|keys?)\b(?: (?!to |at |on |near |of |from |into )[a-z]+){{0,4}}"
     rf" (?:to|at|on|near|of|from|into|is)(?: the)? "
-    rf"(?:(?P<first>{_CAP})(?: {_OF}{_CAP}){{0,4}},? (?!(?:19|20)\d\d\b){_NUMBER}|\d{{1,5}}[A-Za-z]? (?P<second>{_CAP})(?: {_CAP}){{1,3}})"
+    rf"(?:(?P<first>{_CAP})(?: {_OF}{_CAP}){{0,4}},? (?!(?:19|20)\d\d\b){_NUMBER}|"
+    rf"\d{{1,5}}[A-Za-z]? (?P<second>{_CAP})(?: {_CAP}){{1,3}})"
 )
 _NO_STREET = re.compile(
     r"(?:Room|Ward|Gate|Floor|Building|Platform|Terminal|Unit|Dock|Bay|Hall|Level|Line|Lot|Zone|Area|Team|Section|"

@@ -18,6 +18,7 @@ from synth_components.protocols import Budget
 from synth_components.sensitive import DetectConfig, Sensitivity, detect
 from synth_components.sensitive.checksum import luhn, mod_11_2, mod_11_10, verhoeff
 from synth_components.sensitive.entity import BY_ENTITY, ENTITIES, LEVELS, is_payment_card
+from synth_components.sensitive.presidio import MODEL
 from synth_components.sensitive.prose import entities_in
 
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "sensitive.py"
@@ -232,8 +233,47 @@ def test_presidio_that_is_not_installed_is_named():
 
 def test_presidio_finds_people_that_no_list_knows():
     pytest.importorskip("presidio_analyzer", reason="Presidio comes with the extra presidio")
-    pytest.importorskip("en_core_web_sm", reason="the model of spaCy is installed by hand")
-    texts = ["Yesterday Barack Obama and Xi Jinping met in the old town hall."] * 9
-    found = detect(pd.DataFrame({"x": texts}), config=DetectConfig(presidio=True)).columns[0]
-    assert "name" in found.contains
-    assert "presidio" in found.evidence
+    from spacy.util import get_installed_models
+
+    from synth_components.sensitive.presidio import recogniser
+
+    models = [name for name in get_installed_models() if name.startswith("en_")]
+    if not models:
+        pytest.skip("no English model of spaCy is installed; its makers publish none where pip looks")
+    text = "Yesterday Barack Obama and Xi Jinping met in the old town hall."
+    assert "name" not in entities_in(text)
+    assert "name" in recogniser(models[0])(text)
+    if MODEL in models:
+        found = detect(pd.DataFrame({"x": [text] * 9}), config=DetectConfig(presidio=True)).columns[0]
+        assert "name" in found.contains
+        assert "presidio" in found.evidence
+
+
+def test_free_text_holds_what_sentences_of_another_corpus_hold(benchmark):
+    """At least .95 and .9, the targets; benchmarks/README.md has 1 and .97 for these sentences, of other seeds."""
+    rows = benchmark.judged_texts("unseen", (7,), n=200)
+    assert rows[0]["precision"] >= 0.95
+    assert rows[0]["recall"] >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("Parcel for Lindenweg 4 came back", {"address"}),
+        ("She lives on Kossuth Lajos utca 12", {"address"}),
+        ("please deliver to Rua das Flores, 31", {"address"}),
+        ("Moved to Room 204 in May 2024", set()),
+        ("Escalated by Oddný Sturludóttir today", {"name"}),
+        ("Customer Support called about Forest Green", set()),
+        ("Runs since build 7.12.0.145", set()),
+        ("Paragraph 8.3.2.1 applies", set()),
+        ("ping of 10.20.30.40 failed", {"ip"}),
+        ("fax to (0467)-030832", {"phone"}),
+        ("Order number 88123490 is late", set()),
+        ("call on 12.03.2024 at noon", set()),
+        ("off work, tonsillitis again", {"health"}),
+        ("a walk down memory lane, all nostalgia and academia", set()),
+    ],
+)
+def test_cues_and_forms_within_a_text_tell_people_from_things(text, kinds):
+    assert entities_in(text) == kinds
