@@ -167,9 +167,12 @@ def _log_model(fitted: Model, own: Mapping[str, object], registered_model_name: 
     MLflow gives a model all parameters of its run, and the run keeps those of the first of several fits.
 
     Raises:
-        GuardError: if the model holds training rows; nothing was logged of it.
+        GuardError: if the model holds training rows, or the policy does not allow to register it; nothing was logged
+            of it.
     """
     guard.refuse_rows(fitted.manifest, to="MLflow")
+    if registered_model_name:
+        guard.release(fitted, None, to=f"models:/{registered_model_name}")
     of_run = mlflow.MlflowClient().get_run(_run_id()).data.params
     others = {
         name: value

@@ -370,7 +370,8 @@ def log_model(
         code_paths: A list of local filesystem paths to Python file dependencies (or directories containing file
             dependencies).  Needed for a generator that no installed package declares: its module goes here.
         registered_model_name: If given, create a model version under ``registered_model_name``, also creating a
-            registered model if one with the given name does not exist.
+            registered model if one with the given name does not exist.  The privacy guard is asked first, without a
+            report: a policy that was named refuses what is not shown, and `synth mlflow register` takes one.
         signature: A signature to record in place of ``get_default_signature(synth_model)``; ``False`` for none.
         input_example: {{ input_example }}
             It is stored as given: no training rows, please; ``mlflow_flavor.signature.synthetic_example`` makes one.
@@ -393,11 +394,13 @@ def log_model(
         A :py:class:`ModelInfo <mlflow.models.model.ModelInfo>` instance that contains the metadata of the logged model.
 
     Raises:
-        GuardError: if the model holds training rows; nothing was logged.
+        GuardError: if the model holds training rows, or the policy does not allow to register it; nothing was logged.
     """
     import mlflow_flavor
 
     guard.refuse_rows(synth_model.manifest, to="MLflow")  # before MLflow makes a logged model that stays empty
+    if registered_model_name:
+        guard.release(synth_model, None, to=f"models:/{registered_model_name}")
     tags = {**lineage.tags(synth_model), **(tags or {})}
     info: ModelInfo = MlflowModel.log(
         artifact_path=artifact_path,

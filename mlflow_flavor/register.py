@@ -59,10 +59,10 @@ def register(config: RegisterConfig, *, model: InModel, report: _OptionalInRepor
     kept = within(around().model_copy(update={"encrypt": "models"})) if is_sealed else nullcontext()
     with nullcontext() if mlflow.active_run() else mlflow.start_run(), kept:
         mlflow.log_params(lineage.params(fitted))
-        info = mlflow_flavor.log_model(fitted, name="model", registered_model_name=config.name)
+        info = mlflow_flavor.log_model(fitted, name="model")
         if found is not None:
             log_report(found, str(info.run_id))
-    version = info.registered_model_version
+    version = mlflow.register_model(info.model_uri, config.name).version
     if config.alias:
         mlflow.MlflowClient().set_registered_model_alias(config.name, config.alias, str(version))
     audit.record("register", model=fitted.manifest.identity, name=config.name, version=str(version), alias=config.alias)

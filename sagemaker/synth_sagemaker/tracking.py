@@ -38,6 +38,7 @@ def log_job(
         ConfigError: if ``tracking`` is no ARN of a tracking server.
         DataError: if the plug-in that signs requests is not installed, or an archive cannot be read.
         ArtifactError: if the archive holds no model, or a changed one.
+        GuardError: if the privacy policy does not allow to register it; nothing was logged.
     """
     if not tracking:
         return None
@@ -56,19 +57,24 @@ def log_job(
     from mlflow_flavor import lineage
     from mlflow_flavor.report import log_report
     from synth_components.model import Model
-    from synth_components.steps.report_file import read_report
+    from synth_components.policy import guard
+    from synth_components.steps.report_file import largest_of, read_report
 
     with TemporaryDirectory() as folder, _server(tracking):
         fitted = Model.load(_unpacked(model, Path(folder) / "model"))
         held = None if output is None else _unpacked(output, Path(folder) / "output") / "report.json"
         found = None if held is None or not held.is_file() else read_report(held)
+        if registered_name:
+            guard.release(fitted, largest_of(found), to=f"models:/{registered_name}")
         if experiment:
             mlflow.set_experiment(experiment)
         with mlflow.start_run() as run:
             mlflow.log_params(lineage.params(fitted))
-            mlflow_flavor.log_model(fitted, name="model", registered_model_name=registered_name or None)
+            info = mlflow_flavor.log_model(fitted, name="model")
             if found is not None:
                 log_report(found, run.info.run_id)
+        if registered_name:
+            mlflow.register_model(info.model_uri, registered_name)
         return str(run.info.run_id)
 
 

@@ -15,6 +15,7 @@ import synth_components as synth
 from mlflow_flavor import command
 from mlflow_flavor.command import STEPS, TRACKED, commands
 from synth_components.__main__ import GROUP, main
+from synth_components.errors import GuardError
 
 PROJECT = Path(mlflow_flavor.__file__).parent
 
@@ -227,3 +228,14 @@ def test_the_project_trains_samples_and_evaluates_with_mlflow_run(folder, tmp_pa
     assert len(pd.read_parquet(rows)) == 50
     evaluated = run("evaluate", train="train.csv", holdout="holdout.csv", synthetic=str(rows))
     assert "overall" in evaluated.data.metrics
+
+
+def test_a_policy_holds_up_a_model_that_is_logged_and_registered_in_one_call(model, monkeypatch):
+    monkeypatch.setenv("SYNTH_POLICY", "medium")
+    with pytest.raises(GuardError, match="no report tells of it"):
+        mlflow_flavor.log_model(model, name="g", registered_model_name="held-up")
+    with pytest.raises(mlflow.exceptions.MlflowException, match="not found"):
+        mlflow.MlflowClient().get_registered_model("held-up")
+    assert mlflow_flavor.log_model(model, name="g").model_id
+    monkeypatch.setenv("SYNTH_POLICY", "off")
+    assert mlflow_flavor.log_model(model, name="g", registered_model_name="held-up").registered_model_version == 1
