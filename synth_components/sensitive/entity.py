@@ -196,7 +196,8 @@ _CREDENTIAL = re.compile(
 _DIGITS = _form(r"\d+")
 _CODE = _form(r"(?=.*\d)[A-Za-z0-9][A-Za-z0-9 ./_-]{2,30}")
 _DATE_TEXT = _any_of("iso_date", "iso_datetime", "date")
-_AGE = _form(r"\d{1,3}(?:\.0)?|\d{1,3} ?(?:[-+]|to) ?\d{0,3}|[<>]=? ?\d{1,3}")
+_AGE = _form(r"\d{1,3}(?:\.0)?|\d{1,3} ?(?:[-+]|to) ?\d{0,3}|[<>]=? ?\d{1,3}|\[\d{1,3}(?:\.0)?, \d{1,3}(?:\.0)?\]")
+"""A year of life, or several: with bounds, as `synth protect` writes them, too."""
 _NUMBER = _form(r"[-+]?[\d.,' ]+(?:e[+-]?\d+)?|[$€£¥]? ?[\d.,' ]+(?:[kK]|[A-Z]{3})?|[A-Z]{3} ?[\d.,' ]+")
 
 

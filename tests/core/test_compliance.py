@@ -197,6 +197,13 @@ def test_classes_are_held_to_the_numbers_of_the_policy_that_the_preset_writes(na
     assert bool(checks) == (name in {"ccpa", "ferpa", "gdpr", "hipaa_expert_determination"})
 
 
+def test_ages_that_were_recoded_are_still_what_others_know():
+    table = pd.DataFrame({"age": ["[18, 34]", "[35, 70]", "71"] * 20, "state": ["Ohio"] * 59 + ["Utah"]})
+    assert detect(table).of(role="quasi")[0].kind == "age"
+    told = json.dumps(judged("gdpr", table).to_json())
+    assert "the smallest class of age" in told
+
+
 def test_without_evidence_nothing_passes():
     for name in names():
         report = assess(name, Evidence(tables={}, found=Sensitivity((), {}, {})))
