@@ -24,6 +24,7 @@ from synth_components.digest import digest
 from synth_components.errors import ArtifactError, StoppedError, SynthError, UnsupportedError
 from synth_components.generators import make, recipe_type
 from synth_components.null_indicator import modelled
+from synth_components.policy import guard
 from synth_components.privacy.ledger import Ledger, not_private
 from synth_components.protocols import Dataset, PrivacyLedger, Run
 from synth_components.selection.objective import Aim, scores
@@ -110,10 +111,12 @@ def tune(
 
     Raises:
         BudgetExceededError: under a privacy budget; nothing was read.
+        GuardError: if the privacy policy asks for one; nothing was read.
         UnsupportedError: if Optuna is not installed, or every fit is refused.
         ArtifactError: if ``state`` holds another search.
         StoppedError: if ``run`` says so; what is finished is kept in ``state``.
     """
+    guard.admit(None, None, label=f"tune {generator}")
     (Ledger() if ledger is None else ledger).spend("tune", not_private)
     optuna = _optuna()
     run = Run() if run is None else run

@@ -15,10 +15,13 @@ from synth_components.augment import AugmentConfig
 from synth_components.config import StepConfig
 from synth_components.evaluation.options import EvaluateConfig
 from synth_components.limits import Cost, Meter, metered
+from synth_components.policy import guard
 from synth_components.progress import stage, stamp
+from synth_components.protocols import Budget
 from synth_components.steps.augment import augment
 from synth_components.steps.evaluate import evaluate
 from synth_components.steps.gate import GateConfig, gate
+from synth_components.steps.map_file import read_schema
 from synth_components.steps.places import STATE, claim
 from synth_components.steps.port import InConditions, InConstraints, InDataset, InSchema, OutDirectory, Place, Step
 from synth_components.steps.record import perform, write_json
@@ -102,6 +105,8 @@ def run(
         DataError: if the output folder holds something that no run wrote.
         ThresholdError: if the report misses a threshold of `gate` or of `evaluate`.
     """
+    limit = Budget(config.train.epsilon, config.train.delta) if config.train.privacy == "dp" else None
+    guard.admit(limit, read_schema(schema), label=f"fit {config.train.generator}")  # the split reads rows, too
     claim(output)
     stages = _stages(config, data, schema, constraints, conditions, output)
     state, told = output / STATE, output / "run.json"

@@ -61,9 +61,12 @@ def shadow_audit(
     from synth_components.evaluation import audited
     from synth_components.evaluation.attacks.shadow import shadow
     from synth_components.io.dataset import read_dataset
+    from synth_components.policy import guard
 
     make_generator(config.generator, config.generator_options, trust=config.trust)  # refuse options before long work
-    rows = read_dataset(data, schema=read_schema(schema))
+    declared = read_schema(schema)
+    guard.admit(None, declared, label=f"shadow audit of {config.generator}")
+    rows = read_dataset(data, schema=declared)
     said = around().checkpoint
     with TemporaryDirectory() as scratch, stage(f"shadow audit of {config.generator}") as progress:
         found = shadow(

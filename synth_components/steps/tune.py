@@ -81,6 +81,7 @@ def tune(
     """
     from synth_components.io.dataset import read_dataset
     from synth_components.model import fit
+    from synth_components.policy import guard
     from synth_components.selection.objective import AIMS, Aim
     from synth_components.selection.space import space_of
     from synth_components.selection.tuning import tune as search
@@ -99,7 +100,9 @@ def tune(
         fixed=config.generator_options,
         span=config.span,
     )
-    rows = read_dataset(data, schema=read_schema(schema))
+    declared = read_schema(schema)
+    guard.admit(None, declared, label=f"tune {config.generator}")
+    rows = read_dataset(data, schema=declared)
     said = around().checkpoint
     with stage(f"tune {config.generator}") as report, stopped_by_signals() as should_stop:
         run = Run(device=config.device, report=report, should_stop=should_stop)

@@ -84,6 +84,23 @@ def test_the_highest_level_asks_for_an_epsilon_before_rows_are_read(folder, caps
         synth.fit(TABLE, generator="tabular.mst", epsilon=2.0)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--output", "out", "--train", '{"generator": "tabular.independent"}'],
+        ["tune", "--study", "study.json", *INDEPENDENT],
+        ["shadow-audit", "--report", "r.json", *INDEPENDENT],
+    ],
+)
+def test_what_fits_on_the_way_asks_the_policy_before_it_reads(folder, monkeypatch, words, capsys):
+    monkeypatch.setenv("SYNTH_POLICY", "critical")
+    (folder / "t.csv").unlink()
+    (folder / "t.csv").write_text("no table")  # whoever reads it says so
+    assert main([*words, "--data", "t.csv"]) == 3
+    assert "has no epsilon" in capsys.readouterr().err
+    assert not told(folder, "spend")
+
+
 def test_a_bounded_epsilon_needs_no_attack(model, monkeypatch):
     stated = model.manifest.privacy.model_copy(update={"epsilon": 0.5, "delta": 1e-6})
     private = replace(model, manifest=model.manifest.model_copy(update={"privacy": stated}))
