@@ -140,7 +140,7 @@ def cells_of(schema: Schema, *, bins: int) -> dict[str, Cells]:
 
 
 def coded(data: Dataset, cells: Mapping[str, Cells]) -> dict[str, Codes]:
-    """Return the cells (n,) of the root table's rows by column, each a function of its own row and the schema alone."""
+    """Return the cells (n,) of the root rows by column, each of its own row and the schema alone."""
     kept = {name: _readable(data.table[name], column) for name, column in data.schema.columns.items()}
     with np.errstate(all="ignore"):  # a warning would tell of a row, too
         features = encode(Dataset({data.schema.root: pd.DataFrame(kept)}, data.schema))
