@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from mlflow.models import MetricThreshold
 
 import mlflow_flavor
 import synth_components as synth
+from mlflow_flavor.promote import promote
 from synth_components.__main__ import main
 from synth_components.encryption.confined import PREFIX
 from synth_components.errors import EncryptionError
@@ -94,3 +96,19 @@ def test_a_sealed_model_asks_for_what_opens_it(folder, fitted, monkeypatch):
         mlflow_flavor.save_model(fitted, said)
         lines = Path(said, "requirements.txt").read_text().splitlines()
         assert any(line.startswith("cryptography==") for line in lines) == is_needed
+
+
+def test_a_sealed_version_is_promoted_by_its_scores_and_held_to_a_policy(folder, fitted, monkeypatch):
+    monkeypatch.setenv("SYNTH_ENCRYPT", "models")
+    info = mlflow_flavor.log_model(fitted, name="m", registered_model_name="judged-sealed")
+    mlflow.log_metrics({"privacy.copies": 0.0}, model_id=info.model_id)
+    asked = {"privacy.copies": MetricThreshold(threshold=0.01, greater_is_better=False)}
+    assert promote("judged-sealed", 1, asked).passed
+    monkeypatch.setenv("SYNTH_POLICY", "medium")
+    assert "no report tells of it" in promote("judged-sealed", 1, asked).reasons["guard"]
+    mlflow.log_metrics({"privacy.risk": 0.1, "privacy.copies.bound": 0.01}, model_id=info.model_id)
+    assert promote("judged-sealed", 1, asked).passed
+    monkeypatch.setenv("SYNTH_ENCRYPT_KEY", "")
+    with pytest.raises(EncryptionError, match="give the key"):  # the policy looks into the model
+        promote("judged-sealed", 1, asked)
+    assert holding(folder) == []
