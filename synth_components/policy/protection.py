@@ -34,6 +34,13 @@ OF_CLASSES: frozenset[Technique] = frozenset({"suppression", "k_anonymity", "l_d
 RECODING: frozenset[Technique] = OF_CLASSES - {"suppression"}
 NEEDS_QUASI_IDENTIFIERS: frozenset[Technique] = OF_CLASSES | {"generalisation"}
 
+_NUMBERS: Mapping[str, Technique] = {
+    "k": "k_anonymity",
+    "l": "l_diversity",
+    "t": "t_closeness",
+    "epsilon": "differential_privacy",
+}
+
 Group: TypeAlias = tuple[Layer, ...]
 
 
@@ -109,7 +116,10 @@ def protect(
         work.apply(group)
     after = work.measured()
     promises = promises_of(plan, policy, work.table, after, rows=work.rows, applied=work.applied)
-    notes = tuple(work.notes(is_private=is_private))
+    idle = tuple(_idle(policy, plan))
+    for told in idle:
+        _LOG.warning("%s", told)
+    notes = (*work.notes(is_private=is_private), *idle)
     return Protected(
         work.table, Audit(policy, sensitive, work.rows, tuple(work.applied), before, after, promises, notes, found)
     )
@@ -155,6 +165,15 @@ def _require_roles(policy: Policy, plan: Sequence[Layer], found: Sequence[Sensit
             f"the policy asks for {asks[0]} and names no quasi_identifiers; name the columns that others may know of a "
             f"person{seem}"
         )
+
+
+def _idle(policy: Policy, plan: Sequence[Layer]) -> Iterator[str]:
+    """Yield which numbers a policy sets that none of its layers asks for."""
+    used = {layer.technique for layer in plan}
+    for name, technique in _NUMBERS.items():
+        if name in policy.model_fields_set and technique not in used:
+            told = f"the policy sets {name}, and no layer asks for {technique}"
+            yield f"{told}: it was not enforced; name the layer, or a level that has it"
 
 
 def _groups(plan: Sequence[Layer]) -> Iterator[Group]:

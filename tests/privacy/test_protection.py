@@ -118,6 +118,13 @@ def test_the_critical_level_draws_rows_and_then_sets_their_classes_right(table):
     assert private.delta <= 1e-5
 
 
+def test_a_number_that_no_layer_asks_for_is_told_to_be_idle(table, caplog):
+    policy = Policy(level="low", quasi_identifiers=("age",), detect=False, k=2, t=0.1)
+    (note,) = [one for one in protect(table, policy, seed=0).audit.notes if "not enforced" in one]
+    assert note.startswith("the policy sets t, and no layer asks for t_closeness")
+    assert note in caplog.text
+
+
 def test_a_policy_of_other_columns_is_refused(table):
     with pytest.raises(SchemaError, match="column 'zip' is not in the table"):
         protect(table, policy(quasi_identifiers=("zip",)))
