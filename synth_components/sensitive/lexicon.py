@@ -84,7 +84,7 @@ _MEDICAL = re.compile(
     r"cysts?\b|"
     r"(?:heart|lung|liver|kidney|skin|bone|blood|joint|thyroid|coeliac|celiac|lyme|wilson's|graves') disease|"
     r"(?:back|chest|abdominal|joint|pelvic) pain|(?:eating|panic|mood|thyroid|personality|anxiety|sleep) disorder|"
-    r"\w{3,}(?:itis|algia(?<!nostalgia)|aemia|opath(?:y|ies)|osis(?<!metamorphosis)(?<!osmosis)(?<!hypnosis))\b|"
+    r"\w{3,}(?:itis|algia(?<!nostalgia)|aemia|opath(?:y|ies)|osis(?<!metamorphosis)(?<!osmosis)(?<!hypnosis)(?<!diagnosis)(?<!prognosis))\b|"
     r"(?!academia|bohemia)\w{3,}emia\b)",
     re.IGNORECASE,
 )
