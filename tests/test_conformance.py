@@ -22,7 +22,7 @@ def test_every_generator_says_which_packages_its_fit_needs():
 def marks(case):
     """Return the mark of a case that is fitted with torch, and the one that skips where a library is missing."""
     libraries = [LIBRARIES.get(case.name), "opendp" if case.private else None]
-    made = [pytest.mark.networks] if "torch" in libraries else []
+    made = [pytest.mark.networks] if {"torch", "ctgan"} & set(libraries) else []
     absent = [library for library in libraries if library is not None and find_spec(library) is None]
     if absent:
         made.append(pytest.mark.skip(reason=f"it is fitted with {absent[0]}, which is not installed"))

@@ -23,6 +23,7 @@ APART = {
     "tabular.hybrid": "it is made of others",
     "tabular.independent": "it is the baseline",
     "tabular.smote": "it holds training rows",
+    "tabular.ctgan": "its library is not open source",
     AIM: "it needs a privacy budget",
     MST: "it needs a privacy budget",
 }
