@@ -27,7 +27,7 @@ QUICK = {
     "train": {"generator": "tabular.independent"},
     "fidelity": {"replicates": 10, "detector_rows": 60, "detector_folds": 2, "manifold_rows": 60},
     "utility": {"replicates": 10, "global_utility": False},
-    "privacy": {"replicates": 10},
+    "privacy": {"replicates": 10, "attacks": ["membership"]},
     "thresholds": {"min_utility_ratio": 0.3, "max_attack_score": 1.0, "max_copy_rate": 0.5},
 }
 
