@@ -16,7 +16,13 @@ from synth_components.protocols import Dataset
 
 
 def split(
-    table: pd.DataFrame, *, share: float, rng: random.Generator, unit: tuple[str, ...] = (), stratify: str = ""
+    table: pd.DataFrame,
+    *,
+    share: float,
+    rng: random.Generator,
+    unit: tuple[str, ...] = (),
+    stratify: str = "",
+    hashed: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return (train, holdout), disjoint, in the order of ``table``; both index from 0.
 
@@ -25,9 +31,12 @@ def split(
         rng: Source of the choice.
         unit: Columns that identify a privacy unit; all rows of a unit go to one side.  Empty: a row is a unit.
         stratify: Column whose values keep their shares on both sides (by the unit's first row); numbers by decile.
+        hashed: Whether the keyed hash of each unit (of a row's values, where a row is one) decides on its own side, so
+            that one unit more moves no other: what is private of the training rows is then private of the table, and
+            otherwise of them alone.  The share is met on average, and equal rows stay together.
 
     Raises:
-        DataError: if either side would be empty, or ``share`` is outside (0, 1).
+        DataError: if either side would be empty, ``share`` is outside (0, 1), or hashes are to keep strata.
         SchemaError: for a column that the table does not have.
     """
     if not 0 < share < 1:
@@ -35,6 +44,13 @@ def split(
     for name in (*unit, *((stratify,) if stratify else ())):
         if name not in table.columns:
             raise SchemaError(f"split names column '{name}', which the table does not have", column=name)
+    if hashed:
+        if stratify:
+            raise DataError("a split by hashes keeps no strata, which one row more may move; leave out one of both")
+        held = _hashed(table, unit, share, rng.bytes(8).hex())
+        if held.all() or not held.any():
+            raise DataError("one side of the split would be empty; choose another share or seed, or a finer unit")
+        return table.loc[~held].reset_index(drop=True), table.loc[held].reset_index(drop=True)
     groups = table.groupby(list(unit), sort=False, dropna=False).ngroup().to_numpy() if unit else np.arange(len(table))
     _, first = np.unique(groups, return_index=True)
     if len(first) < 2:
@@ -50,12 +66,13 @@ def split(
 
 
 def split_batches(
-    data: Dataset, *, share: float, rng: random.Generator, unit: tuple[str, ...] = ()
+    data: Dataset, *, share: float, rng: random.Generator, unit: tuple[str, ...] = (), hashed: bool = False
 ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
     """Yield (train, holdout) batch by batch, for a table that does not fit into memory.
 
-    Without a unit the holdout has exactly ``share`` of the rows; a unit is held out if the keyed hash of its columns
-    falls below ``share``, so that its rows agree wherever they stand, and the share is met on average.
+    Without a unit the holdout has exactly ``share`` of the rows, unless they are ``hashed``; a unit is held out if the
+    keyed hash of its columns falls below ``share``, so that its rows agree wherever they stand, and the share is met on
+    average.
 
     Raises:
         DataError: if ``share`` is outside (0, 1), or the table has fewer than two rows.
@@ -69,17 +86,23 @@ def split_batches(
     total = data.num_rows(data.schema.root)
     if total < 2:
         raise DataError(f"the table has {total} row(s); a split needs at least 2")
-    if unit:
+    if unit or hashed:
         key = rng.bytes(8).hex()
         for batch in data.batches(data.schema.root):
-            codes = pd.util.hash_pandas_object(batch[list(unit)], index=False, hash_key=key, categorize=False)
-            held = codes.to_numpy() / 2.0**64 < share
+            held = _hashed(batch, unit, share, key)
             yield batch.loc[~held].reset_index(drop=True), batch.loc[held].reset_index(drop=True)
         return
     for batch, places in _chosen(data, min(max(1, round(share * total)), total - 1), rng):
         held = np.zeros(len(batch), dtype=np.bool_)
         held[places] = True
         yield batch.loc[~held].reset_index(drop=True), batch.loc[held].reset_index(drop=True)
+
+
+def _hashed(rows: pd.DataFrame, unit: tuple[str, ...], share: float, key: str) -> NDArray[np.bool_]:
+    """Return which rows (n,) are held out, by the hash of their unit's columns or of all; a key has 16 letters."""
+    held = rows[list(unit)] if unit else rows
+    codes = pd.util.hash_pandas_object(held, index=False, hash_key=key, categorize=False).to_numpy()
+    return np.asarray(codes / 2.0**64 < share)
 
 
 def some_of(data: Dataset, n: int, *, rng: random.Generator) -> pd.DataFrame:

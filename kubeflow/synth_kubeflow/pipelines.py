@@ -236,7 +236,7 @@ def _options(component: str, *names: str, **renamed: str) -> dict[str, Argument]
 
 
 _DATA = {"data_uri": Argument("split_data", "data")} | _options(
-    "split_data", "unit", "stratify", holdout_share="share", split_seed="seed"
+    "split_data", "unit", "stratify", "hashed", holdout_share="share", split_seed="seed"
 )
 _PRIVACY = _options("train_generator", "privacy", "epsilon", "delta", train_seed="seed")
 _GENERATOR = (

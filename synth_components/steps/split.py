@@ -30,6 +30,11 @@ class SplitConfig(StepConfig):
         (), description="Columns naming whom a row belongs to; no one is on both sides. Empty: as the schema says."
     )
     stratify: str = Field("", description="Column whose values keep their shares on both sides; empty for none.")
+    hashed: bool = Field(
+        default=False,
+        description="Let a hash of each privacy unit decide on its side, so that one more moves no other: an epsilon "
+        "of the training rows is then one of the whole table. The share holds on average.",
+    )
 
 
 def split(
@@ -54,7 +59,9 @@ def split(
     if is_large(data):
         _stream(config, data, known, unit, rng, train, holdout)
         return
-    kept, held = split_table(read_table(data), share=config.share, rng=rng, unit=unit, stratify=config.stratify)
+    kept, held = split_table(
+        read_table(data), share=config.share, rng=rng, unit=unit, stratify=config.stratify, hashed=config.hashed
+    )
     write_table(kept, train)
     write_table(held, holdout)
     _LOG.info("split %d training rows from %d held-out rows", len(kept), len(held))
@@ -80,7 +87,7 @@ def _stream(
     rows = read_dataset(data, schema=schema, max_bytes=0)
     counts = [0, 0]
     with table_writer(train) as write_train, table_writer(holdout) as write_holdout:
-        for kept, held in split_batches(rows, share=config.share, rng=rng, unit=unit):
+        for kept, held in split_batches(rows, share=config.share, rng=rng, unit=unit, hashed=config.hashed):
             write_train(kept)
             write_holdout(held)
             counts = [counts[0] + len(kept), counts[1] + len(held)]

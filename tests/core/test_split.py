@@ -63,3 +63,26 @@ def test_an_unknown_column_is_refused_by_name():
 def test_two_rows_give_one_to_each_side():
     train, holdout = split(table(2), share=0.01, rng=np.random.default_rng(0))
     assert (len(train), len(holdout)) == (1, 1)
+
+
+@pytest.mark.parametrize("unit", [(), ("person",)], ids=["row", "person"])
+def test_one_unit_more_moves_no_other_if_hashes_decide(unit):
+    # Otherwise a private fit on training rows says little of the table: with the same seed most rows change sides.
+    more = pd.concat([pd.DataFrame({"row": [-1], "person": [-1], "kind": ["c"]}), table()], ignore_index=True)
+
+    def kept(rows, **how):
+        train, _ = split(rows, share=0.3, rng=np.random.default_rng(0), unit=unit, **how)
+        return set(train["row"]) - {-1}
+
+    assert kept(table(), hashed=True) == kept(more, hashed=True)
+    assert len(kept(table()) ^ kept(more)) > 20
+
+
+def test_hashes_meet_the_share_on_average_and_keep_both_sides_and_no_strata():
+    train, holdout = split(table(2_000), share=0.3, rng=np.random.default_rng(0), hashed=True)
+    assert sorted([*train["row"], *holdout["row"]]) == list(range(2_000))
+    assert abs(len(holdout) - 600) < 5 * (2_000 * 0.3 * 0.7) ** 0.5
+    with pytest.raises(DataError, match="keeps no strata"):
+        split(table(), share=0.3, rng=np.random.default_rng(0), stratify="kind", hashed=True)
+    with pytest.raises(DataError, match="would be empty"):
+        split(table(2), share=1e-9, rng=np.random.default_rng(0), hashed=True)
