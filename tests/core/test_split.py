@@ -4,6 +4,7 @@ import pytest
 
 from synth_components.errors import DataError, SchemaError
 from synth_components.split import split
+from synth_components.steps.run import RunConfig, _split_of
 
 
 def table(n=100):
@@ -86,3 +87,13 @@ def test_hashes_meet_the_share_on_average_and_keep_both_sides_and_no_strata():
         split(table(), share=0.3, rng=np.random.default_rng(0), stratify="kind", hashed=True)
     with pytest.raises(DataError, match="would be empty"):
         split(table(2), share=1e-9, rng=np.random.default_rng(0), hashed=True)
+
+
+def test_a_run_under_epsilon_splits_by_hashes_unless_it_is_told_how():
+    def asked(privacy="dp", **options):
+        return _split_of(RunConfig.parse({"train": {"privacy": privacy}, "split": options})).hashed
+
+    assert asked()
+    assert not asked("none")
+    assert not asked(hashed=False)
+    assert not asked(stratify="kind")
