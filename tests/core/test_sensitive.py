@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -251,6 +252,8 @@ def test_presidio_finds_people_that_no_list_knows():
 
 def test_free_text_holds_what_sentences_of_another_corpus_hold(benchmark):
     """At least .95 and .9, the targets; benchmarks/README.md has 1 and .97 for these sentences, of other seeds."""
+    if int(version("faker").partition(".")[0]) < 40:
+        pytest.skip("older releases of Faker lack locales of the corpus")
     rows = benchmark.judged_texts("unseen", (7,), n=200)
     assert rows[0]["precision"] >= 0.95
     assert rows[0]["recall"] >= 0.9
