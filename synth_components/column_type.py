@@ -46,7 +46,7 @@ _STEPS: tuple[tuple[Resolution, int], ...] = (
     ("us", 10**3),
     ("ns", 1),
 )
-_REACH = 2
+REACH = 2
 """How far a bound lies beyond the supported quantile, in distances to the quantile of twice the support."""
 
 
@@ -256,8 +256,8 @@ def bounds(
     middle = (n - 1) // 2
     near, nearer = min(min_count - 1, middle), min(2 * min_count - 1, middle)
     first, last = _exactly(numbers[near]), _exactly(numbers[n - 1 - near])
-    low = first - _REACH * (_exactly(numbers[nearer]) - first)
-    high = last + _REACH * (last - _exactly(numbers[n - 1 - nearer]))
+    low = first - REACH * (_exactly(numbers[nearer]) - first)
+    high = last + REACH * (last - _exactly(numbers[n - 1 - nearer]))
     span = max(high - low, Decimal(10) ** -(places if places is not None else 9), abs(first).scaleb(-12))
     step = Decimal(10) ** (span.adjusted() - 1)
     if places is not None:

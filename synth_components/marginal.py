@@ -1,7 +1,8 @@
 """The distribution of one encoded column: atoms, a piecewise-uniform part, and a share of nulls.
 
 It is what a model may keep of a column: no value stands in it that fewer than ``min_count`` rows share, since atoms
-need that support and every edge of the piecewise part is a mean over at least that many rows.
+need that support and every edge of the piecewise part is a mean over at least that many rows.  Extremes are clipped
+before, where a schema's bounds would lie: a mean over ten rows, one of which is a million, tells the million.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy import random
 from numpy.typing import NDArray
 
+from synth_components.column_type import REACH
 from synth_components.errors import UnsupportedError
 from synth_components.protocols import Floats
 from synth_components.schema import AnyColumn, Boolean, Categorical
@@ -65,6 +67,8 @@ class Marginal:
             rest = np.repeat(distinct[~kept], counts[~kept])
         if len(rest) < min_count:
             rest = rest[:0]
+        if len(rest):
+            rest = np.clip(rest, *_ends(distinct, counts, min_count=min_count))
         if len(atoms) == 0 and len(rest) == 0:
             if null > 0 or len(values) == 0:
                 return cls(np.empty(0), np.empty(0), np.empty(0), 1.0)
@@ -213,6 +217,19 @@ def _place(marginal: Marginal, values: Floats) -> NDArray[np.int64]:
     """Return which of the k atoms each value (n,) is; k for none."""
     atoms = marginal.atoms
     return np.where(np.isin(values, atoms), np.searchsorted(atoms, values), len(atoms))
+
+
+def _ends(distinct: Floats, counts: NDArray[np.int64], *, min_count: int) -> tuple[float, float]:
+    """Return where extremes of ascending values with their counts are clipped, as far out as ``column_type.bounds``.
+
+    From the ``min_count``-th value twice its distance to the ``2 * min_count``-th; with few rows, quartile and median.
+    """
+    last = np.cumsum(counts)
+    n = int(last[-1])
+    ranks = np.array([min(min_count - 1, (n - 1) // 4), min(2 * min_count - 1, (n - 1) // 2)])
+    low, inner_low = distinct[np.searchsorted(last, ranks, side="right")].tolist()
+    high, inner_high = distinct[np.searchsorted(last, n - 1 - ranks, side="right")].tolist()
+    return low - REACH * (inner_low - low), high + REACH * (high - inner_high)
 
 
 def _pieces(rest: Floats, *, knots: int, min_count: int) -> tuple[Floats, Floats]:
