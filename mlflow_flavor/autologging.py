@@ -1,7 +1,8 @@
-"""``autolog``: every fit leaves its options, progress, model and data in a run, and every evaluation its report.
+"""``autolog``: a fit leaves options, progress, model and data in a run, an evaluation its report, a search its trials.
 
-The hooks are ``synth_components.model.fit`` and ``synth_components.evaluation.evaluate``: ``synth.fit``,
-``synth.evaluate`` and the steps look both up as they are called.
+The hooks are ``synth_components.model.fit``, ``synth_components.evaluation.evaluate`` and
+``synth_components.selection.tuning.tune``: ``synth.fit``, ``synth.evaluate`` and the steps look them up as they are
+called.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from mlflow_flavor import _mlflow as private
 from mlflow_flavor import lineage
 from mlflow_flavor.flavor import FLAVOR_NAME, MODEL_TYPE
 from mlflow_flavor.report import log_report, metric_name
+from mlflow_flavor.tuning import TrialLog, log_found, log_search
 from synth_components import evaluation, model
 from synth_components.config import Recipe
 from synth_components.evaluation.report import Report
@@ -30,6 +32,8 @@ from synth_components.model import Model
 from synth_components.policy import guard
 from synth_components.protocols import Report as Watcher
 from synth_components.protocols import Run
+from synth_components.selection import tuning
+from synth_components.selection.tuning import Trial, Tuned
 
 ARTIFACT = "model"
 """Name of the logged model."""
@@ -44,18 +48,21 @@ def autolog(
     log_models: bool = True,
     log_datasets: bool = True,
     log_reports: bool = True,
+    log_trials: bool = True,
     disable: bool = False,  # noqa: ARG001 - MLflow reads it
     exclusive: bool = False,  # noqa: ARG001 - MLflow reads it
     silent: bool = False,  # noqa: ARG001 - MLflow reads it
     registered_model_name: str | None = None,
     extra_tags: dict[str, str] | None = None,
 ) -> None:
-    """Log every ``synth.fit`` and ``synth.evaluate`` from now on: into the active run, or a run of its own.
+    """Log every fit, evaluation and search for options from now on: into the active run, or a run of its own.
 
     A fit leaves the generator with all its options, seed and privacy budget as parameters; its progress, and what the
     generator reports, such as a loss, as metrics by step; the model; and the digest and columns of the training rows as
     a dataset.  An evaluation leaves the scores of the whole table as metrics, and the report as ``report.html`` and
-    ``report.json``.  Call it before ``from synth_components import fit``, which would keep the plain function.
+    ``report.json``.  A search (``selection.tuning.tune``, ``synth tune``) leaves the best options and their scores, and
+    each trial as a run nested in it.  Call it before ``from synth_components import fit``, which would keep the plain
+    function.
 
     What goes wrong while logging is a warning of MLflow's, and the fit goes on.  Of the processes that ``torchrun``
     starts, the first one logs.
@@ -64,6 +71,7 @@ def autolog(
         log_models: Whether to log the model.
         log_datasets: Whether to log the digest and columns of the training rows.
         log_reports: Whether to log what evaluations find.
+        log_trials: Whether to log searches for options.
         disable: Whether to log nothing from now on.
         exclusive: Whether to stay out of runs that the caller started.
         silent: Whether to keep MLflow's own messages and warnings quiet while logging.
@@ -78,6 +86,8 @@ def autolog(
     private.safe_patch(FLAVOR_NAME, model, "fit", log_fit, manage_run=True, extra_tags=extra_tags)
     if log_reports:
         private.safe_patch(FLAVOR_NAME, evaluation, "evaluate", _evaluate, manage_run=True, extra_tags=extra_tags)
+    if log_trials:
+        private.safe_patch(FLAVOR_NAME, tuning, "tune", _tune, manage_run=True, extra_tags=extra_tags)
 
 
 @dataclass
@@ -142,6 +152,23 @@ def _evaluate(original: Callable[..., Report], *args: Any, **kwargs: Any) -> Rep
     report = original(*args, **kwargs)
     private.attempt(log_report, report, _run_id())
     return report
+
+
+def _tune(original: Callable[..., Tuned], *args: Any, **kwargs: Any) -> Tuned:  # noqa: ANN401 - of `tune`
+    bound = inspect.signature(original).bind(*args, **kwargs)
+    bound.apply_defaults()
+    asked = bound.arguments
+    private.attempt(log_search, asked)
+    log = TrialLog(_run_id(), asked["generator"], asked["fixed"] or {})
+
+    def told(trial: Trial) -> None:
+        private.attempt(log, trial)
+        if asked["on_trial"] is not None:
+            asked["on_trial"](trial)
+
+    found = original(*args, **{**kwargs, "on_trial": told})
+    private.attempt(log_found, found, _run_id())
+    return found
 
 
 def _asked(original: Callable[..., Model], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, object]:

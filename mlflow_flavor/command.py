@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 STEPS: Mapping[str, str] = MappingProxyType({"register": "mlflow_flavor.register", "promote": "mlflow_flavor.gate"})
 """The steps of this adapter, each with its module."""
 
-TRACKED = ("train", "sample", "evaluate")
+TRACKED = ("train", "tune", "sample", "evaluate")
 """The steps of the core that have something to log."""
 
 _URIS = "mlflow_flavor.uris"

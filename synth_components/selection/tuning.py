@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from synth_components.errors import ArtifactError, StoppedError, SynthError, Uns
 from synth_components.generators import make, recipe_type
 from synth_components.null_indicator import modelled
 from synth_components.policy import guard
+from synth_components.privacy.budget_file import opened
 from synth_components.privacy.ledger import Ledger, not_private
 from synth_components.protocols import Dataset, PrivacyLedger, Run
 from synth_components.selection.objective import Aim, scores
@@ -47,6 +48,7 @@ class Trial:
         values: The mean over the folds by aim; empty if it has none.
         state: ``complete``, ``pruned`` after a fold that was worse than most, or ``failed``.
         note: Why it failed.
+        folds: The scores of each fold that it came to, by aim.
     """
 
     number: int
@@ -54,6 +56,11 @@ class Trial:
     values: dict[str, float]
     state: str
     note: str = ""
+    folds: tuple[dict[str, float], ...] = ()
+
+
+OnTrial: TypeAlias = Callable[[Trial], None]
+"""Whoever is told of each trial as it ends."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,7 @@ def tune(
     trust: tuple[str, ...] = (),
     ledger: PrivacyLedger | None = None,
     run: Run | None = None,
+    on_trial: OnTrial | None = None,
 ) -> Tuned:
     """Return the best options of a generator for some rows.
 
@@ -107,7 +115,8 @@ def tune(
         aims: One to maximise, or several, whose Pareto front is found.
         max_seconds: Time after which no trial begins; 0 for no limit.
         state: Folder that keeps the trials: a search that is stopped goes on from there.
-        ledger: Charged for the rows; one with a budget refuses.
+        ledger: Charged for the rows; one with a budget refuses, as does the budget file of the circumstances.
+        on_trial: Told of each trial as it ends; of a search that goes on, of the earlier ones first.
 
     Raises:
         BudgetExceededError: under a privacy budget; nothing was read.
@@ -117,7 +126,7 @@ def tune(
         StoppedError: if ``run`` says so; what is finished is kept in ``state``.
     """
     guard.admit(None, None, label=f"tune {generator}")
-    (Ledger() if ledger is None else ledger).spend("tune", not_private)
+    (opened(None) if ledger is None else ledger).spend("tune", not_private)
     optuna = _optuna()
     run = Run() if run is None else run
     learnable, fixed = modelled(data), dict(fixed or {})
@@ -127,6 +136,9 @@ def tune(
     order = np.random.default_rng(seed).permutation(len(learnable.table))
     parts = [np.sort(part) for part in np.array_split(order, folds)]
     started, last = time.monotonic(), ""
+    if on_trial is not None:
+        for one in _ended(optuna, study, aims):
+            on_trial(one)
     run.report(_finished(optuna, study), trials)
     while (number := _finished(optuna, study)) < trials:
         if max_seconds and time.monotonic() - started > max_seconds:
@@ -151,10 +163,13 @@ def tune(
         except SynthError as error:
             last = str(error)
             trial.set_user_attr("refused", type(error).__name__)
+        trial.set_user_attr("folds", found)
         if len(found) == folds:
-            study.tell(trial, [float(np.mean([one[aim] for one in found])) for aim in aims])
+            told = study.tell(trial, [float(np.mean([one[aim] for one in found])) for aim in aims])
         else:  # pruned, or refused by generator or judge
-            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            told = study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        if on_trial is not None:
+            on_trial(_made(optuna, told, aims))
         done = _finished(optuna, study)
         means = {aim: float(np.mean([one[aim] for one in found])) for aim in aims} if found else {}
         numbers = {f"option.{k}": float(v) for k, v in options.items() if isinstance(v, int | float)}
@@ -244,15 +259,16 @@ def _finished(optuna: Any, study: Any) -> int:  # noqa: ANN401
 
 
 def _ended(optuna: Any, study: Any, aims: Sequence[Aim]) -> tuple[Trial, ...]:  # noqa: ANN401
-    made = []
-    for trial in study.get_trials(deepcopy=False):
-        note = trial.user_attrs.get("refused", "")
-        is_done = trial.state == optuna.trial.TrialState.COMPLETE
-        values = dict(zip(aims, trial.values, strict=True)) if is_done else {}
-        pruned = trial.state == optuna.trial.TrialState.PRUNED and not note
-        state = "complete" if is_done else "pruned" if pruned else "failed"
-        made.append(Trial(trial.number, dict(trial.params), values, state, note))
-    return tuple(made)
+    return tuple(_made(optuna, trial, aims) for trial in study.get_trials(deepcopy=False))
+
+
+def _made(optuna: Any, trial: Any, aims: Sequence[Aim]) -> Trial:  # noqa: ANN401 - a trial of Optuna's that ended
+    note, folds = trial.user_attrs.get("refused", ""), tuple(trial.user_attrs.get("folds", ()))
+    is_done = trial.state == optuna.trial.TrialState.COMPLETE
+    values = dict(zip(aims, trial.values, strict=True)) if is_done else {}
+    pruned = trial.state == optuna.trial.TrialState.PRUNED and not note
+    state = "complete" if is_done else "pruned" if pruned else "failed"
+    return Trial(trial.number, dict(trial.params), values, state, note, folds)
 
 
 def _beats(one: Trial, other: Trial, aims: Sequence[Aim]) -> bool:

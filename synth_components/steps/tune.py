@@ -82,6 +82,7 @@ def tune(
     from synth_components.io.dataset import read_dataset
     from synth_components.model import fit
     from synth_components.policy import guard
+    from synth_components.privacy.budget_file import account
     from synth_components.selection.objective import AIMS, Aim
     from synth_components.selection.space import space_of
     from synth_components.selection.tuning import tune as search
@@ -102,6 +103,9 @@ def tune(
     )
     declared = read_schema(schema)
     guard.admit(None, declared, label=f"tune {config.generator}")
+    shared = account()
+    if shared is not None:
+        shared.require_room(None, label=f"tune {config.generator}")
     rows = read_dataset(data, schema=declared)
     said = around().checkpoint
     with stage(f"tune {config.generator}") as report, stopped_by_signals() as should_stop:

@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from synth_components.circumstances import Circumstances, within
 from synth_components.config import ConfigError, Recipe
 from synth_components.errors import ArtifactError, BudgetExceededError, StoppedError, UnsupportedError
 from synth_components.generators import names, recipe_type
+from synth_components.privacy.budget_file import BudgetFile
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Budget, Dataset, Run
 from synth_components.schema import TABLE, Boolean, Numeric, Schema
@@ -109,10 +111,12 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_end(tmp_path):
     with pytest.raises(StoppedError):
         search(trials=4, state=tmp_path, run=Run(report=counts, should_stop=stops))
     assert len(begun) == 2
-    resumed = search(trials=4, state=tmp_path)
+    told = []
+    resumed = search(trials=4, state=tmp_path, on_trial=told.append)
     finished = [(t.options, t.values) for t in resumed.trials if t.state != "failed"]
     assert finished == [(t.options, t.values) for t in whole.trials]
     assert (resumed.options, resumed.values) == (whole.options, whole.values)
+    assert told == list(resumed.trials)  # those before the stop, too
 
 
 def test_the_trials_of_another_search_are_refused(tmp_path):
@@ -143,6 +147,24 @@ def test_progress_tells_options_and_scores_of_each_trial():
     assert told[0] == (0, 2, [])
     assert [one[2] for one in told if one[2]] == [["detection", "option.knots"]] * 2
     assert told[-1][:2] == (2, 2)
+
+
+def test_whoever_listens_is_told_of_each_trial_as_it_ends_with_the_scores_of_its_folds():
+    told, ended = [], []
+    run = Run(report=lambda done, total, /, **metrics: ended.append(done))
+    found = search(trials=2, run=run, on_trial=lambda trial: told.append((len(ended), trial)))
+    assert [trial for _, trial in told] == list(found.trials)
+    assert [before for before, _ in told] == [1, 2]  # as it ends, and not all at the end
+    for trial in found.trials:
+        assert len(trial.folds) == 2
+        assert trial.values["detection"] == pytest.approx(np.mean([fold["detection"] for fold in trial.folds]))
+
+
+def test_a_budget_file_refuses_a_search_as_it_does_any_fit_without_noise(tmp_path):
+    data = dependent(60)
+    BudgetFile.create(tmp_path / "b", Budget(1.0, 1e-6), name="d")
+    with within(Circumstances(budget_file=str(tmp_path / "b"))), pytest.raises(BudgetExceededError):
+        search(data)
 
 
 def test_a_budget_refuses_before_a_row_is_read():
