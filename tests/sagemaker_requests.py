@@ -88,8 +88,8 @@ def tuning(platform=PLATFORM, *, overrides=None):
     )
 
 
-def registered_model(platform=PLATFORM, *, overrides=None):
-    return model("synth-model", MODEL, platform=platform, overrides=overrides)
+def registered_model(platform=PLATFORM, *, overrides=None, place=MODEL):
+    return model("synth-model", place, platform=platform, overrides=overrides)
 
 
 def group(platform=PLATFORM, *, overrides=None):

@@ -22,6 +22,7 @@ from synth_components.evaluation.options import FidelityConfig, PrivacyConfig, U
 from synth_components.policy import guard
 from synth_components.steps.sample import SampleConfig
 from synth_components.steps.split import SplitConfig
+from synth_sagemaker.form import DURATION
 from synth_sagemaker.hyperparameters import Training
 from synth_sagemaker.infrastructure import Platform
 from synth_sagemaker.layout import FILES
@@ -35,7 +36,6 @@ Definition: TypeAlias = dict[str, Any]
 VERSION = "2020-12-01"
 STATISTICS = "statistics.json"
 CONSTRAINTS = "constraints.json"
-_DURATION = re.compile(r"^P(?!$)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+S)?)?$")
 _SERVICE_FAULTS = ("Step.SERVICE_FAULT", "Step.THROTTLING")
 _BEFORE_THE_WORK = ("SageMaker.CAPACITY_ERROR", "SageMaker.RESOURCE_LIMIT")
 _IN_THE_WORK = ("SageMaker.JOB_INTERNAL_ERROR",)
@@ -78,7 +78,7 @@ class Flow(Config):
     @field_validator("cache")
     @classmethod
     def _is_a_duration(cls, text: str) -> str:
-        if text and not _DURATION.match(text):
+        if text and not re.fullmatch(DURATION, text):
             raise ValueError("cache is a duration of ISO 8601, such as P30D or PT12H")
         return text
 

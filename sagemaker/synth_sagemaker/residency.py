@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from synth_components.errors import DataError
 _ARN = re.compile(r"^(?:kms:)?arn:aws[a-z-]*:[a-z0-9-]+:([a-z0-9-]*):")
 _IMAGE = re.compile(r"^\d{12}\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/")
 _BUCKET = re.compile(r"^s3://([^/]+)")
+_OVER_HTTPS = re.compile(r"^https://[^/]*\bs3\b[^/]*\.amazonaws\.com", re.IGNORECASE)
 _IMAGES = ("TrainingImage", "ImageUri", "Image")
 
 
@@ -34,6 +36,8 @@ def refuse_foreign_regions(request: Any, allowed: Sequence[str]) -> None:  # noq
                 f"{path}: the image's address tells no region, and only {', '.join(allowed)} are allowed; push it to "
                 "ECR there"
             )
+        if _OVER_HTTPS.match(text):
+            raise DataError(f"{path}: an address of S3 over HTTPS tells no bucket surely; write it as s3://BUCKET/KEY")
         if found is not None and found[1]:  # IAM is of no region
             require_region(found[1], allowed, path)
 
@@ -65,16 +69,36 @@ def require_region(region: str, allowed: Sequence[str], what: str) -> None:
 
 def buckets(request: Any) -> list[str]:  # noqa: ANN401
     """Return the buckets that a request names, each once."""
-    found = (_BUCKET.match(text) for _, text in _texts(request, ""))
-    return list(dict.fromkeys(one[1] for one in found if one is not None))
+    found: list[str] = []
+    for path, text in _texts(request, ""):
+        if path == "PipelineDefinitionS3Location.Bucket":
+            found.append(text)
+        elif one := _BUCKET.match(text):
+            found.append(one[1])
+    return list(dict.fromkeys(found))
+
+
+def opened(name: str, value: Any) -> Any:  # noqa: ANN401
+    """Return a member as it is, and the definition of a pipeline, which a request holds as text, as what it says.
+
+    Raises:
+        DataError: if the definition is no JSON, so that nobody can tell what it names.
+    """
+    if name != "PipelineDefinition" or not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise DataError("PipelineDefinition is no JSON; `synth sagemaker pipeline` writes a definition") from None
 
 
 def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401
+    """Yield path and text of every text, those within the definition of a pipeline too."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, dict):
         for name, part in value.items():
-            yield from _texts(part, f"{path}.{name}" if path else name)
+            yield from _texts(opened(name, part), f"{path}.{name}" if path else name)
     elif isinstance(value, list | tuple):
         for place, part in enumerate(value):
             yield from _texts(part, f"{path}[{place}]")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from synth_components.config import ConfigError
+from synth_sagemaker.residency import opened
 
 ENCRYPT_KEY = "SYNTH_ENCRYPT_KEY"
 """The variable that says with which key models and tables are encrypted and opened."""
@@ -73,4 +74,4 @@ def _open(value: Any, path: str) -> Iterator[tuple[str, str, str]]:  # noqa: ANN
         elif name == "Tags" and isinstance(part, list):
             yield from ((f"{where}.{tag['Key']}", str(tag["Key"]), str(tag["Value"])) for tag in part)
         else:
-            yield from _open(part, where)
+            yield from _open(opened(name, part), where)

@@ -113,7 +113,9 @@ def _broken(value: Any, shape: Shape, path: str) -> Iterator[str]:  # noqa: ANN4
     kind, most = shape.type_name, shape.metadata.get("max", float("inf"))
     if kind == "string" and isinstance(value, str):
         yield from _broken_text(value, shape, path)
-    elif kind in _NUMBERS and isinstance(value, int | float) and not isinstance(value, bool):
+    elif kind in _NUMBERS and isinstance(value, bool):
+        yield f"{path}: is true or false, and must be a number"
+    elif kind in _NUMBERS and isinstance(value, int | float):
         if value > most:
             yield f"{path}: at most {most} is allowed"
     elif kind == "list" and isinstance(value, list | tuple):

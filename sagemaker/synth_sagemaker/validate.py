@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from synth_sagemaker.form import misformed
 from synth_sagemaker.pipeline import VERSION
 from synth_sagemaker.shapes import has_member, is_expression, problems
 
@@ -45,16 +46,20 @@ EXECUTION = (
     "StartDateTime",
     "CurrentDateTime",
 )
-COMPARISONS = (
-    "Equals",
-    "GreaterThan",
-    "GreaterThanOrEqualTo",
-    "LessThan",
-    "LessThanOrEqualTo",
-    "In",
-    "Not",
-    "Or",
+_SIDES = ("LeftValue", "RightValue")
+CONDITIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "Equals": _SIDES,
+        "GreaterThan": _SIDES,
+        "GreaterThanOrEqualTo": _SIDES,
+        "LessThan": _SIDES,
+        "LessThanOrEqualTo": _SIDES,
+        "In": ("QueryValue", "Values"),
+        "Not": ("Expression",),
+        "Or": ("Conditions",),
+    }
 )
+"""By type of condition: the members that it needs."""
 KINDS: Mapping[str, tuple[type, ...]] = MappingProxyType(
     {"String": (str,), "Integer": (int,), "Float": (int, float), "Boolean": (bool,)}
 )
@@ -101,11 +106,11 @@ def mistakes(definition: Mapping[str, Any]) -> list[str]:
 
     What AWS alone knows is not looked at: whether roles, buckets, images and quotas exist.
     """
-    found = list(_of_the_whole(definition))
-    if not isinstance(definition.get("Steps"), list) or not isinstance(definition.get("Parameters", []), list):
-        return found
+    found, odd = list(_of_the_whole(definition)), misformed(definition)
+    if odd:
+        return [*found, *odd]
     parameters = {str(one.get("Name", "")): one for one in definition.get("Parameters", [])}
-    placed = list(_placed(definition["Steps"], ()))
+    placed = list(_placed(definition.get("Steps", []), ()))
     by_name = {one.name: one for one in placed}
     found += _of_parameters(definition.get("Parameters", []))
     found += _of_names(placed)
@@ -145,9 +150,6 @@ def _of_the_whole(definition: Mapping[str, Any]) -> Iterator[str]:
     for name in definition:
         if name not in {"Version", "Metadata", "Parameters", "PipelineExperimentConfig", "MlflowConfig", "Steps"}:
             yield f"a definition has no member '{name}'"
-    for name in ("Parameters", "Steps"):
-        if not isinstance(definition.get(name, []), list):
-            yield f"{name} must be a list"
     if not definition.get("Steps"):
         yield "Steps must name at least one step"
     if len(json.dumps(definition).encode()) > MAX_BYTES:
@@ -289,13 +291,25 @@ def _of_conditions(one: Placed) -> Iterator[str]:
         yield "Conditions are missing"
         return
     for condition in conditions:
-        if condition.get("Type") not in COMPARISONS:
-            yield f"condition '{condition.get('Type')}' is none of {', '.join(COMPARISONS)}"
+        yield from _of_condition(condition)
     for expression in _expressions(conditions):
         if set(expression) == {"Std:JsonGet"}:
             said = expression["Std:JsonGet"]
             if not said.get("Path") or ".PropertyFiles." not in str((said.get("PropertyFile") or {}).get("Get")):
                 yield "Std:JsonGet takes a PropertyFile of a step, and a Path"
+
+
+def _of_condition(condition: Mapping[str, Any]) -> Iterator[str]:
+    kind = str(condition.get("Type"))
+    if kind not in CONDITIONS:
+        yield f"condition '{kind}' is none of {', '.join(CONDITIONS)}"
+        return
+    for name in CONDITIONS[kind]:
+        if name not in condition:
+            yield f"condition '{kind}' needs {name}"
+    inner = condition.get("Conditions") or []
+    for part in [*inner, *([condition["Expression"]] if condition.get("Expression") else [])]:
+        yield from _of_condition(part)
 
 
 def _expressions(value: Any) -> Iterator[Mapping[str, Any]]:  # noqa: ANN401

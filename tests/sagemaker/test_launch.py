@@ -10,6 +10,7 @@ from sagemaker_requests import GUARDED, PLATFORM, REGION, REQUESTS
 from synth_components.config import ConfigError
 from synth_components.errors import DataError
 from synth_sagemaker.launch import submit
+from synth_sagemaker.pipeline import Options, create_pipeline, pipeline
 from synth_sagemaker.residency import refuse_foreign_regions
 
 MOTO_HAS = ("training", "processing", "evaluation", "transform", "tuning", "model", "model_package_group")
@@ -99,6 +100,52 @@ def test_a_bucket_elsewhere_is_refused_before_a_request_is_sent(aws, s3):
     with pytest.raises(DataError, match="bucket 'far' lies in us-west-2"):
         submit("CreateTrainingJob", request, client=aws, s3=s3, allowed_regions=[REGION])
     assert aws.list_training_jobs()["TrainingJobSummaries"] == []
+
+
+def piped(platform, **options):
+    """Return the request of a pipeline whose own checks do not know which regions are allowed."""
+    return create_pipeline("synth", pipeline(platform, Options(), **options), platform=platform)
+
+
+def test_a_bucket_elsewhere_in_a_pipeline_is_refused_before_it_is_sent(aws, s3):
+    """Its definition is text within the request."""
+    far = PLATFORM.model_copy(update={"output": "s3://far/synth"})
+    for request in (piped(far), piped(PLATFORM, data="s3://far/real/")):
+        with pytest.raises(DataError, match="bucket 'far' lies in us-west-2"):
+            submit("CreatePipeline", request, client=aws, s3=s3, allowed_regions=[REGION])
+    assert aws.list_pipelines()["PipelineSummaries"] == []
+    assert submit("CreatePipeline", piped(PLATFORM), client=aws, s3=s3, allowed_regions=[REGION])
+
+
+def test_an_image_or_key_elsewhere_in_a_pipeline_is_refused_before_it_is_sent(aws, s3):
+    for member, value in (("image", requested.IMAGE), ("volume_kms_key", requested.KEY)):
+        request = piped(PLATFORM.model_copy(update={member: value.replace(REGION, "us-west-2")}))
+        with pytest.raises(DataError, match=r"PipelineDefinition\.Steps.* lies in us-west-2"):
+            submit("CreatePipeline", request, client=aws, s3=s3, allowed_regions=[REGION])
+
+
+def test_a_definition_that_lies_in_a_bucket_elsewhere_is_refused(aws, s3):
+    place = {"Bucket": "far", "ObjectKey": "pipeline.json"}
+    request = {**piped(PLATFORM), "PipelineDefinitionS3Location": place}
+    del request["PipelineDefinition"]
+    with pytest.raises(DataError, match="bucket 'far' lies in us-west-2"):
+        submit("CreatePipeline", request, client=aws, s3=s3, allowed_regions=[REGION])
+
+
+def test_a_secret_in_a_pipeline_is_refused_before_it_is_sent(aws):
+    definition = pipeline(PLATFORM, Options())
+    definition["Steps"][0]["Arguments"]["Environment"] = {"DB_PASSWORD": "x"}
+    with pytest.raises(ConfigError, match=r"PipelineDefinition\.Steps\[0\].*looks like a secret"):
+        create_pipeline("synth", definition, platform=PLATFORM)
+    with pytest.raises(DataError, match="PipelineDefinition is no JSON"):
+        submit("CreatePipeline", {**piped(PLATFORM), "PipelineDefinition": "{"}, client=aws)
+
+
+@pytest.mark.parametrize("host", ["far.s3.us-west-2.amazonaws.com", "s3-us-west-2.amazonaws.com", "s3.amazonaws.com"])
+def test_an_address_of_s3_that_hides_its_bucket_is_refused_where_regions_are_limited(host):
+    said = PLATFORM.model_copy(update={"allowed_regions": (REGION,)})
+    with pytest.raises(DataError, match="write it as s3://"):
+        requested.registered_model(said, place=f"https://{host}/far/model.tar.gz")
 
 
 @pytest.mark.parametrize(

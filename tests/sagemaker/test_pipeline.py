@@ -2,6 +2,7 @@
 
 import copy
 import json
+import random
 
 import pytest
 import sagemaker_requests as requested
@@ -252,6 +253,29 @@ BROKEN = {
     "member": (lambda d: train(d)["Arguments"].update(Speed=1), 'Unknown parameter in input: "Speed"'),
     "required": (lambda d: train(d)["Arguments"].pop("RoleArn"), '"RoleArn"'),
     "too many": (lambda d: d["Steps"].extend({**train(d), "Name": f"T{n}"} for n in range(50)), "60 steps, at most 50"),
+    "a step is text": (lambda d: d["Steps"].append("Split"), "Steps[7]: should be a valid"),
+    "steps are a map": (lambda d: d.update(Steps={"Split": {}}), "Steps: should be a valid list"),
+    "name is a number": (lambda d: train(d).update(Name=3), "Steps[1].Name: should be a valid string"),
+    "branch is a map": (lambda d: gate(d).update(IfSteps={"Name": "A"}), "Arguments.IfSteps: should be a valid list"),
+    "cache": (lambda d: train(d).update(CacheConfig={"Enabled": True, "ExpireAfter": "a week"}), "ExpireAfter: "),
+    "attempts": (lambda d: train(d)["RetryPolicies"][0].update(MaxAttempts=21), "MaxAttempts: should be less than"),
+    "retry of nothing": (lambda d: train(d)["RetryPolicies"][0].pop("ExceptionType"), "ExceptionType: Field required"),
+    "odd get": (lambda d: train(d)["Arguments"].update(RoleArn={"Get": ["Parameters.Role"]}), "RoleArn.Get: should be"),
+    "odd join": (
+        lambda d: train(d)["Arguments"].update(RoleArn={"Std:Join": {"On": "/", "Values": [["a"]]}}),
+        "RoleArn.Std:Join.Values[0]",
+    ),
+    "join of nothing": (
+        lambda d: train(d)["Arguments"].update(RoleArn={"Std:Join": "/"}),
+        "Steps[1].Arguments.RoleArn.Std:Join: should be",
+    ),
+    "side": (lambda d: gate(d)["Conditions"][0].update(RightValue=[1]), "Conditions[0].RightValue"),
+    "no side": (lambda d: gate(d)["Conditions"][0].pop("RightValue"), "'GreaterThanOrEqualTo' needs RightValue"),
+    "condition within": (
+        lambda d: gate(d)["Conditions"].append({"Type": "Not", "Expression": {"Type": "AtMost"}}),
+        "condition 'AtMost' is none of",
+    ),
+    "one of none": (lambda d: gate(d)["Conditions"].append({"Type": "Or"}), "condition 'Or' needs Conditions"),
     "too large": (lambda d: d["Metadata"].update(note="x" * 2**20), "more than 1,048,576 bytes"),
 }
 
@@ -261,6 +285,23 @@ def test_12_validate_finds(name, definition):
     spoil, told = BROKEN[name]
     spoil(definition)
     assert any(told in line for line in mistakes(definition)), mistakes(definition)
+
+
+def places(value, path=()):
+    """Yield the path to every value within another one."""
+    for name, part in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield (*path, name)
+        yield from places(part, (*path, name))
+
+
+def test_12_whatever_stands_somewhere_validate_tells_it_or_takes_it_and_does_not_fail(definition):
+    for *path, last in random.Random(0).sample(list(places(definition)), 60):
+        for odd in (None, "x", 3, [3], {"a": 1}):
+            spoilt = holder = json.loads(json.dumps(definition))
+            for name in path:
+                holder = holder[name]
+            holder[last] = odd
+            assert all(isinstance(line, str) for line in mistakes(spoilt))
 
 
 def test_12_a_name_that_only_aws_knows_is_no_mistake(definition):

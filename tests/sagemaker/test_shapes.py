@@ -37,6 +37,7 @@ def test_a_good_request_has_no_problem():
         ({"ResourceConfig": {"InstanceType": "ml.none.large"}}, "ResourceConfig.InstanceType: is none of"),
         ({"ResourceConfig": {"KeepAlivePeriodInSeconds": 21_601}}, "at most 21600"),
         ({"StoppingCondition": {"MaxRuntimeInSeconds": 0}}, "MaxRuntimeInSeconds"),
+        ({"StoppingCondition": {"MaxRuntimeInSeconds": True}}, "MaxRuntimeInSeconds: is true or false"),
         ({"VpcConfig": {"Subnets": ["subnet-1"]}}, 'required parameter in VpcConfig: "SecurityGroupIds"'),
         ({"VpcConfig": {"Subnets": ["s"], "SecurityGroupIds": ["g"] * 6}}, "6 items, at most 5"),
         ({"Tags": [{"Key": "a|b", "Value": ""}]}, "Tags[0].Key: does not match"),
