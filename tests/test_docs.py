@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 import pytest
@@ -163,6 +164,14 @@ def test_every_raised_error_that_is_explained_is_a_known_name():
 def test_every_generator_names_its_source(name):
     text = f"{inspect.getdoc(generators.module_of(name))}\n{inspect.getdoc(generators.recipe_type(name))}"
     assert re.search(r"^Source: \S", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", [name for name in generators.names() if name.startswith("tabular.")])
+def test_the_page_that_helps_to_choose_tells_of_every_generator_in_three_sentences(name):
+    page = (Path(__file__).parents[1] / "docs" / "choosing.md").read_text(encoding="utf-8")
+    told = [part for part in page.split("\n\n") if f"`{name}`" in part.split("**: ")[0] and part.startswith("**")]
+    assert len(told) == 1
+    assert len(re.findall(r"\.(?= [A-Z`]|\n|$)", told[0].split("**: ")[1])) == 3
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)

@@ -11,7 +11,7 @@ from typing import Any
 from synth_components.errors import BudgetExceededError, UnsupportedError
 from synth_components.generators import DEFAULT, GROUP, names, recipe_type
 from synth_components.protocols import Budget
-from synth_components.schema import Categorical, Image, Key, Schema, Text
+from synth_components.schema import Categorical, Image, Key, Numeric, Schema, Text
 
 AIM, MST, COPULA = "tabular.aim", "tabular.mst", "tabular.gaussian_copula"
 SEQUENCES = ("tabular.transformer", "tabular.markov")
@@ -100,11 +100,23 @@ def chosen(schema: Schema, *, rows: int | None, budget: Budget | None) -> Choice
         return _private(schema, budget)
     noted = _remarks(schema)
     if schema.order and (known := [name for name in SEQUENCES if name in names() and is_installed(name)]):
-        return Choice(known[0], {}, ("the schema orders the rows, and this generator learns sequences", *noted))
+        group = _group(schema)
+        told = () if not group else (f"rows of one '{group}', the privacy unit, are one sequence",)
+        why = "the schema orders the rows, and this generator learns sequences"
+        return Choice(known[0], {"group": group} if group else {}, (why, *told, *noted))
     if rows is not None and rows < FEW_ROWS:
         return Choice(COPULA, {}, (f"there are fewer than {FEW_ROWS} rows: a copula needs the fewest", *noted))
     why = "it is the closest of those that are fitted in seconds, on the five tables of the benchmarks"
     return Choice(DEFAULT, {}, (why, *noted))
+
+
+def _group(schema: Schema) -> str:
+    """Return the column that tells sequences apart: the privacy unit's, where it can; empty for none."""
+    names = () if schema.unit is None or schema.unit.table != schema.root else schema.unit.columns
+    column = schema.columns.get(names[0]) if len(names) == 1 else None
+    if not isinstance(column, Numeric | Categorical) or column.nullable:
+        return ""
+    return names[0] if isinstance(column, Categorical) or column.places == 0 else ""
 
 
 def _private(schema: Schema, budget: Budget) -> Choice:

@@ -16,7 +16,16 @@ from synth_components.io.artifact import reasons_of
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Budget, Dataset, Run
 from synth_components.schema import TABLE, Categorical, Numeric, Schema, Unit
-from synth_components.selection.choice import AIM, COPULA, MANY_COLUMNS, MST, candidates, chosen, is_installed
+from synth_components.selection.choice import (
+    AIM,
+    COPULA,
+    MANY_COLUMNS,
+    MST,
+    SEQUENCES,
+    candidates,
+    chosen,
+    is_installed,
+)
 from synth_components.selection.race import race, rounds
 from synth_components.toy import toy_table
 
@@ -46,6 +55,14 @@ def test_the_rules_note_wide_categories_and_whom_the_rows_are_about():
     told = " ".join(chosen(schema, rows=9_000, budget=None).reasons)
     assert "'place' has more than 1000 categories" in told
     assert "persons" in told
+
+
+@pytest.mark.parametrize(("places", "options"), [(0, {"group": "who"}), (2, {})])
+def test_where_the_schema_orders_rows_a_generator_of_sequences_is_chosen_grouped_by_the_unit(places, options):
+    columns = {"who": Numeric(places=places), "at": Numeric(places=0), "x": Numeric()}
+    made = chosen(Schema({TABLE: columns}, order={TABLE: "at"}, unit=Unit(TABLE, ("who",), 9)), rows=9_000, budget=None)
+    assert made.generator in SEQUENCES
+    assert made.options == options
 
 
 def test_under_a_budget_schema_and_budget_decide_alone():

@@ -123,7 +123,7 @@ def test_rows_that_are_asked_for_are_met_and_numbering_is_not_asked_for():
     request = pd.DataFrame({"state": ["down", None] * 20}, dtype=object)
     table = drawn(sampler, 40, given=Given(rows=request))
     assert (table["state"][::2] == "down").all()
-    with pytest.raises(UnsupportedError, match="number sequences"):
+    with pytest.raises(ConditionError, match="number sequences"):
         drawn(sampler, 1, given=Given(rows=pd.DataFrame({"machine": [1]})))
 
 

@@ -23,17 +23,22 @@ import hashlib, os
 import numpy as np
 from synth_components.distributed import connected, peers_of
 from synth_components.generators.tabular.autoregressive import Autoregressive
+from synth_components.generators.tabular.transformer import Transformer
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Run
 from synth_components.toy import toy_table
 others, local = peers_of(os.environ)
 with connected(others, on_cuda=False, local_rank=local):
     run = Run(rank=others.rank, world_size=others.world_size)
-    recipe = Autoregressive(hidden=8, epochs=2, batch_rows=50)
-    made = recipe.fit(toy_table(0), rng=np.random.default_rng(others.rank), ledger=Ledger(), run=run)
-    digest = hashlib.sha256(b"".join(held.tobytes() for held in made.weights.values())).hexdigest()
+    digest = hashlib.sha256()
+    for recipe in (
+        Autoregressive(hidden=8, epochs=2, batch_rows=50),
+        Transformer(hidden=8, heads=2, depth=1, epochs=2, batch_rows=50, cells=4, order_by="joined", order=2),
+    ):
+        made = recipe.fit(toy_table(0), rng=np.random.default_rng(others.rank), ledger=Ledger(), run=run)
+        digest.update(b"".join(held.tobytes() for held in made.weights.values()))
     with open(f"digest.{others.rank}", "w") as file:
-        file.write(digest)
+        file.write(digest.hexdigest())
 """
 
 

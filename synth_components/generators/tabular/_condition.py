@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ from synth_components.errors import ConditionError, UnsupportedError
 from synth_components.generators.tabular._grid import Codes, Grid
 from synth_components.protocols import Allowed, Floats, Given, Interval
 from synth_components.schema import AnyColumn, Datetime, Numeric, Schema
+
+LEAST_SHARE = 1e-6
+"""Share of a column's marginal in its conditional where a condition is to be met: what was not learnt is possible."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,26 @@ class Condition:
     def allowed(self) -> Floats:
         """The part (size,) of each code that rows without a fixed value may have; all if no row is without."""
         return self.share if self.share.any() else np.ones_like(self.share)
+
+    def at(self, rows: NDArray[np.int64]) -> Condition:
+        """Return the condition of some rows (k,)."""
+        return replace(
+            self,
+            fixed=self.fixed[rows],
+            is_fixed=self.is_fixed[rows],
+            codes=self.codes[rows],
+            fixed_share=self.fixed_share[rows],
+        )
+
+    def is_met(self, values: Floats) -> NDArray[np.bool_]:
+        """Return whether encoded values (n,) of rows without a fixed one are allowed."""
+        if self.is_free:
+            return np.ones(len(values), dtype=bool)
+        is_in = (values >= self.low) & (values <= self.high)
+        if self.members is not None:
+            is_in = np.isin(values, self.members)
+        # Null is the last code: it is allowed by a set that lists it, and by no interval.
+        return np.where(np.isnan(values), self.members is not None and self.share[-1] > 0, is_in)
 
     def values(self, grid: Grid, codes: Codes, *, rng: random.Generator) -> Floats:
         """Return encoded values (n,) of codes that meet the condition."""

@@ -24,14 +24,14 @@ def softmax(logits: Matrix) -> Matrix:
 
 
 def linear(weights: Weights, name: str, values: Matrix) -> Matrix:
-    """Return what ``nn.Linear`` of that name makes of values (n, i): (n, o)."""
+    """Return what ``nn.Linear`` of that name makes of values (..., i): (..., o)."""
     return np.asarray(values @ weights[f"{name}.weight"].T + weights[f"{name}.bias"])
 
 
 def normalised(weights: Weights, name: str, values: Matrix) -> Matrix:
-    """Return what ``nn.LayerNorm`` of that name makes of values (n, h)."""
-    centred = values - values.mean(axis=1, keepdims=True)
-    scale = 1 / np.sqrt(np.square(centred).mean(axis=1, keepdims=True) + np.float32(1e-5))
+    """Return what ``nn.LayerNorm`` of that name makes of values (..., h)."""
+    centred = values - values.mean(axis=-1, keepdims=True)
+    scale = 1 / np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + np.float32(1e-5))
     return np.asarray(centred * scale * weights[f"{name}.weight"] + weights[f"{name}.bias"])
 
 

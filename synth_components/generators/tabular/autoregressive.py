@@ -37,7 +37,7 @@ from synth_components.errors import ArtifactError, ConditionError, StoppedError
 from synth_components.generators._torch import require_torch
 from synth_components.generators.tabular._cells import Cells, Ints
 from synth_components.generators.tabular._codebook import drawn_each
-from synth_components.generators.tabular._condition import Condition, conditions, resampled
+from synth_components.generators.tabular._condition import LEAST_SHARE, Condition, conditions, resampled
 from synth_components.generators.tabular._forward import Matrix, Weights, silu, softmax
 from synth_components.generators.tabular._grid import Codes, Grid, grids_of, rows_of
 from synth_components.generators.tabular._private import PrivateTraining, begun
@@ -59,8 +59,6 @@ PARTICLES = 32
 """Candidates per row where more than one column is confined to several values, of which one is returned."""
 CONDITIONED_ROWS = 1024
 """Rows with conditions that are drawn at a time: each may have as many candidates."""
-LEAST_SHARE = 1e-6
-"""Share of a column's marginal in its conditional where a condition is to be met: what was not learnt is possible."""
 
 
 class Autoregressive(PrivateTraining):

@@ -10,22 +10,19 @@ Differs: a column of a row is drawn given its own values in the ``order`` rows b
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import pandas as pd
 from numpy import random
 from pydantic import Field
 
-from synth_components.conditions import parse
 from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount, Recipe
-from synth_components.encode import Features, decode, encode_table, slices
-from synth_components.errors import SchemaError, UnsupportedError
+from synth_components.encode import encode_table
+from synth_components.errors import UnsupportedError
 from synth_components.generators.tabular._cells import Cells
 from synth_components.generators.tabular._circuit import Tree
 from synth_components.generators.tabular._codebook import (
@@ -38,27 +35,28 @@ from synth_components.generators.tabular._codebook import (
     stop_if_asked,
 )
 from synth_components.generators.tabular._condition import Condition
-from synth_components.marginal import Marginal
+from synth_components.generators.tabular._sequences import (
+    Group,
+    InitialState,
+    Length,
+    OrderBy,
+    Sequences,
+    in_sequence,
+    order_of,
+)
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
-from synth_components.schema import AnyColumn, Categorical, Datetime, Numeric, Schema
+from synth_components.schema import Schema
 
 
 class Markov(Recipe):
     """Draw sequences of rows, each row given the ones before it in its sequence."""
 
     order: int = Field(1, ge=1, le=4, description="Rows before, in the same sequence, that a row depends on.")
-    group: str = Field(
-        "", description="Column that tells sequences apart, a whole number or category; empty: one sequence."
-    )
-    order_by: str = Field(
-        "",
-        description="Column that orders the rows of a sequence; empty: the schema's order, else the order of the rows.",
-    )
-    length: int = Field(0, ge=0, le=10_000_000, description="Rows per drawn sequence; 0: as long as the training ones.")
-    initial_state: dict[str, str | int | float | bool | None] = Field(
-        default_factory=dict, description="Values by column in the first row of each sequence; others are drawn."
-    )
+    group: Group = ""
+    order_by: OrderBy = ""
+    length: Length = 0
+    initial_state: InitialState = Field(default_factory=dict)
     smoothing: float = Field(
         1.0,
         gt=0,
@@ -81,43 +79,32 @@ class Markov(Recipe):
         """
         ledger.spend("fit tabular.markov", not_private)
         stop_if_asked(run)
-        order_by = self.order_by or data.schema.order.get(data.schema.root, "")
-        _require_columns(data.schema, self.group, order_by)
-        table = data.table.sort_values(order_by, kind="stable") if order_by else data.table
-        number = pd.factorize(table[self.group])[0] if self.group else np.zeros(len(table), np.int64)
-        rows = np.argsort(number, kind="stable")
-        table, number = table.iloc[rows], number[rows]
-        chained = {n: c for n, c in data.schema.columns.items() if n not in (self.group, order_by)}
-        if not chained:
-            raise SchemaError("there is no column beside group and order_by, so there is nothing to learn", column="")
-        own = Schema({data.schema.root: chained}, data.schema.root)
-        features = encode_table(table[list(chained)], own)
+        order_by = order_of(data.schema, self.order_by)
+        ordered = in_sequence(data, group=self.group, order_by=order_by)
+        features = encode_table(ordered.rows.table, ordered.rows.schema)
         book = Codebook.of(features, knots=self.knots, min_count=self.min_category_count)
         codes = book.codes(features.values, rng=rng)
         cut = tuple(Cells.of(grid, cells=self.cells) for grid in book.grids)
         held = [one.split(part)[0] for one, part in zip(cut, codes, strict=True)]
-        starts = np.flatnonzero(np.diff(number, prepend=-1))
-        age = np.arange(len(number)) - np.repeat(starts, np.diff(np.append(starts, len(number))))
+        masses = cell_masses(cut, book.grids)
         tree = Tree.of([one.astype(np.int32) for one in held], bins=self.cells)
         links: list[Link] = []
         for done, feature in enumerate(tree.order):
             stop_if_asked(run)
-            links.append(self._link(int(feature), int(tree.parent[feature]), held, age, cell_masses(cut, book.grids)))
+            links.append(self._link(int(feature), int(tree.parent[feature]), held, ordered.age, masses))
             run.report(done + 1, len(cut))
-        spans = {"length": np.diff(np.append(starts, len(number))).astype(np.float64)} if self.group else {}
-        if order_by:
-            stamps = encode_table(table[[order_by]], _only(data.schema, order_by)).values[:, 0]
-            spans |= {"begin": stamps[starts] if self.group else stamps[:0], "gap": np.diff(stamps)[age[1:] > 0]}
-        marginals = {name: self._span(values, name, order_by) for name, values in spans.items() if len(values)}
-        return MarkovSampler(
-            data.schema,
-            book,
-            cut,
-            tuple(links),
-            marginals,
-            Sequences(self.group, order_by, self.length),
-            _initial(self.initial_state, book),
+        sequences = Sequences.of(
+            data,
+            ordered,
+            book.grids,
+            group=self.group,
+            order_by=order_by,
+            length=self.length,
+            initial_state=self.initial_state,
+            knots=self.knots,
+            min_count=self.min_category_count,
         )
+        return MarkovSampler(book, cut, tuple(links), sequences)
 
     def _link(self, feature: int, above: int, held: Sequence[Ints], age: Ints, masses: Sequence[Floats]) -> Link:
         """Return the table of one feature given its own past and the feature ``above`` it, if that leaves room."""
@@ -142,52 +129,6 @@ class Markov(Recipe):
             shorter = np.repeat(law.reshape(-1, size), sizes[level], axis=0)
             law = (counts + self.smoothing * shorter) / (counts.sum(axis=1, keepdims=True) + self.smoothing)
         return Link(feature, above, law.reshape(*sizes, size))
-
-    def _span(self, values: Floats, name: str, order_by: str) -> Marginal:
-        """Return the marginal of lengths, first times or gaps."""
-        kind = Numeric(places=0)
-        said = f"{name} of sequences by {order_by or self.group}"
-        return Marginal.of(values, kind, name=said, knots=self.knots, min_count=self.min_category_count)
-
-
-def _require_columns(schema: Schema, group: str, order_by: str) -> None:
-    for option, name, kinds in (("group", group, Numeric | Categorical), ("order_by", order_by, Numeric | Datetime)):
-        column = schema.columns.get(name)
-        if name and column is None:
-            raise SchemaError(
-                f"{option} names no column that is learnt: '{name}'; name another, or declare it in the schema as a "
-                "number or a category",
-                column=name,
-            )
-        if column is None:
-            continue
-        is_split = slices(schema)[name].stop - slices(schema)[name].start > 1
-        if not isinstance(column, kinds) or column.nullable or is_split or _is_fraction(column, option):
-            raise SchemaError(
-                f"column '{name}' cannot be {option}: it takes "
-                + ("whole numbers or categories" if option == "group" else "numbers or times")
-                + ", without nulls, up to 2^53",
-                column=name,
-            )
-
-
-def _is_fraction(column: AnyColumn, option: str) -> bool:
-    return option == "group" and isinstance(column, Numeric) and column.places != 0
-
-
-def _only(schema: Schema, name: str) -> Schema:
-    return Schema({schema.root: {name: schema.columns[name]}}, schema.root)
-
-
-def _initial(state: Mapping[str, object], book: Codebook) -> dict[int, tuple[int, float]]:
-    """Return code and encoded value, by feature, of what each sequence begins with."""
-    made = {}
-    for name, value in state.items():
-        given = parse({name: [value]}, book.schema, 1)
-        for feature, condition in book.wanted(given, 1).items():
-            held = condition.members if condition.members is not None else np.empty(0)
-            made[feature] = (int(np.argmax(condition.share)), float(held[0]) if len(held) else np.nan)
-    return made
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,36 +167,26 @@ class Link:
         return np.asarray(row)
 
 
-@dataclass(frozen=True)
-class Sequences:
-    """Which columns tell sequences apart and order them, empty for none, and their length, 0 as observed."""
-
-    group: str
-    order_by: str
-    length: int
-
-
 @dataclass(frozen=True, eq=False)
 class MarkovSampler:
     """Grids, cells, and the law of each feature of a row.
 
     Attributes:
-        schema: The schema of the rows.
         book: What codes of the chained columns mean.
         cells: One per feature.
         links: The laws, in the order in which the features of a row are drawn.
-        spans: Marginals of sequences' lengths, first times, and gaps.
-        sequences: Which columns tell sequences.
-        initial: Code and encoded value, by feature, that each sequence begins with.
+        sequences: Which columns number sequences, and how.
     """
 
-    schema: Schema
     book: Codebook
     cells: tuple[Cells, ...]
     links: tuple[Link, ...]
-    spans: Mapping[str, Marginal]
     sequences: Sequences
-    initial: Mapping[int, tuple[int, float]]
+
+    @property
+    def schema(self) -> Schema:
+        """The schema of the rows."""
+        return self.sequences.schema
 
     def sample(self, n: int, *, rng: random.Generator, given: Given | None = None) -> Dataset:
         """Return ``n`` rows, sequence after sequence; the last one may be cut short.
@@ -264,52 +195,16 @@ class MarkovSampler:
         may recur in another block: give the group wide bounds.
 
         Raises:
-            ConditionError: for unknown columns, and conditions that the model gives no mass.
-            UnsupportedError: for conditions on integers beyond 2^53, the group or the order; and if a group has fewer
-                values than there are sequences.
+            ConditionError: for unknown columns, the group and the order, and conditions that the model gives no mass.
+            UnsupportedError: for conditions on integers beyond 2^53; and if a group has fewer values than there are
+                sequences.
         """
-        numbering = {self.sequences.group, self.sequences.order_by} - {""}
-        if given is not None and numbering & set(given.columns):
-            raise UnsupportedError("the columns that number sequences and their rows take no condition")
-        starts = self._starts(n, rng=rng)
-        wanted = self._begun(self.book.wanted(given, n), starts, n)
+        self.sequences.refuse_numbering(given)
+        starts = self.sequences.starts(n, rng=rng)
+        wanted = self.sequences.begun(self.book.wanted(given, n), starts, n, self.book.grids)
         codes = self._codes(starts, n, wanted, rng=rng)
         made = self.book.rows(codes, rng=rng, given=given, wanted=wanted)
-        numbered = self._numbered(starts, n, rng=rng)
-        table = pd.concat([made.table, *numbered], axis=1)[list(self.schema.columns)]
-        return Dataset({self.schema.root: table}, self.schema)
-
-    def _starts(self, n: int, *, rng: random.Generator) -> Ints:
-        """Return the rows (m,) at which sequences begin."""
-        if self.sequences.length or "length" not in self.spans:
-            return np.arange(0, n, self.sequences.length or max(n, 1))
-        ends, reached = [np.zeros(1, np.int64)], 0
-        while reached < n:
-            lengths = np.maximum(np.rint(self.spans["length"].quantile(rng.random(64 + n // 64))), 1).astype(np.int64)
-            ends.append(reached + np.cumsum(lengths))
-            reached = int(ends[-1][-1])
-        return np.concatenate(ends)[: int(np.searchsorted(np.concatenate(ends), n))]
-
-    def _begun(self, wanted: dict[int, Condition], starts: Ints, n: int) -> dict[int, Condition]:
-        """Return the conditions with those of the initial state; a request on the same column comes first."""
-        is_start = np.zeros(n, dtype=bool)
-        is_start[starts] = True
-        made = dict(wanted)
-        for feature, (code, value) in self.initial.items():
-            if feature in made:
-                continue
-            size = self.book.grids[feature].size
-            made[feature] = Condition(
-                np.ones(size),
-                -np.inf,
-                np.inf,
-                None,
-                np.where(is_start, value, np.nan),
-                is_start,
-                np.full(n, code, dtype=np.int32),
-                np.ones(n),
-            )
-        return made
+        return self.sequences.numbered(made, starts, rng=rng)
 
     def _codes(self, starts: Ints, n: int, wanted: Mapping[int, Condition], *, rng: random.Generator) -> list[Ints]:
         """Return codes (n,) by feature: all sequences at once, one row after the other."""
@@ -353,85 +248,22 @@ class MarkovSampler:
     def _within(self) -> tuple[Floats, ...]:
         return places_within(self.cells, self.book.grids)
 
-    def _numbered(self, starts: Ints, n: int, *, rng: random.Generator) -> list[pd.Series[Any]]:
-        """Return the columns that number sequences and order their rows."""
-        lengths = np.diff(np.append(starts, n))
-        made = []
-        if name := self.sequences.group:
-            made.append(self._decoded(name, np.repeat(self._names(len(starts), rng=rng), lengths)))
-        if name := self.sequences.order_by:
-            column = self.schema.columns[name]
-            first = np.zeros(len(starts))
-            if "begin" in self.spans:
-                first = np.rint(self.spans["begin"].quantile(rng.random(len(starts))))
-            elif isinstance(column, Numeric) and column.places is None:
-                first += float(column.low or 0)
-            gaps = self.spans["gap"].quantile(rng.random(n)) if "gap" in self.spans else np.ones(n)
-            gaps[starts] = 0.0
-            reached = np.cumsum(gaps)
-            made.append(self._decoded(name, reached + np.repeat(first - reached[starts], lengths)))
-        return made
-
-    def _names(self, count: int, *, rng: random.Generator) -> Floats:
-        """Return a new encoded name (count,) for each sequence, none twice."""
-        column = self.schema.columns[self.sequences.group]
-        if isinstance(column, Categorical):
-            low, high = 0, len(column.categories) - 1
-        else:
-            assert isinstance(column, Numeric)  # noqa: S101 - fit takes numbers and categories alone
-            low = 0 if column.low is not None else 1
-            high = int(column.high - (column.low or 0)) if column.high is not None else 2**31
-        if high - low + 1 < count:
-            raise UnsupportedError(
-                f"column '{self.sequences.group}' has fewer values than the {count} sequences of a block; widen its "
-                "bounds, or draw longer sequences"
-            )
-        if high - low < 10_000_000:
-            return low + rng.permutation(high - low + 1)[:count].astype(np.float64)
-        names = np.empty(0, np.int64)
-        while len(names) < count:
-            names = np.unique(np.append(names, rng.integers(low, high, size=2 * count, endpoint=True)))
-        return rng.permutation(names)[:count].astype(np.float64)
-
-    def _decoded(self, name: str, values: Floats) -> pd.Series[Any]:
-        own = _only(self.schema, name)
-        return decode(Features(values[:, None], slices(own), own)).table[name]
-
     def save(self, directory: Path) -> None:
-        """Write ``schema.json``, ``markov.json``, ``markov.safetensors`` and the schema of all columns."""
+        """Write ``schema.json``, ``markov.json``, ``markov.safetensors`` and how sequences are numbered."""
         arrays: Arrays = {f"cells.{feature}": cells.first for feature, cells in enumerate(self.cells)}
         arrays |= {f"link.{link.feature}": link.table for link in self.links}
-        for name, marginal in self.spans.items():
-            arrays |= {f"span.{name}.{part}": array for part, array in marginal.to_arrays().items()}
-        plan = {
-            "links": [[link.feature, link.above] for link in self.links],
-            "spans": sorted(self.spans),
-            "sequences": [self.sequences.group, self.sequences.order_by, self.sequences.length],
-            "initial": [
-                [feature, code, None if np.isnan(value) else value] for feature, (code, value) in self.initial.items()
-            ],
-        }
-        self.book.save(directory, "markov", arrays, plan)
-        (directory / "rows.json").write_text(self.schema.canonical(), encoding="utf-8")
+        self.book.save(directory, "markov", arrays, {"links": [[link.feature, link.above] for link in self.links]})
+        self.sequences.save(directory)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Return the sampler that ``save`` wrote."""
         book, arrays, plan = Codebook.load(directory, "markov")
-        spans = {
-            name: Marginal.from_arrays(
-                {part: arrays[f"span.{name}.{part}"] for part in ("low", "high", "mass", "null")}
-            )
-            for name in plan["spans"]
-        }
         return cls(
-            Schema.from_json(json.loads((directory / "rows.json").read_text(encoding="utf-8"))),
             book,
             tuple(Cells(arrays[f"cells.{feature}"], grid.size) for feature, grid in enumerate(book.grids)),
             tuple(Link(feature, above, arrays[f"link.{feature}"]) for feature, above in plan["links"]),
-            spans,
-            Sequences(*plan["sequences"]),
-            {feature: (code, np.nan if value is None else value) for feature, code, value in plan["initial"]},
+            Sequences.load(directory),
         )
 
 

@@ -1,17 +1,25 @@
 """Causal transformer over the columns of a row: each is a token, drawn given those before it.
 
+Where a column tells sequences apart, or orders their rows, a row is drawn given the rows before it in its sequence.
+
 Source: Vaswani et al. 2017, "Attention Is All You Need" (arXiv:1706.03762), Sec. 3, the decoder; Padhi et al. 2021,
     "Tabular Transformers for Modeling Multivariate Time Series" (arXiv:2011.01843), Sec. 3, columns as tokens, numbers
-    in quantiles; Xiong et al. 2020, "On Layer Normalization in the Transformer Architecture" (arXiv:2002.04745).
-Differs: one row is one sequence, of as many tokens as there are features, each with a vocabulary of its own; sequences
-    of rows are not modelled.  The number within its quantile is normal by rank, with a mean and a deviation that depend
-    on what came before.  Normalisation comes before attention, and units are SiLU.  Features are drawn in the order of
-    their number of tokens, fewest first.  Rare categories are redistributed.
+    in quantiles, rows as vectors; Xiong et al. 2020, "On Layer Normalization in the Transformer Architecture"
+    (arXiv:2002.04745).
+Differs: a row is as many tokens as there are features, each with a vocabulary of its own; each of the ``order`` rows
+    before it in its sequence is one more, made from the sum of its embeddings, not by a transformer of its own.  The
+    number within its quantile is normal by rank, with a mean and a deviation that depend on what came before.
+    Normalisation comes before attention, and units are SiLU.  Features are drawn in the order of their number of
+    tokens, fewest first.  Rare categories are redistributed.  Lengths, first times and gaps of sequences are drawn from
+    their marginals.  Conditions on rows of sequences are met row by row, by importance sampling among ``CANDIDATES`` of
+    each row, without looking ahead to later rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -20,17 +28,30 @@ from numpy import random
 from numpy.typing import NDArray
 from pydantic import Field
 
+from synth_components.conditions import meets
 from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, ConfigError, Knots, MinCategoryCount, Recipe
 from synth_components.encode import encode
-from synth_components.errors import StoppedError
+from synth_components.errors import ConditionError, UnsupportedError
 from synth_components.generators._torch import require_torch
 from synth_components.generators.tabular import _token_files
-from synth_components.generators.tabular._codebook import drawn_each
+from synth_components.generators.tabular._codebook import drawn_by_row, drawn_each, stop_if_asked
+from synth_components.generators.tabular._condition import LEAST_SHARE, Condition, conditions
 from synth_components.generators.tabular._forward import Matrix, Weights, linear, normalised, silu, softmax
-from synth_components.generators.tabular._grid import grids_of
+from synth_components.generators.tabular._grid import grids_of, rows_of
+from synth_components.generators.tabular._sequences import (
+    Group,
+    InitialState,
+    Length,
+    OrderBy,
+    Ordered,
+    Sequences,
+    in_sequence,
+    order_of,
+)
 from synth_components.generators.tabular._tokens import (
     NARROWEST,
     WIDEST,
+    Ints,
     Tokens,
     drawn_rows,
     join_rows,
@@ -45,6 +66,8 @@ from synth_components.schema import Schema
 
 DRAWN_ROWS = 2048
 """Rows that are drawn at a time: what they take in memory does not grow with what is asked for."""
+CANDIDATES = 16
+"""Rows that are drawn for each one with conditions, of which one is taken."""
 
 
 class Transformer(Recipe):
@@ -71,6 +94,17 @@ class Transformer(Recipe):
     weight_decay: WeightDecay = 0.01
     patience: Patience = 6
     holdout_share: HoldoutShare = 0.1
+    order: int = Field(
+        8,
+        ge=1,
+        le=256,
+        description="Rows before, in the same sequence, that a row depends on. Where neither group nor order_by nor "
+        "the schema's order tells of sequences, rows are independent.",
+    )
+    group: Group = ""
+    order_by: OrderBy = ""
+    length: Length = 0
+    initial_state: InitialState = Field(default_factory=dict)
     cells: int = Field(32, ge=1, le=1000, description="Quantiles of the numbers of a column that few rows share.")
     knots: Knots = KNOTS
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
@@ -79,15 +113,17 @@ class Transformer(Recipe):
         """Return the network of ``data``.
 
         Raises:
-            ConfigError: if the width is no multiple of the heads.
+            ConfigError: if the width is no multiple of the heads, or an option is about sequences and there are none.
             UnsupportedError: if torch is not installed, the device is not there, or a column has no value with enough
                 support.
+            SchemaError: if there is no column ``group`` or ``order_by`` of a fit kind.
+            ConditionError: if ``initial_state`` does not fit the schema, or the model gives it no mass.
             StoppedError: if ``run`` says so.
         """
         require_torch("tabular.transformer")
         import torch
 
-        from synth_components.generators._torch.causal import CausalTransformer, causal_loss
+        from synth_components.generators._torch.causal import CausalTransformer, causal_loss, placed
         from synth_components.generators._torch.layers import arrays
         from synth_components.generators._torch.loop import Schedule, train
 
@@ -96,17 +132,34 @@ class Transformer(Recipe):
                 f"option 'hidden': {self.hidden} is no multiple of the {self.heads} heads", option="hidden"
             )
         ledger.spend("fit tabular.transformer", not_private)
-        if run.should_stop():
-            raise StoppedError("fit stopped as asked; nothing was saved")
-        features = encode(data)
-        tokens = tokens_of(grids_of(features, knots=self.knots, min_count=self.min_category_count), cells=self.cells)
+        stop_if_asked(run)
+        ordered = self._ordered(data)
+        learnt = data if ordered is None else ordered.rows
+        features = encode(learnt)
+        grids = grids_of(features, knots=self.knots, min_count=self.min_category_count)
+        tokens = tokens_of(grids, cells=self.cells)
         order = np.argsort([len(one.mass) for one in tokens], kind="stable")
+        sequences = None
+        if ordered is not None:
+            sequences = Sequences.of(
+                data,
+                ordered,
+                grids,
+                group=self.group,
+                order_by=order_of(data.schema, self.order_by),
+                length=self.length,
+                initial_state=self.initial_state,
+                knots=self.knots,
+                min_count=self.min_category_count,
+            )
 
         def rows_from(values: Floats) -> list[torch.Tensor]:
             return [torch.from_numpy(p) for p in split_rows([tokens[f] for f in order], values[:, order], rng=rng)]
 
         rows = rows_from(features.values)
-        held_out = None if run.holdout is None else rows_from(encode(run.holdout).values)
+        beside = None if run.holdout is None else self._ordered(run.holdout)
+        apart = run.holdout if beside is None else beside.rows
+        held_out = None if apart is None else rows_from(encode(apart).values)
         seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
         network = CausalTransformer(
             [tokens[feature] for feature in order],
@@ -115,17 +168,20 @@ class Transformer(Recipe):
             heads=self.heads,
             dropout=self.dropout,
             seed=seeds[0],
+            order=0 if ordered is None else self.order,
         )
+        if ordered is not None:
+            ages = ordered.age, ordered.age[:0] if beside is None else beside.age
+            rows, held_out = placed(network, rows, ages[0], held_out, ages[1], share=self.holdout_share)
 
         def made() -> TransformerSampler:
-            return TransformerSampler(data.schema, tokens, order, self.heads, arrays(network))
+            return TransformerSampler(learnt.schema, tokens, order, self.heads, arrays(network), sequences)
 
-        schedule = Schedule.of(self)
         train(
             network,
             rows,
             causal_loss,
-            schedule,
+            Schedule.of(self),
             seed=seeds[1],
             recipe=self.canonical(),
             run=run,
@@ -135,85 +191,307 @@ class Transformer(Recipe):
         )
         return made()
 
+    def _ordered(self, data: Dataset) -> Ordered | None:
+        """Return the rows sequence after sequence, or ``None`` where nothing tells of sequences."""
+        order_by = order_of(data.schema, self.order_by)
+        if self.group or order_by:
+            return in_sequence(data, group=self.group, order_by=order_by)
+        for option in ("length", "initial_state"):
+            if getattr(self, option):
+                raise ConfigError(f"option '{option}' is about sequences: name group or order_by, too", option=option)
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Rows as they are drawn.
+
+    Attributes:
+        tokens: (n, d) in the order in which features are drawn.
+        scores: (n, m) of the features that have any.
+        values: Encoded values (n,) by place, where a condition was to be met.
+        weight: (n,) logarithm of how likely what was asked for is, given what was drawn before.
+    """
+
+    tokens: Ints
+    scores: Matrix
+    values: Mapping[int, Floats]
+    weight: Floats
+
+    def take(self, rows: Ints) -> Drawn:
+        """Return some of the rows."""
+        values = {place: held[rows] for place, held in self.values.items()}
+        return Drawn(self.tokens[rows], self.scores[rows], values, self.weight[rows])
+
 
 @dataclass(frozen=True, eq=False)
 class TransformerSampler:
     """Tokens and the weights of the network; drawing needs no torch.
 
     Attributes:
-        schema: The schema of the rows.
+        learnt: The schema of the columns that the network draws.
         features: The tokens of each feature.
         order: The features in the order in which they are drawn.
         heads: Of each layer of attention.
         weights: Of the network, by name.
+        sequences: Which columns number sequences, and how; ``None`` where rows are independent.
     """
 
-    schema: Schema
+    learnt: Schema
     features: tuple[Tokens, ...]
     order: NDArray[np.int64]
     heads: int
     weights: Weights
+    sequences: Sequences | None
+
+    @property
+    def schema(self) -> Schema:
+        """The schema of the rows."""
+        return self.learnt if self.sequences is None else self.sequences.schema
+
+    @cached_property
+    def _placed(self) -> tuple[Tokens, ...]:
+        """The tokens of each feature, in the order in which they are drawn."""
+        return tuple(self.features[feature] for feature in self.order)
+
+    @cached_property
+    def _starts(self) -> Ints:
+        """Where the tokens of each feature (d,) begin among all of them."""
+        return np.cumsum([0, *(len(one.mass) for one in self._placed[:-1])])
 
     def sample(self, n: int, *, rng: random.Generator, given: Given | None = None) -> Dataset:
-        """Return ``n`` rows.
+        """Return ``n`` rows; of sequences, sequence after sequence, of which the last may be cut short.
+
+        Each block of ``BLOCK_ROWS`` rows of a ``Model`` begins new sequences, and their names, drawn at random,
+        may recur in another block: give the group wide bounds.
 
         Raises:
-            UnsupportedError: for any condition; ``Model`` resamples instead.
+            UnsupportedError: where rows are independent, for any condition: ``Model`` resamples instead; and if a group
+                has fewer values than there are sequences.
+            ConditionError: in sequences, for unknown columns, the group and the order, integers beyond 2^53, and
+                conditions that the model gives no mass.
         """
+        if self.sequences is not None:
+            return self._sampled(n, self.sequences, rng=rng, given=given)
 
         def draw(count: int) -> Floats:
-            return self._drawn(count, rng=rng)
+            return self._values(self._drawn(count, rng=rng), rng=rng)
 
-        return drawn_rows(draw, n, part=DRAWN_ROWS, schema=self.schema, given=given, generator="tabular.transformer")
+        return drawn_rows(draw, n, part=DRAWN_ROWS, schema=self.learnt, given=given, generator="tabular.transformer")
 
-    def _drawn(self, n: int, *, rng: random.Generator) -> Floats:
-        """Return encoded rows (n, d), feature by feature."""
-        weights, features = self.weights, [self.features[feature] for feature in self.order]
+    def _sampled(self, n: int, sequences: Sequences, *, rng: random.Generator, given: Given | None) -> Dataset:
+        """Return ``n`` rows of sequences: some of these at once, one row after the other."""
+        sequences.refuse_numbering(given)
+        starts = sequences.starts(n, rng=rng)
+        wanted = self._wanted(n, starts, sequences, given)
+        lengths = np.diff(np.append(starts, n))
+        longest = np.argsort(-lengths, kind="stable")  # those still going are a slice
+        together = DRAWN_ROWS // (CANDIDATES if wanted else 1)
+        d, m = len(self.order), len(scored(self._placed))
+        tokens, scores = np.zeros((n, d), dtype=np.int64), np.zeros((n, m), dtype=np.float32)
+        asked = {place: np.zeros(n) for place in wanted}
+        nothing = self.weights["none.weight"][:, 0] + self.weights["none.bias"]
+        for first in range(0, len(starts), together):
+            part = longest[first : first + together]
+            past = np.tile(nothing, (len(part), self.weights["lag.weight"].shape[1], 1))  # the oldest row first
+            for step in range(int(lengths[part].max(initial=0))):
+                going = int(np.searchsorted(-lengths[part], -step, side="left"))
+                rows = starts[part[:going]] + step
+                made = self._next(past[:going], {place: one.at(rows) for place, one in wanted.items()}, rng=rng)
+                tokens[rows], scores[rows] = made.tokens, made.scores
+                for place, held in made.values.items():
+                    asked[place][rows] = held
+                past[:going, :-1] = past[:going, 1:]
+                past[:going, -1] = self._told(made)
+        values = self._values(Drawn(tokens, scores, asked, np.zeros(n)), rng=rng)
+        made_rows = rows_of(values, self.learnt)
+        if given is not None and given.columns:
+            broken = int((~meets(made_rows.table, given, self.learnt)).sum())
+            if broken:
+                raise ConditionError(
+                    f"the conditions contradict each other, or the schema, in {broken} of {n} rows; mend them",
+                    columns=given.columns,
+                )
+        return sequences.numbered(made_rows, starts, rng=rng)
+
+    def _wanted(self, n: int, starts: Ints, sequences: Sequences, given: Given | None) -> dict[int, Condition]:
+        """Return the condition of each place that is asked for, of all rows or of the first ones of sequences."""
+        grids = tuple(one.grid for one in self.features)
+        wanted: dict[int, Condition] = {}
+        if given is not None and given.columns:
+            try:
+                wanted = conditions(given, n, schema=self.learnt, grids=grids)
+            except UnsupportedError as error:  # rows picked to meet it would be of different sequences
+                raise ConditionError(str(error), columns=given.columns) from None
+        places = {int(feature): place for place, feature in enumerate(self.order)}
+        return {places[f]: one for f, one in sequences.begun(wanted, starts, n, grids).items()}
+
+    def _next(self, past: Matrix, wanted: Mapping[int, Condition], *, rng: random.Generator) -> Drawn:
+        """Return the next row of each sequence, given vectors (n, k, h) of the rows before.
+
+        Where something is asked for, it is one of several candidates, taken in proportion to how likely they make it.
+        """
+        wanted = {place: one for place, one in wanted.items() if one.is_fixed.any() or not one.is_free}
+        if not wanted:
+            return self._drawn(len(past), rng=rng, past=past)
+        copied = np.repeat(np.arange(len(past)), CANDIDATES)
+        asked = {place: one.at(copied) for place, one in wanted.items()}
+        made = self._drawn(len(copied), rng=rng, past=past[copied], wanted=asked)
+        weight = made.weight.reshape(len(past), CANDIDATES)
+        chosen = drawn_each(np.exp(weight - weight.max(axis=1, keepdims=True)), rng=rng)
+        return made.take(np.arange(len(past)) * CANDIDATES + chosen)
+
+    def _drawn(
+        self,
+        n: int,
+        *,
+        rng: random.Generator,
+        past: Matrix | None = None,
+        wanted: Mapping[int, Condition] | None = None,
+    ) -> Drawn:
+        """Return rows, feature by feature.
+
+        Args:
+            past: Vectors (n, k, h) of the rows before, the oldest first.
+            wanted: Conditions by place.
+        """
+        weights, features = self.weights, self._placed
         having, d = scored(features), len(features)
-        attention = Attention(weights, n, d, self.heads)
+        before = 0 if past is None else past.shape[1]
+        attention = Attention(weights, n, before + d, self.heads)
+        if past is not None:
+            attention.states(past + weights["lag.weight"].T + weights["lag.bias"])
         tokens = np.zeros((n, d), dtype=np.int64)
         scores = np.zeros((n, len(having)), dtype=np.float32)
         told: Matrix = np.zeros((n, attention.hidden), dtype=np.float32)
-        start = 0
+        values: dict[int, Floats] = {}
+        weight = np.zeros(n)
         for place, one in enumerate(features):
             state = attention.state(told + weights["place.weight"][:, place] + weights["place.bias"])
-            where = slice(start, start + len(one.mass))
-            logits = state @ weights["write.weight"][where].T + weights["write.bias"][where]
-            tokens[:, place] = drawn_each(softmax(logits), rng=rng)
-            told = weights["token.weight"].T[start + tokens[:, place]] + weights["token.bias"]
-            start = where.stop
+            where = slice(self._starts[place], self._starts[place] + len(one.mass))
+            chances = softmax(state @ weights["write.weight"][where].T + weights["write.bias"][where])
+            wish = None if wanted is None or place not in wanted else Wish.of(one, wanted[place], rng=rng)
+            token = drawn_each(chances, rng=rng) if wish is None else wish.token(chances, weight, rng=rng)
+            told = weights["token.weight"].T[where.start + token] + weights["token.bias"]
+            score = None
             if place in having:
                 number, m = having.index(place), len(having)
                 rows = [number, m + number]
                 law = silu(state + told) @ weights["law.weight"][rows].T + weights["law.bias"][rows]
-                noise = rng.standard_normal(n, dtype=np.float32)
-                scores[:, number] = law[:, 0] + np.exp(np.clip(law[:, 1], NARROWEST, WIDEST)) * noise
-                is_open = one.is_scored[tokens[:, place]].astype(np.float32)
-                told = told + (scores[:, number] * is_open)[:, None] * weights["score.weight"][:, number]
-        values = np.empty((n, d))
-        values[:, self.order] = join_rows(features, tokens, scores, rng=rng)
+                law[:, 1] = np.exp(np.clip(law[:, 1], NARROWEST, WIDEST))
+                score = law[:, 0] + law[:, 1] * rng.standard_normal(n, dtype=np.float32)
+                if wish is not None:
+                    wish.weigh(token, law, weight)
+            if wish is not None:
+                values[place], token, score = wish.met(token, score, rng=rng)
+                told = weights["token.weight"].T[where.start + token] + weights["token.bias"]
+            tokens[:, place] = token
+            if score is not None:
+                scores[:, number] = score
+                is_open = one.is_scored[token].astype(np.float32)
+                told = told + (score * is_open)[:, None] * weights["score.weight"][:, number]
+        return Drawn(tokens, scores, values, weight)
+
+    def _told(self, made: Drawn) -> Matrix:
+        """Return the vectors (n, h) by which later rows know these."""
+        weights, having = self.weights, scored(self._placed)
+        told = weights["token.weight"].T[self._starts + made.tokens].sum(axis=1)
+        if having:
+            is_open = np.stack([self._placed[place].is_scored[made.tokens[:, place]] for place in having], axis=1)
+            told = told + (made.scores * is_open) @ weights["score.weight"].T
+        wide = silu(linear(weights, "past_first", normalised(weights, "past_norm", told)))
+        return linear(weights, "past_second", wide)
+
+    def _values(self, made: Drawn, *, rng: random.Generator) -> Floats:
+        """Return the encoded rows (n, d)."""
+        values = np.empty(made.tokens.shape)
+        values[:, self.order] = join_rows(self._placed, made.tokens, made.scores, rng=rng)
+        for place, held in made.values.items():
+            values[:, self.order[place]] = held
         return values
 
     def save(self, directory: Path) -> None:
-        """Write ``schema.json``, ``transformer.json`` and ``transformer.safetensors``."""
+        """Write ``schema.json``, ``transformer.{json,safetensors}``, and how sequences are numbered."""
+        facts = {
+            "heads": self.heads,
+            "order": [int(feature) for feature in self.order],
+            "is_ordered": self.sequences is not None,
+        }
         _token_files.write(
-            directory,
-            "transformer",
-            schema=self.schema,
-            features=self.features,
-            weights=self.weights,
-            facts={"heads": self.heads, "order": [int(feature) for feature in self.order]},
+            directory, "transformer", schema=self.learnt, features=self.features, weights=self.weights, facts=facts
         )
+        if self.sequences is not None:
+            self.sequences.save(directory)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Return the sampler that ``save`` wrote."""
         schema, features, weights, facts = _token_files.read(directory, "transformer")
-        return cls(schema, features, np.array(facts["order"], dtype=np.int64), int(facts["heads"]), weights)
+        sequences = Sequences.load(directory) if facts["is_ordered"] else None
+        return cls(schema, features, np.array(facts["order"], dtype=np.int64), int(facts["heads"]), weights, sequences)
+
+
+@dataclass(frozen=True, eq=False)
+class Wish:
+    """What is asked of one feature of rows, in its tokens.
+
+    Attributes:
+        feature: Its tokens.
+        condition: What is asked.
+        allowed: (t,) the part of each token that is allowed in rows without a fixed value.
+        fixed: Tokens and scores (n,) of the fixed values.
+    """
+
+    feature: Tokens
+    condition: Condition
+    allowed: Floats
+    fixed: tuple[Ints, Matrix]
+
+    @classmethod
+    def of(cls, feature: Tokens, condition: Condition, *, rng: random.Generator) -> Wish:
+        """Return what a condition asks."""
+        held = np.bincount(feature.of_code, weights=feature.grid.mass * condition.allowed)
+        fixed = feature.split(condition.fixed, rng=rng)
+        return cls(feature, condition, held / np.maximum(feature.mass, 1e-300), fixed)
+
+    def token(self, chances: Matrix, weight: Floats, *, rng: random.Generator) -> Ints:
+        """Return tokens (n,) that are asked for, drawn by their chances (n, t), and add what they weigh."""
+        rows, is_fixed = np.arange(len(chances)), self.condition.is_fixed
+        possible = (1 - LEAST_SHARE) * chances.astype(np.float64) + LEAST_SHARE * self.feature.mass
+        share = possible * self.allowed
+        weight += np.log(np.where(is_fixed, possible[rows, self.fixed[0]], share.sum(axis=1)))
+        return np.where(is_fixed, self.fixed[0], drawn_each(share, rng=rng))
+
+    def weigh(self, token: Ints, law: Matrix, weight: Floats) -> None:
+        """Add how likely the law (n, 2) of the score, a mean and a deviation, makes the fixed ones."""
+        squares = 0.5 * np.square((self.fixed[1] - law[:, 0]) / law[:, 1]) + np.log(law[:, 1])
+        weight -= np.where(self.condition.is_fixed & self.feature.is_scored[token], squares, 0.0)
+
+    def met(self, token: Ints, score: Matrix | None, *, rng: random.Generator) -> tuple[Floats, Ints, Matrix | None]:
+        """Return encoded values (n,) that are asked for, with their tokens and scores.
+
+        In a token of which a part is allowed, a score outside is drawn anew within, by the marginal.
+        """
+        condition, grid = self.condition, self.feature.grid
+        if score is not None:
+            score = np.where(condition.is_fixed, self.fixed[1], score)
+        nothing = np.zeros(len(token), dtype=np.float32)
+        values = self.feature.join(token, nothing if score is None else score, rng=rng)
+        lost = np.flatnonzero(~condition.is_fixed & ~condition.is_met(values))
+        if len(lost):
+            of_token = self.feature.of_code == np.arange(len(self.feature.mass))[:, None]  # (t, codes)
+            masses = of_token * grid.mass * condition.allowed
+            masses = np.where(masses.sum(axis=1, keepdims=True) > 0, masses, 1.0)
+            codes = drawn_by_row(masses, token[lost], rng=rng).astype(np.int32)
+            values[lost] = condition.at(lost).values(grid, codes, rng=rng)
+            token[lost], anew = self.feature.split(values[lost], rng=rng)
+            if score is not None:
+                score[lost] = anew
+        return np.where(condition.is_fixed, condition.fixed, values), token, score
 
 
 class Attention:
-    """The layers of the network, fed one place of every row at a time; what earlier places said is kept.
+    """The layers of the network, fed some places of every row at a time; what earlier places said is kept.
 
     Attributes:
         hidden: Width of the network.
@@ -221,25 +499,33 @@ class Attention:
 
     hidden: int
 
-    def __init__(self, weights: Weights, n: int, d: int, heads: int) -> None:
+    def __init__(self, weights: Weights, n: int, places: int, heads: int) -> None:
         self._weights, self._heads, self._place = weights, heads, 0
         self.hidden = len(weights["norm.weight"])
         depth = sum(key.startswith("queries.") and key.endswith(".bias") for key in weights)
-        shape = (depth, n, heads, d, self.hidden // heads)
+        shape = (depth, n, heads, places, self.hidden // heads)
         self._keys, self._values = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
 
     def state(self, held: Matrix) -> Matrix:
         """Return the hidden state (n, h) of the next place, given what stands there (n, h)."""
-        weights, n, reach = self._weights, len(held), self._place + 1
+        return self.states(held[:, None])[:, 0]
+
+    def states(self, held: Matrix) -> Matrix:
+        """Return the hidden states (n, p, h) of the next places, given what stands there (n, p, h)."""
+        weights, (n, p, _) = self._weights, held.shape
+        now, reach = slice(self._place, self._place + p), self._place + p
+        is_later = np.arange(reach) > np.arange(self._place, reach)[:, None]  # (p, reach)
         for number in range(len(self._keys)):
             parts = linear(weights, f"queries.{number}", normalised(weights, f"attended.{number}", held))
-            query, key, value = parts.reshape(n, 3, self._heads, -1).transpose(1, 0, 2, 3)  # (n, heads, k) each
-            self._keys[number, :, :, self._place], self._values[number, :, :, self._place] = key, value
+            query, key, value = parts.reshape(n, p, 3, self._heads, -1).transpose(2, 0, 3, 1, 4)  # (n, heads, p, k)
+            self._keys[number, :, :, now], self._values[number, :, :, now] = key, value
             keys, values = self._keys[number, :, :, :reach], self._values[number, :, :, :reach]
-            closeness = (keys @ query[..., None])[..., 0] / np.float32(np.sqrt(query.shape[-1]))  # (n, heads, reach)
-            share = np.exp(closeness - closeness.max(axis=2, keepdims=True))
-            share = share / share.sum(axis=2, keepdims=True)
-            seen = (share[:, :, None, :] @ values)[:, :, 0].reshape(n, -1)
+            closeness = query @ keys.swapaxes(2, 3) / np.float32(np.sqrt(query.shape[-1]))  # (n, heads, p, reach)
+            if p > 1:
+                closeness[..., is_later] = -np.inf
+            share = np.exp(closeness - closeness.max(axis=3, keepdims=True))
+            share = share / share.sum(axis=3, keepdims=True)
+            seen = (share @ values).transpose(0, 2, 1, 3).reshape(n, p, -1)
             held = held + linear(weights, f"mixed.{number}", seen)
             wide = silu(linear(weights, f"first.{number}", normalised(weights, f"norms.{number}", held)))
             held = held + linear(weights, f"second.{number}", wide)

@@ -1,0 +1,348 @@
+"""Rows that belong to sequences: which columns say so, where each begins, and how new ones are numbered.
+
+The column that tells sequences apart is never learnt: sequences are drawn with names of their own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy import random
+from numpy.typing import NDArray
+from pydantic import Field
+from safetensors.numpy import load_file, save_file
+
+from synth_components.conditions import parse
+from synth_components.encode import Features, decode, encode_table, slices
+from synth_components.errors import ConditionError, SchemaError, UnsupportedError
+from synth_components.generators.tabular._condition import Condition, conditions
+from synth_components.generators.tabular._grid import Grid
+from synth_components.marginal import Marginal
+from synth_components.protocols import Dataset, Floats, Given
+from synth_components.schema import AnyColumn, Categorical, Datetime, Numeric, Schema
+
+Ints = NDArray[np.int64]
+
+Group = Annotated[
+    str, Field(description="Column that tells sequences apart, a whole number or category; empty: one sequence.")
+]
+
+OrderBy = Annotated[
+    str,
+    Field(
+        description="Column that orders the rows of a sequence; empty: the schema's order, else the order of the rows."
+    ),
+]
+
+Length = Annotated[
+    int, Field(ge=0, le=10_000_000, description="Rows per drawn sequence; 0: as long as the training ones.")
+]
+
+InitialState = Annotated[
+    dict[str, str | int | float | bool | None],
+    Field(description="Values by column in the first row of each sequence; others are drawn."),
+]
+
+_PARTS = ("low", "high", "mass", "null")
+
+
+@dataclass(frozen=True, eq=False)
+class Ordered:
+    """The training rows, sequence after sequence, each in its order.
+
+    Attributes:
+        rows: The columns that are learnt.
+        age: (n,) how many rows of the same sequence come before each.
+    """
+
+    rows: Dataset
+    age: Ints
+
+    @property
+    def starts(self) -> Ints:
+        """The rows (s,) at which sequences begin."""
+        return np.flatnonzero(self.age == 0)
+
+    @property
+    def lengths(self) -> Ints:
+        """Rows (s,) of each sequence."""
+        return np.diff(np.append(self.starts, len(self.age)))
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """What numbers sequences and their rows, and how.
+
+    Attributes:
+        schema: Of all columns.
+        group: The column that tells sequences apart; empty: one sequence.
+        order_by: The column that orders their rows, empty for none.
+        length: Rows per sequence, 0 as observed.
+        spans: Marginals of sequences' lengths, first times, and gaps.
+        initial: Code and encoded value, by feature of the learnt columns, that each sequence begins with.
+    """
+
+    schema: Schema
+    group: str
+    order_by: str
+    length: int
+    spans: Mapping[str, Marginal]
+    initial: Mapping[int, tuple[int, float]]
+
+    @property
+    def learnt(self) -> Schema:
+        """The schema of the columns that are learnt: all but those that number.
+
+        Raises:
+            SchemaError: if there is none.
+        """
+        return learnt(self.schema, self.group, self.order_by)
+
+    @classmethod
+    def of(
+        cls,
+        data: Dataset,
+        ordered: Ordered,
+        grids: Sequence[Grid],
+        *,
+        group: str,
+        order_by: str,
+        length: int,
+        initial_state: Mapping[str, object],
+        knots: int,
+        min_count: int,
+    ) -> Self:
+        """Return how the sequences of ``data`` are numbered.
+
+        Args:
+            ordered: What ``in_sequence`` makes of ``data``.
+            grids: Of the features of the learnt columns.
+            initial_state: What each sequence begins with, by column.
+
+        Raises:
+            ConditionError: if ``initial_state`` does not fit the schema, or the model gives it no mass.
+        """
+        spans = {"length": ordered.lengths.astype(np.float64)} if group else {}
+        if order_by:
+            own = _only(data.schema, order_by)
+            stamps = encode_table(data.table[[order_by]].iloc[ordered.rows.table.index], own).values[:, 0]
+            begin = stamps[ordered.starts] if group else stamps[:0]
+            spans |= {"begin": begin, "gap": np.diff(stamps)[ordered.age[1:] > 0]}
+        said = order_by or group
+        marginals = {
+            name: Marginal.of(
+                values, Numeric(places=0), name=f"{name} of sequences by {said}", knots=knots, min_count=min_count
+            )
+            for name, values in spans.items()
+            if len(values)
+        }
+        initial = _initial(initial_state, ordered.rows.schema, tuple(grids))
+        return cls(data.schema, group, order_by, length, marginals, initial)
+
+    def refuse_numbering(self, given: Given | None) -> None:
+        """Raise if a condition is on a column that numbers sequences or their rows.
+
+        Raises:
+            ConditionError: naming the columns; rows picked to meet it would be of different sequences.
+        """
+        asked = [] if given is None else [name for name in given.columns if name in (self.group, self.order_by)]
+        if asked:
+            raise ConditionError(
+                f"the columns that number sequences and their rows take no condition, and {asked} do; leave them out, "
+                "or fix the length of sequences or what they begin with when the model is fitted",
+                columns=tuple(asked),
+            )
+
+    def starts(self, n: int, *, rng: random.Generator) -> Ints:
+        """Return the rows (s,) of ``n`` at which sequences begin; the last sequence may be cut short."""
+        if self.length or "length" not in self.spans:
+            return np.arange(0, n, self.length or max(n, 1))
+        ends, reached = [np.zeros(1, np.int64)], 0
+        while reached < n:
+            lengths = np.maximum(np.rint(self.spans["length"].quantile(rng.random(64 + n // 64))), 1).astype(np.int64)
+            ends.append(reached + np.cumsum(lengths))
+            reached = int(ends[-1][-1])
+        return np.concatenate(ends)[: int(np.searchsorted(np.concatenate(ends), n))]
+
+    def begun(
+        self, wanted: Mapping[int, Condition], starts: Ints, n: int, grids: Sequence[Grid]
+    ) -> dict[int, Condition]:
+        """Return the conditions with those of the initial state; a request on the same column comes first."""
+        is_start = np.zeros(n, dtype=bool)
+        is_start[starts] = True
+        made = dict(wanted)
+        for feature, (code, value) in self.initial.items():
+            if feature in made:
+                continue
+            made[feature] = Condition(
+                np.ones(grids[feature].size),
+                -np.inf,
+                np.inf,
+                None,
+                np.where(is_start, value, np.nan),
+                is_start,
+                np.full(n, code, dtype=np.int32),
+                np.ones(n),
+            )
+        return made
+
+    def numbered(self, made: Dataset, starts: Ints, *, rng: random.Generator) -> Dataset:
+        """Return drawn rows with the columns that number sequences and order their rows.
+
+        Raises:
+            UnsupportedError: if a group has fewer values than there are sequences.
+        """
+        n = len(made.table)
+        lengths = np.diff(np.append(starts, n))
+        columns: list[pd.Series[Any]] = []
+        if name := self.group:
+            columns.append(self._decoded(name, np.repeat(self._names(len(starts), rng=rng), lengths)))
+        if name := self.order_by:
+            column = self.schema.columns[name]
+            first = np.zeros(len(starts))
+            if "begin" in self.spans:
+                first = np.rint(self.spans["begin"].quantile(rng.random(len(starts))))
+            elif isinstance(column, Numeric) and column.places is None:
+                first += float(column.low or 0)
+            gaps = self.spans["gap"].quantile(rng.random(n)) if "gap" in self.spans else np.ones(n)
+            gaps[starts] = 0.0
+            reached = np.cumsum(gaps)
+            columns.append(self._decoded(name, reached + np.repeat(first - reached[starts], lengths)))
+        table = pd.concat([made.table, *columns], axis=1)[list(self.schema.columns)]
+        return Dataset({self.schema.root: table}, self.schema)
+
+    def _names(self, count: int, *, rng: random.Generator) -> Floats:
+        """Return a new encoded name (count,) for each sequence, none twice."""
+        column = self.schema.columns[self.group]
+        if isinstance(column, Categorical):
+            low, high = 0, len(column.categories) - 1
+        else:
+            assert isinstance(column, Numeric)  # noqa: S101 - fit takes numbers and categories alone
+            low = 0 if column.low is not None else 1
+            high = int(column.high - (column.low or 0)) if column.high is not None else 2**31
+        if high - low + 1 < count:
+            raise UnsupportedError(
+                f"column '{self.group}' has fewer values than the {count} sequences of a block; widen its bounds, or "
+                "draw longer sequences"
+            )
+        if high - low < 10_000_000:
+            return low + rng.permutation(high - low + 1)[:count].astype(np.float64)
+        names = np.empty(0, np.int64)
+        while len(names) < count:
+            names = np.unique(np.append(names, rng.integers(low, high, size=2 * count, endpoint=True)))
+        return rng.permutation(names)[:count].astype(np.float64)
+
+    def _decoded(self, name: str, values: Floats) -> pd.Series[Any]:
+        own = _only(self.schema, name)
+        return decode(Features(values[:, None], slices(own), own)).table[name]
+
+    def save(self, directory: Path) -> None:
+        """Write ``sequences.json`` and, where there is a marginal, ``sequences.safetensors``."""
+        plan = {
+            "schema": self.schema.to_json(),
+            "sequences": [self.group, self.order_by, self.length],
+            "spans": sorted(self.spans),
+            "initial": [
+                [feature, code, None if np.isnan(value) else value] for feature, (code, value) in self.initial.items()
+            ],
+        }
+        (directory / "sequences.json").write_text(
+            json.dumps(plan, separators=(",", ":"), allow_nan=False, ensure_ascii=False), encoding="utf-8"
+        )
+        arrays = {
+            f"{name}.{part}": np.ascontiguousarray(array)
+            for name, marginal in self.spans.items()
+            for part, array in marginal.to_arrays().items()
+        }
+        if arrays:
+            save_file(arrays, directory / "sequences.safetensors")
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Return what ``save`` wrote."""
+        plan = json.loads((directory / "sequences.json").read_text(encoding="utf-8"))
+        arrays = load_file(directory / "sequences.safetensors") if plan["spans"] else {}
+        spans = {
+            name: Marginal.from_arrays({part: arrays[f"{name}.{part}"] for part in _PARTS}) for name in plan["spans"]
+        }
+        initial = {feature: (code, np.nan if value is None else value) for feature, code, value in plan["initial"]}
+        group, order_by, length = plan["sequences"]
+        return cls(Schema.from_json(plan["schema"]), group, order_by, length, spans, initial)
+
+
+def order_of(schema: Schema, order_by: str) -> str:
+    """Return the column that orders rows: the one asked for, else the schema's; empty for none."""
+    return order_by or schema.order.get(schema.root, "")
+
+
+def in_sequence(data: Dataset, *, group: str, order_by: str) -> Ordered:
+    """Return the rows of ``data``, sequence after sequence; their index says where each stood.
+
+    Raises:
+        SchemaError: if there is no column ``group`` or ``order_by`` of a fit kind, or none beside these.
+    """
+    own = learnt(data.schema, group, order_by)
+    table = data.table.reset_index(drop=True)
+    if order_by:
+        table = table.sort_values(order_by, kind="stable")
+    number = pd.factorize(table[group])[0] if group else np.zeros(len(table), np.int64)
+    rows = np.argsort(number, kind="stable")
+    table, number = table.iloc[rows], number[rows]
+    starts = np.flatnonzero(np.diff(number, prepend=-1))
+    age = np.arange(len(number)) - np.repeat(starts, np.diff(np.append(starts, len(number))))
+    return Ordered(Dataset({own.root: table[list(own.columns)]}, own), age)
+
+
+def learnt(schema: Schema, group: str, order_by: str) -> Schema:
+    """Return the schema of the columns that do not number sequences.
+
+    Raises:
+        SchemaError: if there is no column ``group`` or ``order_by`` of a fit kind, or none beside these.
+    """
+    for option, name, kinds in (("group", group, Numeric | Categorical), ("order_by", order_by, Numeric | Datetime)):
+        column = schema.columns.get(name)
+        if name and column is None:
+            raise SchemaError(
+                f"{option} names no column that is learnt: '{name}'; name another, or declare it in the schema as a "
+                "number or a category",
+                column=name,
+            )
+        if column is None:
+            continue
+        is_split = slices(schema)[name].stop - slices(schema)[name].start > 1
+        if not isinstance(column, kinds) or column.nullable or is_split or _is_fraction(column, option):
+            raise SchemaError(
+                f"column '{name}' cannot be {option}: it takes "
+                + ("whole numbers or categories" if option == "group" else "numbers or times")
+                + ", without nulls, up to 2^53",
+                column=name,
+            )
+    kept = {name: column for name, column in schema.columns.items() if name not in (group, order_by)}
+    if not kept:
+        raise SchemaError("there is no column beside group and order_by, so there is nothing to learn", column="")
+    return Schema({schema.root: kept}, schema.root)
+
+
+def _is_fraction(column: AnyColumn, option: str) -> bool:
+    return option == "group" and isinstance(column, Numeric) and column.places != 0
+
+
+def _only(schema: Schema, name: str) -> Schema:
+    return Schema({schema.root: {name: schema.columns[name]}}, schema.root)
+
+
+def _initial(state: Mapping[str, object], schema: Schema, grids: tuple[Grid, ...]) -> dict[int, tuple[int, float]]:
+    """Return code and encoded value, by feature, of what each sequence begins with."""
+    made = {}
+    for name, value in state.items():
+        given = parse({name: [value]}, schema, 1)
+        for feature, condition in conditions(given, 1, schema=schema, grids=grids).items():
+            held = condition.members if condition.members is not None else np.empty(0)
+            made[feature] = (int(np.argmax(condition.share)), float(held[0]) if len(held) else np.nan)
+    return made
