@@ -24,9 +24,10 @@ CORRECTION = (
 
 INTERVALS = (
     "An interval of 95 % covers what the score would be on other rows of the same laws: the judged rows are resampled, "
-    "or, for a share of rows, it is Clopper and Pearson's. Generator, detectors and learners are not fitted "
-    "again, so it does not cover another fit or seed; it is the score's, not the floor's. Where no interval was made, "
-    "none is shown: for p-values, bounds and coverage, and where every resample gives the same value."
+    "for global utility the columns, or, for a share of rows, it is Clopper and Pearson's. Generator, detectors and "
+    "learners are not fitted again, so it does not cover another fit or seed; it is the score's, not the floor's. Where "
+    "no interval was made, none is shown: for p-values, bounds and coverage, and where every resample gives the same "
+    "value."
 )
 
 _TWO_SIDED = 1.959964  # 97.5 % quantile of the normal distribution
@@ -82,7 +83,7 @@ def score(
         share = hits[0] / hits[1]
         spread = math.sqrt(share * (1 - share) / hits[1])
         made = lower_bound(*hits), upper_bound(*hits)
-    elif spread > 0:
+    elif spread > 1e-12 * abs(value):  # sums of equal draws differ in their last digit
         made = interval(float(value), spread, low=low, high=high)
     return Score(name, float(value), made, spread, float(floor), ideal, subject)
 

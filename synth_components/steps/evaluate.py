@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from synth_components.errors import DataError, ThresholdError, UnsupportedError
 from synth_components.evaluation.options import (
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from synth_components.schema import Schema
 
 InResiduals = Annotated[Path | None, Port("in", "statistics", optional=True)]
+
+SPLIT = "The holdout was split off the real rows before training: no generator saw it."
+"""What the report of `synth run` says of its holdout."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -72,6 +76,22 @@ def evaluate(
     """
     _judge(
         config, train, holdout, synthetic, read_schema(schema, model), report, page, residuals=residuals, model=model
+    )
+
+
+@wraps(evaluate)
+def evaluate_run(config: EvaluateConfig, **places: Any) -> None:  # noqa: ANN401 - the ports of ``evaluate``
+    """Judge as ``evaluate`` does, and say in the report that its holdout was split off before training."""
+    _judge(
+        config,
+        places["train"],
+        places["holdout"],
+        places["synthetic"],
+        read_schema(None, places["model"]),
+        places["report"],
+        places["page"],
+        model=places["model"],
+        notes=(SPLIT,),
     )
 
 
@@ -158,6 +178,7 @@ def _judge(
     *,
     residuals: Path | None = None,
     model: Path | None = None,
+    notes: tuple[str, ...] = (),
 ) -> None:
     from synth_components.evaluation import evaluate as judge
     from synth_components.io.artifact import reasons_of
@@ -179,7 +200,7 @@ def _judge(
             for rows in (real, unseen):
                 shared.require_data(rows)
         found = judge(real, unseen, drawn, config=config, report=progress)
-    found = replace(found, costs=(*earlier, *found.costs))
+    found = replace(found, costs=(*earlier, *found.costs), notes=(*notes, *found.notes))
     if model is not None:
         found = replace(found, notes=(*found.notes, *reasons_of(model)))
     if residuals is not None:

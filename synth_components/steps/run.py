@@ -19,7 +19,7 @@ from synth_components.policy import guard
 from synth_components.progress import stage, stamp
 from synth_components.protocols import Budget
 from synth_components.steps.augment import augment
-from synth_components.steps.evaluate import evaluate
+from synth_components.steps.evaluate import evaluate_run
 from synth_components.steps.gate import GateConfig, gate
 from synth_components.steps.map_file import read_schema
 from synth_components.steps.places import STATE, claim
@@ -164,7 +164,7 @@ def _stages(
         Stage("sample", sample, config.sample, {"model": model, "conditions": conditions}, {"synthetic": synthetic}),
         Stage(
             "evaluate",
-            evaluate,
+            evaluate_run,
             config.evaluate,
             {**tables, "synthetic": synthetic, "model": model},
             {"report": report, "page": page},

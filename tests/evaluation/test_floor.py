@@ -82,6 +82,11 @@ def test_no_interval_is_told_where_none_was_made():
     assert score("s", 1.0, draws=np.ones(20), floor=1.0, ideal=1.0).interval is None
 
 
+def test_resamples_of_a_single_column_make_no_interval():
+    draws = np.array([np.average([0.2454], weights=w) for w in ([1.0], [3.0], [0.7])])
+    assert score("utility.global", 0.2454, draws=draws + [0, 5e-17, 0], floor=1.0, ideal=1.0).interval is None
+
+
 def test_a_detector_that_guesses_has_an_interval_below_1():
     rng = np.random.default_rng(0)
     trial = _Trial(rng.random(400), np.arange(400) >= 200, np.ones(3))

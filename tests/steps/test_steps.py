@@ -399,6 +399,7 @@ def test_run_goes_the_whole_way_then_skips_what_did_not_change(folder, tmp_path,
     counts = read_table(output / "augmented.parquet")["outcome"].value_counts()
     assert counts.nunique() == 1
     assert not list(output.glob(".*"))
+    assert read_report(output / "report.json").notes[0].startswith("The holdout was split off the real rows before")
 
 
 def test_the_score_names_in_the_examples_of_the_help_exist_in_a_report(judged):
