@@ -52,7 +52,7 @@ def test_a_split_that_other_rows_do_not_bear_out_is_undone():
     codes = rng.integers(20, size=4_000).astype(np.int32)
     growth = Growth(n_trees=2, min_leaf=10, min_evidence=0.0)
     fills = halves(np.arange(4_000), seed=1, n_trees=2)
-    trees = grow(noise, codes, is_nominal=False, fills=fills, growth=growth, seeds=np.array([1, 2]))
+    trees = grow(noise, codes, width=3, is_nominal=False, fills=fills, growth=growth, seeds=np.array([1, 2]))
     assert max(len(tree.feature) for tree in trees) < 20  # unpruned: about 300
 
 
@@ -63,7 +63,7 @@ def test_a_split_in_spread_alone_is_found():
     growth = Growth(n_trees=1, min_leaf=100, min_evidence=0.0)
     fills = halves(np.arange(4_000), seed=1, n_trees=1)
     context = wide[:, None].astype(np.float32)
-    trees = grow(context, codes, is_nominal=False, fills=fills, growth=growth, seeds=np.array([1]))
+    trees = grow(context, codes, width=1, is_nominal=False, fills=fills, growth=growth, seeds=np.array([1]))
     assert_array_equal(trees[0].feature, [0, -1, -1])
 
 
@@ -71,7 +71,7 @@ def test_the_evidence_of_few_codes_is_that_of_many(monkeypatch):
     rng = np.random.default_rng(0)
     context = rng.integers(12, size=(2_000, 3)).astype(np.float32)
     codes = np.minimum(rng.poisson(4 + context[:, 0]), 40).astype(np.int32)
-    options = {"is_nominal": False, "fills": rng.random((4, 2_000)) < 0.5, "growth": Growth(4, 5, 0.0)}
+    options = {"width": 3, "is_nominal": False, "fills": rng.random((4, 2_000)) < 0.5, "growth": Growth(4, 5, 0.0)}
     grown = []
     for cells in (10**6, 0):  # one table of nodes and codes, or level by level
         monkeypatch.setattr(_forest, "FEW_CELLS", cells)
@@ -87,7 +87,7 @@ def test_a_leaf_with_too_few_rows_draws_from_its_parent():
     codes = np.array([0] * 50 + [1] * 50, dtype=np.int32)
     grows = np.zeros((1, 100), dtype=bool)
     grows[0, :47] = True  # 47 rows fill the left leaf, none the right
-    tree = grow(context, codes, is_nominal=True, fills=grows, growth=Growth(1, 1, -100.0), seeds=np.array([1]))
+    tree = grow(context, codes, width=1, is_nominal=True, fills=grows, growth=Growth(1, 1, -100.0), seeds=np.array([1]))
     counts = Counts(tree, 2)
     counts.add(context, codes, grows)
     forest = counts.forest(min_support=5, otherwise=np.ones(2))

@@ -114,7 +114,7 @@ class Structure:
         return compiled(self.feature, self.threshold.astype(np.float64), left, right)
 
     def apply(self, context: Context) -> Ints:
-        """Return the leaf node (n,) of each row of codes (n, d)."""
+        """Return the leaf node (n,) of each row of codes (n, d); columns that no node asks about are not read."""
         if len(self.feature) == 1:
             return np.zeros(len(context), dtype=np.int64)
         leaves: Ints = self._compiled.apply(context)
@@ -155,9 +155,20 @@ def halves(rows: Ints, *, seed: int, n_trees: int) -> NDArray[np.bool_]:
 
 
 def grow(
-    context: Context, codes: Codes, *, is_nominal: bool, fills: NDArray[np.bool_], growth: Growth, seeds: Ints
+    context: Context,
+    codes: Codes,
+    *,
+    width: int,
+    is_nominal: bool,
+    fills: NDArray[np.bool_],
+    growth: Growth,
+    seeds: Ints,
 ) -> list[Structure]:
-    """Return one tree per row of ``fills`` (t, n), each pruned on the rows that will fill it."""
+    """Return one tree per row of ``fills`` (t, n), each pruned on the rows that will fill it.
+
+    Args:
+        width: Columns of the context, the first ones, that the trees may ask about.
+    """
     size = int(codes.max(initial=0)) + 1
     # A tree sees about half of the rows; scikit-learn warns of more classes than half of what it sees.
     use_classes = is_nominal and size <= min(MAX_CLASSES, len(codes) // 5)
@@ -165,11 +176,12 @@ def grow(
 
     def one(number: int) -> Structure:
         chosen = np.flatnonzero(~fills[number])
-        if context.shape[1] == 0 or len(chosen) < 2 * growth.min_leaf:
+        if width == 0 or len(chosen) < 2 * growth.min_leaf:
             return ROOT
         learner = DecisionTreeClassifier if use_classes else DecisionTreeRegressor
         fitted = learner(min_samples_leaf=growth.min_leaf, random_state=int(seeds[number]))
-        tree = fitted.fit(context[chosen], target[chosen], check_input=False).tree_  # codes are finite float32
+        asked = _rows(context, chosen)[:, :width]
+        tree = fitted.fit(asked, target[chosen], check_input=False).tree_  # codes are finite float32
         is_leaf = tree.children_left < 0
         grown = Structure(
             np.where(is_leaf, -1, tree.feature).astype(np.int16),
@@ -177,11 +189,16 @@ def grow(
             np.where(is_leaf, 0, tree.children_right).astype(np.int32),
         )
         judges = np.flatnonzero(fills[number])
-        rank = grown.leaf_rank[tree.apply(context[judges])]
+        rank = grown.leaf_rank[tree.apply(_rows(context, judges))]
         return _pruned(grown, rank, codes[judges], is_nominal=is_nominal, least=growth.min_evidence)
 
     with ThreadPoolExecutor(max(1, min(len(fills), cpu_count() or 1))) as pool:
         return list(pool.map(one, range(len(fills))))
+
+
+def _rows(context: Context, rows: Ints) -> Context:
+    """Return some rows of a contiguous context, each copied whole: several times faster than column by column."""
+    return np.take(context, rows, axis=0)
 
 
 def _targets(codes: Codes, *, is_nominal: bool, seed: int) -> Floats:
@@ -333,9 +350,12 @@ class Counts:
     def add(self, context: Context, codes: Codes, fills: NDArray[np.bool_]) -> None:
         """Count the rows that fill each tree; every row fills a tree that asks nothing."""
         for structure, table, fill in zip(self.structures, self.tables, fills, strict=False):
-            rows = slice(None) if len(structure.feature) == 1 else np.flatnonzero(fill)
-            leaf = structure.leaf_rank[structure.apply(context[rows])]
-            table += np.bincount(leaf * self.size + codes[rows], minlength=table.size).reshape(table.shape)
+            asked, held = context, codes
+            if len(structure.feature) > 1:
+                rows = np.flatnonzero(fill)
+                asked, held = _rows(context, rows), codes[rows]
+            leaf = structure.leaf_rank[structure.apply(asked)]
+            table += np.bincount(leaf * self.size + held, minlength=table.size).reshape(table.shape)
 
     def forest(self, *, min_support: int, otherwise: Floats) -> Forest:
         """Return the forest; a tree without a single row draws from ``otherwise`` (size,) counts."""
@@ -442,7 +462,7 @@ class Forest:
         return np.diff(self._slot_firsts)
 
     def draw(self, context: Context, *, rng: random.Generator) -> Codes:
-        """Return one code per row of the context (n, d)."""
+        """Return one code per row of the context (n, d), of which only the columns asked about are read."""
         n = len(context)
         uniforms = rng.random(n)
         if len(self._trees) == 1:
@@ -454,7 +474,7 @@ class Forest:
             stops = np.cumsum(np.bincount(pick, minlength=len(self._trees)))
             slots = np.empty(n, dtype=np.int32)
             for (structure, right), rows in zip(self._trees, np.split(order, stops[:-1]), strict=True):
-                slots[rows] = right[structure.apply(context[rows])]
+                slots[rows] = right[structure.apply(_rows(context, rows))]
         place = self._slot_firsts[slots] + (uniforms * self._totals[slots]).astype(np.int64)
         if self._expanded is not None:
             return self._expanded[place]

@@ -128,8 +128,9 @@ class Trees(Recipe):
         for position, feature in enumerate(order):
             _stop_if_asked(run)
             grown = grow(
-                codes[:, :position],
+                codes,
                 made.extended(position, features.values, codes),
+                width=position,
                 is_nominal=grids[feature].is_nominal,
                 fills=self._fills(chosen, int(seeds[position, 0])),
                 growth=growth,
@@ -146,7 +147,7 @@ class Trees(Recipe):
             for position, count in enumerate(counts):
                 # A row that chose no structure may fill every tree.
                 fills = self._fills(rows, int(seeds[position, 0])) | ~grew
-                count.add(batch[:, :position], made.extended(position, values, batch), fills)
+                count.add(batch, made.extended(position, values, batch), fills)
         forests = tuple(
             count.forest(
                 min_support=max(1, self.min_leaf // 2), otherwise=_padded(grids[feature].mass * 1e6, count.size)
@@ -258,9 +259,9 @@ class Draw:
         """Return ``n`` rows of which nothing is drawn yet."""
         return cls(np.empty((n, width), dtype=np.float32), np.zeros((n, width), dtype=np.int8))
 
-    def take(self, rows: Ints | NDArray[np.bool_]) -> Draw:
+    def take(self, rows: Ints) -> Draw:
         """Return some of the rows."""
-        return Draw(self.codes[rows], self.equal[rows])
+        return Draw(np.take(self.codes, rows, axis=0), np.take(self.equal, rows, axis=0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -330,7 +331,7 @@ class TreesSampler:
 
     def _extend(self, made: Draw, position: int, *, rng: random.Generator) -> None:
         """Draw one column of the rows, given those before it."""
-        codes = self.forests[position].draw(made.codes[:, :position], rng=rng)
+        codes = self.forests[position].draw(made.codes, rng=rng)
         size = self.grids[self.order[position]].size
         for number, (anchor, table) in enumerate(zip(self.anchors[position], self._tables[position], strict=True)):
             rows = np.flatnonzero(codes == size + number)
@@ -384,7 +385,7 @@ class TreesSampler:
     def _meet(self, made: Draw, position: int, condition: Condition, *, rng: random.Generator) -> Floats:
         """Draw one column within a condition; return the probability (n,) that it would have met it."""
         forest, grid = self.forests[position], self.grids[self.order[position]]
-        slots = forest.slots(made.codes[:, :position])
+        slots = forest.slots(made.codes)
         is_fixed, fixed = np.repeat(condition.is_fixed, PARTICLES), np.repeat(condition.codes, PARTICLES)
         drawn, mass = forest.draw_within(slots, _padded(condition.share, forest.size), rng=rng)
         of_fixed = forest.mass_of(slots, fixed)
