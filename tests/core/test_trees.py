@@ -1,6 +1,7 @@
 """The flagship: honest trees, their evidence, conditions, and the density ratio."""
 
 from dataclasses import replace
+from functools import partialmethod
 from math import sqrt
 
 import numpy as np
@@ -8,9 +9,10 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble._hist_gradient_boosting.binning import _BinMapper
 
 from synth_components.errors import ConditionError, StoppedError
-from synth_components.generators.tabular import _forest
+from synth_components.generators.tabular import _forest, _ratio
 from synth_components.generators.tabular._forest import Counts, Forest, Growth, grow, halves
 from synth_components.generators.tabular._ratio import JUDGES, DensityRatio
 from synth_components.generators.tabular.trees import Trees
@@ -277,6 +279,21 @@ def test_the_density_ratio_is_the_classifiers_log_odds():
     difference = learner.decision_function(made) - ratio.log_ratio(made)
     assert_allclose(difference, difference[0], atol=1e-5)
     assert DensityRatio.from_arrays(ratio.to_arrays()).log_ratio(made).tolist() == ratio.log_ratio(made).tolist()
+
+
+@pytest.mark.parametrize("subsample", [10**6, 3_000], ids=["all rows", "a sample of the rows"])
+def test_the_quicker_learner_grows_the_trees_of_its_base(monkeypatch, subsample):
+    rng = np.random.default_rng(0)
+    most = np.array([1, 2, 254, 255, 256, 257, 5_000])  # at most 255 codes have a bin each
+    real, made = (np.floor(rng.random((3_000, 7)) ** power * most).astype(np.float32) for power in (1.0, 1.5))
+    monkeypatch.setattr(_BinMapper, "__init__", partialmethod(_BinMapper.__init__, subsample=subsample))
+    grown = []
+    for learner in (_ratio._Boosting, HistGradientBoostingClassifier):
+        monkeypatch.setattr(_ratio, "_Boosting", learner)
+        grown.append(DensityRatio.nothing(7).boosted(real, made, n_trees=40, min_leaf=20).to_arrays())
+    assert len(grown[0]["tree_starts"]) > 2
+    for name, held in grown[0].items():
+        assert_array_equal(held, grown[1][name])
 
 
 def test_the_correction_restores_what_the_trees_miss():
