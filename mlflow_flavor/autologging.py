@@ -1,8 +1,8 @@
 """``autolog``: a fit leaves options, progress, model and data in a run, an evaluation its report, a search its trials.
 
-The hooks are ``synth_components.model.fit``, ``synth_components.evaluation.evaluate`` and
-``synth_components.selection.tuning.tune``: ``synth.fit``, ``synth.evaluate`` and the steps look them up as they are
-called.
+The hooks are ``synth_components.model.fit``, ``synth_components.evaluation.evaluate``, and ``tuning.tune`` and
+``optimizing.optimized`` of ``synth_components.selection``: ``synth.fit``, ``synth.evaluate`` and the steps look them up
+as they are called.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from mlflow_flavor import _mlflow as private
 from mlflow_flavor import lineage
 from mlflow_flavor.flavor import FLAVOR_NAME, MODEL_TYPE
 from mlflow_flavor.report import log_report, metric_name
-from mlflow_flavor.tuning import TrialLog, log_found, log_search
+from mlflow_flavor.tuning import TrialLog, log_found, log_optimized, log_search
 from synth_components import evaluation, model
 from synth_components.config import Recipe
 from synth_components.evaluation.report import Report
-from synth_components.generators import make
+from synth_components.generators import make, recipe_type
 from synth_components.model import Model
 from synth_components.policy import guard
 from synth_components.protocols import Report as Watcher
 from synth_components.protocols import Run
-from synth_components.selection import tuning
+from synth_components.selection import optimizing, tuning
+from synth_components.selection.optimizing import Optimized, Round
 from synth_components.selection.tuning import Trial, Tuned
 
 ARTIFACT = "model"
@@ -60,9 +61,9 @@ def autolog(
     A fit leaves the generator with all its options, seed and privacy budget as parameters; its progress, and what the
     generator reports, such as a loss, as metrics by step; the model; and the digest and columns of the training rows as
     a dataset.  An evaluation leaves the scores of the whole table as metrics, and the report as ``report.html`` and
-    ``report.json``.  A search (``selection.tuning.tune``, ``synth tune``) leaves the best options and their scores, and
-    each trial as a run nested in it.  Call it before ``from synth_components import fit``, which would keep the plain
-    function.
+    ``report.json``.  A search (``selection.tuning.tune``, ``synth tune``, ``auto_optimize``) leaves the best options
+    and their scores, and each trial as a run nested in it.  Call it before ``from synth_components import fit``, which
+    would keep the plain function.
 
     What goes wrong while logging is a warning of MLflow's, and the fit goes on.  Of the processes that ``torchrun``
     starts, the first one logs.
@@ -88,6 +89,7 @@ def autolog(
         private.safe_patch(FLAVOR_NAME, evaluation, "evaluate", _evaluate, manage_run=True, extra_tags=extra_tags)
     if log_trials:
         private.safe_patch(FLAVOR_NAME, tuning, "tune", _tune, manage_run=True, extra_tags=extra_tags)
+        private.safe_patch(FLAVOR_NAME, optimizing, "optimized", _optimized, manage_run=True, extra_tags=extra_tags)
 
 
 @dataclass
@@ -159,15 +161,32 @@ def _tune(original: Callable[..., Tuned], *args: Any, **kwargs: Any) -> Tuned:  
     bound.apply_defaults()
     asked = bound.arguments
     private.attempt(log_search, asked)
-    log = TrialLog(_run_id(), asked["generator"], asked["fixed"] or {})
+    log = TrialLog(_run_id(), asked["generator"], asked["fixed"] or {}, asked["trust"])
 
     def told(trial: Trial) -> None:
-        private.attempt(log, trial)
+        private.attempt(log.trial, trial)
         if asked["on_trial"] is not None:
             asked["on_trial"](trial)
 
     found = original(*args, **{**kwargs, "on_trial": told})
-    private.attempt(log_found, found, _run_id())
+    private.attempt(log_found, found, log.parent, recipe_type(asked["generator"], trust=asked["trust"]))
+    return found
+
+
+def _optimized(original: Callable[..., Optimized], *args: Any, **kwargs: Any) -> Optimized:  # noqa: ANN401 - its own
+    bound = inspect.signature(original).bind(*args, **kwargs)
+    bound.apply_defaults()
+    asked = bound.arguments
+    log = TrialLog(_run_id(), trust=asked["trust"])
+
+    def told(one: Round) -> None:
+        private.attempt(log.round, one)
+        if asked["on_round"] is not None:
+            asked["on_round"](one)
+
+    with private.disable_autologging():  # a round is one run, and its model is thrown away
+        found = original(*args, **{**kwargs, "on_round": told})
+    private.attempt(log_optimized, found, asked, log.parent)
     return found
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
 
@@ -165,3 +166,16 @@ def _takes_float(annotation: Any) -> bool:  # noqa: ANN401
 def json_schema(annotation: Any) -> dict[str, Any]:  # noqa: ANN401
     """Return the JSON schema of a type, as the platforms' specifications need it."""
     return TypeAdapter(annotation).json_schema()
+
+
+def bounds(metadata: Sequence[Any]) -> tuple[float, float]:
+    """Return the least and the largest value that a field's rules allow, ends included."""
+    low, high = -math.inf, math.inf
+    for rule in metadata:
+        for name in ("ge", "gt"):
+            if getattr(rule, name, None) is not None:
+                low = max(low, float(getattr(rule, name)))
+        for name in ("le", "lt"):
+            if getattr(rule, name, None) is not None:
+                high = min(high, float(getattr(rule, name)))
+    return low, high

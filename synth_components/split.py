@@ -112,6 +112,14 @@ def some_of(data: Dataset, n: int, *, rng: random.Generator) -> pd.DataFrame:
     return pd.concat(held, ignore_index=True) if held else data.tables[data.schema.root].iloc[:0]
 
 
+def reduced(data: Dataset, n: int, *, rng: random.Generator) -> Dataset:
+    """Return a single table of at most ``n`` rows, drawn at random, in memory."""
+    root = data.schema.root
+    if data.num_rows(root) <= n and not data.is_lazy:
+        return data
+    return Dataset({root: some_of(data, n, rng=rng)}, data.schema)
+
+
 def _chosen(data: Dataset, n: int, rng: random.Generator) -> Iterator[tuple[pd.DataFrame, NDArray[np.int64]]]:
     """Yield every batch with the places of its rows in a uniform sample of ``n`` rows, without replacement."""
     left = data.num_rows(data.schema.root)

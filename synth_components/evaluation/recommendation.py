@@ -1,22 +1,52 @@
 """What to change, read off the numbers.
 
-A report does not know its generator: the options named are those of ``tabular.trees``, and the advice says so.
+A report does not know its generator: the options named are those of ``tabular.trees``, and the advice says so.  Where
+the model is known, ``resolved`` tells which of the changes it can take, and to which values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from synth_components.config import Recipe
 from synth_components.evaluation.attacks.risk import MOST, Gain, gains
 from synth_components.evaluation.card import DCR_SHARE, TASK, by_name, is_copied, task_ratio
+from synth_components.evaluation.change import Change
 from synth_components.protocols import Score
 
 _MOST = 4  # of one kind
 _TIMES = 2.0  # an error this many times its floor is worth a sentence
 _SMALL = 0.02  # an error below this is not
+
+_TREES = "tabular.trees"
+_TAKE_TREES = Change("take", _TREES)
+_CLOSER = (  # to what the rows hold together
+    Change("lower", _TREES, "min_leaf", loosens=True),
+    Change("lower", _TREES, "min_evidence", loosens=True),
+    Change("raise", _TREES, "correction_rounds", loosens=True),
+    _TAKE_TREES,
+)
+_CLOSER_TO_TASK = (
+    Change("raise", _TREES, "correction_trees", loosens=True),
+    Change("raise", _TREES, "correction_rounds", loosens=True),
+    Change("lower", _TREES, "min_leaf", loosens=True),
+    _TAKE_TREES,
+)
+_MORE_CATEGORIES = Change("lower", "", "min_category_count", loosens=True)
+_MORE_KNOTS = Change("raise", "", "knots", loosens=True)
+_FEWER_CATEGORIES = Change("raise", "", "min_category_count")
+_LARGER_LEAVES = Change("raise", _TREES, "min_leaf")
+_FARTHER = (
+    _LARGER_LEAVES,
+    Change("raise", _TREES, "min_evidence"),
+    _FEWER_CATEGORIES,
+    Change("lower", "", "knots"),
+    Change("lower", _TREES, "correction_trees"),
+    _TAKE_TREES,
+)
 
 _MORE_PRIVATE = (
     "train on more rows, or with tabular.trees raise min_leaf, min_evidence and min_category_count, or lower knots and "
@@ -24,18 +54,32 @@ _MORE_PRIVATE = (
 )
 
 _LEAK = 0.05  # a gain below this is not worth a sentence
-_REMEDIES = {
-    "privacy.membership.isolated": "leave rare records out of the training rows or coarsen them, raise "
-    "min_category_count, or train with differential privacy (privacy=dp)",
-    "privacy.membership": f"{_MORE_PRIVATE}, or train with differential privacy (privacy=dp)",
-    "privacy.shadow": f"{_MORE_PRIVATE}, or train with differential privacy (privacy=dp)",
-    "privacy.attribute": "leave the column out or coarsen it before training, raise min_leaf, or train with "
-    "differential privacy (privacy=dp)",
-    "privacy.singling_out": "raise min_category_count, round numbers, and cut off extremes before training",
-    "privacy.linkability": "coarsen the columns that one source holds, or raise min_leaf",
-    "privacy.reidentification": "coarsen the quasi-identifiers before training, or raise min_leaf",
-    "privacy.inversion": "raise min_leaf, or do not publish models that are trained on these rows without a limit to "
-    "their depth",
+_REMEDIES: Mapping[str, tuple[str, tuple[Change, ...]]] = {
+    "privacy.membership.isolated": (
+        "leave rare records out of the training rows or coarsen them, raise min_category_count, or train with "
+        "differential privacy (privacy=dp)",
+        (_FEWER_CATEGORIES,),
+    ),
+    "privacy.membership": (f"{_MORE_PRIVATE}, or train with differential privacy (privacy=dp)", _FARTHER),
+    "privacy.shadow": (f"{_MORE_PRIVATE}, or train with differential privacy (privacy=dp)", _FARTHER),
+    "privacy.attribute": (
+        "leave the column out or coarsen it before training, raise min_leaf, or train with differential privacy "
+        "(privacy=dp)",
+        (_LARGER_LEAVES,),
+    ),
+    "privacy.singling_out": (
+        "raise min_category_count, round numbers, and cut off extremes before training",
+        (_FEWER_CATEGORIES,),
+    ),
+    "privacy.linkability": ("coarsen the columns that one source holds, or raise min_leaf", (_LARGER_LEAVES,)),
+    "privacy.reidentification": (
+        "coarsen the quasi-identifiers before training, or raise min_leaf",
+        (_LARGER_LEAVES,),
+    ),
+    "privacy.inversion": (
+        "raise min_leaf, or do not publish models that are trained on these rows without a limit to their depth",
+        (_LARGER_LEAVES,),
+    ),
 }
 
 
@@ -48,12 +92,14 @@ class Recommendation:
         finding: The number that says so.
         change: What to do.
         weight: How much it matters, for the order; larger first.
+        changes: What of it a machine can do; empty where a person must.
     """
 
     subject: tuple[str, ...]
     finding: str
     change: str
     weight: float
+    changes: tuple[Change, ...] = ()
 
 
 def recommendations(
@@ -74,6 +120,22 @@ def recommendations(
     return tuple(sorted(made, key=lambda one: -one.weight))
 
 
+def resolved(
+    advice: Sequence[Recommendation], recipe: Recipe, generator: str, *, loosen: bool = False
+) -> tuple[Recommendation, ...]:
+    """Return the advice with only those changes that a model's recipe can take, each with its new value.
+
+    Args:
+        generator: Name of the recipe's generator.
+        loosen: Whether a privacy knob may leave its default for the less private side.
+    """
+    made = []
+    for one in advice:
+        found = (change.resolved(recipe, generator, loosen=loosen) for change in one.changes)
+        made.append(replace(one, changes=tuple(change for change in found if change is not None)))
+    return tuple(made)
+
+
 def too_few_rows(side: str, rows: int, least: int) -> Recommendation:
     """Return the advice on a table that is too small to be judged."""
     finding = f"the {side} table has {rows} rows, and no overall score follows from fewer than {least}"
@@ -92,7 +154,8 @@ def _shapes(scores: Sequence[Score]) -> list[Recommendation]:
                 else "check the schema's bounds and places; where knots were lowered, raise them again, a privacy knob"
             )
             finding = f"the shape error of '{one.subject[0]}' is {error:.3f}, {error / floor:.1f} times its floor"
-            made.append(Recommendation(one.subject, finding, remedy, error))
+            change = _MORE_CATEGORIES if one.name.endswith("tv") else _MORE_KNOTS
+            made.append(Recommendation(one.subject, finding, remedy, error, (change,)))
     return sorted(made, key=lambda one: -one.weight)[:_MOST]
 
 
@@ -110,7 +173,7 @@ def _pairs(table: pd.DataFrame) -> list[Recommendation]:
                 "train on more rows, or let tabular.trees follow more of what it sees: a lower min_leaf or "
                 "min_evidence, both privacy knobs, or more correction_rounds"
             )
-            made.append(Recommendation(pair, finding, change, error))
+            made.append(Recommendation(pair, finding, change, error, _CLOSER))
     return sorted(made, key=lambda one: -one.weight)[:_MOST]
 
 
@@ -121,7 +184,7 @@ def _missing(scores: Sequence[Score]) -> list[Recommendation]:
             what = f"the null share of '{one.subject[0]}'" if one.subject else "which columns are missing together"
             finding = f"{what} is off by {1 - one.value:.3f}"
             change = "use a generator that learns nulls jointly (tabular.trees does), or check that null is not a value"
-            made.append(Recommendation(one.subject, finding, change, 1 - one.value))
+            made.append(Recommendation(one.subject, finding, change, 1 - one.value, (_TAKE_TREES,)))
     return made[:_MOST]
 
 
@@ -133,7 +196,7 @@ def _coverage(scores: Sequence[Score]) -> list[Recommendation]:
                 f"'{one.subject[0]}' reaches {one.value:.0%} of the common real values; a real sample {one.floor:.0%}"
             )
             change = "draw more rows, lower min_category_count, or condition on the values that are missing"
-            made.append(Recommendation(one.subject, finding, change, one.floor - one.value))
+            made.append(Recommendation(one.subject, finding, change, one.floor - one.value, (_MORE_CATEGORIES,)))
     return made[:_MOST]
 
 
@@ -151,7 +214,7 @@ def _tasks(scores: Sequence[Score], tasks: Sequence[str]) -> list[Recommendation
                 "train on more rows, or with tabular.trees raise correction_trees or correction_rounds, or lower "
                 "min_leaf, a privacy knob"
             )
-            made.append(Recommendation((task,), finding, change, 1 + TASK - ratio.value))
+            made.append(Recommendation((task,), finding, change, 1 + TASK - ratio.value, _CLOSER_TO_TASK))
     return made
 
 
@@ -177,13 +240,11 @@ def _privacy(whole: Mapping[str, Score]) -> list[Recommendation]:
                 f"{whole[name].value:.2%} of the rows {what} a training row; the upper bound of a real holdout is "
                 f"{whole[f'{name}.bound'].value:.2%}"
             )
-            change = _MORE_PRIVATE
-            made.append(Recommendation((), finding, change, 3.0))
+            made.append(Recommendation((), finding, _MORE_PRIVATE, 3.0, _FARTHER))
     share = whole.get("privacy.dcr.share")
     if share is not None and share.interval is not None and share.interval[0] > DCR_SHARE:
         finding = f"{share.value:.1%} of the rows lie closer to train than to the holdout; 50 % is chance"
-        change = _MORE_PRIVATE
-        made.append(Recommendation((), finding, change, 2.5))
+        made.append(Recommendation((), finding, _MORE_PRIVATE, 2.5, _FARTHER))
     return made
 
 
@@ -201,8 +262,8 @@ def _attacks(scores: Sequence[Score], tables: Mapping[str, pd.DataFrame]) -> lis
             f"{label}{about} gains {one.low:.1%} or more ({one.score.name} is {one.score.value:.3f}, floor "
             f"{one.score.floor:.3f})"
         )
-        change = next(remedy for start, remedy in _REMEDIES.items() if one.score.name.startswith(start))
-        made.append(Recommendation(one.score.subject, finding, change, 2.0 + one.low))
+        change, changes = next(remedy for start, remedy in _REMEDIES.items() if one.score.name.startswith(start))
+        made.append(Recommendation(one.score.subject, finding, change, 2.0 + one.low, changes))
     unclear = [one for one in found if one.low <= MOST < one.high]
     if unclear and not any(one.low > MOST for one in found):
         worst = max(unclear, key=lambda one: one.high)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from synth_components.errors import ArtifactError
 from synth_components.evaluation.card import Verdict, task_ratio
+from synth_components.evaluation.change import Change
 from synth_components.evaluation.quality import MIN_ROWS, Quality, unscored
 from synth_components.evaluation.recommendation import Recommendation, too_few_rows
 from synth_components.limits import Cost
@@ -138,7 +139,7 @@ class Report:
             "privacy": list(self.privacy),
             "overall": {**asdict(self.overall), "parts": dict(self.overall.parts)},
             "card": [asdict(verdict) for verdict in self.card],
-            "recommendations": [{**asdict(one), "subject": list(one.subject)} for one in self.recommendations],
+            "recommendations": [_advice_to_json(one) for one in self.recommendations],
             "values": self.values,
             "scores": [_score_to_json(one) for one in self.scores],
             "tables": {name: _frame_to_json(frame) for name, frame in self.tables.items()},
@@ -168,9 +169,7 @@ class Report:
                 tables={name: pd.DataFrame(columns) for name, columns in value["tables"].items()},
                 card=tuple(Verdict(**verdict) for verdict in value["card"]),
                 overall=Quality(**value["overall"]),
-                recommendations=tuple(
-                    Recommendation(**{**one, "subject": tuple(one["subject"])}) for one in value["recommendations"]
-                ),
+                recommendations=tuple(_advice_from_json(one) for one in value["recommendations"]),
                 notes=tuple(value["notes"]),
                 versions=dict(value["versions"]),
                 privacy=tuple(value["privacy"]),
@@ -295,6 +294,15 @@ def _worst(scores: tuple[Score, ...], most: int = 5) -> list[str]:
 def interval_text(one: Score) -> str:
     """Return a score's interval as tables print it."""
     return "none" if one.interval is None else f"{_number(one.interval[0])} to {_number(one.interval[1])}"
+
+
+def _advice_to_json(one: Recommendation) -> dict[str, Any]:
+    return {**asdict(one), "subject": list(one.subject), "changes": [asdict(change) for change in one.changes]}
+
+
+def _advice_from_json(value: Mapping[str, Any]) -> Recommendation:
+    changes = tuple(Change(**change) for change in value.get("changes", ()))
+    return Recommendation(**{**value, "subject": tuple(value["subject"]), "changes": changes})
 
 
 def _score_to_json(one: Score) -> dict[str, Any]:

@@ -281,17 +281,27 @@ def _load(path: Path, trust: tuple[str, ...]) -> Artifact:
         ) from error
 
 
-def reasons_of(path: Path) -> tuple[str, ...]:
-    """Return why the generator of a model was chosen, and from which model its fit went on, as sentences.
+def manifest_of(path: Path) -> Manifest:
+    """Return what a model is and comes from, without loading what it learned, unless it is encrypted.
 
     Raises:
         ArtifactError: if the folder is no model, or its manifest is damaged.
         EncryptionError: if it is encrypted, and the key of the circumstances does not open it.
     """
-    manifest: Manifest = load(path).manifest if _is_sealed(path) else _manifest(path)
+    return load(path).manifest if _is_sealed(path) else _manifest(path)
+
+
+def reasons_of(path: Path) -> tuple[str, ...]:
+    """Return why a model's generator and options were chosen, and where its fit went on from.
+
+    Raises:
+        ArtifactError: if the folder is no model, or its manifest is damaged.
+        EncryptionError: if it is encrypted, and the key of the circumstances does not open it.
+    """
+    manifest = manifest_of(path)
     choice, start = manifest.choice, manifest.start
-    made = []
-    if choice:
+    made = list(choice.get("told", ()))
+    if "reasons" in choice:
         made.append(f"The generator was chosen: {choice['generator']}, because {'; '.join(choice['reasons'])}.")
     if start:
         drift = "; ".join(start["drift"]) or "none"

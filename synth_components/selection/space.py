@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
-from synth_components.config import Config, ConfigError, Recipe
+from synth_components.config import Config, ConfigError, Recipe, bounds
 
 SPAN = 8.0
 """A number is sought from an eighth of its default to eight times it, within the option's own bounds."""
@@ -88,7 +88,7 @@ def _declared(recipe: type[Config], name: str, span: float) -> Range | Choices |
         return Choices(get_args(kind))
     if kind not in (int, float) or not isinstance(default, int | float):
         return None
-    low, high = _bounds(field.metadata)
+    low, high = bounds(field.metadata)
     is_share = kind is float and low >= 0 and high <= 1 and 0.01 <= default < 0.9
     if is_share:
         near, far = low, high
@@ -105,19 +105,6 @@ def _declared(recipe: type[Config], name: str, span: float) -> Range | Choices |
     near += width * (near == low and any(getattr(rule, "gt", None) is not None for rule in field.metadata))
     far -= width * (far == high and any(getattr(rule, "lt", None) is not None for rule in field.metadata))
     return Range(near, far, is_whole=False, is_log=near > 0 and not is_share)
-
-
-def _bounds(metadata: Sequence[Any]) -> tuple[float, float]:
-    """Return the least and the largest value that a field's rules allow, ends included."""
-    low, high = -math.inf, math.inf
-    for rule in metadata:
-        for name in ("ge", "gt"):
-            if getattr(rule, name, None) is not None:
-                low = max(low, float(getattr(rule, name)))
-        for name in ("le", "lt"):
-            if getattr(rule, name, None) is not None:
-                high = min(high, float(getattr(rule, name)))
-    return low, high
 
 
 def _given(recipe: type[Config], name: str, values: Sequence[Any]) -> Range | Choices:

@@ -8,7 +8,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from synth_components.errors import DataError, ThresholdError, UnsupportedError
+from synth_components.errors import DataError, SynthError, ThresholdError, UnsupportedError
 from synth_components.evaluation.options import (
     EvaluateConfig,
     FidelityConfig,
@@ -32,6 +32,7 @@ from synth_components.steps.port import (
 from synth_components.steps.record import costs_beside, write_json, write_text
 
 if TYPE_CHECKING:
+    from synth_components.evaluation.recommendation import Recommendation
     from synth_components.schema import Schema
 
 InResiduals = Annotated[Path | None, Port("in", "statistics", optional=True)]
@@ -202,7 +203,8 @@ def _judge(
         found = judge(real, unseen, drawn, config=config, report=progress)
     found = replace(found, costs=(*earlier, *found.costs), notes=(*notes, *found.notes))
     if model is not None:
-        found = replace(found, notes=(*found.notes, *reasons_of(model)))
+        advice = _resolved(found.recommendations, model)
+        found = replace(found, recommendations=advice, notes=(*found.notes, *reasons_of(model)))
     if residuals is not None:
         found = reported(found, read_map(residuals, "residuals"))
     write_json(report, found.to_json())
@@ -218,6 +220,23 @@ def _judge(
             f"the overall score is {score}, and min_quality asks for {config.min_quality:g}; the report's "
             "recommendations say what to change"
         )
+
+
+def _resolved(advice: tuple[Recommendation, ...], model: Path) -> tuple[Recommendation, ...]:
+    """Return the advice with the changes that a model's generator can take, and the new values."""
+    from synth_components.evaluation.recommendation import resolved
+    from synth_components.generators import recipe_type
+    from synth_components.io.artifact import manifest_of
+
+    manifest = manifest_of(model)
+    name, options = manifest.generator, manifest.options
+    if manifest.choice and "reasons" in manifest.choice:  # the generator that tabular.auto chose
+        name, options = manifest.choice["generator"], manifest.choice["options"]
+    try:
+        recipe = recipe_type(name).parse(options)
+    except SynthError:  # code that is not installed, and that nobody trusts here
+        return advice
+    return resolved(advice, recipe, name)
 
 
 def _rows(place: Place, schema: Schema) -> Dataset:

@@ -7,43 +7,37 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from synth_components.augment import AugmentConfig
 from synth_components.config import StepConfig
-from synth_components.evaluation.options import EvaluateConfig
 from synth_components.limits import Cost, Meter, metered
 from synth_components.policy import guard
+from synth_components.privacy.budget_file import account
 from synth_components.progress import stage, stamp
 from synth_components.protocols import Budget
 from synth_components.steps.augment import augment
 from synth_components.steps.evaluate import evaluate_run
 from synth_components.steps.gate import GateConfig, gate
 from synth_components.steps.map_file import read_schema
+from synth_components.steps.optimize import OptimizedTrainConfig, auto_optimize
 from synth_components.steps.places import STATE, claim
 from synth_components.steps.port import InConditions, InConstraints, InDataset, InSchema, OutDirectory, Place, Step
 from synth_components.steps.record import perform, write_json
 from synth_components.steps.reuse import digest, fingerprint
 from synth_components.steps.sample import SampleConfig, sample
 from synth_components.steps.split import SplitConfig, split
-from synth_components.steps.train import TrainConfig, train
+from synth_components.steps.train import train
 
 _LOG = logging.getLogger(__name__)
 
 
-class RunConfig(StepConfig):
+class RunConfig(OptimizedTrainConfig):
     """The options of every stage, by stage."""
 
-    split: SplitConfig = Field(SplitConfig(), description="Options of `synth split`.")
-    train: TrainConfig = Field(TrainConfig(), description="Options of `synth train`.")
     sample: SampleConfig = Field(SampleConfig(), description="Options of `synth sample`.")
-    evaluate: EvaluateConfig = Field(EvaluateConfig(), description="Options of `synth evaluate`.")
-    gate: GateConfig = Field(
-        GateConfig(),
-        description="Options of `synth gate`; left out, nothing stops the run. An empty map asks for the default risk.",
-    )
     augment: tuple[AugmentConfig, ...] = Field(
         (), description="Options of `synth augment`, one map for each augmented table; empty for none."
     )
@@ -52,6 +46,17 @@ class RunConfig(StepConfig):
     @classmethod
     def _one_is_a_list_of_one(cls, value: object) -> object:
         return (value,) if isinstance(value, Mapping | AugmentConfig) else value
+
+    @model_validator(mode="after")
+    def _optimizes_to_a_threshold(self) -> Self:
+        """Refuse to retry on private rows, which reads them without noise, or without a threshold to reach."""
+        if "auto_optimize" not in self.model_fields_set:
+            return self
+        if "dp" in (self.train.privacy, self.evaluate.privacy):
+            raise ValueError("auto_optimize reads rows without noise, which privacy=dp does not allow; drop one")
+        if "gate" not in self.model_fields_set and not self.evaluate.min_quality:
+            raise ValueError("auto_optimize mends what misses a threshold; give a gate, or min_quality of evaluate")
+        return self
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,10 @@ def run(
 
     With `privacy: dp` the split is by hashes (`hashed`), unless it keeps strata: epsilon is then of the whole table.
 
+    With `auto_optimize` (`{}` for its defaults) a setting of `train` that misses a threshold on a part of the training
+    rows is changed as its report recommends; `optimization.json` and the report tell what was tried, why, and what was
+    kept.
+
     The report tells what is missed, and nothing stops: whoever wants that names a gate, be it empty (`"gate": {}`,
     the default risk). Run again, it skips every stage whose inputs and options did not change.
 
@@ -109,6 +118,9 @@ def run(
     """
     limit = Budget(config.train.epsilon, config.train.delta) if config.train.privacy == "dp" else None
     guard.admit(limit, read_schema(schema), label=f"fit {config.train.generator}")  # the split reads rows, too
+    shared = account()
+    if shared is not None and "auto_optimize" in config.model_fields_set:
+        shared.require_room(None, label="auto_optimize")
     claim(output)
     stages = _stages(config, data, schema, constraints, conditions, output)
     state, told = output / STATE, output / "run.json"
@@ -146,6 +158,24 @@ def _split_of(config: RunConfig) -> SplitConfig:
     return asked.model_copy(update={"hashed": True})
 
 
+def _training(config: RunConfig, inputs: Mapping[str, Place | None], output: Path) -> Stage:
+    """Return the stage that makes the model: as asked, or with what reports on training rows recommend."""
+    model = {"model": output / "model"}
+    if "auto_optimize" not in config.model_fields_set:
+        return Stage("train", train, config.train, inputs, model)
+    # Without a gate its default risk is not asked for.
+    asked = config.gate if "gate" in config.model_fields_set else GateConfig(max_risk=1.0)
+    least = max(asked.min_quality, config.evaluate.min_quality)
+    options = OptimizedTrainConfig(
+        train=config.train,
+        evaluate=config.evaluate,
+        gate=asked.model_copy(update={"min_quality": least}),
+        auto_optimize=config.auto_optimize,
+        split=config.split,
+    )
+    return Stage("auto_optimize", auto_optimize, options, inputs, {**model, "search": output / "optimization.json"})
+
+
 def _stages(
     config: RunConfig,
     data: Place,
@@ -160,7 +190,7 @@ def _stages(
     asks = {"data": train_rows, "schema": schema, "constraints": constraints}
     stages = [
         Stage("split", split, _split_of(config), {"data": data, "schema": schema}, tables),
-        Stage("train", train, config.train, asks, {"model": model}),
+        _training(config, asks, output),
         Stage("sample", sample, config.sample, {"model": model, "conditions": conditions}, {"synthetic": synthetic}),
         Stage(
             "evaluate",

@@ -14,7 +14,8 @@ from synth_components.config import ConfigError, StepConfig
 from synth_components.generators import DEFAULT, recipe_type
 from synth_components.io.artifact import refuse_foreign
 from synth_components.progress import stage
-from synth_components.protocols import Dataset, Run
+from synth_components.protocols import Run
+from synth_components.split import reduced
 from synth_components.steps.map_file import read_schema
 from synth_components.steps.port import InDataset, InSchema, OptionalOutModel, Port
 from synth_components.steps.record import write_json
@@ -111,7 +112,7 @@ def tune(
     with stage(f"tune {config.generator}") as report, stopped_by_signals() as should_stop:
         run = Run(device=config.device, report=report, should_stop=should_stop)
         found = search(
-            _some(rows, config.tune_rows, config.seed),
+            reduced(rows, config.tune_rows, rng=np.random.default_rng(config.seed)),
             generator=config.generator,
             space=space,
             fixed=config.generator_options,
@@ -136,13 +137,3 @@ def tune(
             fit(
                 rows, generator=config.generator, options=found.options, seed=config.seed, trust=config.trust, run=run
             ).save(model)
-
-
-def _some(rows: Dataset, most: int, seed: int) -> Dataset:
-    """Return at most so many rows, at random, in memory."""
-    from synth_components.split import some_of
-
-    root = rows.schema.root
-    if rows.num_rows(root) <= most and not rows.is_lazy:
-        return rows
-    return Dataset({root: some_of(rows, most, rng=np.random.default_rng(seed))}, rows.schema)

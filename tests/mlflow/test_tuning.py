@@ -106,9 +106,9 @@ def test_a_search_within_a_run_goes_into_it_and_leaves_it_open(rows, runs):
 
 def test_pruned_and_refused_trials_are_tagged_and_are_not_finished(runs):
     with mlflow.start_run() as run:
-        log = TrialLog(run.info.run_id, COPULA, {})
-        log(Trial(0, {"knots": 3}, {}, "pruned", folds=({"detection": 0.2}, {"detection": 0.4})))
-        log(Trial(1, {"knots": 4}, {}, "failed", note="DataError"))
+        log = TrialLog(run.info.run_id, COPULA)
+        log.trial(Trial(0, {"knots": 3}, {}, "pruned", folds=({"detection": 0.2}, {"detection": 0.4})))
+        log.trial(Trial(1, {"knots": 4}, {}, "failed", note="DataError"))
     _, (pruned, failed) = runs()
     assert (pruned.info.status, pruned.data.tags[STATE]) == ("KILLED", "pruned")
     history = mlflow.MlflowClient().get_metric_history(pruned.info.run_id, "detection")
@@ -177,3 +177,36 @@ def test_the_tracked_command_logs_trials_and_the_model_of_the_best_in_one_run(ro
     logged = mlflow.get_logged_model(output.model_id)
     assert logged.params["generator.knots"] == above.data.params["generator.knots"] == str(best)
     assert {"study.json", "run.json"} <= {one.path for one in mlflow.MlflowClient().list_artifacts(above.info.run_id)}
+
+
+def test_auto_optimize_is_a_run_with_a_nested_one_per_round_and_no_model_of_a_round(rows, runs):
+    from synth_components.evaluation.options import EvaluateConfig
+    from synth_components.selection.optimizing import OptimizeConfig, auto_optimize
+
+    quick = {"replicates": 10, "detector_rows": 60, "detector_folds": 2, "manifold_rows": 50, "attacks": ()}
+    judged = EvaluateConfig(**quick, global_utility=False, min_quality=0.99)
+    mlflow_flavor.autolog()
+    told = []
+    with mlflow.start_run():
+        model, found = auto_optimize(
+            rows.table,
+            generator="tabular.independent",
+            options={"knots": 50},
+            config=OptimizeConfig(rounds=2),
+            evaluate=judged,
+            on_round=told.append,
+        )
+    above, nested = runs()
+    assert told == list(found.rounds)
+    assert len(nested) == 2
+    assert [run.data.params["generator"] for run in nested] == [one.generator for one in found.rounds]
+    assert [run.data.metrics["quality"] for run in nested] == [one.quality for one in found.rounds]
+    assert "generator.knots" in nested[0].data.params
+    assert "changed" not in nested[0].data.tags
+    assert nested[1].data.tags["synth.changed"] == "; ".join(found.rounds[1].changed)
+    assert all(run.outputs.model_outputs == [] for run in nested)
+    assert above.data.params["generator"] == model.manifest.generator == found.best.generator
+    assert above.data.metrics["quality"] == found.best.quality
+    assert len(above.outputs.model_outputs) == 1  # the fit on all rows
+    written = mlflow.artifacts.load_dict(f"runs:/{above.info.run_id}/optimization.json")
+    assert written == json.loads(json.dumps(found.to_json()))

@@ -1,0 +1,92 @@
+"""The stage of a run that trains, and changes what reports on a part of the training rows recommend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from synth_components.config import StepConfig
+from synth_components.evaluation.options import EvaluateConfig
+from synth_components.progress import stage
+from synth_components.protocols import Run
+from synth_components.selection.optimizing import OptimizeConfig
+from synth_components.steps.gate import GateConfig, shortfalls
+from synth_components.steps.map_file import read_schema
+from synth_components.steps.port import InConstraints, InDataset, InSchema, OutModel, Port
+from synth_components.steps.record import settled, write_json
+from synth_components.steps.split import SplitConfig
+from synth_components.steps.train import TrainConfig, train
+from synth_components.stopping import stopped_by_signals
+
+OutSearch = Annotated[Path, Port("out", "statistics")]
+
+
+class OptimizedTrainConfig(StepConfig):
+    """How to train and judge, what to reach, and how long to search for it."""
+
+    split: SplitConfig = Field(SplitConfig(), description="Options of `synth split`.")
+    train: TrainConfig = Field(TrainConfig(), description="Options of `synth train`.")
+    evaluate: EvaluateConfig = Field(EvaluateConfig(), description="Options of `synth evaluate`.")
+    gate: GateConfig = Field(
+        GateConfig(),
+        description="Options of `synth gate`; left out, nothing stops the run. An empty map asks for the default risk.",
+    )
+    auto_optimize: OptimizeConfig = Field(
+        OptimizeConfig(),
+        description="How long to follow the recommendations of a report that misses a threshold of `gate`, or "
+        "`min_quality` of `evaluate`, with another setting of `train`; judged by a part of the training rows, never by "
+        "the holdout. Left out, nothing is changed. Not with privacy=dp.",
+    )
+
+
+def auto_optimize(
+    config: OptimizedTrainConfig,
+    *,
+    data: InDataset,
+    schema: InSchema = None,
+    constraints: InConstraints = None,
+    model: OutModel,
+    search: OutSearch,
+) -> None:
+    """Train with the best setting that reports on a part of the training rows lead to.
+
+    Args:
+        data: The real training rows.
+        schema: What the columns hold; without it a schema is profiled from the rows.
+        constraints: Rules that every synthetic row must obey.
+        model: Where the model goes.
+        search: Where every setting goes that was tried, and why.
+
+    Raises:
+        BudgetExceededError: if a budget file is named; nothing was read.
+        StoppedError: if a signal stopped the search.
+    """
+    from synth_components.constraints import constraints_from_file
+    from synth_components.io.dataset import is_large, read_dataset, read_table
+    from synth_components.model import Model
+    from synth_components.selection.optimizing import noted, optimized
+
+    asked = settled(config.train)
+    declared = read_schema(schema)
+    is_plain = declared is None and not is_large(data)
+    with stage("auto_optimize") as report, stopped_by_signals() as should_stop:
+        found = optimized(
+            read_table(data) if is_plain else read_dataset(data, schema=declared),
+            generator=asked.generator,
+            options=asked.generator_options,
+            config=config.auto_optimize,
+            evaluate=config.evaluate,
+            missed=lambda made: shortfalls(made, config.gate),
+            schema=declared,
+            constraints=() if constraints is None else constraints_from_file(constraints),
+            unit=config.split.unit,
+            seed=asked.seed,
+            trust=asked.trust,
+            run=Run(device=asked.device, report=report, should_stop=should_stop),
+        )
+    best = {"generator": found.best.generator, "generator_options": found.best.options}
+    train(asked.model_copy(update=best), data=data, schema=schema, constraints=constraints, model=model)
+    noted(Model.load(model, trust=asked.trust), found).save(model)
+    write_json(search, found.to_json())
