@@ -1,4 +1,4 @@
-"""The autoregressive network goes on from its own weights."""
+"""Networks go on from their own weights."""
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,11 @@ from synth_components.protocols import Run
 pytest.importorskip("torch", reason="the extra torch is not installed")
 
 SMALL = {"hidden": 16, "epochs": 8, "batch_rows": 64, "learning_rate": 0.02, "holdout_share": 0.0}
+GOING_ON = {
+    "tabular.autoregressive": {},
+    "tabular.diffusion": {"depth": 1, "epochs": 30, "steps": 12},
+    "tabular.transformer": {"depth": 1, "heads": 2},
+}
 
 
 def rows(n, seed):
@@ -24,21 +29,37 @@ def agreement(model):
     return float((drawn["place"] == drawn["copy"]).mean())
 
 
-def test_a_short_fit_that_goes_on_knows_what_the_long_one_learned():
-    before = synth.fit(rows(1_500, 0), generator="tabular.autoregressive", options=SMALL, seed=0)
-    brief = SMALL | {"epochs": 1, "learning_rate": 1e-4}
-    after = synth.fit(rows(200, 1), generator="tabular.autoregressive", options=brief, seed=0, start=before)
-    alone = synth.fit(rows(200, 1), generator="tabular.autoregressive", options=brief, seed=0)
+@pytest.mark.parametrize("name", GOING_ON)
+def test_a_short_fit_that_goes_on_knows_what_the_long_one_learned(name):
+    options = SMALL | GOING_ON[name]
+    before = synth.fit(rows(1_500, 0), generator=name, options=options, seed=0)
+    brief = options | {"epochs": 1, "learning_rate": 1e-4}
+    after = synth.fit(rows(200, 1), generator=name, options=brief, seed=0, start=before)
+    alone = synth.fit(rows(200, 1), generator=name, options=brief, seed=0)
     # Of real rows .9 + .1/3 agree; of independent columns about .36.
     assert agreement(after) > 0.85 > 0.6 > agreement(alone)
-    assert after.manifest.start["generator"] == "tabular.autoregressive"
+    assert after.manifest.start["generator"] == name
 
 
-def test_a_wider_network_goes_on_with_the_width_it_has():
-    before = synth.fit(rows(300, 0), generator="tabular.autoregressive", options=SMALL, seed=0)
-    wide = SMALL | {"hidden": 64, "epochs": 1}
-    after = synth.fit(rows(300, 1), generator="tabular.autoregressive", options=wide, seed=0, start=before)
-    assert after.sampler.width == 16
+@pytest.mark.parametrize("name", GOING_ON)
+def test_a_wider_network_goes_on_with_the_width_it_has(name):
+    options = SMALL | GOING_ON[name]
+    before = synth.fit(rows(300, 0), generator=name, options=options, seed=0)
+    wide = options | {"hidden": 64, "epochs": 1}
+    after = synth.fit(rows(300, 1), generator=name, options=wide, seed=0, start=before)
+    shapes = [{key: held.shape for key, held in model.sampler.weights.items()} for model in (before, after)]
+    assert shapes[0] == shapes[1]
+
+
+def test_sequences_go_on_and_rows_without_them_do_not_go_on_as_sequences():
+    options = SMALL | GOING_ON["tabular.transformer"] | {"epochs": 1, "order": 2}
+    table = rows(300, 0).assign(at=np.arange(300) // 2)
+    ordered = synth.fit(table, generator="tabular.transformer", options=options | {"order_by": "at"}, seed=0)
+    wide = options | {"order_by": "at", "order": 5}
+    after = synth.fit(table, generator="tabular.transformer", options=wide, seed=0, start=ordered)
+    assert after.sampler.shape == ordered.sampler.shape
+    with pytest.raises(UnsupportedError, match="number sequences"):
+        synth.fit(table, generator="tabular.transformer", options=options, seed=0, start=ordered)
 
 
 def test_the_model_of_another_generator_is_refused():

@@ -115,14 +115,6 @@ class AnyOrderNetwork(nn.Module):
             hidden = hidden * (kept / (1 - self._dropout))
         return hidden + functional.silu(torch.baddbmm(self.inner_bias, hidden, self.weight))
 
-    def start_from(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
-        """Take the weights of a network of the same cells, as ``arrays`` gave them."""
-        self.load_state_dict({name: torch.from_numpy(np.array(held)) for name, held in weights.items()})
-
-    def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Return the weights by name."""
-        return {name: np.ascontiguousarray(value.detach().cpu().numpy()) for name, value in self.state_dict().items()}
-
 
 def losses(module: nn.Module, rows: Sequence[Tensor], random: torch.Generator) -> Tensor:
     """Return the losses (n,) of rows under an ``AnyOrderNetwork``, as the training loop asks for them."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from synth_components.generators.tabular._forward import Weights
 from synth_components.generators.tabular._tokens import Tokens, scored
 
 LEAST_MASS = 1e-12
@@ -137,3 +138,8 @@ class Segments(nn.Module):
 def arrays(module: nn.Module) -> dict[str, NDArray[np.float32]]:
     """Return the weights by name."""
     return {name: np.ascontiguousarray(value.detach().cpu().numpy()) for name, value in module.state_dict().items()}
+
+
+def start_from(module: nn.Module, weights: Weights) -> None:
+    """Give a module the weights, by name, of one of the same shape."""
+    module.load_state_dict({name: torch.from_numpy(np.array(held)) for name, held in weights.items()})

@@ -35,10 +35,14 @@ def normalised(weights: Weights, name: str, values: Matrix) -> Matrix:
     return np.asarray(centred * scale * weights[f"{name}.weight"] + weights[f"{name}.bias"])
 
 
+def depth_of(weights: Weights, name: str) -> int:
+    """Return how many layers a list of that name has."""
+    return sum(key.startswith(f"{name}.") and key.endswith(".bias") for key in weights)
+
+
 def body(weights: Weights, name: str, values: Matrix) -> Matrix:
     """Return what a ``Body`` of that name makes of values (n, h)."""
-    depth = sum(key.startswith(f"{name}.first.") and key.endswith(".bias") for key in weights)
-    for number in range(depth):
+    for number in range(depth_of(weights, f"{name}.first")):
         held = linear(weights, f"{name}.first.{number}", normalised(weights, f"{name}.norms.{number}", values))
         values = values + linear(weights, f"{name}.second.{number}", silu(held))
     return silu(normalised(weights, f"{name}.norm", values))

@@ -112,9 +112,10 @@ class Tokens:
         if pieces:
             held = np.minimum(codes, pieces - 1)
             low, high = self.grid.marginal.low[held], self.grid.marginal.high[held]
-            is_wide = (high > low) & (codes < pieces) & ~np.isnan(values)
-            part = np.clip((values - low) / np.where(is_wide, high - low, 1.0), 0.0, 1.0)
-            within = np.where(is_wide, part, spread)
+            # An extreme beyond the last piece is anywhere in it: at its end, it would be a score that no rank has.
+            is_within = (high > low) & (codes < pieces) & (values >= low) & (values <= high)
+            part = (values - low) / np.where(is_within, high - low, 1.0)
+            within = np.where(is_within, part, spread)
         reached = self._below[place] + within * self.grid.mass[codes] - self._below[self._first[token]]
         rank = np.where(self.is_scored[token], reached / np.maximum(self.mass[token], 1e-300), spread)
         return token, ndtri(np.clip(rank, EDGE, 1 - EDGE)).astype(np.float32)

@@ -113,6 +113,7 @@ class Autoregressive(PrivateTraining):
         if ledger.remaining() is not None:
             return self._fit_privately(data, rng=rng, ledger=ledger, run=run)
         from synth_components.generators._torch.any_order import AnyOrderNetwork, losses, tensors_of
+        from synth_components.generators._torch.layers import arrays, start_from
         from synth_components.generators._torch.loop import Schedule, train
 
         ledger.spend("fit tabular.autoregressive", not_private)
@@ -138,11 +139,11 @@ class Autoregressive(PrivateTraining):
             seed=seeds[0],
         )
         if isinstance(before, AutoregressiveSampler):
-            network.start_from(before.weights)
+            start_from(network, before.weights)
         schedule = Schedule.of(self)
 
         def made() -> AutoregressiveSampler:
-            return AutoregressiveSampler(data.schema, grids, tuple(cells), tuple(order), network.arrays())
+            return AutoregressiveSampler(data.schema, grids, tuple(cells), tuple(order), arrays(network))
 
         held_out = None if run.holdout is None else _codes(encode(run.holdout).values, grids, rng=rng)
         train(
@@ -164,6 +165,7 @@ class Autoregressive(PrivateTraining):
     ) -> AutoregressiveSampler:
         """Return the network that DP-SGD trains; ``rng`` draws first weights and orders, and no noise."""
         from synth_components.generators._torch.any_order import AnyOrderNetwork, losses, tensors_of
+        from synth_components.generators._torch.layers import arrays
         from synth_components.generators._torch.private import PrivateSchedule, train
 
         start = begun("fit tabular.autoregressive", data, options=self, ledger=ledger)
@@ -192,7 +194,7 @@ class Autoregressive(PrivateTraining):
         )
         codes = {feature: start.codes[name].astype(np.int32) for feature, name in enumerate(data.schema.columns)}
         train(network, tensors_of(cells, codes), losses, schedule, seed=seeds[1], run=run)
-        return AutoregressiveSampler(data.schema, start.grids, tuple(cells), tuple(order), network.arrays())
+        return AutoregressiveSampler(data.schema, start.grids, tuple(cells), tuple(order), arrays(network))
 
 
 def _codes(values: Floats, grids: Sequence[Grid], *, rng: random.Generator) -> dict[int, Codes]:

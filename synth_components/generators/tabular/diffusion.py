@@ -32,7 +32,7 @@ from synth_components.generators._torch import require_torch
 from synth_components.generators.tabular import _token_files
 from synth_components.generators.tabular._codebook import drawn_each
 from synth_components.generators.tabular._diffusion import SIGMA_MIN, sigma_of, time_features
-from synth_components.generators.tabular._forward import Ints, Matrix, Weights, body, linear, silu, softmax
+from synth_components.generators.tabular._forward import Ints, Matrix, Weights, body, depth_of, linear, silu, softmax
 from synth_components.generators.tabular._grid import grids_of
 from synth_components.generators.tabular._tokens import Tokens, drawn_rows, join_rows, scored, tokens_of
 from synth_components.generators.tabular._training import (
@@ -44,6 +44,7 @@ from synth_components.generators.tabular._training import (
     Patience,
     WeightDecay,
 )
+from synth_components.io.artifact import load as load_artifact
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
@@ -58,6 +59,7 @@ class Diffusion(Recipe):
     needs: ClassVar[tuple[str, ...]] = ("torch",)
     trains_together: ClassVar[bool] = True
     is_monitored: ClassVar[bool] = True
+    starts_warm: ClassVar[bool] = True
 
     hidden: int = Field(256, ge=4, le=4096, description="Width of the network.")
     depth: int = Field(3, ge=1, le=32, description="Residual blocks of the network.")
@@ -95,7 +97,7 @@ class Diffusion(Recipe):
         require_torch("tabular.diffusion")
 
         from synth_components.generators._torch.denoiser import RowDenoiser, row_loss
-        from synth_components.generators._torch.layers import arrays
+        from synth_components.generators._torch.layers import arrays, start_from
         from synth_components.generators._torch.loop import Schedule, train
         from synth_components.generators._torch.token_rows import token_rows
 
@@ -103,10 +105,18 @@ class Diffusion(Recipe):
         if run.should_stop():
             raise StoppedError("fit stopped as asked; nothing was saved")
         features = encode(data)
-        tokens = tokens_of(grids_of(features, knots=self.knots, min_count=self.min_category_count), cells=1)
+        before = None if run.warm_start is None else load_artifact(run.warm_start).sampler
+        if isinstance(before, DiffusionSampler):
+            tokens = before.features
+            hidden, depth = len(before.weights["body.norm.weight"]), depth_of(before.weights, "body.first")
+        else:
+            tokens = tokens_of(grids_of(features, knots=self.knots, min_count=self.min_category_count), cells=1)
+            hidden, depth = self.hidden, self.depth
         rows, held_out = token_rows(tokens, features.values, run.holdout, rng=rng)
         seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
-        network = RowDenoiser(tokens, hidden=self.hidden, depth=self.depth, dropout=self.dropout, seed=seeds[0])
+        network = RowDenoiser(tokens, hidden=hidden, depth=depth, dropout=self.dropout, seed=seeds[0])
+        if isinstance(before, DiffusionSampler):
+            start_from(network, before.weights)
 
         def made() -> DiffusionSampler:
             return DiffusionSampler(data.schema, tokens, self.steps, arrays(network))

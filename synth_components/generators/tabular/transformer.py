@@ -36,7 +36,7 @@ from synth_components.generators._torch import require_torch
 from synth_components.generators.tabular import _token_files
 from synth_components.generators.tabular._codebook import drawn_by_row, drawn_each, stop_if_asked
 from synth_components.generators.tabular._condition import LEAST_SHARE, Condition, conditions
-from synth_components.generators.tabular._forward import Matrix, Weights, linear, normalised, silu, softmax
+from synth_components.generators.tabular._forward import Matrix, Weights, depth_of, linear, normalised, silu, softmax
 from synth_components.generators.tabular._grid import grids_of, rows_of
 from synth_components.generators.tabular._sequences import (
     Group,
@@ -60,6 +60,7 @@ from synth_components.generators.tabular._tokens import (
     tokens_of,
 )
 from synth_components.generators.tabular._training import BatchRows, HoldoutShare, LearningRate, Patience, WeightDecay
+from synth_components.io.artifact import load as load_artifact
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
@@ -75,6 +76,7 @@ class Transformer(Recipe):
 
     trains_together: ClassVar[bool] = True
     is_monitored: ClassVar[bool] = True
+    starts_warm: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("torch",)
 
     hidden: int = Field(64, ge=4, le=4096, description="Width of the network, a multiple of the heads.")
@@ -114,8 +116,8 @@ class Transformer(Recipe):
 
         Raises:
             ConfigError: if the width is no multiple of the heads, or an option is about sequences and there are none.
-            UnsupportedError: if torch is not installed, the device is not there, or a column has no value with enough
-                support.
+            UnsupportedError: if torch is not installed, the device is not there, a column has no value with enough
+                support, or the model to go on from has other sequences.
             SchemaError: if there is no column ``group`` or ``order_by`` of a fit kind.
             ConditionError: if ``initial_state`` does not fit the schema, or the model gives it no mass.
             StoppedError: if ``run`` says so.
@@ -124,7 +126,7 @@ class Transformer(Recipe):
         import torch
 
         from synth_components.generators._torch.causal import CausalTransformer, causal_loss, placed
-        from synth_components.generators._torch.layers import arrays
+        from synth_components.generators._torch.layers import arrays, start_from
         from synth_components.generators._torch.loop import Schedule, train
 
         if self.hidden % self.heads:
@@ -136,8 +138,14 @@ class Transformer(Recipe):
         ordered = self._ordered(data)
         learnt = data if ordered is None else ordered.rows
         features = encode(learnt)
-        grids = grids_of(features, knots=self.knots, min_count=self.min_category_count)
-        tokens = tokens_of(grids, cells=self.cells)
+        before = self._before(run, data)
+        if before is None:
+            grids = grids_of(features, knots=self.knots, min_count=self.min_category_count)
+            tokens = tokens_of(grids, cells=self.cells)
+        else:
+            tokens = before.features
+            grids = tuple(one.grid for one in tokens)
+        shape = Shape(self.hidden, self.depth, self.heads, self.order) if before is None else before.shape
         order = np.argsort([len(one.mass) for one in tokens], kind="stable")
         sequences = None
         if ordered is not None:
@@ -163,19 +171,21 @@ class Transformer(Recipe):
         seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
         network = CausalTransformer(
             [tokens[feature] for feature in order],
-            hidden=self.hidden,
-            depth=self.depth,
-            heads=self.heads,
+            hidden=shape.hidden,
+            depth=shape.depth,
+            heads=shape.heads,
             dropout=self.dropout,
             seed=seeds[0],
-            order=0 if ordered is None else self.order,
+            order=0 if ordered is None else shape.order,
         )
+        if before is not None:
+            start_from(network, before.weights)
         if ordered is not None:
             ages = ordered.age, ordered.age[:0] if beside is None else beside.age
             rows, held_out = placed(network, rows, ages[0], held_out, ages[1], share=self.holdout_share)
 
         def made() -> TransformerSampler:
-            return TransformerSampler(learnt.schema, tokens, order, self.heads, arrays(network), sequences)
+            return TransformerSampler(learnt.schema, tokens, order, shape.heads, arrays(network), sequences)
 
         train(
             network,
@@ -191,6 +201,20 @@ class Transformer(Recipe):
         )
         return made()
 
+    def _before(self, run: Run, data: Dataset) -> TransformerSampler | None:
+        """Return the model to go on from, if there is one."""
+        before = None if run.warm_start is None else load_artifact(run.warm_start).sampler
+        if not isinstance(before, TransformerSampler):
+            return None
+        told = before.sequences
+        held = ("", "") if told is None else (told.group, told.order_by)
+        if held != (self.group, order_of(data.schema, self.order_by)):
+            raise UnsupportedError(
+                "the model to go on from has other columns that number sequences; name its group and order_by, or fit "
+                "anew"
+            )
+        return before
+
     def _ordered(self, data: Dataset) -> Ordered | None:
         """Return the rows sequence after sequence, or ``None`` where nothing tells of sequences."""
         order_by = order_of(data.schema, self.order_by)
@@ -200,6 +224,16 @@ class Transformer(Recipe):
             if getattr(self, option):
                 raise ConfigError(f"option '{option}' is about sequences: name group or order_by, too", option=option)
         return None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large a network is: the options of these names."""
+
+    hidden: int
+    depth: int
+    heads: int
+    order: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,6 +283,12 @@ class TransformerSampler:
         """The schema of the rows."""
         return self.learnt if self.sequences is None else self.sequences.schema
 
+    @property
+    def shape(self) -> Shape:
+        """How large the network is."""
+        order = self.weights["lag.weight"].shape[1] if self.sequences is not None else 0
+        return Shape(len(self.weights["norm.weight"]), depth_of(self.weights, "queries"), self.heads, order)
+
     @cached_property
     def _placed(self) -> tuple[Tokens, ...]:
         """The tokens of each feature, in the order in which they are drawn."""
@@ -293,7 +333,7 @@ class TransformerSampler:
         nothing = self.weights["none.weight"][:, 0] + self.weights["none.bias"]
         for first in range(0, len(starts), together):
             part = longest[first : first + together]
-            past = np.tile(nothing, (len(part), self.weights["lag.weight"].shape[1], 1))  # the oldest row first
+            past = np.tile(nothing, (len(part), self.shape.order, 1))  # the oldest row first
             for step in range(int(lengths[part].max(initial=0))):
                 going = int(np.searchsorted(-lengths[part], -step, side="left"))
                 rows = starts[part[:going]] + step
@@ -502,8 +542,7 @@ class Attention:
     def __init__(self, weights: Weights, n: int, places: int, heads: int) -> None:
         self._weights, self._heads, self._place = weights, heads, 0
         self.hidden = len(weights["norm.weight"])
-        depth = sum(key.startswith("queries.") and key.endswith(".bias") for key in weights)
-        shape = (depth, n, heads, places, self.hidden // heads)
+        shape = (depth_of(weights, "queries"), n, heads, places, self.hidden // heads)
         self._keys, self._values = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
 
     def state(self, held: Matrix) -> Matrix:
