@@ -364,7 +364,13 @@ SECTIONS: dict[str, Mapping[str, str]] = {
         "load": "load",
         "target": "target",
     },
-    "import_time": {"module": "import", "median_ms": "median, ms", "best_ms": "best, ms", "modules": "modules"},
+    "import_time": {
+        "module": "import",
+        "median_ms": "median, ms",
+        "best_ms": "best, ms",
+        "cpu_ms": "processor, ms",
+        "modules": "modules",
+    },
 }
 
 

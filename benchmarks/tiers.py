@@ -42,6 +42,9 @@ TIERS = {
 }
 """By name, pytest's arguments and the most seconds, if there is a target."""
 
+WORKERS = 2
+"""Processes that share the tests of `coverage`; those whose seconds are a target run in one."""
+
 COVERED = ("sagemaker/synth_sagemaker", "synth_components/service")
 MIN_PERCENT = 90
 
@@ -80,14 +83,18 @@ def coverage() -> list[common.Row]:
             f"data_file = {folder}/data\nsource ={source}\n"
         )
         option = f"--rcfile={settings}"
-        told, took = pytest([TESTS, "tests/service", "-o", "timeout=600"], ("-m", "coverage", "run", option))
-        subprocess.run([sys.executable, "-m", "coverage", "combine", "-q", option], check=True, cwd=common.ROOT)
         report = Path(folder) / "report.json"
-        subprocess.run(
-            [sys.executable, "-m", "coverage", "json", "-q", option, "-o", report], check=True, cwd=common.ROOT
-        )
+        tools = [sys.executable, "-m", "coverage"]
+        try:
+            told, took = pytest(
+                [TESTS, "tests/service", "--numprocesses", str(WORKERS), "-o", "timeout=600"],
+                ("-m", "coverage", "run", option),
+            )
+        finally:  # of tests that did not pass, too: they took long
+            for words in (["combine", "-q", option], ["json", "-q", option, "-o", str(report)]):
+                subprocess.run([*tools, *words], check=True, cwd=common.ROOT)
+            subprocess.run([*tools, "report", "-m", "--skip-covered", option], cwd=common.ROOT)
         files = json.loads(report.read_text())["files"]
-        subprocess.run([sys.executable, "-m", "coverage", "report", "-m", "--skip-covered", option], cwd=common.ROOT)
     rows = []
     for name in (*COVERED, ""):
         sums = [found["summary"] for path, found in files.items() if path.startswith(name)]
