@@ -48,13 +48,14 @@ def training(platform=PLATFORM, *, overrides=None, **options):
     return training_job(said, DATA, platform=platform, name="synth-train-1", overrides=overrides)
 
 
-def processing(platform=PLATFORM, *, overrides=None, **options):
+def processing(platform=PLATFORM, *, overrides=None, instance_count=1, **options):
     return processing_job(
         "sample",
         config("sample", **{"num_rows": 500, "seed": 3, **options}),
         {"model": MODEL},
         platform=platform,
         name="synth-sample-1",
+        instance_count=instance_count,
         overrides=overrides,
     )
 

@@ -24,6 +24,7 @@ def processing_job(
     platform: Platform,
     name: str | None,
     outputs: Mapping[str, Text] | None = None,
+    instance_count: int = 1,
     expressions: Mapping[str, Text] = NONE,
     overrides: Overrides | None = None,
 ) -> Request:
@@ -36,17 +37,22 @@ def processing_job(
         name: Name of the job; ``None`` in a pipeline, which names it.
         outputs: S3 prefix of each output by port; by default every output of the step, each in a folder of its name
             under ``<output>/<name>``.
+        instance_count: How many draw, each a shard of the rows; a step other than ``sample`` takes one.
         expressions: By option, what a pipeline makes into text when it runs.
         overrides: By operation, what else goes into the request.
 
     Raises:
-        ConfigError: for a port or config that is not the step's, an override of what is reserved, or something like a
-            secret.
+        ConfigError: for a port or config that is not the step's, several instances of a step that takes one, an
+            override of what is reserved, or something like a secret.
         DataError: if AWS would refuse the request, or it reaches into a region that is not allowed.
     """
     loaded = load(step)
     if type(config) is not config_of(loaded):
         raise ConfigError(f"step '{step}' takes a {config_of(loaded).__name__}", option=step)
+    if instance_count > 1 and step != "sample":
+        raise ConfigError(
+            f"step '{step}' runs on one instance, and {instance_count} are asked for", option="instance_count"
+        )
     known = ports(loaded)
     require_inputs(step, {port: said for port, said in known.items() if said.direction == "in"}, inputs)
     made = {port: said for port, said in known.items() if said.direction == "out"}
@@ -70,7 +76,7 @@ def processing_job(
         "ProcessingResources": {
             "ClusterConfig": {
                 "InstanceType": platform.instance_type,
-                "InstanceCount": 1,
+                "InstanceCount": instance_count,
                 "VolumeSizeInGB": platform.volume_size_gb,
                 **({"VolumeKmsKeyId": platform.volume_kms_key} if platform.volume_kms_key else {}),
             }
@@ -78,7 +84,7 @@ def processing_job(
         "StoppingCondition": {"MaxRuntimeInSeconds": platform.max_runtime_seconds},
         "NetworkConfig": {
             "EnableNetworkIsolation": platform.network_isolation,
-            "EnableInterContainerTrafficEncryption": False,
+            "EnableInterContainerTrafficEncryption": instance_count > 1,
             **vpc(platform),
         },
         **({"Environment": dict(platform.environment)} if platform.environment else {}),

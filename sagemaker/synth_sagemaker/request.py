@@ -40,6 +40,8 @@ _TRAINING = (
     "EnableNetworkIsolation",
     "EnableInterContainerTrafficEncryption",
     "ResourceConfig.VolumeKmsKeyId",
+    "ResourceConfig.InstanceCount",
+    "ResourceConfig.InstanceGroups",
     "CheckpointConfig",
     "Environment",
 )
@@ -54,6 +56,7 @@ RESERVED: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "RoleArn",
             "NetworkConfig",
             "ProcessingResources.ClusterConfig.VolumeKmsKeyId",
+            "ProcessingResources.ClusterConfig.InstanceCount",
             "Environment",
         ),
         "CreateTransformJob": (
@@ -70,6 +73,7 @@ RESERVED: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "HyperParameterTuningJobConfig.ParameterRanges",
             "HyperParameterTuningJobConfig.HyperParameterTuningJobObjective",
             *(f"TrainingJobDefinition.{name}" for name in _TRAINING),
+            "TrainingJobDefinition.HyperParameterTuningResourceConfig",
             "TrainingJobDefinitions",
         ),
         "CreateModel": (

@@ -114,6 +114,37 @@ def test_14_traffic_between_instances_is_encrypted(count, is_encrypted):
     assert request["EnableInterContainerTrafficEncryption"] is is_encrypted
 
 
+@pytest.mark.parametrize(("count", "is_encrypted"), [(1, False), (3, True)])
+def test_14_traffic_between_instances_that_draw_is_encrypted(count, is_encrypted):
+    request = requested.processing(instance_count=count)
+    assert request["ProcessingResources"]["ClusterConfig"]["InstanceCount"] == count
+    assert request["NetworkConfig"]["EnableInterContainerTrafficEncryption"] is is_encrypted
+
+
+@pytest.mark.parametrize(
+    ("build", "override"),
+    [
+        (requested.training, {"CreateTrainingJob": {"ResourceConfig": {"InstanceCount": 2}}}),
+        (requested.training, {"CreateTrainingJob": {"ResourceConfig": {"InstanceGroups": []}}}),
+        (
+            requested.processing,
+            {"CreateProcessingJob": {"ProcessingResources": {"ClusterConfig": {"InstanceCount": 2}}}},
+        ),
+        (
+            requested.tuning,
+            {
+                "CreateHyperParameterTuningJob": {
+                    "TrainingJobDefinition": {"HyperParameterTuningResourceConfig": {"InstanceCount": 2}}
+                }
+            },
+        ),
+    ],
+)
+def test_14_no_override_adds_instances_whose_traffic_is_open(build, override):
+    with pytest.raises(ConfigError, match=r"may not set .*(InstanceCount|InstanceGroups)"):
+        build(overrides=override)
+
+
 def test_14_keys_and_vpc_are_passed_through():
     training, processing = requested.training(GUARDED), requested.processing(GUARDED)
     vpc = {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1", "subnet-2"]}
@@ -287,6 +318,8 @@ def test_an_unknown_output_and_a_foreign_config_are_named():
     config = requested.config("sample")
     with pytest.raises(ConfigError, match="has no output 'rows'"):
         processing_job("sample", config, {"model": "s3://b/"}, platform=PLATFORM, name="n", outputs={"rows": "s3://b/"})
+    with pytest.raises(ConfigError, match="'split' runs on one instance, and 2 are asked for"):
+        processing_job("split", requested.config("split"), DATA, platform=PLATFORM, name="n", instance_count=2)
     with pytest.raises(ConfigError, match="takes a SampleConfig"):
         processing_job("sample", TrainConfig(), {"model": "s3://b/"}, platform=PLATFORM, name="n")
 
