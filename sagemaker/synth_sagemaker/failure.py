@@ -23,11 +23,13 @@ MAX_BYTES = 1024
 def reported(path: Path) -> Iterator[None]:
     """Write why the block failed into a file, and let the error go on: the exit status is the command line's.
 
-    A job that a signal stopped did not fail.
+    A job that a signal stopped did not fail, nor did one that was asked for help.
     """
     path.unlink(missing_ok=True)  # of an attempt before an interruption
     try:
         yield
+    except click.exceptions.Exit:  # --help
+        raise
     except Exception as error:
         if not (isinstance(error, StoppedError) and error.signal):
             write_text(path, described(error))
