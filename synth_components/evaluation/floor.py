@@ -25,9 +25,9 @@ CORRECTION = (
 INTERVALS = (
     "An interval of 95 % covers what the score would be on other rows of the same laws: the judged rows are resampled, "
     "for global utility the columns, or, for a share of rows, it is Clopper and Pearson's. Generator, detectors and "
-    "learners are not fitted again, so it does not cover another fit or seed; it is the score's, not the floor's. Where "
-    "no interval was made, none is shown: for p-values, bounds and coverage, and where every resample gives the same "
-    "value."
+    "learners are not fitted again, so it does not cover another fit or seed; it is the score's, not the floor's. "
+    "Where no interval was made, none is shown: for p-values, bounds and coverage, and where every resample gives the "
+    "same value."
 )
 
 _TWO_SIDED = 1.959964  # 97.5 % quantile of the normal distribution
