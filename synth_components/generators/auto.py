@@ -3,7 +3,8 @@
 Without a time limit, rules decide by columns, rows and privacy (``selection.choice``).  With one, candidates whose
 packages are installed race by successive halving (``selection.race``): all on some rows, the better ones on more, by a
 detector on rows that none of them saw; the winner is fitted on all rows if there is time.  The choice, its reasons and
-every trial stand in the model's manifest.
+every trial stand in the model's manifest.  Where the schema orders the rows, rules decide: the detector sees single rows,
+and not whether sequences are like the training ones.
 
 Under a privacy budget nothing is tried: the schema and the budget decide alone.
 
@@ -78,11 +79,14 @@ class Auto(Recipe):
             return _fitted(choice, data, rng=rng, ledger=ledger, run=run)
         ledger.spend("choose a generator", not_private)
         rows = data.num_rows(data.schema.root)
-        is_raced = self.time_limit > 0 and self.holdout_share * rows >= LEAST_HELD_OUT
-        if not is_raced:
-            choice = chosen(data.schema, rows=rows, budget=None)
+        is_large = self.holdout_share * rows >= LEAST_HELD_OUT
+        is_judged = bool(self.candidates) or not data.schema.order
+        if not (self.time_limit > 0 and is_large and is_judged):
+            choice = chosen(data.schema, rows=rows, budget=None, is_timed=self.time_limit > 0)
             if self.time_limit:
                 told = f"{rows} rows are too few to race on"
+                if not is_judged:
+                    told = "no race: its judge sees single rows, and not whether sequences are like the training ones"
                 choice = Choice(choice.generator, choice.options, (told, *choice.reasons))
             return _fitted(choice, data, rng=rng, ledger=ledger, run=run)
         return self._raced(data, rng=rng, ledger=ledger, run=run)

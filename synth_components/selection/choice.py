@@ -86,12 +86,13 @@ def candidates(schema: Schema, asked: Sequence[str] = ()) -> tuple[str, ...]:
     return tuple(name for name in names() if name.startswith("tabular.") and name not in apart and is_installed(name))
 
 
-def chosen(schema: Schema, *, rows: int | None, budget: Budget | None) -> Choice:
+def chosen(schema: Schema, *, rows: int | None, budget: Budget | None, is_timed: bool = False) -> Choice:
     """Return the generator that the rules choose.
 
     Args:
         rows: Number of training rows; under a budget it is not asked for, as it is private.
         budget: Under one only the schema and the budget itself decide.
+        is_timed: Whether there is a time limit.
 
     Raises:
         BudgetExceededError: under a budget, if no generator that keeps one is installed.
@@ -103,7 +104,10 @@ def chosen(schema: Schema, *, rows: int | None, budget: Budget | None) -> Choice
         group = _group(schema)
         told = () if not group else (f"rows of one '{group}', the privacy unit, are one sequence",)
         why = "the schema orders the rows, and this generator learns sequences"
-        return Choice(known[0], {"group": group} if group else {}, (why, *told, *noted))
+        name = known[-1] if is_timed else known[0]
+        if name != known[0]:
+            told = ("of those that do it is fitted in seconds, and there is a time limit", *told)
+        return Choice(name, {"group": group} if group else {}, (why, *told, *noted))
     if rows is not None and rows < FEW_ROWS:
         return Choice(COPULA, {}, (f"there are fewer than {FEW_ROWS} rows: a copula needs the fewest", *noted))
     why = "it is the closest of those that are fitted in seconds, on the five tables of the benchmarks"

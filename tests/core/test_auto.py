@@ -65,6 +65,17 @@ def test_where_the_schema_orders_rows_a_generator_of_sequences_is_chosen_grouped
     assert made.options == options
 
 
+def test_under_a_time_limit_sequences_are_not_raced_and_get_the_generator_that_takes_seconds():
+    data = dependent(600)
+    data = replace(data, tables={TABLE: data.table.assign(at=np.arange(600) // 2)})
+    columns = {**data.schema.columns, "at": Numeric(dtype="int64", places=0)}
+    data = replace(data, schema=Schema({TABLE: columns}, order={TABLE: "at"}))
+    made = Auto(time_limit=60).fit(data, rng=np.random.default_rng(0), ledger=Ledger(), run=Run())
+    assert made.choice["generator"] == "tabular.markov"
+    assert "no race" in made.choice["reasons"][0]
+    assert not made.choice["trials"]
+
+
 def test_under_a_budget_schema_and_budget_decide_alone():
     pytest.importorskip("opendp", reason="the extra dp is not installed")
     schema = dependent(10).schema
