@@ -35,6 +35,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from safetensors.numpy import load as load_arrays
 
 from synth_components.config import Recipe, from_strings, to_strings
 from synth_components.encode import decode, encode, encode_table
@@ -43,7 +44,15 @@ from synth_components.generators.tabular import independent
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Budget, Dataset, Floats, Generator, Given, Run, Sampler
 from synth_components.schema import Boolean, Categorical, Datetime, Schema, check
-from synth_components.toy import CANARY, canary_table, conditions, hard_tables, toy_table, uniform_noise
+from synth_components.toy import (
+    CANARY,
+    canary_table,
+    conditions,
+    extreme_table,
+    hard_tables,
+    toy_table,
+    uniform_noise,
+)
 
 BUDGET = Budget(1.0, 1e-5)
 """The finite budget under which a fit is checked."""
@@ -332,6 +341,35 @@ def check_saved_files_hold_no_canary(case: Case) -> None:
         require(short <= 2, f"unique values of '{name}' stand in the saved files as float32")
 
 
+def check_saved_files_do_not_tell_an_extreme(case: Case) -> None:
+    """No saved number is of the size of the one value that lies far out: a mean over few rows tells it, too.
+
+    A private fit reads no column without bounds, and a sampler that declares ``holds_rows`` holds them all.
+    """
+    if case.private:
+        return
+    far = 1e30
+    try:
+        sampler = _fit(case, extreme_table(case.toy(0), far))
+    except SynthError:
+        return  # what needs bounds, or refuses such values, holds none
+    if getattr(sampler, "holds_rows", False):
+        return
+    for name, content in saved_files(sampler).items():
+        numbers: list[float] = []
+        if name.endswith(".safetensors"):
+            arrays = load_arrays(content).values()
+            numbers += [float(np.nanmax(np.abs(a[np.isfinite(a)]), initial=0)) for a in arrays if a.dtype.kind in "iuf"]
+        elif name.endswith(".json"):
+
+            def noted(text: str, numbers: list[float] = numbers) -> float:
+                numbers.append(abs(float(text)))
+                return numbers[-1]
+
+            json.loads(content.decode("utf-8"), parse_float=noted, parse_int=noted)
+        require(max(numbers, default=0.0) < far / 1e9, f"'{name}' tells how far out a single row lies")
+
+
 _LOAD_ELSEWHERE = """
 import importlib, sys
 from pathlib import Path
@@ -526,6 +564,7 @@ CHECKS: tuple[Check, ...] = (
     check_save_load_same_rows,
     check_saved_files_are_arrays_or_json,
     check_saved_files_hold_no_canary,
+    check_saved_files_do_not_tell_an_extreme,
     check_loads_in_fresh_process,
     check_hard_tables,
     check_beats_uniform_noise,

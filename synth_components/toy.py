@@ -125,6 +125,15 @@ def canary_table(data: Dataset) -> tuple[Dataset, dict[str, Floats]]:
     return Dataset({**data.tables, schema.root: table}, schema), unique
 
 
+def extreme_table(data: Dataset, far: float) -> Dataset:
+    """Return the data with an unbounded column of normal numbers, the last of which is ``far``."""
+    numbers = np.random.default_rng(7).normal(size=len(data.table))
+    numbers[-1] = far
+    columns = {**data.schema.columns, "extreme": Numeric(public=True)}
+    schema = replace(data.schema, tables={**data.schema.tables, data.schema.root: columns})
+    return Dataset({**data.tables, schema.root: data.table.assign(extreme=numbers)}, schema)
+
+
 def uniform_noise(data: Dataset, n: int) -> Dataset:
     """Return ``n`` rows of uniform noise over the range of each column, with nulls at evens where allowed."""
     rng = np.random.default_rng(99)
