@@ -238,23 +238,28 @@ def _places(numbers: NDArray[np.float64], single: type[np.floating[Any]]) -> int
     return None
 
 
+def supported_ranks(n: int, min_count: int) -> tuple[int, int]:
+    """Return the places, from the end of ``n`` sorted values, of the two that its bound is read off."""
+    return min(min_count - 1, (n - 1) // 4), min(2 * min_count - 1, (n - 1) // 2)
+
+
 def bounds(
     numbers: NDArray[Any], *, places: int | None, min_count: int
 ) -> tuple[int | float | None, int | float | None]:
     """Return the bounds that a schema may show of sorted numbers (n,).
 
-    The smallest value itself if ``min_count`` rows share it.  Else the ``min_count``-th smallest, moved outward by
-    twice its distance to the ``2 * min_count``-th, rounded outward to two digits of the range, and further while
-    fewer than ``min_count`` rows hold the result.  Zero, the natural bound of counts and amounts, is not passed by
-    values of one sign.  With fewer than ``2 * min_count`` rows nothing is supported, and there are no bounds.
+    The smallest value itself if ``min_count`` rows share it. Else the ``min_count``-th smallest, moved outward by twice
+    its distance to the ``2 * min_count``-th (of few rows quartile and median), rounded outward to two digits of the
+    range, and further while fewer than ``min_count`` rows hold the result. Zero, the natural bound of counts and
+    amounts, is not passed by values of one sign. With fewer than ``2 * min_count`` rows nothing is supported, and there
+    are no bounds.
     """
     n = len(numbers)
     if n and _count(numbers, numbers[0]) >= min_count and _count(numbers, numbers[-1]) >= min_count:
         return _plain(numbers[0], places), _plain(numbers[-1], places)
     if n < 2 * min_count:
         return None, None
-    middle = (n - 1) // 2
-    near, nearer = min(min_count - 1, middle), min(2 * min_count - 1, middle)
+    near, nearer = supported_ranks(n, min_count)
     first, last = _exactly(numbers[near]), _exactly(numbers[n - 1 - near])
     low = first - REACH * (_exactly(numbers[nearer]) - first)
     high = last + REACH * (last - _exactly(numbers[n - 1 - nearer]))

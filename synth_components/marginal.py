@@ -17,7 +17,7 @@ import numpy as np
 from numpy import random
 from numpy.typing import NDArray
 
-from synth_components.column_type import REACH
+from synth_components.column_type import REACH, supported_ranks
 from synth_components.errors import UnsupportedError
 from synth_components.protocols import Floats
 from synth_components.schema import AnyColumn, Boolean, Categorical
@@ -220,13 +220,10 @@ def _place(marginal: Marginal, values: Floats) -> NDArray[np.int64]:
 
 
 def _ends(distinct: Floats, counts: NDArray[np.int64], *, min_count: int) -> tuple[float, float]:
-    """Return where extremes of ascending values with their counts are clipped, as far out as ``column_type.bounds``.
-
-    From the ``min_count``-th value twice its distance to the ``2 * min_count``-th; with few rows, quartile and median.
-    """
+    """Return where extremes of ascending values with their counts are clipped, as far out as ``column_type.bounds``."""
     last = np.cumsum(counts)
     n = int(last[-1])
-    ranks = np.array([min(min_count - 1, (n - 1) // 4), min(2 * min_count - 1, (n - 1) // 2)])
+    ranks = np.array(supported_ranks(n, min_count))
     low, inner_low = distinct[np.searchsorted(last, ranks, side="right")].tolist()
     high, inner_high = distinct[np.searchsorted(last, n - 1 - ranks, side="right")].tolist()
     return low - REACH * (inner_low - low), high + REACH * (high - inner_high)

@@ -290,8 +290,12 @@ def profile(
 
     Raises:
         BudgetExceededError: under a finite budget, as this profile is exact.
-        SchemaError: naming the column that no schema can hold, and the remedy.
+        SchemaError: naming the column that no schema can hold, and the remedy; or for what is no table.
     """
+    if not isinstance(tables, pd.DataFrame | Mapping):
+        raise SchemaError(
+            f"profile reads a DataFrame, or DataFrames by name, not a {type(tables).__name__}; read a file first"
+        )
     given = {TABLE: tables} if isinstance(tables, pd.DataFrame) else dict(tables)
     if not given:
         raise SchemaError("there is no table to profile; give at least one")

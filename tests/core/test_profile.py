@@ -157,6 +157,20 @@ def test_fewer_rows_than_twice_the_support_give_no_bounds():
     assert (made.low, made.high) == (None, None)
 
 
+@pytest.mark.parametrize("given", [[1, 2], "rows.csv", 3])
+def test_what_is_no_table_is_refused(given):
+    with pytest.raises(SchemaError, match="reads a DataFrame"):
+        profile(given)
+
+
+@pytest.mark.parametrize("n", [20, 25, 30, 40])
+def test_bounds_of_a_small_table_leave_room_for_its_spread(n):
+    made = column_of(np.linspace(-1, 1, n).round(6))
+
+    assert made.low < -1
+    assert made.high > 1
+
+
 def test_extreme_date_does_not_stand_in_the_schema():
     days = [*pd.date_range("2020-01-01", periods=N), pd.Timestamp("1905-03-07")]
 
