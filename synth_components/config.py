@@ -81,12 +81,14 @@ class Recipe(Config):
         needs: Import names of optional packages without which a fit is refused.
         is_monitored: Whether a fit asks ``Run.monitor`` after its epochs.
         starts_warm: Whether a fit can go on from the model in ``Run.warm_start``.
+        without_privacy: Why no fit is differentially private; empty where one may be.
     """
 
     trains_together: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
     is_monitored: ClassVar[bool] = False
     starts_warm: ClassVar[bool] = False
+    without_privacy: ClassVar[str] = ""
 
 
 class StepConfig(Config):

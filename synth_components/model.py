@@ -25,13 +25,14 @@ from synth_components.contradiction import Listing, refuse_contradictions, requi
 from synth_components.digest import digest
 from synth_components.enforcement import Mask, Positions, enforce, is_by_construction, learned
 from synth_components.errors import (
+    BudgetExceededError,
     ConditionError,
     ConstraintError,
     SchemaError,
     SynthError,
     UnsupportedError,
 )
-from synth_components.generators import DEFAULT, GROUP, make
+from synth_components.generators import DEFAULT, GROUP, make, private_names
 from synth_components.io import artifact
 from synth_components.io.artifact import Artifact, Manifest, Statement
 from synth_components.monitor import require_monitored
@@ -404,6 +405,8 @@ def fit(
         require_monitored(recipe, name)
     rules = tuple(constraint_from_json(rule) if isinstance(rule, Mapping) else rule for rule in constraints)
     limit = None if epsilon is None else Budget(epsilon, DEFAULT_DELTA if delta is None else delta)
+    if limit is not None:
+        _require_private(recipe, name, limit)
     _admit(limit, schema, label=f"fit {name}")
     # Of several processes that fit one model together the first one pays.
     shared = account(budget) if run is None or run.rank == 0 else None
@@ -498,6 +501,22 @@ def _tables(table: pd.DataFrame | Dataset | Mapping[str, pd.DataFrame]) -> Mappi
         f"fit learns from a DataFrame, a Dataset, or DataFrames by name, not from {kind}; read a file first, and put "
         "rows into a pandas.DataFrame"
     )
+
+
+def _require_private(recipe: Recipe, name: str, limit: Budget) -> None:
+    """Raise if a generator says that none of its fits is differentially private.
+
+    Raises:
+        BudgetExceededError: with the reason, and the generators that may be.
+    """
+    if recipe.without_privacy:
+        raise BudgetExceededError(
+            f"{name} offers no differential privacy: {recipe.without_privacy}; nothing was read. With epsilon use one "
+            f"of {', '.join(private_names())}",
+            requested=math.inf,
+            available=limit.epsilon,
+            remaining=limit.epsilon,
+        )
 
 
 def _require_types(

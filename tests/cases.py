@@ -88,6 +88,9 @@ NOISY = {
     "tests/privacy/test_marginal_generators.py compares where it does not"
 }
 
+PRIVATE = {"private_steps": 3, "private_hidden": 4, "private_bins": 4}
+"""Options with which a fit under DP-SGD takes no time."""
+
 PLAIN = {
     "check_beats_independent_on_pairs": "the library writes every column from scratch, and on 400 rows is further from "
     "their marginals than independent columns are from their pairs; tests/networks/test_ctgan.py gives it one pair"
@@ -110,7 +113,7 @@ CASES = (
     Case("tabular.autoregressive", Autoregressive(hidden=32, epochs=8, batch_rows=64, learning_rate=0.02), dual=True),
     Case(
         "tabular.autoregressive",
-        Autoregressive(private_steps=3, private_hidden=4, private_bins=4),
+        Autoregressive(**PRIVATE),
         private=True,
         dual=True,
         skip=NOISY,
@@ -139,7 +142,12 @@ CASES = (
         ),
         skip=PLAIN,
     ),
-    Case("tabular.diffusion", Diffusion(hidden=32, depth=1, epochs=12, batch_rows=64, learning_rate=0.02, steps=12)),
+    Case(
+        "tabular.diffusion",
+        Diffusion(hidden=32, depth=1, epochs=12, batch_rows=64, learning_rate=0.02, steps=12),
+        dual=True,
+    ),
+    Case("tabular.diffusion", Diffusion(steps=4, **PRIVATE), private=True, dual=True, skip=NOISY),
     Case("tabular.gaussian_copula", GaussianCopula(knots=50)),
     Case(
         "tabular.hybrid",
@@ -182,7 +190,14 @@ CASES = (
     Case(
         "tabular.transformer",
         Transformer(hidden=32, heads=2, depth=1, epochs=12, batch_rows=64, learning_rate=0.01, cells=8),
+        dual=True,
     ),
+    Case("tabular.transformer", Transformer(heads=2, **PRIVATE), private=True, dual=True, skip=NOISY),
     Case("tabular.trees", Trees()),
-    Case("tabular.vae", VAE(hidden=32, depth=1, latent=8, epochs=12, batch_rows=64, learning_rate=0.02, cells=8)),
+    Case(
+        "tabular.vae",
+        VAE(hidden=32, depth=1, latent=8, epochs=12, batch_rows=64, learning_rate=0.02, cells=8),
+        dual=True,
+    ),
+    Case("tabular.vae", VAE(private_latent=2, **PRIVATE), private=True, dual=True, skip=NOISY),
 )

@@ -31,6 +31,12 @@ def names() -> tuple[str, ...]:
     return tuple(sorted({*own, *(point.name for point in entry_points(group=GROUP))}))
 
 
+def private_names() -> tuple[str, ...]:
+    """Return the names of our generators of which a fit may be differentially private: some if their members are."""
+    brought = {point.name for point in entry_points(group=GROUP)}
+    return tuple(name for name in names() if name not in brought and not recipe_type(name).without_privacy)
+
+
 def module_of(name: str, *, trust: tuple[str, ...] = ()) -> ModuleType:
     """Return the module of a generator.
 

@@ -3,8 +3,8 @@
 Without a time limit, rules decide by columns, rows and privacy (``selection.choice``).  With one, candidates whose
 packages are installed race by successive halving (``selection.race``): all on some rows, the better ones on more, by a
 detector on rows that none of them saw; the winner is fitted on all rows if there is time.  The choice, its reasons and
-every trial stand in the model's manifest.  Where the schema orders the rows, rules decide: the detector sees single rows,
-and not whether sequences are like the training ones.
+every trial stand in the model's manifest.  Where the schema orders the rows, rules decide: the detector sees single
+rows, and not whether sequences are like the training ones.
 
 Under a privacy budget nothing is tried: the schema and the budget decide alone.
 

@@ -109,10 +109,10 @@ class Ledger:
         if self.budget is not None and not self.holds(entry):
             requested = self.epsilon_with(entry, self.budget.delta)
             left = self.budget.epsilon - self.epsilon(self.budget.delta)
+            remedy = "raise epsilon" if math.isfinite(requested) else "it has no noise, which no epsilon pays for"
             raise BudgetExceededError(
                 f"'{label}' would bring epsilon to {requested:.4g} at delta {self.budget.delta:g}, and the budget "
-                f"is {self.budget.epsilon:.4g}; nothing was read. Raise epsilon, or use a generator that offers "
-                "differential privacy (`synth generators` lists them)",
+                f"is {self.budget.epsilon:.4g}; nothing was read; {remedy}",
                 requested=requested,
                 available=self.budget.epsilon,
                 remaining=max(0.0, left),

@@ -15,6 +15,7 @@ from synth_components.toy import toy_table
 
 torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 pytest.importorskip("opendp", reason="the extra dp is not installed")
+device = pytest.importorskip("synth_components.generators._torch.device", exc_type=ModuleNotFoundError)
 private = pytest.importorskip("synth_components.generators._torch.private", exc_type=ModuleNotFoundError)
 autoregressive = pytest.importorskip("synth_components.generators.tabular.autoregressive")
 
@@ -95,12 +96,13 @@ def test_the_largest_chunk_is_summed_exactly():
 
 
 def noisy_loss(module, rows, random):
-    return module(rows[0] * torch.randn(rows[0].shape, generator=random)) ** 2
+    noise = device.normal(rows[0].shape, random, rows[0].device) + device.uniform(rows[0].shape, random, "cpu")
+    return module(rows[0] * noise * torch.randn(rows[0].shape, generator=random)) ** 2
 
 
 def test_a_row_adds_the_same_whatever_rows_are_beside_it(monkeypatch):
-    # Random numbers in the loss, several groups, chunks of 3 rows, a row in front of all others: every row keeps its
-    # own gradient, to the rounding of float32 before it is cut, 1 unit a row.
+    # Random numbers in the loss, chunks of 3 rows, a row in front of all others: every row keeps its own gradient, to
+    # the rounding of float32 before it is cut, 1 unit a row.
     monkeypatch.setattr(private, "CHUNK_ROWS", 3)
     torch.manual_seed(0)
     clipped = private.ClippedSum(
@@ -115,9 +117,8 @@ def test_a_row_adds_the_same_whatever_rows_are_beside_it(monkeypatch):
 
 def test_random_numbers_that_go_on_from_chunk_to_chunk_would_be_caught(monkeypatch):
     monkeypatch.setattr(private, "CHUNK_ROWS", 3)
-    going_on = torch.Generator().manual_seed(0)
-    monkeypatch.setattr(private, "stream", lambda device, *key: going_on)
-    monkeypatch.setattr(private, "groups_of", lambda rows, key: torch.zeros(len(rows[0]), dtype=torch.int64))
+    going_on = device.row_stream(torch.device("cpu"), 0)
+    monkeypatch.setattr(private, "row_stream", lambda device, *key: going_on)
     torch.manual_seed(0)
     clipped = private.ClippedSum(
         torch.nn.Sequential(torch.nn.Linear(4, 1), torch.nn.Flatten(0)), noisy_loss, clip_norm=1.0
@@ -127,14 +128,36 @@ def test_random_numbers_that_go_on_from_chunk_to_chunk_would_be_caught(monkeypat
     assert np.abs(clipped.of([rows], (5, 1)) - alone).max() > 1_000
 
 
-def test_rows_are_spread_over_the_groups_by_what_they_say():
-    rows = [torch.arange(4_000)[:, None], torch.randn(4_000, 1)]
-    group = private.groups_of(rows, (1, 2))
-    counts = np.bincount(group.numpy(), minlength=private.GROUPS)
-    assert (abs(counts - 500) < 6 * math.sqrt(4_000 / 8)).all()
-    order = torch.randperm(4_000)
-    assert (private.groups_of([part[order] for part in rows], (1, 2)) == group[order]).all()
-    assert (private.groups_of(rows, (1, 3)) != group).any()
+def test_a_place_that_rows_beside_a_row_decide_would_be_caught(monkeypatch):
+    monkeypatch.setattr(private, "places_of", lambda rows, key: torch.arange(len(rows[0])))
+    torch.manual_seed(0)
+    clipped = private.ClippedSum(
+        torch.nn.Sequential(torch.nn.Linear(4, 1), torch.nn.Flatten(0)), noisy_loss, clip_norm=1.0
+    )
+    rows = torch.randn(60, 4)
+    alone = sum(clipped.of([row[None]], (5, 1)) for row in rows)
+    assert np.abs(clipped.of([rows], (5, 1)) - alone).max() > 1_000
+
+
+def test_rows_are_spread_over_the_places_by_what_they_say():
+    rows = [torch.arange(8 * device.PLACES)[:, None], torch.randn(8 * device.PLACES, 1)]
+    place = private.places_of(rows, (1, 2))
+    counts = np.bincount(place.numpy(), minlength=device.PLACES)
+    assert abs(counts.var() / 8 - 1) < 6 * math.sqrt(2 / device.PLACES)  # as Poisson counts scatter
+    order = torch.randperm(len(place))
+    assert (private.places_of([part[order] for part in rows], (1, 2)) == place[order]).all()
+    assert (private.places_of(rows, (1, 3)) != place).any()
+
+
+def test_rows_read_random_numbers_at_places_of_their_own():
+    random = device.row_stream(torch.device("cpu"), 3)
+    random.place = torch.tensor([0, 5, 0])
+    for draw in (device.normal, device.uniform):
+        held = draw((3, 2), random, torch.device("cpu"))
+        assert torch.equal(held[0], held[2]), draw
+        assert not torch.equal(held[0], held[1]), draw
+    plain = device.stream(torch.device("cpu"), 3)
+    assert len(set(device.normal((3,), plain, torch.device("cpu")).tolist())) == 3
 
 
 def test_a_layer_that_mixes_rows_is_refused():
@@ -260,7 +283,7 @@ def test_noise_is_wider_for_a_person_of_several_rows():
             unit=Unit(TABLE, columns=("who",), max_rows=rows),
         )
         data = Dataset({TABLE: pd.DataFrame({"who": [1, 2]})}, schema)
-        start = begun("t", data, options=autoregressive.Autoregressive(), ledger=Ledger(Budget(1.0, 1e-5)))
+        start = begun("t", data, options=autoregressive.Autoregressive(), ledger=Ledger(Budget(1.0, 1e-5)), run=Run())
         made.append(start.noise_multiplier)
     assert made[1] > 3 * made[0]
 

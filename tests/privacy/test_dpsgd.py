@@ -12,6 +12,7 @@ import pytest
 from audit import mu_at_least, upper_rate
 from scipy import stats
 
+from synth_components.generators import make
 from synth_components.generators.tabular import _graphical
 from synth_components.privacy.accounting import rho_within, subsampled_gaussian
 from synth_components.privacy.ledger import ORDERS, Ledger, epsilon_of
@@ -21,7 +22,6 @@ from synth_components.schema import TABLE, Categorical, Schema
 torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 pytest.importorskip("opendp", reason="the extra dp is not installed")
 private = pytest.importorskip("synth_components.generators._torch.private", exc_type=ModuleNotFoundError)
-autoregressive = pytest.importorskip("synth_components.generators.tabular.autoregressive")
 
 SURE = 1 - 1e-4
 RELEASES = 4_000
@@ -99,6 +99,12 @@ def test_samples_that_hold_a_row_more_often_than_said_are_caught(monkeypatch):
 
 BUDGET = Budget(8.0, 1e-2)
 FITS = 300
+NETWORKS = {
+    "tabular.autoregressive": {},
+    "tabular.diffusion": {},
+    "tabular.transformer": {"heads": 2},
+    "tabular.vae": {"private_latent": 2},
+}
 OPTIONS = {
     "private_steps": 2,
     "private_sample_rate": 1.0,
@@ -117,10 +123,15 @@ SCHEMA = Schema(
 )
 WITHOUT = pd.DataFrame({"a": ["p"] * 30, "b": ["u"] * 30})
 WITH = pd.concat([WITHOUT, pd.DataFrame({"a": ["q"], "b": ["v"]})], ignore_index=True)
-CANARY = [torch.ones(1, 2, dtype=torch.int64), torch.zeros(1, 2, dtype=torch.int64), torch.zeros(1, 2)]
 
 
-def fits(table, multipliers):
+def canary_like(rows):
+    """Return the canary as a network reads it: its codes, and nothing else that says more."""
+    said = [torch.zeros(1, *part.shape[1:], dtype=part.dtype) for part in rows]
+    return [torch.ones_like(said[0]), *said[1:]]
+
+
+def fits(name, table, multipliers):
     """Return the likelihood ratio, canary to none, of what a fit released."""
     found, counted, sums, directions = [], [], [], []
     honest_counts, honest_of, honest_noise = _graphical.noisy_counts, private.ClippedSum.of, private.noisy_sums
@@ -133,7 +144,7 @@ def fits(table, multipliers):
 
     def of(self, rows, key):
         is_canary = (rows[0] == 1).all(dim=1)
-        parts = [honest_of(self, side, key) for side in ([part[~is_canary] for part in rows], CANARY, rows)]
+        parts = [honest_of(self, side, key) for side in ([part[~is_canary] for part in rows], canary_like(rows), rows)]
         directions.append((parts[0], parts[1]))
         return parts[2]
 
@@ -146,7 +157,7 @@ def fits(table, multipliers):
         patch.setattr(_graphical, "noisy_counts", counts)
         patch.setattr(private.ClippedSum, "of", of)
         patch.setattr(private, "noisy_sums", noisy)
-        recipe = autoregressive.Autoregressive(**OPTIONS)
+        recipe = make(name, {**OPTIONS, **NETWORKS[name]})
         data = Dataset({TABLE: table}, SCHEMA)
         recipe.fit(data, rng=np.random.default_rng(0), ledger=Ledger(BUDGET), run=Run())
     found.extend(counted)
@@ -155,8 +166,8 @@ def fits(table, multipliers):
     return sum(found)
 
 
-def mu_of_fits(number, multipliers):
-    sides = [np.array([fits(table, multipliers) > 0 for _ in range(number)]) for table in (WITH, WITHOUT)]
+def mu_of_fits(name, number, multipliers):
+    sides = [np.array([fits(name, table, multipliers) > 0 for _ in range(number)]) for table in (WITH, WITHOUT)]
     return mu_at_least(*sides, confidence=SURE)
 
 
@@ -166,9 +177,13 @@ def claimed(multipliers):
     return math.sqrt(2 * rho + OPTIONS["private_steps"] / multiplier**2)
 
 
-def test_the_claim_for_fits_is_within_the_budget():
+of_each_network = pytest.mark.parametrize("name", NETWORKS)
+
+
+@of_each_network
+def test_the_claim_for_fits_is_within_the_budget(name):
     multipliers = {}
-    fits(WITH, multipliers)
+    fits(name, WITH, multipliers)
     mu = claimed(multipliers)
     # Dong, Roth & Su 2019, Corollary 2.13: the delta of mu-GDP at the budget's epsilon.
     delta = stats.norm.cdf(-8.0 / mu + mu / 2) - math.exp(8.0) * stats.norm.cdf(-8.0 / mu - mu / 2)
@@ -177,21 +192,24 @@ def test_the_claim_for_fits_is_within_the_budget():
 
 
 @pytest.mark.slow
-def test_fits_with_and_without_a_row_are_no_easier_to_tell_apart_than_claimed():
+@of_each_network
+def test_fits_with_and_without_a_row_are_no_easier_to_tell_apart_than_claimed(name):
     multipliers = {}
-    assert mu_of_fits(FITS, multipliers) <= claimed(multipliers)
+    assert mu_of_fits(name, FITS, multipliers) <= claimed(multipliers)
 
 
 @pytest.mark.slow
-def test_fits_with_half_the_noise_are_caught(monkeypatch):
+@of_each_network
+def test_fits_with_half_the_noise_are_caught(name, monkeypatch):
     honest = private.noisy_sums
     monkeypatch.setattr(private, "noisy_sums", lambda sums, *, scale: honest(sums, scale=scale / 2))
     multipliers = {}
-    assert mu_of_fits(FITS, multipliers) > claimed(multipliers)
+    assert mu_of_fits(name, FITS, multipliers) > claimed(multipliers)
 
 
 @pytest.mark.slow
-def test_fits_without_clipping_are_caught(monkeypatch):
+@of_each_network
+def test_fits_without_clipping_are_caught(name, monkeypatch):
     monkeypatch.setattr(private, "whole_sum", unclipped)
     multipliers = {}
-    assert mu_of_fits(FITS // 3, multipliers) > claimed(multipliers)  # so plain that fewer will do
+    assert mu_of_fits(name, FITS // 3, multipliers) > claimed(multipliers)  # so plain that fewer will do

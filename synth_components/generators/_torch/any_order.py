@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from synth_components.generators._torch.device import stream
+from synth_components.generators._torch.device import stream, uniform
 from synth_components.generators.tabular._cells import Cells
 from synth_components.protocols import Floats
 
@@ -104,9 +104,9 @@ class AnyOrderNetwork(nn.Module):
         return total
 
     def _drawn_order(self, random: torch.Generator) -> Tensor:
-        drawn = torch.randperm(len(self._order), generator=random, device=random.device)
-        is_fixed = torch.rand((), generator=random, device=random.device) < self._fixed_order_share
-        return torch.where(is_fixed, self._order, drawn)
+        drawn = uniform((1, len(self._order) + 1), random, self._order.device)[0]
+        is_fixed = drawn[-1] < self._fixed_order_share
+        return torch.where(is_fixed, self._order, drawn[:-1].argsort())
 
     def _hidden(self, context: Tensor, random: torch.Generator) -> Tensor:
         hidden = functional.silu(context + self.bias)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from synth_components.generators._torch.device import stream
+from synth_components.generators._torch.device import normal, stream, uniform
 from synth_components.generators._torch.layers import Body, Segments, TokenSum, linear
 from synth_components.generators._torch.loop import Rows
 from synth_components.generators.tabular._diffusion import FREQUENCIES, sigma_of
@@ -97,13 +97,13 @@ def latent_loss(module: nn.Module, rows: Rows, random: torch.Generator) -> Tenso
 
 def stratified(n: int, device: torch.device, random: torch.Generator) -> Tensor:
     """Return times (n,), uniform on [0, 1), one in each of n strata: the mean over a batch hardly varies."""
-    return (torch.arange(n, device=device) + torch.rand(n, generator=random, device=device)) / max(n, 1)
+    return (torch.arange(n, device=device) + uniform((n,), random, device)) / max(n, 1)
 
 
 def noised(clean: Tensor, time: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Return numbers (n, m) with noise, what to say of them (n, m), and the noise's size (n, 1)."""
     sigma = sigma_of(time)[:, None]
-    noisy = clean + sigma * torch.randn(clean.shape, generator=random, device=clean.device)
+    noisy = clean + sigma * normal(clean.shape, random, clean.device)
     return noisy, (clean - noisy / (sigma**2 + 1)) * torch.sqrt(sigma**2 + 1) / sigma, sigma
 
 
@@ -119,8 +119,8 @@ def row_loss(module: nn.Module, rows: Rows, random: torch.Generator) -> Tensor:
     segments, (n, d), device = module.segments, tokens.shape, tokens.device
     total = len(segments.log_mass)
     time = stratified(n, device, random)
-    rank = torch.rand(n, d, generator=random, device=device).argsort(dim=1).argsort(dim=1)
-    known_at = (rank + torch.rand(n, 1, generator=random, device=device)) / d
+    rank = uniform((n, d), random, device).argsort(dim=1).argsort(dim=1)
+    known_at = (rank + uniform((n, 1), random, device)) / d
     is_masked = known_at < time[:, None]
     places = torch.where(is_masked, total + torch.arange(d, device=device), segments.places(tokens))
     noisy, wanted, sigma = noised(scores, time, random)

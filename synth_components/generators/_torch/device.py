@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from synth_components.errors import UnsupportedError
+
+Stream = TypeVar("Stream", bound=torch.Generator)
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -72,8 +76,44 @@ def precision(device: torch.device) -> AbstractContextManager[object]:
     return nullcontext()
 
 
+PLACES = 4096
+"""Places of a table of random numbers, of which each row reads one."""
+
+
+class RowStream(torch.Generator):
+    """A stream of which each row reads at a place of its own; only ``normal`` and ``uniform`` know of it.
+
+    Attributes:
+        place: (n,) of the rows of the batch, less than ``PLACES``.
+    """
+
+    place: Tensor
+
+
+def normal(shape: Sequence[int], random: torch.Generator, device: torch.device) -> Tensor:
+    """Return standard normal numbers (n, ...) for the n rows of a batch."""
+    if isinstance(random, RowStream):
+        return torch.randn(PLACES, *shape[1:], generator=random, device=device)[random.place]
+    return torch.randn(*shape, generator=random, device=device)
+
+
+def uniform(shape: Sequence[int], random: torch.Generator, device: torch.device) -> Tensor:
+    """Return numbers (n, ...), uniform on [0, 1), for the n rows of a batch."""
+    if isinstance(random, RowStream):
+        return torch.rand(PLACES, *shape[1:], generator=random, device=device)[random.place]
+    return torch.rand(*shape, generator=random, device=device)
+
+
 def stream(device: torch.device, *key: int) -> torch.Generator:
     """Return a generator of random numbers that depends on ``key`` alone; the global ones are left alone."""
-    made = torch.Generator(device=device)
+    return _seeded(torch.Generator(device=device), key)
+
+
+def row_stream(device: torch.device, *key: int) -> RowStream:
+    """Return such a generator of which rows are to read at places of their own."""
+    return _seeded(RowStream(device=device), key)
+
+
+def _seeded(made: Stream, key: Sequence[int]) -> Stream:
     made.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1)))
     return made

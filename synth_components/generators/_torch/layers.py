@@ -44,8 +44,11 @@ class TokenSum(nn.Module):
     def forward(self, places: Tensor, scores: Tensor) -> Tensor:
         """Return the sums (n, h)."""
         n, d = places.shape
+        if n == 1:  # one row at a time, as DP-SGD takes them: the bag has no gradient by row
+            made = functional.embedding(places, self.table.weight).sum(dim=1)
+            return made if self.scores is None else made + self.scores(scores)
         offsets = torch.arange(0, n * d, d, device=places.device)
-        made: Tensor = self.table(places.reshape(-1), offsets)
+        made = self.table(places.reshape(-1), offsets)
         return made if self.scores is None else made + self.scores(scores)
 
 

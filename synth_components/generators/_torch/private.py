@@ -1,4 +1,4 @@
-"""DP-SGD: the training loop of every torch generator under a budget.
+"""DP-SGD: the training loop of torch generators under a budget.
 
 Each step samples rows, takes the gradient of each, clips it to one length, and adds noise to their sum.  What leaves is
 the noisy sums and what is made of them, so that the weights, and their mean over the steps, cost what the sums do.
@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -32,11 +32,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim import AdamW
 
 from synth_components.errors import StoppedError, UnsupportedError
-from synth_components.generators._torch.device import device_of, stream, threads
+from synth_components.generators._torch.device import PLACES, RowStream, device_of, row_stream, stream, threads
 from synth_components.privacy.noise import noisy_sums, poisson_sample
 
 if TYPE_CHECKING:
     from synth_components.generators._torch.loop import Loss, Rows
+    from synth_components.generators.tabular._private import PrivateTraining, Start
     from synth_components.protocols import Run
 
 UNITS = 2**12
@@ -46,8 +47,6 @@ CHUNK_ROWS = 512
 """Rows whose gradients are held at a time; at most 2^24 / UNITS."""
 AVERAGED = 0.5
 """Share of the steps, the last ones, over which the weights are averaged."""
-GROUPS = 8
-"""Groups that rows fall into by what they say; what is random in a loss is drawn anew for each."""
 _WITHIN = 1 - 1e-5
 """How much shorter than the bound a gradient is made, so that rounding seldom brings it above."""
 
@@ -73,6 +72,18 @@ class PrivateSchedule:
     num_rows: float
     learning_rate: float
     weight_decay: float = 0.0
+
+    @classmethod
+    def of(cls, options: PrivateTraining, start: Start) -> Self:
+        """Return the schedule that a generator's options ask for, with the noise that was charged."""
+        return cls(
+            steps=options.private_steps,
+            sample_rate=options.private_sample_rate,
+            noise_multiplier=start.noise_multiplier,
+            clip_norm=options.private_clip_norm,
+            num_rows=start.num_rows,
+            learning_rate=options.private_learning_rate,
+        )
 
 
 def train(module: nn.Module, rows: Rows, loss: Loss, schedule: PrivateSchedule, *, seed: int, run: Run) -> None:
@@ -164,8 +175,8 @@ class ClippedSum:
     """The sum of the rows' clipped gradients, in whole numbers of ``clip_norm / UNITS``.
 
     What a row adds depends on that row, the weights and a key, and on no other row: neither on how many there are nor
-    on where it stands among them.  So what is random in the loss may be known to everybody.  Rows fall into groups by
-    what they say, each with a random stream of its own, for one draw that all rows share would teach little.
+    on where it stands among them.  So what is random in the loss may be known to everybody.  Each row reads it at a
+    place that what it says decides, for one draw that all rows share would teach little.
     """
 
     def __init__(self, module: nn.Module, loss: Loss, *, clip_norm: float) -> None:
@@ -184,33 +195,37 @@ class ClippedSum:
         for name, weight in self._total.named_parameters():
             (held if weight.requires_grad else fixed)[name] = weight.detach()
         sums = np.zeros(sum(weight.numel() for weight in held.values()), dtype=np.int64)
-        group = groups_of(rows, key)
-        for number in group.unique().tolist():
-            members = torch.nonzero(group == number)[:, 0]
-            for chunk in members.split(CHUNK_ROWS):
-                # A chunk of a group begins its stream anew: which rows are beside a row must not matter to it.
-                random = stream(rows[0].device, *key, number)
-                sums += self._of_chunk([part[chunk] for part in rows], held, fixed, random)
+        places = places_of(rows, key)
+        for begin in range(0, len(places), CHUNK_ROWS):
+            chunk = slice(begin, begin + CHUNK_ROWS)
+            # A chunk begins the stream anew: which rows are beside a row must not matter to it.
+            random = row_stream(rows[0].device, *key)
+            sums += self._of_chunk([part[chunk] for part in rows], places[chunk], held, fixed, random)
         return sums
 
     def _of_chunk(
-        self, rows: Rows, held: Mapping[str, Tensor], fixed: Mapping[str, Tensor], random: torch.Generator
+        self,
+        rows: Rows,
+        places: Tensor,
+        held: Mapping[str, Tensor],
+        fixed: Mapping[str, Tensor],
+        random: RowStream,
     ) -> NDArray[np.int64]:
-        def of_row(weights: Mapping[str, Tensor], row: Sequence[Tensor]) -> Tensor:
-            batch = [part[None] for part in row]
+        def of_row(weights: Mapping[str, Tensor], row: Sequence[Tensor], place: Tensor) -> Tensor:
+            batch, random.place = [part[None] for part in row], place[None]
             made: Tensor = torch.func.functional_call(self._total, ({**weights, **fixed},), (batch, random))
             return made
 
-        gradients = torch.func.vmap(torch.func.grad(of_row), in_dims=(None, 0), randomness="same")
+        gradients = torch.func.vmap(torch.func.grad(of_row), in_dims=(None, 0, 0), randomness="same")
         with sdpa_kernel(SDPBackend.MATH):  # the other kernels of attention have no gradient by row
-            found = gradients(held, rows)
+            found = gradients(held, rows, places)
         return whole_sum([found[name].flatten(1) for name in held], clip_norm=self._clip_norm)
 
 
-def groups_of(rows: Rows, key: tuple[int, ...]) -> Tensor:
-    """Return the group (n,) of each row: a function of what it says and of a key, and of no other row.
+def places_of(rows: Rows, key: tuple[int, ...]) -> Tensor:
+    """Return where each row (n,) reads random numbers: a function of what it says and of a key, and of no other row.
 
-    It is a hash, and need not be a good one: privacy holds whatever the groups are.
+    It is a hash, and need not be a good one: privacy holds whatever the places are.
 
     Source: Dietzfelbinger et al. 1997, "A Reliable Randomized Algorithm for the Closest-Pair Problem", Sec. 2.
     """
@@ -221,7 +236,7 @@ def groups_of(rows: Rows, key: tuple[int, ...]) -> Tensor:
         words = flat.float().view(torch.int32).long() if flat.is_floating_point() else flat.long()
         odd = 2 * torch.randint(2**62, (words.shape[1],), generator=random) + 1
         mixed = mixed + (words * odd.to(words.device)).sum(dim=1)  # modulo 2^64
-    return (mixed >> 40) % GROUPS
+    return (mixed >> 40) % PLACES
 
 
 def whole_sum(gradients: Sequence[Tensor], *, clip_norm: float) -> NDArray[np.int64]:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from numpy import random
 from torch import Tensor
 
 from synth_components.encode import encode
+from synth_components.generators.tabular._private import Start
 from synth_components.generators.tabular._tokens import Tokens, split_rows
 from synth_components.protocols import Dataset, Floats
+
+
+def counted_rows(start: Start) -> list[Tensor]:
+    """Return tokens (n, d) of the rows that a private training begins with, and scores (n, 0): there are none."""
+    tokens = torch.from_numpy(np.stack(list(start.codes.values()), axis=1).astype(np.int64))
+    return [tokens, torch.zeros(len(tokens), 0)]
 
 
 def token_rows(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from synth_components.generators._torch.device import stream
+from synth_components.generators._torch.device import normal, stream
 from synth_components.generators._torch.layers import Body, Segments, TokenSum, linear
 from synth_components.generators._torch.loop import Loss, Rows
 from synth_components.generators.tabular._tokens import NARROWEST, WIDEST, Tokens
@@ -48,7 +48,7 @@ class Autoencoder(nn.Module):
     def forward(self, tokens: Tensor, scores: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Return logits, means and log deviations (n, sum of t + 2 m) of rows, and their latents' law."""
         mean, log_variance = self.encode(tokens, scores, random)
-        noise = torch.randn(mean.shape, generator=random, device=mean.device, dtype=mean.dtype)
+        noise = normal(mean.shape, random, mean.device).to(mean.dtype)
         made = self.write(self.decoder(self.widen(mean + torch.exp(0.5 * log_variance) * noise), random))
         return made, mean, log_variance
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,11 @@ from pydantic import Field
 
 from synth_components.config import Recipe
 from synth_components.errors import BudgetExceededError, UnsupportedError
+from synth_components.generators.tabular._codebook import stop_if_asked
 from synth_components.generators.tabular._graphical import estimated, measured, rows_per_unit
 from synth_components.generators.tabular._grid import Grid
 from synth_components.generators.tabular._public_cells import Cells, cells_of, coded
+from synth_components.generators.tabular._tokens import Tokens
 from synth_components.marginal import Marginal
 from synth_components.privacy.accounting import (
     noise_multiplier_within,
@@ -22,8 +25,10 @@ from synth_components.privacy.accounting import (
     zero_concentrated,
 )
 from synth_components.privacy.noise import Grant, require_opendp
-from synth_components.protocols import Dataset, Floats, PrivacyLedger
+from synth_components.protocols import Dataset, Floats, PrivacyLedger, Run
 from synth_components.schema import Boolean, Categorical, Numeric, Schema
+
+PrivateDepth = Annotated[int, Field(ge=0, le=32, description="Under epsilon: layers or residual blocks, as `depth`.")]
 
 LEAST_MASS = 1e-6
 """Mass that every cell of the public domain keeps, whatever its noisy count is."""
@@ -40,6 +45,9 @@ class PrivateTraining(Recipe):
     )
     private_sample_rate: float = Field(
         0.02, gt=0, le=1, description="Under epsilon: probability that a row is in a step, each row by itself."
+    )
+    private_hidden: int = Field(
+        16, ge=4, le=4096, description="Under epsilon: width of the network; noise grows with the number of weights."
     )
     private_clip_norm: float = Field(
         0.3, gt=0, le=1e6, description="Under epsilon: longest gradient of a row; longer ones are shortened to it."
@@ -69,8 +77,13 @@ class Start:
     num_rows: float
     noise_multiplier: float
 
+    @property
+    def tokens(self) -> tuple[Tokens, ...]:
+        """The cells of each column as tokens; within its cell a value is drawn evenly, as nothing more was counted."""
+        return tuple(Tokens(grid, np.arange(grid.size), has_scores=False) for grid in self.grids)
 
-def begun(label: str, data: Dataset, *, options: PrivateTraining, ledger: PrivacyLedger) -> Start:
+
+def begun(label: str, data: Dataset, *, options: PrivateTraining, ledger: PrivacyLedger, run: Run) -> Start:
     """Charge all that a ledger has left, and then count.
 
     The charge is one curve: of the noisy counts of single columns, and of the steps that the options name.
@@ -79,6 +92,7 @@ def begun(label: str, data: Dataset, *, options: PrivateTraining, ledger: Privac
         SchemaError: if a column is not public, or says too little of its domain.
         UnsupportedError: if OpenDP is not installed, or for integers beyond 2^53.
         BudgetExceededError: if what is left does not pay for it; nothing was read.
+        StoppedError: if ``run`` says so; what was charged is spent.
     """
     cells = cells_of(data.schema, bins=options.private_bins)
     wide = [name for name, one in cells.items() if one.width > 1]
@@ -106,6 +120,7 @@ def begun(label: str, data: Dataset, *, options: PrivateTraining, ledger: Privac
     counts = measured(codes, singles, cells, amount=rho, grant=Grant("gaussian", rho), sensitivity=rows)
     model = estimated(cells, counts, iterations=_ITERATIONS)
     grids = [_grid(one, model.counts((name,)), data.schema, name) for name, one in cells.items()]
+    stop_if_asked(run)
     return Start(tuple(grids), codes, model.total, multiplier)
 
 

@@ -37,6 +37,7 @@ def write(
         "facts": dict(facts),
         "nominal": [one.grid.is_nominal for one in features],
         "exact": [one.grid.is_exact for one in features],
+        "scored": [one.has_scores for one in features],
     }
     (directory / f"{name}.json").write_text(json.dumps(plan, sort_keys=True), encoding="utf-8")
     arrays: dict[str, NDArray[Any]] = {f"weight.{key}": array for key, array in weights.items()}
@@ -57,7 +58,8 @@ def read(directory: Path, name: str) -> tuple[Schema, tuple[Tokens, ...], Weight
     plan = json.loads((directory / f"{name}.json").read_text(encoding="utf-8"))
     arrays = load_file(directory / f"{name}.safetensors")
     width = sum(where.stop - where.start for where in slices(schema).values())
-    if not width == len(plan["nominal"]) == len(plan["exact"]):
+    has_scores = plan.get("scored", [True] * width)  # an older file says nothing: all have
+    if not width == len(plan["nominal"]) == len(plan["exact"]) == len(has_scores):
         raise ArtifactError(f"{name}.json does not fit schema.json: the model was altered; save it anew")
     features = tuple(
         Tokens(
@@ -67,8 +69,11 @@ def read(directory: Path, name: str) -> tuple[Schema, tuple[Tokens, ...], Weight
                 is_exact=is_exact,
             ),
             arrays[f"tokens.{feature}"],
+            has_scores=is_scored,
         )
-        for feature, (is_nominal, is_exact) in enumerate(zip(plan["nominal"], plan["exact"], strict=True))
+        for feature, (is_nominal, is_exact, is_scored) in enumerate(
+            zip(plan["nominal"], plan["exact"], has_scores, strict=True)
+        )
     )
     weights = {key.removeprefix("weight."): held for key, held in arrays.items() if key.startswith("weight.")}
     return schema, features, weights, plan["facts"]

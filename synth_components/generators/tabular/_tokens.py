@@ -45,10 +45,12 @@ class Tokens:
     Attributes:
         grid: The codes.
         of_code: (size,) the token of each code.
+        has_scores: Whether a score says which value of its token one is; without, it is drawn evenly among them.
     """
 
     grid: Grid
     of_code: Ints
+    has_scores: bool = True
 
     @classmethod
     def of(cls, grid: Grid, *, cells: int) -> Tokens:
@@ -79,6 +81,8 @@ class Tokens:
     @cached_property
     def is_scored(self) -> NDArray[np.bool_]:
         """Whether a token (t,) holds more than one value, so that a score says which."""
+        if not self.has_scores:
+            return np.zeros(len(self.mass), dtype=bool)
         marginal = self.grid.marginal
         is_wide = np.append(marginal.low < marginal.high, np.zeros(int(self.grid.has_null), dtype=bool))
         return np.asarray(np.bincount(self.of_code, weights=1.0 + is_wide) > 1)

@@ -95,9 +95,6 @@ class Autoregressive(PrivateTraining):
     )
     knots: Knots = KNOTS
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
-    private_hidden: int = Field(
-        16, ge=4, le=4096, description="Under epsilon: width of the network; noise grows with the number of weights."
-    )
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> AutoregressiveSampler:
         """Return the network of ``data``.
@@ -168,9 +165,7 @@ class Autoregressive(PrivateTraining):
         from synth_components.generators._torch.layers import arrays
         from synth_components.generators._torch.private import PrivateSchedule, train
 
-        start = begun("fit tabular.autoregressive", data, options=self, ledger=ledger)
-        if run.should_stop():
-            raise StoppedError("fit stopped as asked; nothing was saved")
+        start = begun("fit tabular.autoregressive", data, options=self, ledger=ledger, run=run)
         cells = [Cells(np.arange(grid.size), grid.size) for grid in start.grids]
         order = sorted(range(len(cells)), key=lambda feature: cells[feature].codes)
         seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
@@ -184,15 +179,8 @@ class Autoregressive(PrivateTraining):
             seed=seeds[0],
         )
         network.own.requires_grad_(requires_grad=False)  # no cell has places, so that nothing reads it
-        schedule = PrivateSchedule(
-            steps=self.private_steps,
-            sample_rate=self.private_sample_rate,
-            noise_multiplier=start.noise_multiplier,
-            clip_norm=self.private_clip_norm,
-            num_rows=start.num_rows,
-            learning_rate=self.private_learning_rate,
-        )
         codes = {feature: start.codes[name].astype(np.int32) for feature, name in enumerate(data.schema.columns)}
+        schedule = PrivateSchedule.of(self, start)
         train(network, tensors_of(cells, codes), losses, schedule, seed=seeds[1], run=run)
         return AutoregressiveSampler(data.schema, start.grids, tuple(cells), tuple(order), arrays(network))
 

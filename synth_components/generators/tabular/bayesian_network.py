@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy import random
@@ -47,6 +47,10 @@ MOST_AT_ONCE = 4_000_000
 
 class BayesianNetwork(Recipe):
     """Draw each column from a table given a few others, chosen by the score; conditions are met exactly."""
+
+    without_privacy: ClassVar[str] = (
+        "the tables it draws from are counted without noise; tabular.mst and tabular.aim count with noise"
+    )
 
     max_parents: int = Field(2, ge=0, le=4, description="Most columns that one depends on: the treewidth.")
     penalty: float = Field(

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy import random
@@ -52,6 +52,8 @@ FIRST_SHARE = 0.4
 
 class ProbabilisticCircuit(Recipe):
     """Draw rows from hidden columns joined in a tree; any columns given any others, exactly."""
+
+    without_privacy: ClassVar[str] = "its expectations are counted without noise"
 
     states: int = Field(256, ge=1, le=4096, description="States of each hidden column: sum units of the circuit.")
     epochs: int = Field(

@@ -63,6 +63,9 @@ Width = Annotated[int, Field(ge=1, le=4096)]
 class CTGAN(Recipe):
     """Make each row from noise and a condition, by the ctgan library (BUSL-1.1, not open source)."""
 
+    without_privacy: ClassVar[str] = (
+        "its critic judges packs of rows that are chosen by their categories, so that no row has a gradient of its own"
+    )
     needs: ClassVar[tuple[str, ...]] = ("ctgan",)
     is_monitored: ClassVar[bool] = True
 

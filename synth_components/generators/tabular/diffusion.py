@@ -1,5 +1,9 @@
 """Joint diffusion of a row: categories and frequent values are masked, other numbers drowned in noise, and recovered.
 
+Under a budget (``epsilon``, ``delta``) it is differentially private: the columns are cut by the public schema, the
+network begins at noisy marginals, and a smaller one is trained by DP-SGD (``_torch.private``).  The guarantee is
+(epsilon, delta)-differential privacy for one unit of the schema (a row unless declared otherwise), added or removed.
+
 Source: Shi et al. 2025, "TabDiff: a Mixed-type Diffusion Model for Tabular Data Generation" (arXiv:2410.20626), Sec. 3;
     Kotelnikov et al. 2023, "TabDDPM" (arXiv:2209.15421), the network of residual layers; Karras et al. 2022, "EDM"
     (arXiv:2206.00364), the noise of numbers; Sahoo et al. 2024, "MDLM" (arXiv:2406.07524), the masks of categories.
@@ -25,7 +29,7 @@ import numpy as np
 from numpy import random
 from pydantic import Field
 
-from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount
 from synth_components.encode import encode
 from synth_components.errors import StoppedError
 from synth_components.generators._torch import require_torch
@@ -34,6 +38,7 @@ from synth_components.generators.tabular._codebook import drawn_each
 from synth_components.generators.tabular._diffusion import SIGMA_MIN, sigma_of, time_features
 from synth_components.generators.tabular._forward import Ints, Matrix, Weights, body, depth_of, linear, silu, softmax
 from synth_components.generators.tabular._grid import grids_of
+from synth_components.generators.tabular._private import PrivateDepth, PrivateTraining, begun
 from synth_components.generators.tabular._tokens import Tokens, drawn_rows, join_rows, scored, tokens_of
 from synth_components.generators.tabular._training import (
     BatchRows,
@@ -53,7 +58,7 @@ DRAWN_ROWS = 4096
 """Rows that are denoised at a time: what they take in memory does not grow with what is asked for."""
 
 
-class Diffusion(Recipe):
+class Diffusion(PrivateTraining):
     """Recover each row from masks and noise, by a network that learnt to undo both."""
 
     needs: ClassVar[tuple[str, ...]] = ("torch",)
@@ -85,6 +90,7 @@ class Diffusion(Recipe):
     )
     knots: Knots = KNOTS
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
+    private_depth: PrivateDepth = 1
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> DiffusionSampler:
         """Return the denoiser of ``data``.
@@ -93,8 +99,12 @@ class Diffusion(Recipe):
             UnsupportedError: if torch is not installed, the device is not there, or a column has no value with enough
                 support.
             StoppedError: if ``run`` says so.
+            SchemaError: under a budget, if a column is not public.
+            BudgetExceededError: if the budget does not pay for the steps; nothing was read.
         """
         require_torch("tabular.diffusion")
+        if ledger.remaining() is not None:
+            return self._fit_privately(data, rng=rng, ledger=ledger, run=run)
 
         from synth_components.generators._torch.denoiser import RowDenoiser, row_loss
         from synth_components.generators._torch.layers import arrays, start_from
@@ -135,6 +145,24 @@ class Diffusion(Recipe):
             sampler=made,
         )
         return made()
+
+    def _fit_privately(
+        self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run
+    ) -> DiffusionSampler:
+        """Return the denoiser that DP-SGD trains; ``rng`` draws first weights and masks, and no noise for privacy."""
+        from synth_components.generators._torch.denoiser import RowDenoiser, row_loss
+        from synth_components.generators._torch.layers import arrays
+        from synth_components.generators._torch.private import PrivateSchedule, train
+        from synth_components.generators._torch.token_rows import counted_rows
+
+        start = begun("fit tabular.diffusion", data, options=self, ledger=ledger, run=run)
+        seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
+        network = RowDenoiser(
+            start.tokens, hidden=self.private_hidden, depth=self.private_depth, dropout=0.0, seed=seeds[0]
+        )
+        schedule = PrivateSchedule.of(self, start)
+        train(network, counted_rows(start), row_loss, schedule, seed=seeds[1], run=run)
+        return DiffusionSampler(data.schema, start.tokens, self.steps, arrays(network))
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,8 @@ ORDER_ROUNDS = 2
 
 class GaussianCopula(Recipe):
     """Join the columns' marginals by the correlation of their normal scores."""
+
+    without_privacy: ClassVar[str] = "its marginals and correlations are taken off the rows without noise"
 
     knots: int = Field(500, ge=2, le=1000, description="Knots of a numeric column's quantile function.")
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT

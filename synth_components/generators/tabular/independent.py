@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy import random
@@ -29,6 +29,8 @@ from synth_components.schema import Schema
 
 class Independent(Recipe):
     """Draw each column from its own marginal, independently of the others."""
+
+    without_privacy: ClassVar[str] = "its marginals are counted without noise"
 
     knots: int = Field(500, ge=2, le=1000, description="Knots of a numeric column's quantile function.")
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT

@@ -52,6 +52,10 @@ LEAST_DEVIATION = 1e-3
 class LatentDiffusion(Recipe):
     """Decode each row from numbers that a diffusion draws among those that an autoencoder made of rows."""
 
+    without_privacy: ClassVar[str] = (
+        "what it trains last are numbers that an autoencoder made of the rows, centred "
+        "and scaled by these without noise"
+    )
     needs: ClassVar[tuple[str, ...]] = ("torch",)
     trains_together: ClassVar[bool] = True
     is_monitored: ClassVar[bool] = True

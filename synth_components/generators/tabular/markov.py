@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy import random
@@ -51,6 +51,8 @@ from synth_components.schema import Schema
 
 class Markov(Recipe):
     """Draw sequences of rows, each row given the ones before it in its sequence."""
+
+    without_privacy: ClassVar[str] = "its transitions are counted without noise"
 
     order: int = Field(1, ge=1, le=4, description="Rows before, in the same sequence, that a row depends on.")
     group: Group = ""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from numpy import random
@@ -49,6 +49,8 @@ SPREAD = 0.2
 
 class Mixture(Recipe):
     """Draw each row from one component of a mixture of independent columns."""
+
+    without_privacy: ClassVar[str] = "its expectations are counted without noise"
 
     components: int = Field(64, ge=1, le=4096, description="Most components.")
     method: Literal["em", "variational"] = Field(

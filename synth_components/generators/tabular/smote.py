@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy import random
@@ -38,6 +38,8 @@ MOST_CATEGORIES = 64
 
 class Smote(Recipe):
     """Draw rows between real rows and their neighbours; the model keeps the training rows."""
+
+    without_privacy: ClassVar[str] = "every row that it draws lies between two real ones"
 
     keep_rows: bool = Field(
         default=False,

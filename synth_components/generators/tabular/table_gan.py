@@ -48,6 +48,9 @@ LEAST_SIDE = 4
 class TableGAN(Recipe):
     """Make each row from noise by convolutions; a classifier keeps one column true to the others."""
 
+    without_privacy: ClassVar[str] = (
+        "its losses compare the moments of whole batches, so that no row has a gradient of its own"
+    )
     trains_together: ClassVar[bool] = True
     is_monitored: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("torch",)

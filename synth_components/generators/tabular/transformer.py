@@ -2,6 +2,11 @@
 
 Where a column tells sequences apart, or orders their rows, a row is drawn given the rows before it in its sequence.
 
+Under a budget (``epsilon``, ``delta``) it is differentially private: the columns are cut by the public schema, the
+network begins at noisy marginals, and a smaller one is trained by DP-SGD (``_torch.private``).  The guarantee is
+(epsilon, delta)-differential privacy for one unit of the schema (a row unless declared otherwise), added or removed.
+Sequences are not learnt under a budget.
+
 Source: Vaswani et al. 2017, "Attention Is All You Need" (arXiv:1706.03762), Sec. 3, the decoder; Padhi et al. 2021,
     "Tabular Transformers for Modeling Multivariate Time Series" (arXiv:2011.01843), Sec. 3, columns as tokens, numbers
     in quantiles, rows as vectors; Xiong et al. 2020, "On Layer Normalization in the Transformer Architecture"
@@ -29,7 +34,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from synth_components.conditions import meets
-from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, ConfigError, Knots, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, ConfigError, Knots, MinCategoryCount
 from synth_components.encode import encode
 from synth_components.errors import ConditionError, UnsupportedError
 from synth_components.generators._torch import require_torch
@@ -38,6 +43,7 @@ from synth_components.generators.tabular._codebook import drawn_by_row, drawn_ea
 from synth_components.generators.tabular._condition import LEAST_SHARE, Condition, conditions
 from synth_components.generators.tabular._forward import Matrix, Weights, depth_of, linear, normalised, silu, softmax
 from synth_components.generators.tabular._grid import grids_of, rows_of
+from synth_components.generators.tabular._private import PrivateDepth, PrivateTraining, begun
 from synth_components.generators.tabular._sequences import (
     Group,
     InitialState,
@@ -71,7 +77,7 @@ CANDIDATES = 16
 """Rows that are drawn for each one with conditions, of which one is taken."""
 
 
-class Transformer(Recipe):
+class Transformer(PrivateTraining):
     """Draw each column from a causal transformer over the columns before it."""
 
     trains_together: ClassVar[bool] = True
@@ -110,6 +116,7 @@ class Transformer(Recipe):
     cells: int = Field(32, ge=1, le=1000, description="Quantiles of the numbers of a column that few rows share.")
     knots: Knots = KNOTS
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
+    private_depth: PrivateDepth = 1
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> TransformerSampler:
         """Return the network of ``data``.
@@ -121,18 +128,19 @@ class Transformer(Recipe):
             SchemaError: if there is no column ``group`` or ``order_by`` of a fit kind.
             ConditionError: if ``initial_state`` does not fit the schema, or the model gives it no mass.
             StoppedError: if ``run`` says so.
+            SchemaError: under a budget, if a column is not public.
+            BudgetExceededError: if the budget does not pay for the steps; nothing was read.
         """
         require_torch("tabular.transformer")
+        if ledger.remaining() is not None:
+            return self._fit_privately(data, rng=rng, ledger=ledger, run=run)
         import torch
 
         from synth_components.generators._torch.causal import CausalTransformer, causal_loss, placed
         from synth_components.generators._torch.layers import arrays, start_from
         from synth_components.generators._torch.loop import Schedule, train
 
-        if self.hidden % self.heads:
-            raise ConfigError(
-                f"option 'hidden': {self.hidden} is no multiple of the {self.heads} heads", option="hidden"
-            )
+        self._require_heads("hidden", self.hidden)
         ledger.spend("fit tabular.transformer", not_private)
         stop_if_asked(run)
         ordered = self._ordered(data)
@@ -200,6 +208,45 @@ class Transformer(Recipe):
             sampler=made,
         )
         return made()
+
+    def _fit_privately(
+        self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run
+    ) -> TransformerSampler:
+        """Return the network that DP-SGD trains; ``rng`` draws first weights, and no noise."""
+        from synth_components.generators._torch.causal import CausalTransformer, causal_loss
+        from synth_components.generators._torch.layers import arrays
+        from synth_components.generators._torch.private import PrivateSchedule, train
+        from synth_components.generators._torch.token_rows import counted_rows
+
+        self._require_heads("private_hidden", self.private_hidden)
+        asked = (self.group, order_of(data.schema, self.order_by), self.length, self.initial_state)
+        if any(asked):
+            raise UnsupportedError(
+                "sequences are not learnt under a budget: a row would teach what the rows after it are, too; leave "
+                "their options out, and the order of the schema"
+            )
+        start = begun("fit tabular.transformer", data, options=self, ledger=ledger, run=run)
+        tokens = start.tokens
+        order = np.argsort([len(one.mass) for one in tokens], kind="stable")
+        seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
+        network = CausalTransformer(
+            [tokens[feature] for feature in order],
+            hidden=self.private_hidden,
+            depth=self.private_depth,
+            heads=self.heads,
+            dropout=0.0,
+            seed=seeds[0],
+        )
+        for unread in (network.score, network.law):  # no token has a score, so that nothing reads them
+            unread.requires_grad_(requires_grad=False)
+        rows, scores = counted_rows(start)
+        schedule = PrivateSchedule.of(self, start)
+        train(network, [rows[:, order], scores], causal_loss, schedule, seed=seeds[1], run=run)
+        return TransformerSampler(data.schema, tokens, order, self.heads, arrays(network), None)
+
+    def _require_heads(self, option: str, width: int) -> None:
+        if width % self.heads:
+            raise ConfigError(f"option '{option}': {width} is no multiple of the {self.heads} heads", option=option)
 
     def _before(self, run: Run, data: Dataset) -> TransformerSampler | None:
         """Return the model to go on from, if there is one."""

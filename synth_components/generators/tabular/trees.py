@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -54,6 +54,8 @@ BATCH_ROWS = 131_072
 
 class Trees(Recipe):
     """Draw each column from trees on those before it, and accept rows by a density ratio."""
+
+    without_privacy: ClassVar[str] = "its trees are split and filled without noise"
 
     n_trees: int = Field(
         10,

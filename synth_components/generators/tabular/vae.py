@@ -1,5 +1,9 @@
 """Variational autoencoder of rows: each row is decoded from a normal draw of a few numbers.
 
+Under a budget (``epsilon``, ``delta``) it is differentially private: the columns are cut by the public schema, the
+network begins at noisy marginals, and a smaller one is trained by DP-SGD (``_torch.private``).  The guarantee is
+(epsilon, delta)-differential privacy for one unit of the schema (a row unless declared otherwise), added or removed.
+
 Source: Xu et al. 2019, "Modeling Tabular Data using Conditional GAN" (arXiv:1907.00503), Sec. 4.5, TVAE;
     Kingma & Welling 2014, "Auto-Encoding Variational Bayes" (arXiv:1312.6114), Eq. 10.
 Differs: the modes of a number are cells of about equal mass over the knots that the other generators keep, not a fitted
@@ -20,7 +24,7 @@ import numpy as np
 from numpy import random
 from pydantic import Field
 
-from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount
 from synth_components.encode import encode
 from synth_components.errors import StoppedError
 from synth_components.generators._torch import require_torch
@@ -28,6 +32,7 @@ from synth_components.generators.tabular import _token_files
 from synth_components.generators.tabular._codebook import drawn_each
 from synth_components.generators.tabular._forward import Ints, Matrix, Weights, body, linear, softmax
 from synth_components.generators.tabular._grid import grids_of
+from synth_components.generators.tabular._private import PrivateDepth, PrivateTraining, begun
 from synth_components.generators.tabular._tokens import (
     NARROWEST,
     WIDEST,
@@ -53,7 +58,7 @@ DRAWN_ROWS = 4096
 """Rows that are decoded at a time: what they take in memory does not grow with what is asked for."""
 
 
-class VAE(Recipe):
+class VAE(PrivateTraining):
     """Decode each row from a few normal numbers, by a variational autoencoder."""
 
     trains_together: ClassVar[bool] = True
@@ -85,6 +90,16 @@ class VAE(Recipe):
     cells: int = Field(32, ge=1, le=1000, description="Modes of the numbers of a column that few rows share.")
     knots: Knots = KNOTS
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
+    private_depth: PrivateDepth = 0
+    private_latent: int = Field(
+        4, ge=1, le=4096, description="Under epsilon: normal numbers that a row is decoded from."
+    )
+    private_beta: float = Field(
+        0.2,
+        ge=0,
+        le=1000,
+        description="Under epsilon: `beta`; the few steps that a budget pays for would learn nothing with a full one.",
+    )
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> VAESampler:
         """Return the decoder of ``data``.
@@ -93,8 +108,12 @@ class VAE(Recipe):
             UnsupportedError: if torch is not installed, the device is not there, or a column has no value with enough
                 support.
             StoppedError: if ``run`` says so.
+            SchemaError: under a budget, if a column is not public.
+            BudgetExceededError: if the budget does not pay for the steps; nothing was read.
         """
         require_torch("tabular.vae")
+        if ledger.remaining() is not None:
+            return self._fit_privately(data, rng=rng, ledger=ledger, run=run)
 
         from synth_components.generators._torch.layers import arrays
         from synth_components.generators._torch.loop import Schedule, train
@@ -113,8 +132,7 @@ class VAE(Recipe):
         )
 
         def made() -> VAESampler:
-            weights = {name: held for name, held in arrays(network).items() if name.startswith(DECODER)}
-            return VAESampler(data.schema, tokens, weights)
+            return VAESampler(data.schema, tokens, decoder_of(arrays(network)))
 
         schedule = Schedule.of(self)
         train(
@@ -131,9 +149,35 @@ class VAE(Recipe):
         )
         return made()
 
+    def _fit_privately(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> VAESampler:
+        """Return the decoder that DP-SGD trains; ``rng`` draws first weights and latents, and no noise."""
+        from synth_components.generators._torch.layers import arrays
+        from synth_components.generators._torch.private import PrivateSchedule, train
+        from synth_components.generators._torch.token_rows import counted_rows
+        from synth_components.generators._torch.vae import Autoencoder, loss_of
+
+        start = begun("fit tabular.vae", data, options=self, ledger=ledger, run=run)
+        seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
+        network = Autoencoder(
+            start.tokens,
+            hidden=self.private_hidden,
+            depth=self.private_depth,
+            latent=self.private_latent,
+            dropout=0.0,
+            seed=seeds[0],
+        )
+        schedule = PrivateSchedule.of(self, start)
+        train(network, counted_rows(start), loss_of(self.private_beta), schedule, seed=seeds[1], run=run)
+        return VAESampler(data.schema, start.tokens, decoder_of(arrays(network)))
+
 
 DECODER = ("widen.", "decoder.", "write.")
 """The names of the weights that rows are drawn with; what reads rows is not kept."""
+
+
+def decoder_of(weights: Weights) -> Weights:
+    """Return the weights of the decoder alone."""
+    return {name: held for name, held in weights.items() if name.startswith(DECODER)}
 
 
 @dataclass(frozen=True, eq=False)
