@@ -7,13 +7,39 @@ these functions is called, and never in a container.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
+from types import MappingProxyType
 from typing import Any
 
-from synth_components.errors import DataError
+from synth_components.errors import DataError, UnsupportedError
 from synth_sagemaker.request import Request
 from synth_sagemaker.shapes import is_expression
+
+_TRAINING: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "": (
+            *("TrainingJobName", "RoleArn", "AlgorithmSpecification", "HyperParameters", "ResourceConfig", "VpcConfig"),
+            *("EnableManagedSpotTraining", "EnableNetworkIsolation", "EnableInterContainerTrafficEncryption"),
+            *("StoppingCondition", "OutputDataConfig", "InputDataConfig", "CheckpointConfig", "Environment", "Tags"),
+        ),
+        "AlgorithmSpecification": ("TrainingImage", "TrainingInputMode", "MetricDefinitions"),
+    }
+)
+_PROCESSING: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "": (
+            *("ProcessingJobName", "RoleArn", "AppSpecification", "ProcessingInputs", "ProcessingOutputConfig"),
+            *("ProcessingResources", "StoppingCondition", "NetworkConfig", "Environment", "Tags"),
+        ),
+        "AppSpecification": ("ImageUri", "ContainerEntrypoint", "ContainerArguments"),
+        "ProcessingResources": ("ClusterConfig",),
+        "ProcessingResources.ClusterConfig": ("InstanceCount", "InstanceType", "VolumeSizeInGB", "VolumeKmsKeyId"),
+        "ProcessingOutputConfig": ("Outputs", "KmsKeyId"),
+        "NetworkConfig": ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "VpcConfig"),
+    }
+)
+"""By place in a request: the members that the SDK's object is given."""
 
 
 def as_model_trainer(request: Request, *, session: Any) -> Any:  # noqa: ANN401 - the SDK is no dependency
@@ -25,8 +51,10 @@ def as_model_trainer(request: Request, *, session: Any) -> Any:  # noqa: ANN401 
 
     Raises:
         DataError: if version 3 of the SDK is not installed.
+        UnsupportedError: for a member of the request, from an override, that the SDK's object is not given.
     """
     _require_sdk()
+    _refuse_others(request, _TRAINING)
     from sagemaker.core import shapes
     from sagemaker.core.training import configs
     from sagemaker.train.model_trainer import ModelTrainer
@@ -66,8 +94,10 @@ def as_processor(request: Request, *, session: Any) -> tuple[Any, dict[str, Any]
 
     Raises:
         DataError: if version 3 of the SDK is not installed.
+        UnsupportedError: for a member of the request, from an override, that the SDK's object is not given.
     """
     _require_sdk()
+    _refuse_others(request, _PROCESSING)
     from sagemaker.core import shapes
     from sagemaker.core.network import NetworkConfig
     from sagemaker.core.processing import Processor
@@ -122,6 +152,7 @@ def as_training_step(name: str, request: Request, *, session: Any, **settings: A
 
     Raises:
         DataError: if version 3 of the SDK is not installed.
+        UnsupportedError: for a member of the request, from an override, that the SDK's object is not given.
     """
     _require_sdk()
     from sagemaker.mlops.workflow.steps import TrainingStep
@@ -139,6 +170,7 @@ def as_processing_step(name: str, request: Request, *, session: Any, **settings:
 
     Raises:
         DataError: if version 3 of the SDK is not installed.
+        UnsupportedError: for a member of the request, from an override, that the SDK's object is not given.
     """
     _require_sdk()
     from sagemaker.mlops.workflow.steps import ProcessingStep
@@ -151,6 +183,23 @@ def _require_sdk() -> None:
     # The folder sagemaker/ of a clone is a namespace package: `import sagemaker` succeeds without the SDK.
     if find_spec("sagemaker") is None or find_spec("sagemaker.core") is None:
         raise DataError("version 3 of the SageMaker SDK is not installed; pip install 'sagemaker>=3.20,<4'")
+
+
+def _refuse_others(request: Request, known: Mapping[str, tuple[str, ...]]) -> None:
+    others = list(_others(request, known))
+    if others:
+        raise UnsupportedError(
+            f"the SDK's object would lose {', '.join(others)}; send the request itself, by launch.submit"
+        )
+
+
+def _others(request: Request, known: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    """Yield the members of a request that the SDK's object is not given."""
+    for place, members in known.items():
+        held: Any = request
+        for name in filter(None, place.split(".")):
+            held = held.get(name, {})
+        yield from (f"{place}.{name}".lstrip(".") for name in held if name not in members)
 
 
 def _channel(channel: Mapping[str, Any]) -> Any:  # noqa: ANN401

@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import sagemaker_requests as requested
+from sagemaker_requests import GUARDED, PLATFORM
 
-from synth_components.errors import DataError
+from synth_components.errors import DataError, UnsupportedError
 from synth_sagemaker import sdk
+from synth_sagemaker.pipeline import Options, pipeline
 
 ROOT = Path(__file__).parents[2]
 CHECK = Path(__file__).parent / "sdk_check.py"
@@ -30,6 +33,49 @@ def test_16_the_folder_of_a_clone_is_not_taken_for_the_sdk():
     code = "import sagemaker; from synth_sagemaker.sdk import _require_sdk; _require_sdk()"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert "SageMaker SDK is not installed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("adapter", "build", "operation", "override", "lost"),
+    [
+        (
+            sdk.as_model_trainer,
+            requested.training,
+            "CreateTrainingJob",
+            {"RetryStrategy": {"MaximumRetryAttempts": 2}},
+            "RetryStrategy",
+        ),
+        (
+            sdk.as_model_trainer,
+            requested.training,
+            "CreateTrainingJob",
+            {"AlgorithmSpecification": {"EnableSageMakerMetricsTimeSeries": True}},
+            r"AlgorithmSpecification\.EnableSageMakerMetricsTimeSeries",
+        ),
+        (
+            sdk.as_processor,
+            requested.processing,
+            "CreateProcessingJob",
+            {"ExperimentConfig": {"ExperimentName": "synth"}},
+            "ExperimentConfig",
+        ),
+    ],
+)
+def test_16_what_the_object_of_the_sdk_would_lose_is_refused(monkeypatch, adapter, build, operation, override, lost):
+    monkeypatch.setattr(sdk, "find_spec", lambda name: name)
+    with pytest.raises(UnsupportedError, match=f"would lose {lost}; send the request itself"):
+        adapter(build(overrides={operation: override}), session=None)
+
+
+@pytest.mark.parametrize("platform", [PLATFORM, GUARDED], ids=["plain", "guarded"])
+def test_16_no_request_of_ours_has_a_member_that_would_be_lost(platform):
+    assert list(sdk._others(requested.training(platform), sdk._TRAINING)) == []
+    for build in (requested.processing, requested.evaluation):
+        assert list(sdk._others(build(platform), sdk._PROCESSING)) == []
+    known = {"Training": sdk._TRAINING, "Processing": sdk._PROCESSING}
+    for step in pipeline(platform, Options())["Steps"]:
+        if step["Type"] in known:
+            assert list(sdk._others(step["Arguments"], known[step["Type"]])) == []
 
 
 @pytest.mark.slow

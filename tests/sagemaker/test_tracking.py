@@ -38,6 +38,7 @@ print(json.dumps({
     "generator": run.data.params.get("generator"),
     "metrics": sorted(run.data.metrics),
     "experiment": client.get_experiment(run.info.experiment_id).name,
+    "versions": [[version.name, version.run_id == run_id] for version in client.search_model_versions("name='adult'")],
 }))
 """
 
@@ -138,3 +139,4 @@ def test_17_a_finished_job_is_logged_and_read_back_by_arn(job, plug_in, server):
     assert told["experiment"] == "isolated"
     assert told["generator"] == "tabular.independent"
     assert "overall" in told["metrics"]
+    assert told["versions"] == [["adult", True]]
