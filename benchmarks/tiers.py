@@ -30,8 +30,8 @@ import common
 RESULTS = common.RESULTS / "tiers.jsonl"
 TESTS = "tests/sagemaker"
 CONTRACT = (
-    *("algorithm", "channel", "failure", "hyperparameters", "iam", "launch", "layout", "local_run", "metrics"),
-    *("pipeline", "requests", "scaling", "shapes"),
+    *("algorithm", "channel", "failure", "hyperparameters", "iam", "image", "launch", "layout", "local_run"),
+    *("metrics", "pipeline", "requests", "scaling", "shapes"),
 )
 SLOW = ["-m", "slow and not docker", "-o", "timeout=1500"]
 TIERS = {
