@@ -40,7 +40,7 @@ from synth_components.evaluation.quality import Quality, quality
 from synth_components.evaluation.recommendation import Recommendation, recommendations
 from synth_components.evaluation.report import NO_HOLDOUT, NO_TRAIN, Report
 from synth_components.limits import costing, metered
-from synth_components.privacy.budget_file import opened
+from synth_components.privacy.budget_file import BudgetFile, opened
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Context, Dataset, Evidence, report_nothing
 from synth_components.protocols import Report as Progress
@@ -214,8 +214,9 @@ def _privately(
     if len(drawn.table) == 0:
         raise DataError("the synthetic table has no rows; there is nothing to judge")
     rng = random.default_rng(random.SeedSequence(config.seed, spawn_key=(zlib.crc32(b"private"),)))
+    units = account.account.read().units if isinstance(account.account, BudgetFile) else None
     with _one_thread(), metered() as meter, costing("evaluate privately"):
-        found, rows = private_evidence(judged, drawn, config=config, ledger=account, rng=rng)
+        found, rows = private_evidence(judged, drawn, config=config, ledger=account, rng=rng, units=units)
     unit = known.unit
     who = "a row" if unit is None or unit.max_rows == 1 else f"any {unit.max_rows} rows"
     if unit is not None and unit.columns:

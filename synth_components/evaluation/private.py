@@ -29,6 +29,7 @@ from synth_components.null_indicator import modelled
 from synth_components.privacy.accounting import pure, rho_within, zero_concentrated
 from synth_components.privacy.contribution import bounded
 from synth_components.privacy.noise import Counts, Grant, deviation, noisy_counts, require_opendp
+from synth_components.privacy.smallest_delta import CHANCE, require_below
 from synth_components.protocols import Budget, Dataset, Evidence, Floats, PrivacyLedger, Score
 from synth_components.schema import Boolean, Categorical
 
@@ -65,10 +66,14 @@ class _Release:
         return deviation(share * self.grant.total, mechanism=self.grant.mechanism, sensitivity=self.sensitivity)
 
 
-def charged(config: EvaluateConfig, ledger: PrivacyLedger) -> Grant:
+def charged(config: EvaluateConfig, ledger: PrivacyLedger, *, units: int | None = None) -> Grant:
     """Charge the budget of a private report to a ledger, before any row is read.
 
+    Args:
+        units: Number of privacy units, if it is public knowledge: delta must be below 1 over it.
+
     Raises:
+        DeltaError: if it is not; nothing was charged.
         UnsupportedError: if OpenDP is not installed.
         BudgetExceededError: if the ledger does not hold it, or the Gaussian mechanism finds no delta.
     """
@@ -81,19 +86,31 @@ def charged(config: EvaluateConfig, ledger: PrivacyLedger) -> Grant:
             requested=math.nextafter(budget.epsilon, math.inf),
             available=budget.epsilon,
         )
+    if config.mechanism == "gaussian" and units is not None:
+        require_below(config.delta, units)
     curve = zero_concentrated(total) if config.mechanism == "gaussian" else pure(total)
     ledger.spend(f"evaluate privately, {config.mechanism} noise", curve)
     return Grant(config.mechanism, total)
 
 
 def private_evidence(
-    real: Dataset, synthetic: Dataset, *, config: EvaluateConfig, ledger: PrivacyLedger, rng: random.Generator
+    real: Dataset,
+    synthetic: Dataset,
+    *,
+    config: EvaluateConfig,
+    ledger: PrivacyLedger,
+    rng: random.Generator,
+    units: int | None = None,
 ) -> tuple[Evidence, int]:
     """Return scores by noisy counts of real rows, charged first, and how many rows these tell of.
 
     ``rng`` fits the learner and repeats the bootstrap; no noise that protects a row comes from it.
 
+    Args:
+        units: Number of privacy units, if it is public knowledge; otherwise delta is held against the noisy counts.
+
     Raises:
+        DeltaError: if delta is 1 over the number of privacy units or more, as far as noise lets it be told.
         SchemaError: if a column is not public, or says too little of its domain, or a target is none.
         UnsupportedError: for a number to predict, several tables, or without OpenDP.
         BudgetExceededError: if the ledger does not hold the budget; nothing was read.
@@ -115,15 +132,19 @@ def private_evidence(
             raise UnsupportedError(
                 f"column '{target}' is a number or time: a private report predicts categories only; leave target out"
             )
-    release = _Release(charged(config, ledger), rows_per_unit(real.schema))
+    release = _Release(charged(config, ledger, units=units), rows_per_unit(real.schema))
     held = coded(modelled(bounded(real)), cells)
     drawn = coded(modelled(synthetic), cells)
     sizes = {name: one.size for name, one in cells.items()}
     task = _TASK if target else 0.0
     pairs = list(combinations(cells, 2))
     singles = _SINGLES if pairs else 1 - task
-    shapes, rows = _compared(held, drawn, [(name,) for name in cells], sizes, release, singles, config, rng, "shape")
-    both, _ = _compared(held, drawn, pairs, sizes, release, 1 - task - singles, config, rng, "pairs")
+    shapes, rows, spread = _compared(
+        held, drawn, [(name,) for name in cells], sizes, release, singles, config, rng, "shape"
+    )
+    if units is None:
+        _require_small(config, rows, spread, release.sensitivity)
+    both, *_ = _compared(held, drawn, pairs, sizes, release, 1 - task - singles, config, rng, "pairs")
     scores = [*shapes, *both]
     if target:
         scores += _task(held, drawn, target, sizes, release, task, config, rng)
@@ -131,6 +152,22 @@ def private_evidence(
     names = ("fidelity.detection", "fidelity.correlation", "utility.trtr", "utility.global", "privacy", "validity")
     left_out = pd.DataFrame([{"score": name, "subject": "", "reason": reason} for name in names])
     return Evidence(tuple(scores), tables={"left_out": left_out}), max(0, round(rows))
+
+
+def _require_small(config: EvaluateConfig, rows: float, spread: float, sensitivity: int) -> None:
+    """Raise if delta is too large for the units that there are at least, but for a chance of ``CHANCE``.
+
+    What the rows are counted by was released already, so that asking costs nothing.
+
+    Raises:
+        DeltaError: if it is.
+    """
+    if config.mechanism == "laplace":
+        return  # a guarantee without delta
+    # P(noise >= t) <= exp(-t^2 / (2 spread^2)): the discrete Gaussian is subgaussian, as are weighted sums of it.
+    least = math.floor((rows - math.sqrt(2 * math.log(1 / CHANCE)) * spread) / sensitivity)
+    if least > 0:
+        require_below(config.delta, least)
 
 
 def _compared(
@@ -143,10 +180,10 @@ def _compared(
     config: EvaluateConfig,
     rng: random.Generator,
     name: str,
-) -> tuple[list[Score], float]:
-    """Return 1 - the total variation of each clique, after their mean; and how many rows there are about."""
+) -> tuple[list[Score], float, float]:
+    """Return 1 - the total variation of each clique, after their mean; how many rows there are, and that noise."""
     if not cliques:
-        return [], 0.0
+        return [], 0.0, 0.0
     each = share / len(cliques)
     spread = release.spread(share=each)
     parts: list[tuple[float, Floats, float]] = []
@@ -166,7 +203,7 @@ def _compared(
         f"fidelity.private.{name}", float(np.mean(values)), np.mean(draws, axis=0), float(np.mean(floors)), subject=()
     )
     weight = sum(1 / math.sqrt(math.prod(sizes[column] for column in clique)) for clique in cliques)
-    return [whole, *made], sum(sums) / weight
+    return [whole, *made], sum(sums) / weight, spread * math.sqrt(len(cliques)) / weight
 
 
 def _alike(

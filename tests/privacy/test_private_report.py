@@ -1,6 +1,8 @@
 """The report under differential privacy: what it says, what it refuses, what it charges, and its audit with twins."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,13 +10,14 @@ import pytest
 from audit import mu_at_least
 
 from synth_components.config import ConfigError
-from synth_components.errors import BudgetExceededError, SchemaError, UnsupportedError
+from synth_components.errors import BudgetExceededError, DeltaError, SchemaError, UnsupportedError
 from synth_components.evaluation import EvaluateConfig, FidelityConfig, Report, evaluate, private
 from synth_components.privacy import noise
 from synth_components.privacy.accounting import rho_within
+from synth_components.privacy.budget_file import BudgetFile
 from synth_components.privacy.ledger import Ledger
-from synth_components.protocols import Budget
-from synth_components.schema import TABLE, Categorical, Numeric, Schema
+from synth_components.protocols import Budget, Dataset
+from synth_components.schema import TABLE, Categorical, Numeric, Schema, Unit
 
 pytest.importorskip("opendp", reason="the extra dp is not installed")
 
@@ -104,6 +107,55 @@ def test_a_ledger_that_cannot_pay_is_asked_before_a_row_is_read():
     with pytest.raises(BudgetExceededError):
         judged(ALIKE, holdout=pd.DataFrame(), ledger=ledger)
     assert not ledger.entries
+
+
+class Watched(Mapping):
+    """Tables that call ``on_read`` before anyone sees a row."""
+
+    def __init__(self, on_read):
+        self.on_read = on_read
+
+    def __getitem__(self, name):
+        self.on_read()
+        return HOLDOUT
+
+    def __iter__(self):
+        return iter([TABLE])
+
+    def __len__(self):
+        return 1
+
+
+@pytest.mark.parametrize("mechanism", ["gaussian", "laplace"])
+def test_the_budget_file_is_charged_before_a_row_is_read(tmp_path, mechanism):
+    shared = BudgetFile.create(tmp_path / "budget.json", Budget(2.5, 1e-6), name="rows")
+    charged = []
+    data = Dataset(Watched(lambda: charged.append(len(shared.read().ledger.entries))), SCHEMA)
+    judged(ALIKE, holdout=data, ledger=Ledger(account=shared), mechanism=mechanism)
+    assert set(charged) == {1}
+    # Together they would cost 4 by Laplace noise, and 2.9 by Gaussian.
+    closed = Dataset(Watched(lambda: pytest.fail("a row was read")), SCHEMA)
+    with pytest.raises(BudgetExceededError):
+        judged(ALIKE, holdout=closed, ledger=Ledger(account=shared), mechanism=mechanism)
+    assert len(shared.read().ledger.entries) == 1
+
+
+def test_a_report_whose_delta_would_show_somebody_is_refused():
+    # Of 4,000 rows, counted with noise of some ten.
+    with pytest.raises(DeltaError, match="must be below 1 over the number"):
+        judged(ALIKE, delta=1e-3)
+    judged(ALIKE, delta=1e-4)
+    judged(ALIKE, delta=1e-3, mechanism="laplace")  # promises no delta
+    judged(ALIKE, delta=1e-3, holdout=HOLDOUT.iloc[:400])
+    judged(ALIKE, delta=1e-3, schema=replace(SCHEMA, unit=Unit(TABLE, max_rows=8)))  # of 500 units, or more
+
+
+def test_a_delta_above_that_of_units_that_are_known_is_refused_before_a_row_is_read(tmp_path):
+    shared = BudgetFile.create(tmp_path / "budget.json", Budget(3.0, 1e-6), name="rows", units=5_000)
+    closed = Dataset(Watched(lambda: pytest.fail("a row was read")), SCHEMA)
+    with pytest.raises(DeltaError, match="5,000"):
+        judged(ALIKE, holdout=closed, ledger=Ledger(account=shared), delta=1e-3)
+    assert not shared.read().ledger.entries
 
 
 def test_measures_without_noise_are_refused_under_a_budget():
