@@ -70,7 +70,7 @@ def test_the_page_runs_as_printed_from_log_to_promote_and_lineage():
 
 def test_the_page_names_commands_and_options_that_exist():
     ours = [words[2:] for words in shell_lines("synth") if words[1] == "mlflow"]
-    assert {words[0] for words in ours} == {"train", "tune", "register", "promote", "sample"}
+    assert {words[0] for words in ours} == {"train", "register", "promote", "sample"}
     for name, *words in ours:
         flags = {flag for param in commands.get_command(None, name).params for flag in param.opts}
         assert {word for word in words if word.startswith("--")} <= flags
