@@ -96,6 +96,11 @@ PLAIN = {
     "their marginals than independent columns are from their pairs; tests/networks/test_ctgan.py gives it one pair"
 }
 
+ORDERED = {
+    "check_beats_independent_on_pairs": "the column that orders rows is drawn by itself, and in this table another one "
+    "is hardly ever far from it; tests/networks/test_sequences.py judges rows in sequence"
+}
+
 BRIEF = {
     "check_beats_independent_on_pairs": "two networks that play need thousands of steps to learn pairs, too many "
     "to take for every check; tests/networks/test_gans.py takes them once"
@@ -175,6 +180,7 @@ CASES = (
         ),
     ),
     Case("tabular.markov", Markov(cells=8)),
+    Case("tabular.markov", Markov(cells=8, order_by="joined"), skip=ORDERED),
     Case("tabular.mixture", Mixture(components=8, iterations=10)),
     Case("tabular.mst", MST(bins=4, iterations=50), private=True, skip=NOISY),
     Case("tabular.smote", Smote(keep_rows=True)),
@@ -193,6 +199,11 @@ CASES = (
         dual=True,
     ),
     Case("tabular.transformer", Transformer(heads=2, **PRIVATE), private=True, dual=True, skip=NOISY),
+    Case(
+        "tabular.transformer",
+        Transformer(hidden=16, heads=2, depth=1, epochs=2, batch_rows=64, cells=8, order_by="joined", order=2),
+        skip=ORDERED,
+    ),
     Case("tabular.trees", Trees()),
     Case(
         "tabular.vae",

@@ -3,6 +3,10 @@
 It shuffles, steps, clips, averages over processes, stops early on rows set apart, keeps its state and goes on from it.
 All randomness is a function of (seed, step or epoch, rank), so that a fit that was stopped and goes on makes the very
 bytes of one that was not: on the CPU, with the same number of threads.
+
+Steps are not compiled (``torch.compile``): on one core the step of ``tabular.autoregressive`` on ten columns took 48 s
+to compile, and then a quarter less than its 92 ms, which pays from 2,000 steps; a default fit of 30,000 rows has 700.
+That of ``tabular.diffusion`` took 2 % less.  On CUDA this was not measured.
 """
 
 from __future__ import annotations
