@@ -7,8 +7,8 @@
 `default` is all that `make test` runs of tests/sagemaker.  `images` runs in the images that containers/build.sh makes,
 and `sdk` what `.ci/run sagemaker` runs, in the environments that SYNTH_SDK_ENVIRONMENTS names (without it the time is
 that of installing them).  `coverage` is lines and branches of sagemaker/synth_sagemaker and synth_components/service
-under the default tests of both, those that train with torch and processes that they start included: it needs
-coverage and torch (pip install coverage torch==2.13.0).
+under most of the default tests of both, which run at once in processes of their own, and in what they start: it needs
+coverage (pip install coverage), and reaches more with torch.
 
 Seconds are those of the clock, and depend on what else the machine does: the load is that of the start.  Seconds of
 processor are of pytest and all that it started, but for containers, which are the daemon's.
@@ -24,6 +24,7 @@ import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import common
 
@@ -42,34 +43,51 @@ TIERS = {
 }
 """By name, pytest's arguments and the most seconds, if there is a target."""
 
-WORKERS = 2
-"""Processes that share the tests of `coverage`; those whose seconds are a target run in one."""
+PARTS = (
+    ["tests/service"],
+    [f"{TESTS}/test_{name}.py" for name in CONTRACT[:8]],
+    [f"{TESTS}/test_{name}.py" for name in (*CONTRACT[8:], "export", "hosts", "sdk", "together", "tracking")],
+    [f"{TESTS}/test_{name}.py" for name in ("process", "train")],
+    [f"{TESTS}/test_{name}.py" for name in ("sealed", "serve")],
+)
+"""What `coverage` runs, each part in a process of its own, all at once; the other tests could only reach more."""
 
 COVERED = ("sagemaker/synth_sagemaker", "synth_components/service")
 MIN_PERCENT = 90
 
 
-def pytest(arguments: list[str], launcher: tuple[str, ...] = ()) -> tuple[str, common.Row]:
-    """Run tests; return what pytest told last, and what it took."""
+def started(arguments: list[str], launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    """Start tests."""
     command = [sys.executable, *launcher, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-    load, began = os.getloadavg()[0], perf_counter()
-    process = subprocess.Popen(command, cwd=common.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    said = process.stdout.read() if process.stdout else ""
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{said[-6000:]}\nthe tests did not pass: {' '.join(command)}")
-    (told,) = re.findall(r"^(\d+ passed.*) in [\d.]+s", said, re.MULTILINE)
-    cpu = usage.ru_utime + usage.ru_stime
-    return told, {"seconds": perf_counter() - began, "cpu_seconds": cpu, "load": round(load, 1)}
+    return subprocess.Popen(command, cwd=common.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def ended(processes: list[subprocess.Popen[str]]) -> tuple[list[str], float]:
+    """Return what pytest told last, of each, and the seconds of processor; leave if any test did not pass."""
+    told, failed, cpu = [], "", 0.0
+    for process in processes:
+        said = process.stdout.read() if process.stdout else ""
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        cpu += usage.ru_utime + usage.ru_stime
+        if process.returncode:
+            failed += f"{said[-6000:]}\nthe tests did not pass: {process.args}\n"
+        told += re.findall(r"^(\d+ passed.*) in [\d.]+s", said, re.MULTILINE)
+    if failed:
+        raise SystemExit(failed)
+    return told, cpu
 
 
 def timed(name: str) -> common.Row:
     """Return the row of a tier."""
     arguments, most = TIERS[name]
-    told, took = pytest(arguments)
-    passed = "" if most is None else "pass" if took["seconds"] < most else "**miss**"
-    return {"what": name, "note": told, **took, "percent": "", "target": "" if most is None else f"{most} s: {passed}"}
+    load, began = os.getloadavg()[0], perf_counter()
+    (told,), cpu = ended([started(arguments)])
+    seconds = perf_counter() - began
+    passed = "" if most is None else "pass" if seconds < most else "**miss**"
+    target = "" if most is None else f"{most} s: {passed}"
+    took = {"seconds": seconds, "cpu_seconds": cpu, "load": round(load, 1)}
+    return {"what": name, "note": told, **took, "percent": "", "target": target}
 
 
 def coverage() -> list[common.Row]:
@@ -85,25 +103,33 @@ def coverage() -> list[common.Row]:
         option = f"--rcfile={settings}"
         report = Path(folder) / "report.json"
         tools = [sys.executable, "-m", "coverage"]
+        load, began = os.getloadavg()[0], perf_counter()
+        launcher = ("-m", "coverage", "run", option)
         try:
-            told, took = pytest(
-                [TESTS, "tests/service", "--numprocesses", str(WORKERS), "-o", "timeout=600"],
-                ("-m", "coverage", "run", option),
-            )
+            told, cpu = ended([started([*part, "-o", "timeout=900"], launcher) for part in PARTS])
         finally:  # of tests that did not pass, too: they took long
             for words in (["combine", "-q", option], ["json", "-q", option, "-o", str(report)]):
                 subprocess.run([*tools, *words], check=True, cwd=common.ROOT)
             subprocess.run([*tools, "report", "-m", "--skip-covered", option], cwd=common.ROOT)
-        files = json.loads(report.read_text())["files"]
+            files = json.loads(report.read_text())["files"]
+            for name in (*COVERED, ""):
+                common.say(f"{name or 'both'}: {percent_of(files, name):.2f} %")
+        took = {"seconds": perf_counter() - began, "cpu_seconds": cpu, "load": round(load, 1)}
     rows = []
     for name in (*COVERED, ""):
-        sums = [found["summary"] for path, found in files.items() if path.startswith(name)]
-        reached = sum(one["covered_lines"] + one["covered_branches"] for one in sums)
-        percent = 100 * reached / sum(one["num_statements"] + one["num_branches"] for one in sums)
+        percent = percent_of(files, name)
         verdict = f"{MIN_PERCENT} %: {'pass' if percent >= MIN_PERCENT else '**miss**'}"
         what = f"coverage: {name or 'both'}"
-        rows.append({"what": what, "note": told, **took, "percent": percent, "target": verdict})
+        passed = sum(int(text.split()[0]) for text in told)
+        rows.append({"what": what, "note": f"{passed} passed", **took, "percent": percent, "target": verdict})
     return rows
+
+
+def percent_of(files: dict[str, Any], package: str) -> float:
+    """Return the share of lines and branches of a package that were reached; of all for an empty name."""
+    sums = [found["summary"] for path, found in files.items() if path.startswith(package)]
+    reached = sum(one["covered_lines"] + one["covered_branches"] for one in sums)
+    return 100 * reached / sum(one["num_statements"] + one["num_branches"] for one in sums)
 
 
 def main() -> None:

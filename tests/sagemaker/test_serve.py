@@ -17,7 +17,7 @@ from synth_components.io.archive import pack
 from synth_components.io.json_lines import records
 
 pytest.importorskip("fastapi")
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 JSON, CSV, NDJSON, LINES = "application/json", "text/csv", "application/x-ndjson", "application/jsonlines"
 PARQUET = "application/x-parquet"

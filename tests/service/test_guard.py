@@ -27,7 +27,7 @@ from synth_components.service.refusal import Refusal
 from synth_components.service.request import Asked
 from synth_components.service.slots import Slots
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 NDJSON = "application/x-ndjson"
 TOKEN = "a-token-of-the-tests-0123456789"

@@ -13,7 +13,7 @@ from synth_components.io.json_lines import records
 from synth_components.protocols import BLOCK_ROWS
 from synth_components.schema import Schema
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 JSON, CSV, NDJSON, LINES = "application/json", "text/csv", "application/x-ndjson", "application/jsonlines"
 PARQUET = "application/vnd.apache.parquet"
