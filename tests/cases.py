@@ -202,8 +202,7 @@ CASES = (
     Case(
         "tabular.transformer",
         Transformer(hidden=16, heads=2, depth=1, epochs=2, batch_rows=64, cells=8, order_by="joined", order=2),
-        skip=ORDERED
-        | {"check_fit_respects_the_budget": "sequences are refused under a budget, whatever is left of it"},
+        skip=ORDERED,
     ),
     Case("tabular.trees", Trees()),
     Case(

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 import synth_components as synth
 from synth_components.config import ConfigError
 from synth_components.encode import encode
-from synth_components.errors import ConditionError, SchemaError, StoppedError, UnsupportedError
+from synth_components.errors import BudgetExceededError, ConditionError, SchemaError, StoppedError
 from synth_components.generators.tabular._grid import grids_of
 from synth_components.generators.tabular._sequences import in_sequence
 from synth_components.generators.tabular._tokens import split_rows, tokens_of
@@ -179,7 +179,7 @@ def test_a_budget_is_refused_before_a_row_is_read():
     pytest.importorskip("torch", reason="the extra torch is not installed")
     data = machines(10)
     ledger = Ledger(Budget(1.0, 1e-6))
-    with pytest.raises(UnsupportedError, match="not learnt under a budget"):
+    with pytest.raises(BudgetExceededError, match="not learnt under a budget"):
         Transformer(**SMALL, **BY).fit(data, rng=np.random.default_rng(0), ledger=ledger, run=Run())
     assert not ledger.entries
 

@@ -36,7 +36,7 @@ from pydantic import Field
 from synth_components.conditions import meets
 from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, ConfigError, Knots, MinCategoryCount
 from synth_components.encode import encode
-from synth_components.errors import ConditionError, UnsupportedError
+from synth_components.errors import BudgetExceededError, ConditionError, UnsupportedError
 from synth_components.generators._torch import require_torch
 from synth_components.generators.tabular import _token_files
 from synth_components.generators.tabular._codebook import drawn_by_row, drawn_each, stop_if_asked
@@ -129,7 +129,7 @@ class Transformer(PrivateTraining):
             ConditionError: if ``initial_state`` does not fit the schema, or the model gives it no mass.
             StoppedError: if ``run`` says so.
             SchemaError: under a budget, if a column is not public.
-            BudgetExceededError: if the budget does not pay for the steps; nothing was read.
+            BudgetExceededError: if the budget does not pay for the steps, or for sequences, as none does.
         """
         require_torch("tabular.transformer")
         if ledger.remaining() is not None:
@@ -221,9 +221,12 @@ class Transformer(PrivateTraining):
         self._require_heads("private_hidden", self.private_hidden)
         asked = (self.group, order_of(data.schema, self.order_by), self.length, self.initial_state)
         if any(asked):
-            raise UnsupportedError(
-                "sequences are not learnt under a budget: a row would teach what the rows after it are, too; leave "
-                "their options out, and the order of the schema"
+            left = ledger.remaining()
+            raise BudgetExceededError(
+                "sequences are not learnt under a budget: a row would teach what the rows after it are, too; nothing "
+                "was read. Leave their options out, and the order of the schema",
+                requested=float("inf"),
+                available=0.0 if left is None else left.epsilon,
             )
         start = begun("fit tabular.transformer", data, options=self, ledger=ledger, run=run)
         tokens = start.tokens
