@@ -342,7 +342,7 @@ def check_saved_files_hold_no_canary(case: Case) -> None:
 
 
 def check_saved_files_do_not_tell_an_extreme(case: Case) -> None:
-    """No saved number is of the size of the one value that lies far out: a mean over few rows tells it, too.
+    """No saved number is of the size of the one value that lies far out: means over few rows tell it.
 
     A private fit reads no column without bounds, and a sampler that declares ``holds_rows`` holds them all.
     """
