@@ -32,7 +32,7 @@ def names() -> tuple[str, ...]:
 
 
 def private_names() -> tuple[str, ...]:
-    """Return the names of our generators of which a fit may be differentially private: some if their members are."""
+    """Return the names of our generators that may be fitted privately: some of them if their members are."""
     brought = {point.name for point in entry_points(group=GROUP)}
     return tuple(name for name in names() if name not in brought and not recipe_type(name).without_privacy)
 

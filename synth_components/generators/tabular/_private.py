@@ -79,7 +79,7 @@ class Start:
 
     @property
     def tokens(self) -> tuple[Tokens, ...]:
-        """The cells of each column as tokens; within its cell a value is drawn evenly, as nothing more was counted."""
+        """The cells of each column as tokens; in its cell a value is drawn evenly, as no more was counted."""
         return tuple(Tokens(grid, np.arange(grid.size), has_scores=False) for grid in self.grids)
 
 
