@@ -11,7 +11,13 @@ import common
 RESULTS = common.RESULTS / "private.jsonl"
 PICTURE = common.HERE / "budget.svg"
 TABLES = ("adult", "default", "magic")
-COLOURS = {"tabular.aim": "#3a9b63", "tabular.mst": "#4a7fc1", "tabular.autoregressive": "#c23b66"}
+COLOURS = {
+    "tabular.aim": "#3a9b63",
+    "tabular.mst": "#4a7fc1",
+    "tabular.autoregressive": "#c23b66",
+    "tabular.transformer": "#7b5aa6",
+    "tabular.vae": "#a0771b",
+}
 EPSILONS = (0.1, 0.5, 1, 2, 5, 10)
 PANELS = (("auc", "AUC"), ("pair_distance", "total variation of pairs"))
 WIDTH, HEIGHT, LEFT, TOP, GAP, BELOW = 260, 190, 56, 62, 44, 58

@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -355,19 +356,20 @@ def test_a_generator_without_privacy_is_refused_under_a_budget():
 
 
 def test_a_budget_without_a_schema_is_refused_before_a_schema_is_paid_for():
-    with pytest.raises(BudgetExceededError, match=r"'fit tabular\..*nothing was read"):
+    with pytest.raises(BudgetExceededError, match=r"offers no differential privacy.*nothing was read"):
         fitted(seed=None, epsilon=1.0, schema=None)
 
 
 def test_a_schema_read_off_the_rows_is_refused_under_a_budget():
     columns = {name: replace(column, public=False) for name, column in SCHEMA.columns.items()}
     with pytest.raises(SchemaError, match=r"'age'.*read off the rows"):
-        fitted(seed=None, epsilon=1.0, schema=Schema({"table": columns}))
+        fitted(generator=Constant(), seed=None, epsilon=1.0, schema=Schema({"table": columns}))
 
 
 def test_a_rule_that_is_learned_is_refused_under_a_budget():
+    rules = [FunctionalDependency(determinant=("city",), dependent="age")]
     with pytest.raises(UnsupportedError, match="declare its mapping"):
-        fitted(seed=None, epsilon=1.0, constraints=[FunctionalDependency(determinant=("city",), dependent="age")])
+        fitted(generator=Constant(), seed=None, epsilon=1.0, constraints=rules)
 
 
 @pytest.mark.parametrize(
@@ -387,6 +389,8 @@ def test_a_privacy_request_that_means_nothing_is_refused(options, rule):
 
 class Constant(Independent):
     """A private generator, as far as the ledger is concerned: it spends a Gaussian mechanism's curve."""
+
+    without_privacy: ClassVar[str] = ""
 
     def fit(self, data, *, rng, ledger, run):
         ledger.spend("constant", lambda orders: orders / 50.0)

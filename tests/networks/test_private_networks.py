@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import synth_components as synth
-from synth_components.errors import BudgetExceededError, SchemaError, StoppedError, UnsupportedError
+from synth_components.errors import BudgetExceededError, SchemaError, StoppedError
 from synth_components.generators import make
 from synth_components.privacy.accounting import rho_within, subsampled_gaussian, zero_concentrated
 from synth_components.privacy.ledger import ORDERS, Ledger
@@ -238,7 +238,7 @@ def test_a_private_fit_stops_when_asked(name):
 @pytest.mark.parametrize("option", [{"group": "city"}, {"order_by": "joined"}, {"length": 3}])
 def test_sequences_are_refused_before_anything_is_charged(option):
     ledger = Ledger(BUDGET)
-    with pytest.raises(UnsupportedError, match="sequences"):
+    with pytest.raises(BudgetExceededError, match="sequences"):
         fitted("tabular.transformer", Dataset(Sealed(), toy_table(0).schema), ledger=ledger, **option)
     assert not ledger.entries
 

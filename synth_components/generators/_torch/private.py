@@ -223,9 +223,10 @@ class ClippedSum:
 
 
 def places_of(rows: Rows, key: tuple[int, ...]) -> Tensor:
-    """Return where each row (n,) reads random numbers: a function of what it says and of a key, and of no other row.
+    """Return where each row (n,) reads random numbers.
 
-    It is a hash, and need not be a good one: privacy holds whatever the places are.
+    It is a hash of what the row says and of a key, and of no other row; it need not be a good one, as privacy holds
+    whatever the places are.
 
     Source: Dietzfelbinger et al. 1997, "A Reliable Randomized Algorithm for the Closest-Pair Problem", Sec. 2.
     """

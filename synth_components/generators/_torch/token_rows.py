@@ -16,7 +16,7 @@ from synth_components.protocols import Dataset, Floats
 
 
 def counted_rows(start: Start) -> list[Tensor]:
-    """Return tokens (n, d) of the rows that a private training begins with, and scores (n, 0): there are none."""
+    """Return tokens (n, d) of the rows of a private training, and scores (n, 0): there are none."""
     tokens = torch.from_numpy(np.stack(list(start.codes.values()), axis=1).astype(np.int64))
     return [tokens, torch.zeros(len(tokens), 0)]
 
