@@ -1,5 +1,6 @@
 """The flagship: honest trees, their evidence, conditions, and the density ratio."""
 
+import json
 from dataclasses import replace
 from functools import partialmethod
 from math import sqrt
@@ -11,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.ensemble._hist_gradient_boosting.binning import _BinMapper
 
-from synth_components.errors import ConditionError, StoppedError
+from synth_components.errors import ArtifactError, ConditionError, StoppedError
 from synth_components.generators.tabular import _forest, _ratio
 from synth_components.generators.tabular._forest import Counts, Forest, Growth, grow, halves
 from synth_components.generators.tabular._ratio import JUDGES, DensityRatio
@@ -260,6 +261,15 @@ def test_equal_seeds_save_equal_bytes_and_load_to_equal_rows(tmp_path):
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
     sampler = fitted(data, seed=5)
     assert drawn(type(sampler).load(tmp_path / "first"), 100).equals(drawn(sampler, 100))
+
+
+def test_a_plan_that_lacks_a_grid_is_refused(tmp_path):
+    sampler = fitted(weather(500), correction_trees=0)
+    sampler.save(tmp_path)
+    plan = json.loads((tmp_path / "trees.json").read_text())
+    (tmp_path / "trees.json").write_text(json.dumps(plan | {"exact": plan["exact"][1:]}))
+    with pytest.raises(ArtifactError, match=r"trees\.json does not fit schema\.json"):
+        type(sampler).load(tmp_path)
 
 
 def test_the_density_ratio_is_the_classifiers_log_odds():

@@ -18,18 +18,25 @@ from safetensors.numpy import load_file, save_file
 
 from synth_components.conditions import meets
 from synth_components.encode import Features, slices
-from synth_components.errors import ArtifactError, ConditionError, StoppedError
+from synth_components.errors import ConditionError, StoppedError
 from synth_components.generators.tabular._cells import Cells
 from synth_components.generators.tabular._condition import Condition, conditions
-from synth_components.generators.tabular._grid import Codes, Grid, grids_of, rows_of
+from synth_components.generators.tabular._grid import (
+    Codes,
+    Grid,
+    arrays_of,
+    grids_from,
+    grids_of,
+    marginal_from,
+    plan_of,
+    rows_of,
+)
 from synth_components.marginal import Marginal, marginals_of, whole
 from synth_components.protocols import Dataset, Floats, Given, Run
 from synth_components.schema import Schema
 
 Ints = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
-
-_PARTS = ("low", "high", "mass", "null")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,15 +120,9 @@ class Codebook:
     def save(self, directory: Path, name: str, arrays: Arrays, plan: Mapping[str, Any] | None = None) -> None:
         """Write ``schema.json``, ``NAME.json`` and ``NAME.safetensors``: the grids and a sampler's own arrays."""
         (directory / "schema.json").write_text(self.schema.canonical(), encoding="utf-8")
-        said = {
-            "nominal": [grid.is_nominal for grid in self.grids],
-            "exact": [grid.is_exact for grid in self.grids],
-            **(plan or {}),
-        }
+        said = {**plan_of(self.grids), **(plan or {})}
         (directory / f"{name}.json").write_text(json.dumps(said, sort_keys=True), encoding="utf-8")
-        kept = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
-        for feature, grid in enumerate(self.grids):
-            kept |= {f"grid.{feature}.{part}": array for part, array in grid.marginal.to_arrays().items()}
+        kept = arrays_of(self.grids) | {key: np.ascontiguousarray(array) for key, array in arrays.items()}
         for feature, marginals in self.halves.items():
             for number, marginal in enumerate(marginals):
                 kept |= {f"halves.{feature}.{number}.{part}": a for part, a in marginal.to_arrays().items()}
@@ -137,24 +138,14 @@ class Codebook:
         schema = Schema.from_json(json.loads((directory / "schema.json").read_text(encoding="utf-8")))
         plan = json.loads((directory / f"{name}.json").read_text(encoding="utf-8"))
         arrays = load_file(directory / f"{name}.safetensors")
-        places = slices(schema)
-        width = sum(where.stop - where.start for where in places.values())
-        if not len(plan["nominal"]) == len(plan["exact"]) == width:
-            raise ArtifactError(f"{name}.json does not fit schema.json: the model was altered; save it anew")
+        grids = grids_from(plan, arrays, schema, file=f"{name}.json")
 
-        def marginal(prefix: str) -> Marginal:
-            return Marginal.from_arrays({part: arrays[f"{prefix}.{part}"] for part in _PARTS})
-
-        grids = tuple(
-            Grid(marginal(f"grid.{feature}"), is_nominal=is_nominal, is_exact=is_exact)
-            for feature, (is_nominal, is_exact) in enumerate(zip(plan["nominal"], plan["exact"], strict=True))
-        )
         halves = {}
-        for where in places.values():
+        for where in slices(schema).values():
             if where.stop - where.start > 1:
                 prefix = f"halves.{where.start}"
                 count = sum(key.startswith(f"{prefix}.") and key.endswith(".mass") for key in arrays)
-                halves[where.start] = tuple(marginal(f"{prefix}.{number}") for number in range(count))
+                halves[where.start] = tuple(marginal_from(arrays, f"{prefix}.{number}") for number in range(count))
         return cls(schema, grids, halves), arrays, plan
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy import random
 from numpy.typing import NDArray
 
 from synth_components.encode import Features, decode, slices
+from synth_components.errors import ArtifactError
 from synth_components.marginal import Marginal
 from synth_components.protocols import Dataset, Floats
 from synth_components.schema import Boolean, Categorical, Numeric, Schema
 
 Codes = NDArray[np.int32]
+
+_PARTS = ("low", "high", "mass", "null")
+"""The arrays of a marginal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,3 +143,46 @@ def rows_of(values: Floats, schema: Schema) -> Dataset:
             low = values[:, where.stop - 1]
             values[:, where.stop - 1] = np.where(np.isnan(low), 0.0, np.clip(low, 0, 2**32 - 1))
     return decode(Features(values, places, schema))
+
+
+def plan_of(grids: Sequence[Grid]) -> dict[str, list[bool]]:
+    """Return what a model's plan, its JSON, says of grids."""
+    return {"nominal": [grid.is_nominal for grid in grids], "exact": [grid.is_exact for grid in grids]}
+
+
+def arrays_of(grids: Sequence[Grid]) -> dict[str, NDArray[Any]]:
+    """Return the arrays of grids, by their names in a model's file."""
+    return {
+        f"grid.{feature}.{part}": np.ascontiguousarray(array)
+        for feature, grid in enumerate(grids)
+        for part, array in grid.marginal.to_arrays().items()
+    }
+
+
+def marginal_from(arrays: Mapping[str, NDArray[Any]], name: str) -> Marginal:
+    """Return the marginal whose arrays stand under ``name`` and a dot in a model's file."""
+    return Marginal.from_arrays({part: arrays[f"{name}.{part}"] for part in _PARTS})
+
+
+def grids_from(
+    plan: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], schema: Schema, *, file: str
+) -> tuple[Grid, ...]:
+    """Return the grids of which ``plan_of`` and ``arrays_of`` were written.
+
+    Args:
+        file: Name of the plan's file, for the error.
+
+    Raises:
+        ArtifactError: if there is not one grid for each feature of the schema.
+    """
+    width = sum(where.stop - where.start for where in slices(schema).values())
+    if not width == len(plan["nominal"]) == len(plan["exact"]):
+        raise ArtifactError(f"{file} does not fit schema.json: the model was altered; save it anew")
+    return tuple(
+        Grid(
+            marginal_from(arrays, f"grid.{feature}"),
+            is_nominal=is_nominal,
+            is_exact=is_exact,
+        )
+        for feature, (is_nominal, is_exact) in enumerate(zip(plan["nominal"], plan["exact"], strict=True))
+    )

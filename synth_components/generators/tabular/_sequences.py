@@ -22,7 +22,7 @@ from synth_components.conditions import parse
 from synth_components.encode import Features, decode, encode_table, slices
 from synth_components.errors import ConditionError, SchemaError, UnsupportedError
 from synth_components.generators.tabular._condition import Condition, conditions
-from synth_components.generators.tabular._grid import Grid
+from synth_components.generators.tabular._grid import Grid, marginal_from
 from synth_components.marginal import Marginal
 from synth_components.protocols import Dataset, Floats, Given
 from synth_components.schema import AnyColumn, Categorical, Datetime, Numeric, Schema
@@ -48,8 +48,6 @@ InitialState = Annotated[
     dict[str, str | int | float | bool | None],
     Field(description="Values by column in the first row of each sequence; others are drawn."),
 ]
-
-_PARTS = ("low", "high", "mass", "null")
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,9 +266,7 @@ class Sequences:
         """Return what ``save`` wrote."""
         plan = json.loads((directory / "sequences.json").read_text(encoding="utf-8"))
         arrays = load_file(directory / "sequences.safetensors") if plan["spans"] else {}
-        spans = {
-            name: Marginal.from_arrays({part: arrays[f"{name}.{part}"] for part in _PARTS}) for name in plan["spans"]
-        }
+        spans = {name: marginal_from(arrays, name) for name in plan["spans"]}
         initial = {feature: (code, np.nan if value is None else value) for feature, code, value in plan["initial"]}
         group, order_by, length = plan["sequences"]
         return cls(Schema.from_json(plan["schema"]), group, order_by, length, spans, initial)

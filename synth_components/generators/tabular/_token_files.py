@@ -7,19 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from synth_components.encode import slices
 from synth_components.errors import ArtifactError
 from synth_components.generators.tabular._forward import Weights
-from synth_components.generators.tabular._grid import Grid
+from synth_components.generators.tabular._grid import arrays_of, grids_from, plan_of
 from synth_components.generators.tabular._tokens import Tokens
-from synth_components.marginal import Marginal
 from synth_components.schema import Schema
-
-_PARTS = ("low", "high", "mass", "null")
 
 
 def write(
@@ -33,18 +27,12 @@ def write(
 ) -> None:
     """Write ``schema.json``, ``NAME.json`` and ``NAME.safetensors``; ``facts`` are the sampler's own."""
     (directory / "schema.json").write_text(schema.canonical(), encoding="utf-8")
-    plan = {
-        "facts": dict(facts),
-        "nominal": [one.grid.is_nominal for one in features],
-        "exact": [one.grid.is_exact for one in features],
-        "scored": [one.has_scores for one in features],
-    }
+    grids = [one.grid for one in features]
+    plan = {"facts": dict(facts), "scored": [one.has_scores for one in features], **plan_of(grids)}
     (directory / f"{name}.json").write_text(json.dumps(plan, sort_keys=True), encoding="utf-8")
-    arrays: dict[str, NDArray[Any]] = {f"weight.{key}": array for key, array in weights.items()}
-    for feature, one in enumerate(features):
-        arrays[f"tokens.{feature}"] = one.of_code
-        for part, array in one.grid.marginal.to_arrays().items():
-            arrays[f"grid.{feature}.{part}"] = np.ascontiguousarray(array)
+    arrays = arrays_of(grids)
+    arrays |= {f"weight.{key}": array for key, array in weights.items()}
+    arrays |= {f"tokens.{feature}": one.of_code for feature, one in enumerate(features)}
     save_file(arrays, directory / f"{name}.safetensors")
 
 
@@ -57,23 +45,13 @@ def read(directory: Path, name: str) -> tuple[Schema, tuple[Tokens, ...], Weight
     schema = Schema.from_json(json.loads((directory / "schema.json").read_text(encoding="utf-8")))
     plan = json.loads((directory / f"{name}.json").read_text(encoding="utf-8"))
     arrays = load_file(directory / f"{name}.safetensors")
-    width = sum(where.stop - where.start for where in slices(schema).values())
-    has_scores = plan.get("scored", [True] * width)  # an older file says nothing: all have
-    if not width == len(plan["nominal"]) == len(plan["exact"]) == len(has_scores):
+    grids = grids_from(plan, arrays, schema, file=f"{name}.json")
+    has_scores = plan.get("scored", [True] * len(grids))  # an older file says nothing: all have
+    if len(has_scores) != len(grids):
         raise ArtifactError(f"{name}.json does not fit schema.json: the model was altered; save it anew")
     features = tuple(
-        Tokens(
-            Grid(
-                Marginal.from_arrays({part: arrays[f"grid.{feature}.{part}"] for part in _PARTS}),
-                is_nominal=is_nominal,
-                is_exact=is_exact,
-            ),
-            arrays[f"tokens.{feature}"],
-            has_scores=is_scored,
-        )
-        for feature, (is_nominal, is_exact, is_scored) in enumerate(
-            zip(plan["nominal"], plan["exact"], has_scores, strict=True)
-        )
+        Tokens(grid, arrays[f"tokens.{feature}"], has_scores=is_scored)
+        for feature, (grid, is_scored) in enumerate(zip(grids, has_scores, strict=True))
     )
     weights = {key.removeprefix("weight."): held for key, held in arrays.items() if key.startswith("weight.")}
     return schema, features, weights, plan["facts"]

@@ -22,24 +22,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy import random
-from numpy.typing import NDArray
 from pydantic import Field
 from safetensors.numpy import load_file, save_file
 
 from synth_components.conditions import meets
 from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount
-from synth_components.encode import encode, slices
+from synth_components.encode import encode
 from synth_components.errors import ArtifactError, ConditionError, StoppedError
 from synth_components.generators._torch import require_torch
 from synth_components.generators.tabular._cells import Cells, Ints
 from synth_components.generators.tabular._codebook import drawn_each
 from synth_components.generators.tabular._condition import LEAST_SHARE, Condition, conditions, resampled
 from synth_components.generators.tabular._forward import Matrix, Weights, silu, softmax
-from synth_components.generators.tabular._grid import Codes, Grid, grids_of, rows_of
+from synth_components.generators.tabular._grid import Codes, Grid, arrays_of, grids_from, grids_of, plan_of, rows_of
 from synth_components.generators.tabular._private import PrivateTraining, begun
 from synth_components.generators.tabular._training import (
     BatchRows,
@@ -50,7 +49,6 @@ from synth_components.generators.tabular._training import (
     WeightDecay,
 )
 from synth_components.io.artifact import load as load_artifact
-from synth_components.marginal import Marginal
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
@@ -353,17 +351,11 @@ class AutoregressiveSampler:
     def save(self, directory: Path) -> None:
         """Write ``schema.json``, ``autoregressive.json`` and ``autoregressive.safetensors``."""
         (directory / "schema.json").write_text(self.schema.canonical(), encoding="utf-8")
-        plan = {
-            "order": list(self.order),
-            "nominal": [grid.is_nominal for grid in self.grids],
-            "exact": [grid.is_exact for grid in self.grids],
-        }
+        plan = {"order": list(self.order), **plan_of(self.grids)}
         (directory / "autoregressive.json").write_text(json.dumps(plan, sort_keys=True), encoding="utf-8")
-        arrays: dict[str, NDArray[Any]] = {f"weight.{name}": array for name, array in self.weights.items()}
-        for feature, (grid, one) in enumerate(zip(self.grids, self.cells, strict=True)):
-            arrays[f"cells.{feature}"] = one.first
-            for part, array in grid.marginal.to_arrays().items():
-                arrays[f"grid.{feature}.{part}"] = np.ascontiguousarray(array)
+        arrays = arrays_of(self.grids)
+        arrays |= {f"weight.{name}": array for name, array in self.weights.items()}
+        arrays |= {f"cells.{feature}": one.first for feature, one in enumerate(self.cells)}
         save_file(arrays, directory / "autoregressive.safetensors")
 
     @classmethod
@@ -372,23 +364,12 @@ class AutoregressiveSampler:
         schema = Schema.from_json(json.loads((directory / "schema.json").read_text(encoding="utf-8")))
         plan = json.loads((directory / "autoregressive.json").read_text(encoding="utf-8"))
         arrays = load_file(directory / "autoregressive.safetensors")
-        width = sum(where.stop - where.start for where in slices(schema).values())
-        if not sorted(plan["order"]) == list(range(width)) == list(range(len(plan["nominal"]))):
+        grids = grids_from(plan, arrays, schema, file="autoregressive.json")
+        if sorted(plan["order"]) != list(range(len(grids))):
             raise ArtifactError("autoregressive.json does not fit schema.json: the model was altered; save it anew")
-        grids = tuple(
-            Grid(
-                Marginal.from_arrays({part: arrays[f"grid.{feature}.{part}"] for part in _PARTS}),
-                is_nominal=is_nominal,
-                is_exact=is_exact,
-            )
-            for feature, (is_nominal, is_exact) in enumerate(zip(plan["nominal"], plan["exact"], strict=True))
-        )
         cells = tuple(Cells(arrays[f"cells.{feature}"], grid.size) for feature, grid in enumerate(grids))
         weights = {name.removeprefix("weight."): held for name, held in arrays.items() if name.startswith("weight.")}
         return cls(schema, grids, cells, tuple(plan["order"]), weights)
-
-
-_PARTS = ("low", "high", "mass", "null")
 
 
 @dataclass(frozen=True, eq=False)

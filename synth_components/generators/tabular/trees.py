@@ -35,7 +35,7 @@ from synth_components.errors import ArtifactError, ConditionError, StoppedError
 from synth_components.generators.tabular._anchor import Anchor, anchors, extended
 from synth_components.generators.tabular._condition import Condition, conditions, resampled
 from synth_components.generators.tabular._forest import Context, Counts, Forest, Growth, Ints, grow, halves
-from synth_components.generators.tabular._grid import Codes, Grid, grids_of, rows_of
+from synth_components.generators.tabular._grid import Codes, Grid, arrays_of, grids_from, grids_of, plan_of, rows_of
 from synth_components.generators.tabular._ratio import DensityRatio
 from synth_components.marginal import Marginal, marginals_of, whole
 from synth_components.privacy.ledger import not_private
@@ -431,15 +431,12 @@ class TreesSampler:
         (directory / "schema.json").write_text(self.schema.canonical(), encoding="utf-8")
         plan = {
             "order": list(self.order),
-            "nominal": [grid.is_nominal for grid in self.grids],
-            "exact": [grid.is_exact for grid in self.grids],
+            **plan_of(self.grids),
             "anchors": [[[anchor.position, anchor.shift] for anchor in found] for found in self.anchors],
             "corrected": self.ratio is not None,
         }
         (directory / "trees.json").write_text(json.dumps(plan, sort_keys=True), encoding="utf-8")
-        arrays: dict[str, NDArray[Any]] = {}
-        for feature, grid in enumerate(self.grids):
-            arrays |= _prefixed(f"grid.{feature}", grid.marginal.to_arrays())
+        arrays = arrays_of(self.grids)
         for position, forest in enumerate(self.forests):
             arrays |= _prefixed(f"forest.{position}", forest.to_arrays())
         for feature, marginals in self.halves.items():
@@ -456,15 +453,12 @@ class TreesSampler:
         plan = json.loads((directory / "trees.json").read_text(encoding="utf-8"))
         arrays = load_file(directory / "trees.safetensors")
         part = _parts(arrays)
-        width = sum(where.stop - where.start for where in slices(schema).values())
-        if not sorted(plan["order"]) == list(range(width)) == list(range(len(plan["nominal"]))):
+        grids = grids_from(plan, arrays, schema, file="trees.json")
+        if sorted(plan["order"]) != list(range(len(grids))):
             raise ArtifactError("trees.json does not fit schema.json: the model was altered; save it anew")
         return cls(
             schema,
-            tuple(
-                Grid(Marginal.from_arrays(part(f"grid.{feature}")), is_nominal=is_nominal, is_exact=is_exact)
-                for feature, (is_nominal, is_exact) in enumerate(zip(plan["nominal"], plan["exact"], strict=True))
-            ),
+            grids,
             tuple(plan["order"]),
             tuple(tuple(Anchor(position, shift) for position, shift in found) for found in plan["anchors"]),
             tuple(Forest.from_arrays(part(f"forest.{position}")) for position in range(len(plan["order"]))),
