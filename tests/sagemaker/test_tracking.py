@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -13,7 +15,7 @@ import pytest
 
 import synth_components as synth
 from synth_components.config import ConfigError
-from synth_components.errors import DataError
+from synth_components.errors import DataError, SynthError
 from synth_components.evaluation.options import EvaluateConfig
 from synth_components.io.archive import pack
 from synth_sagemaker.tracking import log_job
@@ -76,6 +78,48 @@ def test_17_without_the_plug_in_the_error_says_what_to_install(monkeypatch):
         log_job("anything", tracking=ARN)
 
 
+@pytest.fixture
+def imitated(tmp_path, monkeypatch):
+    """The address of a database in the place of a server, and no plug-in to sign what is sent there."""
+    pytest.importorskip("mlflow", reason="mlflow comes with the extra mlflow")
+    from synth_sagemaker import tracking
+
+    monkeypatch.setattr(tracking, "ARN", re.compile("sqlite:"))
+    monkeypatch.setattr(tracking, "find_spec", lambda name: name)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # MLflow leaves the lock of a database there
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.chdir(tmp_path)
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def test_17_model_and_report_are_logged_and_registered_and_mlflow_points_where_it_did(job, imitated):
+    import mlflow
+    from mlflow import MlflowClient
+
+    before = mlflow.get_tracking_uri()
+    files = {"model": job / "model.tar.gz", "output": job / "output.tar.gz"}
+    run_id = log_job(**files, tracking=imitated, experiment="isolated", registered_name="adult")
+    assert mlflow.get_tracking_uri() == before
+    client = MlflowClient(imitated, imitated)
+    run = client.get_run(run_id)
+    assert (run.info.status, run.data.params["generator"]) == ("FINISHED", "tabular.independent")
+    assert run.data.metrics["overall"] == json.loads((job / "output/report.json").read_text())["overall"]["value"]
+    assert client.get_experiment(run.info.experiment_id).name == "isolated"
+    assert [version.run_id for version in client.search_model_versions("name='adult'")] == [run_id]
+
+
+def test_17_what_is_no_archive_of_a_model_is_not_logged(job, imitated, tmp_path):
+    from mlflow import MlflowClient
+
+    with pytest.raises(SynthError):
+        log_job(job / "output.tar.gz", tracking=imitated)
+    (tmp_path / "broken.tar.gz").write_bytes(b"no archive")
+    with pytest.raises(SynthError, match="no tar archive"):
+        log_job(tmp_path / "broken.tar.gz", tracking=imitated)
+    client = MlflowClient(imitated, imitated)
+    assert client.search_runs([one.experiment_id for one in client.search_experiments()]) == []
+
+
 @pytest.fixture(scope="module")
 def plug_in(tmp_path_factory):
     """A folder with sagemaker-mlflow alone: in the tests' own environment it would sign every request of MLflow."""
@@ -97,7 +141,12 @@ def server(tmp_path):
     words += ["--default-artifact-root", (tmp_path / "artifacts").as_uri()]
     with (tmp_path / "server.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *words], stdout=log, stderr=log, cwd=tmp_path, start_new_session=True
+            [sys.executable, "-m", "mlflow", *words],
+            stdout=log,
+            stderr=log,
+            cwd=tmp_path,
+            env={**os.environ, "TMPDIR": str(tmp_path)},  # it leaves the lock of its database there
+            start_new_session=True,
         )
         try:
             deadline = time.monotonic() + 300
