@@ -15,6 +15,7 @@ COLOURS = {
     "tabular.aim": "#3a9b63",
     "tabular.mst": "#4a7fc1",
     "tabular.autoregressive": "#c23b66",
+    "tabular.diffusion": "#3f9ea6",
     "tabular.transformer": "#7b5aa6",
     "tabular.vae": "#a0771b",
 }
