@@ -186,7 +186,7 @@ def test_an_endpoint_without_the_key_does_not_start_and_says_why(sealed, tmp_pat
     assert told in capsys.readouterr().err
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_an_endpoint_with_the_key_answers_from_an_archive_that_nobody_unpacked(sealed, tmp_path):
     pytest.importorskip("fastapi")
     (tmp_path / "opt/model").mkdir(parents=True)

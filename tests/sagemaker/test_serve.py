@@ -4,9 +4,7 @@ import concurrent.futures
 import io
 import json
 import os
-import statistics
 import tarfile
-import time
 
 import pandas as pd
 import pytest
@@ -68,13 +66,10 @@ def as_csv(table, *, header=True):
     return csv.render(table, place="x", header=header)
 
 
-def test_r8_ping_takes_less_than_50_ms_once_the_model_is_loaded(endpoint):
-    def seconds():
-        started = time.monotonic()
-        assert endpoint.ask("/ping").status == 200
-        return time.monotonic() - started
-
-    assert statistics.median(seconds() for _ in range(21)) < 0.05
+def test_r8_ping_says_that_the_model_is_loaded(endpoint):
+    """How long it takes, at most 50 ms, is a row of benchmarks/serving.py."""
+    answer = endpoint.ask("/ping")
+    assert (answer.status, answer.json) == (200, {})
 
 
 @pytest.mark.parametrize(
