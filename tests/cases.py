@@ -18,6 +18,7 @@ from synth_components.generators.tabular.latent_diffusion import LatentDiffusion
 from synth_components.generators.tabular.markov import Markov
 from synth_components.generators.tabular.mixture import Mixture
 from synth_components.generators.tabular.mst import MST
+from synth_components.generators.tabular.private_trees import PrivateTrees
 from synth_components.generators.tabular.smote import Smote
 from synth_components.generators.tabular.specified import Specified
 from synth_components.generators.tabular.table_gan import TableGAN
@@ -76,6 +77,7 @@ LIBRARIES = {
     "tabular.diffusion": "torch",
     "tabular.latent_diffusion": "torch",
     "tabular.mst": "opendp",
+    "tabular.private_trees": "opendp",
     "tabular.table_gan": "torch",
     "tabular.transformer": "torch",
     "tabular.vae": "torch",
@@ -115,6 +117,7 @@ CASES = (
         else {},
     ),
     Case("tabular.aim", AIM(bins=4, rounds=1, iterations=50), private=True, skip=NOISY),
+    Case("tabular.private_trees", PrivateTrees(bins=4, iterations=50), private=True, skip=NOISY),
     Case("tabular.autoregressive", Autoregressive(hidden=32, epochs=8, batch_rows=64, learning_rate=0.02), dual=True),
     Case(
         "tabular.autoregressive",

@@ -14,6 +14,7 @@ from synth_components.protocols import Budget
 from synth_components.schema import Categorical, Image, Key, Numeric, Schema, Text
 
 AIM, MST, COPULA = "tabular.aim", "tabular.mst", "tabular.gaussian_copula"
+PRIVATE_TREES = "tabular.private_trees"
 SEQUENCES = ("tabular.transformer", "tabular.markov")
 """Generators that know an order of the rows, the better one first."""
 
@@ -26,6 +27,7 @@ APART = {
     "tabular.ctgan": "its library is not open source",
     AIM: "it needs a privacy budget",
     MST: "it needs a privacy budget",
+    PRIVATE_TREES: "it needs a privacy budget",
 }
 """Generators that are never chosen without a budget, and why."""
 

@@ -1,7 +1,9 @@
-"""MST and AIM: what they learn where the budget pays for it, and an audit of whole fits with broken twins."""
+"""MST, AIM, private trees: what they learn where the budget pays for it; an audit of whole fits with broken twins."""
 
 import math
 from dataclasses import replace
+from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,13 +14,18 @@ from scipy import stats
 import synth_components as synth
 from synth_components.config import ConfigError
 from synth_components.errors import SchemaError
-from synth_components.generators.tabular import _graphical
+from synth_components.generators.tabular import _graphical, private_trees
+from synth_components.generators.tabular._graphical import Measurement
+from synth_components.generators.tabular._network import Node, in_order
+from synth_components.generators.tabular._public_cells import Cells
 from synth_components.generators.tabular.aim import AIM
 from synth_components.generators.tabular.independent import Independent
 from synth_components.generators.tabular.mst import MST
+from synth_components.generators.tabular.private_trees import Corrected, Cut, PrivateTrees, rooted, shrunk
 from synth_components.privacy import noise
 from synth_components.privacy.accounting import rho_within
 from synth_components.privacy.ledger import Ledger
+from synth_components.privacy.noise import Grant
 from synth_components.protocols import Budget, Dataset, Run
 from synth_components.schema import TABLE, Categorical, Key, Numeric, Schema, Unit
 from synth_components.testing import Case, _pair_distance
@@ -37,7 +44,9 @@ def fitted(recipe, data, budget):
 
 
 @pytest.mark.parametrize(
-    "recipe", [MST(bins=16), AIM(bins=16, rounds=2, iterations=200)], ids=lambda recipe: type(recipe).__name__
+    "recipe",
+    [MST(bins=16), AIM(bins=16, rounds=2, iterations=200), PrivateTrees(bins=16)],
+    ids=lambda recipe: type(recipe).__name__,
 )
 def test_pairs_beat_independent_columns_where_the_budget_pays_for_them(recipe):
     data = toy_table(0, rows=2_000)
@@ -48,23 +57,96 @@ def test_pairs_beat_independent_columns_where_the_budget_pays_for_them(recipe):
     assert _pair_distance(data, drawn) < 0.9 * theirs
 
 
-def test_aim_prefers_what_tells_of_its_target():
+def answered(generator, **options):
+    """Return how often drawn rows have the answer that two columns give together."""
     rng = np.random.default_rng(0)
     columns = {name: rng.integers(0, 4, size=4_000) for name in "abcdef"}
     answer = (columns["a"] + columns["b"] >= 3).astype(int)
     table = pd.DataFrame({**columns, "y": answer})
     kinds = {name: Categorical(dtype="int64", categories=(0, 1, 2, 3), public=True) for name in "abcdef"}
     schema = Schema({TABLE: {**kinds, "y": Categorical(dtype="int64", categories=(0, 1), public=True)}})
-    model = synth.fit(table, generator="tabular.aim", epsilon=5.0, schema=schema, options={"target": "y", "rounds": 4})
+    model = synth.fit(table, generator=generator, epsilon=5.0, schema=schema, options=options)
     drawn = model.sample(4_000, seed=0)
-    agrees = ((drawn["a"] + drawn["b"] >= 3).astype(int) == drawn["y"]).mean()
-    assert agrees > 0.9
+    return ((drawn["a"] + drawn["b"] >= 3).astype(int) == drawn["y"]).mean()
 
 
-def test_a_target_that_is_no_column_is_refused_before_anything_is_charged():
+def test_aim_prefers_what_tells_of_its_target():
+    assert answered("tabular.aim", target="y", rounds=4) > 0.9
+
+
+def test_private_trees_find_what_pairs_cannot_hold():
+    """Given the answer, a third column depends on a second: no tree of pairs holds that, and one cut more does."""
+    assert answered("tabular.private_trees", target="y", depth=4) > answered("tabular.mst") + 0.03
+
+
+def test_a_network_of_pairs_drawn_from_another_column_has_the_same_distribution():
+    rng = np.random.default_rng(0)
+    cells = {name: Cells(None, size, has_null=False) for name, size in (("a", 3), ("b", 2), ("c", 4), ("d", 2))}
+    pairs = [("a", "b"), ("b", "c")]
+    aims = [
+        Measurement(pair, rng.integers(10, 100, size=cells[pair[0]].size * cells[pair[1]].size), 1.0) for pair in pairs
+    ]
+    model = _graphical.estimated(cells, aims, iterations=500)
+    for root in cells:
+        nodes = rooted(model, pairs, root)
+        assert nodes[0].column == root
+        again = _graphical.Network(in_order(nodes, SimpleNamespace(columns=cells)), model.total)
+        np.testing.assert_allclose(again.counts(tuple(cells)), model.counts(tuple(cells)), rtol=1e-6, atol=1e-6)
+
+
+def test_leaves_that_noise_explains_keep_what_was_expected_and_others_are_believed():
+    expected = np.array([600.0, 300.0, 100.0])
+    np.testing.assert_allclose(shrunk(np.array([605.0, 295.0, 100.0]), expected, 1e4), expected / 1_000, atol=1e-3)
+    np.testing.assert_allclose(shrunk(np.array([100.0, 300.0, 600.0]), expected, 1.0), [0.1, 0.3, 0.6], atol=0.01)
+
+
+def test_a_column_is_drawn_by_the_factors_of_its_leaf():
+    node = Node("y", ("x",), np.array([[0.5, 0.5], [0.9, 0.1]]))
+    column = Corrected(node, (Cut("z", np.array([True, False])),), np.array([[1.0, 1.0], [1.0, 9.0]]))
+    n = 40_000
+    codes = {"x": np.arange(n) % 2, "z": np.arange(n) // 2 % 2}
+    drawn = column.draw(codes, n, rng=np.random.default_rng(0))
+    reached = [drawn[(codes["x"] == x) & (codes["z"] == z)].mean() for x in (0, 1) for z in (0, 1)]
+    np.testing.assert_allclose(reached, [0.5, 0.9, 0.1, 0.5], atol=0.02)
+
+
+def test_a_row_more_moves_the_score_of_every_cut_by_no_more_than_is_paid_for(monkeypatch):
+    rng = np.random.default_rng(0)
+    cells = {"a": Cells(None, 3, has_null=False), "b": Cells(np.arange(6.0), 0, has_null=False)}
+    cells["y"] = Cells(None, 4, has_null=False)
+    codes = {name: rng.integers(0, one.size, size=200) for name, one in cells.items()}
+    drawn = {name: rng.integers(0, one.size, size=1_000) for name, one in cells.items() if name != "y"}
+    cuts = [Cut("a", np.array([True, False, True]))]
+    part = private_trees._Part(Grant("gaussian", 100.0), 1e-3, 1.0, 2, 190.0)
+    scores, said = [], []
+
+    def best(held, *, sensitivity, **given):
+        scores.append(held)
+        said.append(sensitivity)
+        return 0
+
+    monkeypatch.setattr(private_trees, "noisy_best", best)
+    for row in ({}, *({"a": a, "b": b, "y": y} for a in range(3) for b in range(5) for y in range(4))):
+        table = {name: np.append(held, [row[name]] if row else []).astype(int) for name, held in codes.items()}
+        PrivateTrees()._cut("y", cuts, table, drawn, cells, np.full((1_000, 4), 0.25), part, enough=3.0)
+    moved = np.abs(np.array(scores[1:]) - scores[0])
+    assert 0.9 < moved.max() <= 1 + 1e-9
+    assert set(said) == {2}  # of a unit of two rows
+
+
+@pytest.mark.parametrize("recipe", [AIM, PrivateTrees])
+def test_a_target_that_is_no_column_is_refused_before_anything_is_charged(recipe):
     ledger = Ledger(Budget(1.0, 1e-5))
     with pytest.raises(ConfigError, match="target"):
-        AIM(target="nowhere").fit(toy_table(0), rng=np.random.default_rng(0), ledger=ledger, run=Run())
+        recipe(target="nowhere").fit(toy_table(0), rng=np.random.default_rng(0), ledger=ledger, run=Run())
+    assert not ledger.entries
+
+
+def test_shares_that_leave_nothing_for_leaves_are_refused_before_anything_is_charged():
+    ledger = Ledger(Budget(1.0, 1e-5))
+    recipe = PrivateTrees(first_share=0.5, split_share=0.5)
+    with pytest.raises(ConfigError, match="leaves nothing"):
+        recipe.fit(toy_table(0), rng=np.random.default_rng(0), ledger=ledger, run=Run())
     assert not ledger.entries
 
 
@@ -115,9 +197,10 @@ def released(recipe, table, schema=SCHEMA):
         kept.extend(found)
         return found
 
-    module = __import__(type(recipe).__module__, fromlist=["measured"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "measured", watched)
+        # Private trees begin with MST, and count the leaves themselves.
+        for module in {type(recipe).__module__, *([MST.__module__] if isinstance(recipe, PrivateTrees) else [])}:
+            patch.setattr(import_module(module), "measured", watched)
         fitted(recipe, Dataset({TABLE: table}, schema), BUDGET)
     # The best linear reading of all that was measured: the canary's cell, the last of each.
     weights = np.array([1 / one.deviation**2 for one in kept])
@@ -132,13 +215,20 @@ def mu_of_fits(recipe, fits=FITS):
 
 def claimed(recipe):
     rho = rho_within(BUDGET)
-    chosen = 0.1 * rho if isinstance(recipe, AIM) else 0.0  # MST has one pair to choose from: its choice tells nothing
+    # MST has one pair to choose from: its choice tells nothing.
+    chosen = (
+        0.1 * rho if isinstance(recipe, AIM) else recipe.split_share * rho if isinstance(recipe, PrivateTrees) else 0
+    )
     epsilon = math.sqrt(8 * chosen)
     by_choice = 2 * stats.norm.ppf(math.exp(epsilon) / (1 + math.exp(epsilon)))
     return math.sqrt(2 * (rho - chosen) + by_choice**2)
 
 
-RECIPES = [MST(bins=2, iterations=10), AIM(bins=2, rounds=1, iterations=10)]
+RECIPES = [
+    MST(bins=2, iterations=10),
+    AIM(bins=2, rounds=1, iterations=10),
+    PrivateTrees(bins=2, iterations=10, first_share=0.5, split_share=0.02, depth=1),
+]
 
 
 @pytest.mark.slow
@@ -200,8 +290,8 @@ def test_noise_is_as_wide_as_the_rows_of_a_unit():
     assert (set(wide), set(narrow)) == ({2}, {1})
 
 
-def test_both_generators_have_a_private_case():
+def test_the_generators_have_a_private_case():
     from cases import CASES
 
     private = {case.name for case in CASES if isinstance(case, Case) and case.private}
-    assert private >= {"tabular.mst", "tabular.aim"}
+    assert private >= {"tabular.mst", "tabular.aim", "tabular.private_trees"}

@@ -35,7 +35,7 @@ from synth_components.generators.tabular._network import NetworkSampler, in_orde
 from synth_components.generators.tabular._public_cells import Cells, Codes, cells_of, coded
 from synth_components.privacy.mechanism import Mechanism
 from synth_components.privacy.noise import Grant, granted, noisy_best
-from synth_components.protocols import Dataset, PrivacyLedger, Run
+from synth_components.protocols import Dataset, PrivacyLedger, Report, Run, report_nothing
 
 MSTSampler: TypeAlias = NetworkSampler
 
@@ -70,26 +70,38 @@ class MST(Recipe):
         if run.should_stop():
             raise StoppedError("fit stopped as asked; nothing was saved")
         grant = granted("fit tabular.mst", ledger, mechanism=self.mechanism)
-        run.report(0, 4)
         codes = coded(data, cells)
-        sensitivity = rows_per_unit(data.schema)
-        total = grant.total
+        model, _ = self.estimate(
+            codes, cells, grant, amount=grant.total, sensitivity=rows_per_unit(data.schema), report=run.report
+        )
+        return NetworkSampler(data.schema, self.bins, in_order(model.nodes, data.schema))
+
+    def estimate(
+        self,
+        codes: Mapping[str, Codes],
+        cells: Mapping[str, Cells],
+        grant: Grant,
+        *,
+        amount: float,
+        sensitivity: int,
+        report: Report = report_nothing,
+    ) -> tuple[Network, list[Clique]]:
+        """Return the model and its pairs, for ``amount`` of a grant that was charged before."""
+        report(0, 3)
 
         def noisy(cliques: list[Clique], share: float) -> list[Measurement]:
-            return measured(codes, cliques, cells, amount=share * total, grant=grant, sensitivity=sensitivity)
+            return measured(codes, cliques, cells, amount=share * amount, grant=grant, sensitivity=sensitivity)
 
         single = noisy([(name,) for name in cells], self.single_share)
         model = estimated(cells, single, iterations=self.iterations)
-        run.report(1, 4)
-        pairs = self._tree(codes, cells, model, grant, amount=self.selection_share * total, sensitivity=sensitivity)
-        run.report(2, 4)
+        report(1, 3)
+        pairs = self._tree(codes, cells, model, grant, amount=self.selection_share * amount, sensitivity=sensitivity)
+        report(2, 3)
         if pairs:
             both = noisy(pairs, 1 - self.single_share - self.selection_share)
             model = estimated(cells, [*single, *both], iterations=self.iterations)
-        run.report(3, 4)
-        nodes = in_order(model.nodes, data.schema)
-        run.report(4, 4)
-        return NetworkSampler(data.schema, self.bins, nodes)
+        report(3, 3)
+        return model, pairs
 
     def _tree(
         self,
