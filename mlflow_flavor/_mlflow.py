@@ -45,6 +45,7 @@ from mlflow.utils.environment import (
 )
 from mlflow.utils.file_utils import get_total_file_size
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS as LOGGED_ARTIFACTS
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as PARENT_RUN_ID
 from mlflow.utils.model_utils import (
     _add_code_from_conf_to_system_path as add_code_to_path,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "IN_SERVING",
     "LOGGED_ARTIFACTS",
     "LOG_MODEL_PARAM_DOCS",
+    "PARENT_RUN_ID",
     "PYTHON_ENV_FILE",
     "REQUIREMENTS_FILE",
     "BatchMetricsLogger",

@@ -15,7 +15,6 @@ from typing import Any
 import mlflow
 import numpy as np
 from mlflow.entities import Metric, Param
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_flavor import _mlflow as private
 from mlflow_flavor.lineage import PREFIX
@@ -137,7 +136,7 @@ class TrialLog:
         own = {"trial": state, "number": str(number), **told}
         tags = {
             **private.resolve_tags(),
-            MLFLOW_PARENT_RUN_ID: self.parent,
+            private.PARENT_RUN_ID: self.parent,
             **{f"{PREFIX}.{tag}": value[:_MOST_LETTERS] for tag, value in own.items()},
         }
         run = client.create_run(above.info.experiment_id, start_time=began, tags=tags, run_name=name)

@@ -28,7 +28,8 @@ def audit(tmp_path, *, share, noise=0.05, budget=10.0, **options):
 def test_a_generator_that_hands_out_noisy_rows_is_caught(tmp_path):
     found = audit(tmp_path, share=1.0)
     assert {one.name for one in found.scores} == {"privacy.shadow.auc", "privacy.shadow.tpr_at_1_in_100"}
-    assert found.scores[0].interval[0] > 0.8
+    # Without an interval where every resample tells all pairs apart; the risk takes the value itself then.
+    assert (found.scores[0].interval or (found.scores[0].value,))[0] > 0.8
     assert risk(found.scores)[0].value > 0.6
 
 

@@ -155,6 +155,7 @@ def test_what_is_drawn_before_a_condition_within_a_row_knows_of_it(learnt):
 
 
 def test_numbering_is_not_asked_for_and_a_model_refuses_it_too():
+    pytest.importorskip("torch", reason="the extra torch is not installed")
     model = synth.fit(machines(20), generator=Transformer(**SMALL, epochs=1, **BY), seed=0)
     with pytest.raises(ConditionError, match="number sequences"):
         model.sample(10, conditions={"machine": 3})
@@ -192,6 +193,7 @@ def test_the_order_of_the_schema_is_taken_where_none_is_named():
 
 
 def test_a_model_saves_and_draws_the_same_sequences(tmp_path):
+    pytest.importorskip("torch", reason="the extra torch is not installed")
     options = {**SMALL, "epochs": 1, **BY, "length": 10, "initial_state": {"state": "busy"}}
     model = synth.fit(machines(20), generator="tabular.transformer", seed=0, options=options)
     model.save(tmp_path / "m")
