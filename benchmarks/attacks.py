@@ -143,6 +143,7 @@ def main() -> None:
     parser.add_argument("--tables", type=lambda text: text.split(","), default=list(TABLES))
     parser.add_argument("--releases", type=lambda text: text.split(","), default=[*RELEASES, WHOLE])
     parser.add_argument("--cap", type=float, default=300.0, help="seconds that the training of a peer may take")
+    parser.add_argument("--clock", choices=flagship.CLOCKS, default=flagship.CLOCKS[0], help="whose seconds they are")
     parser.add_argument("--threads", type=int, default=1, help="of a peer")
     parser.add_argument("--peers", type=Path, default=common.HERE / ".venv-peers", help="the environment of peers.sh")
     arguments = parser.parse_args()

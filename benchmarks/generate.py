@@ -12,9 +12,10 @@ import importlib.metadata
 import importlib.util
 import json
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import pandas as pd
@@ -39,11 +40,30 @@ def ours(name: str) -> Prepare:
 
         def fit(train: pd.DataFrame, request: Request) -> Draw:
             model = synth.fit(train, generator=name, seed=request["seed"], options=request["options"] or None)
-            return lambda n: model.sample(n, seed=request["seed"])
+            return Saved(model, request["seed"])
 
         return fit
 
     return prepare
+
+
+class Saved:
+    """A fitted model of ours: draws rows, and tells what it weighs."""
+
+    def __init__(self, model: Any, seed: int) -> None:
+        """Take the model, and the seed of what is drawn."""
+        self._model, self._seed = model, seed
+
+    def __call__(self, n: int) -> pd.DataFrame:
+        """Return ``n`` rows."""
+        rows: pd.DataFrame = self._model.sample(n, seed=self._seed)
+        return rows
+
+    def kib(self) -> float:
+        """Return the size of the saved model, in KiB."""
+        with tempfile.TemporaryDirectory() as folder:
+            self._model.save(Path(folder) / "model")
+            return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()) / 1024
 
 
 def sketch(path: str) -> Prepare:
@@ -102,19 +122,22 @@ def main(generator: str, folder: Path) -> None:
     request: Request = json.loads((folder / "request.json").read_text())
     train = pd.read_parquet(folder / "train.parquet")
     fit = prepared(generator)
-    start = perf_counter()
+    start, began = perf_counter(), process_time()
     draw = fit(train, request)
     fitted = perf_counter()
     rows = draw(request["n"])
-    drawn = perf_counter()
+    drawn, ended = perf_counter(), process_time()
     rows.to_parquet(folder / "sample.parquet", index=False)
     report = {
         "fit_seconds": fitted - start,
         "sample_seconds": drawn - fitted,
+        "work_seconds": ended - began,
         "peak_mib": common.high_water(),
         "note": getattr(draw, "note", ""),
         "versions": {name: _version(name) for name in getattr(draw, "libraries", ())},
     }
+    if isinstance(draw, Saved):
+        report["model_kib"] = draw.kib()
     (folder / "report.json").write_text(json.dumps(report))
 
 
