@@ -8,6 +8,7 @@ theirs. A generator is a function ``fit(train, request) -> draw`` with ``draw(n)
 apart, imports before either.
 """
 
+import importlib
 import importlib.metadata
 import importlib.util
 import json
@@ -36,7 +37,9 @@ def ours(name: str) -> Prepare:
         import synth_components as synth
         from synth_components.generators import module_of
 
-        module_of(name)  # imported before the clock starts, as the peers are
+        module_of(name)  # imported before the clock starts, as the peers are, and so is what a fit asks for
+        importlib.import_module("synth_components.model")
+        importlib.import_module("synth_components.profile")
 
         def fit(train: pd.DataFrame, request: Request) -> Draw:
             model = synth.fit(train, generator=name, seed=request["seed"], options=request["options"] or None)

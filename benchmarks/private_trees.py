@@ -33,6 +33,7 @@ from synth_components.generators.tabular._network import NetworkSampler
 from synth_components.generators.tabular._public_cells import Cells, Codes, cells_of, coded, valued
 from synth_components.generators.tabular.aim import AIM
 from synth_components.generators.tabular.mst import MST
+from synth_components.generators.tabular.private_trees import simplex
 from synth_components.privacy.accounting import zero_concentrated
 from synth_components.privacy.ledger import ORDERS, Ledger, epsilon_of
 from synth_components.privacy.noise import Grant, deviation, granted, noisy_best, noisy_counts
@@ -201,27 +202,15 @@ def random_splits(
     return splits
 
 
-def simplex(y: Floats, total: float) -> Floats:
-    """Return the nearest counts that are not negative and sum to ``total``."""
-    ordered = np.sort(y)[::-1]
-    excess = (np.cumsum(ordered) - total) / np.arange(1, len(y) + 1)
-    last = np.flatnonzero(ordered > excess)[-1]
-    return np.maximum(y - excess[last], 0.0)
-
-
-POWER = 1.0
-
-
 def shrunk(y: Floats, prior: Floats, total: float, variance: float) -> Floats:
     """Return counts between the noisy ones and those that the parent expects, on the simplex.
 
-    Empirical Bayes: a cell lies off what is expected with a variance in proportion to a power of that, by moments.
+    Empirical Bayes: a cell lies off what is expected with a variance in proportion to that, by moments.
     """
     expected = total * prior
     off = y - expected
     off -= off.mean()
-    wide = expected**POWER
-    apart = max(0.0, float((off**2).sum() - variance * (len(y) - 1))) / max(float(wide.sum()), 1e-9) * wide
+    apart = max(0.0, float((off**2).sum() - variance * (len(y) - 1))) / max(total, 1e-9) * expected
     return simplex(expected + apart / (apart + variance) * off, total)
 
 

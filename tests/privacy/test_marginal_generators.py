@@ -102,7 +102,7 @@ def test_leaves_that_noise_explains_keep_what_was_expected_and_others_are_believ
 
 def test_a_column_is_drawn_by_the_factors_of_its_leaf():
     node = Node("y", ("x",), np.array([[0.5, 0.5], [0.9, 0.1]]))
-    column = Corrected(node, (Cut("z", np.array([True, False])),), np.array([[1.0, 1.0], [1.0, 9.0]]))
+    column = Corrected.of(node, (Cut("z", np.array([True, False])),), np.array([[1.0, 1.0], [1.0, 9.0]]))
     n = 40_000
     codes = {"x": np.arange(n) % 2, "z": np.arange(n) // 2 % 2}
     drawn = column.draw(codes, n, rng=np.random.default_rng(0))

@@ -6,7 +6,7 @@ What marginal-based generators keep of a table: shares of cells, estimated from 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,7 +42,7 @@ class Node:
         flat = self.shares.reshape(-1, self.shares.shape[-1])
         return np.cumsum(flat, axis=1) + np.arange(len(flat))[:, None]
 
-    def draw(self, codes: dict[str, Codes], n: int, *, rng: random.Generator) -> Codes:
+    def draw(self, codes: Mapping[str, Codes], n: int, *, rng: random.Generator) -> Codes:
         """Return the cells (n,) of the column, given those of its parents."""
         size = self.shares.shape[-1]
         row = np.zeros(n, dtype=np.int64)

@@ -12,12 +12,13 @@ import datetime
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 from numpy import random
 from numpy.typing import NDArray
+from pydantic import Field
 
 from synth_components.conditions import ends_of
 from synth_components.encode import Features, encode, encoder, slices
@@ -26,6 +27,17 @@ from synth_components.protocols import Dataset, Floats, Interval
 from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Numeric, Schema
 
 Codes = NDArray[np.int64]
+
+BINS = 16
+Bins = Annotated[
+    int,
+    Field(
+        ge=2,
+        le=256,
+        description="Equal cells of a number or time, beside one for its lower bound; more share the same budget.",
+    ),
+]
+"""Of the generators that count cells under a budget."""
 
 _LOW_WORD = 2.0**32
 """Of the two features of an integer beyond 2^53, the first counts these."""

@@ -36,7 +36,7 @@ from synth_components.generators.tabular._graphical import (
     rows_per_unit,
 )
 from synth_components.generators.tabular._network import NetworkSampler, in_order
-from synth_components.generators.tabular._public_cells import Cells, Codes, cells_of, coded
+from synth_components.generators.tabular._public_cells import BINS, Bins, Cells, Codes, cells_of, coded
 from synth_components.privacy.noise import Grant, granted, noisy_best
 from synth_components.protocols import Dataset, PrivacyLedger, Run
 
@@ -52,12 +52,7 @@ class AIM(Recipe):
 
     needs: ClassVar[tuple[str, ...]] = ("opendp",)
 
-    bins: int = Field(
-        16,
-        ge=2,
-        le=256,
-        description="Equal cells of a number or time, beside one for its lower bound; more share the same budget.",
-    )
+    bins: Bins = BINS
     target: str = Field(
         "", description="Column that the others are to predict; marginals with it are preferred. Empty: none."
     )

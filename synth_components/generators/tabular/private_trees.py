@@ -8,8 +8,8 @@ of a leaf follows from what was released before, so that one unit moves a score,
 expected, by as many as its rows, and the counts of all leaves together by as many.
 
 Source: McKenna, Miklau & Sheldon 2021 (arXiv:2108.04978), Algorithm 2, for the first model; Reiter 2005, "Using CART to
-    generate partially synthetic public use microdata", for columns one after the other; Bun & Steinke 2016
-    (arXiv:1605.02065), Lemma 2.3, for the composition.
+    generate partially synthetic public use microdata", for columns one after the other; Feldman & Zrnic 2021
+    (arXiv:2008.11193), the privacy filter, for the composition: what a part costs follows from what was released.
 Differs: all leaves of one depth are cut alike, since a choice for all rows at once drowns less in its noise than one
     for each leaf; a tree does not replace the first model's shares, it changes them by factors, and by the less the
     more of a leaf's distance noise explains.
@@ -21,7 +21,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -33,14 +32,13 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
 from synth_components.config import ConfigError, Recipe
-from synth_components.encode import decode
-from synth_components.errors import StoppedError, UnsupportedError
+from synth_components.errors import StoppedError
 from synth_components.generators.tabular._graphical import Clique, Network, counted, measured, rows_per_unit
-from synth_components.generators.tabular._network import Node, in_order
-from synth_components.generators.tabular._public_cells import Cells, Codes, cells_of, coded, valued
+from synth_components.generators.tabular._network import NetworkSampler, Node, in_order
+from synth_components.generators.tabular._public_cells import BINS, Bins, Cells, Codes, cells_of, coded
 from synth_components.generators.tabular.mst import MST
 from synth_components.privacy.noise import Grant, deviation, granted, noisy_best
-from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
+from synth_components.protocols import Dataset, Floats, PrivacyLedger, Run
 from synth_components.schema import Schema
 
 _DRAWN = 50_000
@@ -64,30 +62,33 @@ class Cut:
 
 
 @dataclass(frozen=True, eq=False)
-class Corrected:
+class Corrected(Node):
     """One column of the first model, with factors by the leaf of a tree over the columns before it.
 
     Attributes:
-        node: The column, its parents and shares.
         cuts: One for each depth; the leaf is the binary number of the sides, the first cut's being the highest digit.
         factors: (2 ** cuts, cells) that the shares are multiplied by.
     """
 
-    node: Node
     cuts: tuple[Cut, ...]
     factors: Floats
+
+    @classmethod
+    def of(cls, node: Node, cuts: Sequence[Cut], factors: Floats) -> Self:
+        """Return a column with its tree."""
+        return cls(node.column, node.parents, node.shares, tuple(cuts), factors)
 
     def draw(self, codes: Mapping[str, Codes], n: int, *, rng: random.Generator) -> Codes:
         """Return the cells (n,) of the column, given those of the columns before it."""
         if not self.cuts and (self.factors == 1).all():
-            return self.node.draw(dict(codes), n, rng=rng)
+            return super().draw(codes, n, rng=rng)
         uniforms = rng.random(n)
         leaf = leaf_of(self.cuts, codes, n)
         made = np.empty(n, dtype=np.int64)
         step = max(1, _TABLE // self.factors.shape[1])
         for start in range(0, n, step):
             rows = slice(start, start + step)
-            ends = np.cumsum(_moved(shares_of(self.node, codes, rows, n), self.factors[leaf[rows]]), axis=1)
+            ends = np.cumsum(_moved(shares_of(self, codes, rows, n), self.factors[leaf[rows]]), axis=1)
             made[rows] = (ends < uniforms[rows, None]).sum(axis=1)
         return np.asarray(np.minimum(made, self.factors.shape[1] - 1))
 
@@ -173,12 +174,7 @@ class PrivateTrees(Recipe):
 
     needs: ClassVar[tuple[str, ...]] = ("opendp",)
 
-    bins: int = Field(
-        16,
-        ge=2,
-        le=256,
-        description="Equal cells of a number or time, beside one for its lower bound; more share the same budget.",
-    )
+    bins: Bins = BINS
     target: str = Field(
         "", description="Column that is drawn first, so that every tree may ask about it. Empty: none is preferred."
     )
@@ -231,7 +227,7 @@ class PrivateTrees(Recipe):
             run.report(position, len(nodes))
             if run.should_stop():
                 raise StoppedError("fit stopped as asked; nothing was saved")
-            one = Corrected(node, (), np.ones((1, cells[node.column].size)))
+            one = Corrected.of(node, (), np.ones((1, cells[node.column].size)))
             if position:
                 left = len(nodes) - position
                 filling = (grant.left - splitting * left) / left  # a column without a tree leaves its part to others
@@ -240,7 +236,7 @@ class PrivateTrees(Recipe):
             drawn[node.column] = one.draw(drawn, rows, rng=rng)
             columns.append(one)
         run.report(len(nodes), len(nodes))
-        in_order([column.node for column in columns], data.schema)
+        in_order(columns, data.schema)
         return PrivateTreesSampler(data.schema, self.bins, tuple(columns))
 
     def _corrected(
@@ -267,7 +263,7 @@ class PrivateTrees(Recipe):
                 break
             cuts.append(found)
         if not cuts and not is_last:
-            return Corrected(node, (), np.ones((1, size)))
+            return Corrected.of(node, (), np.ones((1, size)))
         leaves = 2 ** len(cuts)
         with_leaf = {**codes, _LEAF: leaf_of(cuts, codes, len(codes[name]))}
         (counts,) = measured(
@@ -286,7 +282,7 @@ class PrivateTrees(Recipe):
         for _ in range(_BALANCING):  # a row's shares are made to sum to 1, which moves those of its leaf
             reached = _summed(theirs, leaves, _moved(shares, factors[theirs])) + 1e-6
             factors = np.clip(factors * wanted / reached, *_FACTORS)
-        return Corrected(node, tuple(cuts), factors)
+        return Corrected.of(node, cuts, factors)
 
     def _cut(
         self,
@@ -342,29 +338,10 @@ class _Part:
 
 
 @dataclass(frozen=True, eq=False)
-class PrivateTreesSampler:
-    """Columns in the order in which they are drawn."""
+class PrivateTreesSampler(NetworkSampler):
+    """A network whose columns have trees."""
 
-    schema: Schema
-    bins: int
-    columns: tuple[Corrected, ...]
-
-    @cached_property
-    def _cells(self) -> dict[str, Cells]:
-        return cells_of(self.schema, bins=self.bins)
-
-    def sample(self, n: int, *, rng: random.Generator, given: Given | None = None) -> Dataset:
-        """Return ``n`` rows.
-
-        Raises:
-            UnsupportedError: for any condition; ``Model`` resamples instead.
-        """
-        if given is not None and given.columns:
-            raise UnsupportedError("private trees do not condition by themselves")
-        codes: dict[str, Codes] = {}
-        for column in self.columns:
-            codes[column.node.column] = column.draw(codes, n, rng=rng)
-        return decode(valued(codes, self._cells, self.schema, rng))
+    nodes: tuple[Corrected, ...]
 
     def save(self, directory: Path) -> None:
         """Write ``schema.json``, ``trees.json`` and ``trees.safetensors``."""
@@ -373,17 +350,17 @@ class PrivateTreesSampler:
             "bins": self.bins,
             "columns": [
                 {
-                    "column": one.node.column,
-                    "parents": list(one.node.parents),
+                    "column": one.column,
+                    "parents": list(one.parents),
                     "cuts": [cut.column for cut in one.cuts],
                 }
-                for one in self.columns
+                for one in self.nodes
             ],
         }
         (directory / "trees.json").write_text(json.dumps(said, ensure_ascii=False), encoding="utf-8")
         arrays: dict[str, NDArray[np.generic]] = {}
-        for position, one in enumerate(self.columns):
-            arrays[f"{position}.shares"] = np.ascontiguousarray(one.node.shares)
+        for position, one in enumerate(self.nodes):
+            arrays[f"{position}.shares"] = np.ascontiguousarray(one.shares)
             arrays[f"{position}.factors"] = np.ascontiguousarray(one.factors)
             for depth, cut in enumerate(one.cuts):
                 arrays[f"{position}.left.{depth}"] = np.ascontiguousarray(cut.left)
@@ -395,15 +372,17 @@ class PrivateTreesSampler:
         schema = Schema.from_json(json.loads((directory / "schema.json").read_text(encoding="utf-8")))
         said = json.loads((directory / "trees.json").read_text(encoding="utf-8"))
         arrays = load_file(directory / "trees.safetensors")
-        columns = tuple(
+        nodes = tuple(
             Corrected(
-                Node(one["column"], tuple(one["parents"]), arrays[f"{position}.shares"]),
+                one["column"],
+                tuple(one["parents"]),
+                arrays[f"{position}.shares"],
                 tuple(Cut(name, arrays[f"{position}.left.{depth}"]) for depth, name in enumerate(one["cuts"])),
                 arrays[f"{position}.factors"],
             )
             for position, one in enumerate(said["columns"])
         )
-        return cls(schema, int(said["bins"]), columns)
+        return cls(schema, int(said["bins"]), nodes)
 
 
 GENERATOR = PrivateTrees
