@@ -90,7 +90,7 @@ def main() -> None:
     x = float(LEFT)
     for name, colour in COLOURS.items():
         parts.append(f'<circle cx="{x + 5}" cy="19" r="4" fill="{colour}"/><text x="{x + 15}" y="23">{name}</text>')
-        x += 40 + 6.6 * len(name)
+        x += 24 + 6.4 * len(name)
     parts.append(
         f'<line class="real" x1="{x}" x2="{x + 24}" y1="19" y2="19"/><text x="{x + 30}" y="23">real rows</text>'
     )
