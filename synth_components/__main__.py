@@ -121,9 +121,12 @@ _MARKDOWN = click.Option(["--markdown"], is_flag=True, help="Print tables of the
 
 @click.command(params=[_MARKDOWN, *common_options()])
 def generators(*, markdown: bool, **_: object) -> None:
-    """List the generators, one line each."""
+    """List the generators, one line each.
+
+    Those marked private can be fitted under a budget of epsilon, those made of members if their members can.
+    """
     from synth_components.generators import names
-    from synth_components.steps.catalogue import generator_table, option_table, summary_of
+    from synth_components.steps.catalogue import PRIVATE, generator_table, mark_of, option_table, summary_of
 
     found = names()
     if markdown:
@@ -131,7 +134,7 @@ def generators(*, markdown: bool, **_: object) -> None:
         return
     width = max(map(len, found))
     for name in found:
-        click.echo(f"{name:<{width}}  {summary_of(name)}")
+        click.echo(f"{name:<{width}}  {mark_of(name):<{len(PRIVATE)}}  {summary_of(name)}")
 
 
 _CLEAR = click.Option(["--clear"], is_flag=True, help="Remove every entry.")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import EntryPoint
 
 import click
 import numpy as np
@@ -13,9 +14,10 @@ import pytest
 
 from synth_components.__main__ import _TOUR, main, synth
 from synth_components.errors import SchemaError, ThresholdError
-from synth_components.generators import names
+from synth_components.generators import GROUP, names, private_names
 from synth_components.service.command import ServeCommand
 from synth_components.steps import STEPS, load, record
+from synth_components.steps.catalogue import generator_table, mark_of
 from synth_components.steps.command import StepCommand
 
 SECRET = "Zebulon-4711"
@@ -179,6 +181,21 @@ def test_generators_lists_each_with_a_line(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert tuple(line.split()[0] for line in lines) == names()
     assert all(len(line.split()) > 3 for line in lines)
+
+
+def test_generators_marks_those_that_can_be_private_as_their_recipes_declare(capsys):
+    assert main(["generators"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert tuple(name for name, mark, *_ in lines if mark == "private") == private_names()
+    marks = {row.split("`")[1]: row.split("|")[2].strip() for row in generator_table().splitlines()[2:]}
+    assert marks == {name: "private" * (name in private_names()) for name in names()}
+
+
+def test_a_package_that_brings_a_generator_is_not_said_to_be_private(monkeypatch):
+    brought = EntryPoint("tabular.mst", "synth_components.generators.tabular.mst", GROUP)
+    assert mark_of("tabular.mst") == "private"
+    monkeypatch.setattr("synth_components.steps.catalogue.entry_points", lambda group: [brought])
+    assert mark_of("tabular.mst") == ""
 
 
 def test_the_log_is_left_as_it_was(folder):

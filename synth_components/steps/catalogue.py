@@ -27,20 +27,46 @@ _KINDS = {
 }
 
 
+PRIVATE = "private"
+"""The mark of a generator that may be fitted under a budget of epsilon."""
+
+
 def summary_of(name: str) -> str:
     """Return the first line of the docstring of a generator's module; empty if it has none."""
-    installed = {point.name: point.module for point in entry_points(group=GROUP)}
-    spec = find_spec(installed.get(name, f"synth_components.generators.{name}"))
-    if spec is None or spec.origin is None:
-        return ""
-    doc = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8")))
-    return (doc or "").partition("\n")[0]
+    return (ast.get_docstring(_source(name)) or "").partition("\n")[0]
+
+
+def mark_of(name: str) -> str:
+    """Return ``PRIVATE`` for a generator of ours that may be fitted privately, by what its recipe declares, else "".
+
+    That is what ``generators.private_names`` tells, without importing all of them.
+    """
+    declared = [
+        line.target.id
+        for part in ast.walk(_source(name))
+        if isinstance(part, ast.ClassDef)
+        for line in part.body
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
+    ]
+    return "" if name in _brought() or "without_privacy" in declared else PRIVATE
+
+
+def _brought() -> dict[str, str]:
+    """Return the modules of the generators that installed packages bring, by name."""
+    return {point.name: point.module for point in entry_points(group=GROUP)}
+
+
+def _source(name: str) -> ast.Module:
+    """Return the syntax of a generator's module; that of nothing, if it is not there."""
+    spec = find_spec(_brought().get(name, f"synth_components.generators.{name}"))
+    found = None if spec is None else spec.origin
+    return ast.parse("" if found is None else Path(found).read_text(encoding="utf-8"))
 
 
 def generator_table() -> str:
     """Return the generators as a Markdown table."""
-    rows = [f"| `{name}` | {cell(summary_of(name))} |" for name in names()]
-    return "\n".join(["| generator | what it does |", "|---|---|", *rows])
+    rows = [f"| `{name}` | {mark_of(name)} | {cell(summary_of(name))} |" for name in names()]
+    return "\n".join(["| generator | with epsilon | what it does |", "|---|---|---|", *rows])
 
 
 def option_table(name: str) -> str:

@@ -15,7 +15,7 @@ from synth_components.constraints import RULES, Rule
 from synth_components.generators import names, recipe_type
 from synth_components.service.command import serve
 from synth_components.steps import STEPS, load
-from synth_components.steps.catalogue import cell, fields_table, parts_of, summary_of, tag_of
+from synth_components.steps.catalogue import cell, fields_table, mark_of, parts_of, summary_of, tag_of
 from synth_components.steps.port import KINDS, Port, Step, config_of, ports, summary
 
 _HEAD = """# Configuration reference
@@ -92,7 +92,8 @@ def _use(port: Port) -> str:
 
 def _generators() -> Iterator[str]:
     for name in names():
-        yield f"### `{name}`\n\n{summary_of(name)}\n"
+        private = " It can be fitted under a budget of epsilon." * bool(mark_of(name))
+        yield f"### `{name}`\n\n{summary_of(name)}{private}\n"
         yield from _fields(recipe_type(name))
 
 
