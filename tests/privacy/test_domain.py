@@ -38,7 +38,7 @@ def schema_of(rows, budget=BUDGET):
 
 @pytest.fixture
 def certain(monkeypatch):
-    """Have noise move an end of a column in one of a billion readings: as users have it, it does in one of a hundred."""
+    """Have noise move an end of a column in one of a billion readings; as users have it, in one of a hundred."""
     monkeypatch.setattr(domain, "_RELIABLE", 1e-9)
 
 
