@@ -188,7 +188,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def left_over():
-    return sorted(path for place in ("/dev/shm", "/tmp") for path in Path(place).glob(f"{PREFIX}*"))
+    return {path for place in ("/dev/shm", "/tmp") for path in Path(place).glob(f"{PREFIX}*")}
 
 
 def test_a_model_is_saved_sealed_and_loaded_with_the_key_alone(folder, monkeypatch):
@@ -300,10 +300,11 @@ else:
         done = subprocess.run([sys.executable, "-c", code, what], env=around, check=False)
         assert done.returncode == -signal.SIGKILL
     for _ in range(200):
-        if left_over() == before:
+        if left_over() <= before:  # those of other processes come and go
             break
         time.sleep(0.05)
-    assert left_over() == before
+    else:
+        pytest.fail("a folder of plain text is left")
     kept = [path for path in folder.rglob("*") if path.is_file() and "plain" not in path.parts and path.name != "t.csv"]
     assert kept
     assert not [path for path in kept if SECRET.encode() in path.read_bytes()]

@@ -68,6 +68,8 @@ def test_peak_of_a_stage_knows_what_it_held_and_gave_back():
     assert meter.peak_mib >= large.peak_mib
 
 
+# The limit may fall where the memory is read, between the opening of a file and what closes it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_memory_beyond_its_limit_ends_the_work_and_names_the_stage():
     def grow():
         held = []
@@ -95,7 +97,7 @@ def spin(deadline):
 
 def test_time_beyond_its_limit_ends_work_that_reports_nothing():
     deadline = time.monotonic() + 30
-    with pytest.raises(LimitError, match="stage 'silent'") as caught, metered(max_seconds=0.1), costing("silent"):
+    with pytest.raises(LimitError, match="stage 'silent'") as caught, metered(max_seconds=0.5), costing("silent"):
         spin(deadline)
     assert caught.value.option == "max_seconds"
     assert time.monotonic() < deadline
@@ -112,7 +114,7 @@ def test_work_in_another_thread_ends_at_its_next_report():
     def work():
         deadline = time.monotonic() + 30
         try:
-            with metered(max_seconds=0.1), stage("thread") as report:
+            with metered(max_seconds=0.5), stage("thread") as report:
                 while time.monotonic() < deadline:
                     report(0, 1)
         except LimitError as error:

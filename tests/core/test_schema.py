@@ -310,13 +310,15 @@ def test_bounds_are_compared_as_exactly_as_python_does(dtype):
 
 def test_bounds_of_a_million_rows_take_no_loop_over_them():
     values = pd.Series(np.arange(1_000_000))
-    start = time.process_time()
-
-    outside, _ = outside_of(values, Numeric(dtype="int64", low=1, high=999_998))
+    taken = []
+    for _ in range(5):  # the quickest, as other programs take the caches away
+        start = time.process_time()
+        outside, _ = outside_of(values, Numeric(dtype="int64", low=1, high=999_998))
+        taken.append(time.process_time() - start)
 
     # A comparison of 8 MB takes about 10 ms; a Python loop twice over a million numbers about 200 ms.
     assert int(outside.sum()) == 2
-    assert time.process_time() - start < 0.1
+    assert min(taken) < 0.1
 
 
 @pytest.mark.parametrize("low", ["2020-10-25T02:30:00", "2020-03-29T02:30:00"])

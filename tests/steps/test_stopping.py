@@ -149,8 +149,10 @@ def test_an_interruption_passes_whatever_the_work_catches_and_hits_nothing_after
     began = time.monotonic()
     with pytest.raises(StoppedError, match="its time was over"):
         interrupted_at(began + 0.3, stubborn)
-    assert time.monotonic() - began < 3.0
-    assert interrupted_at(time.monotonic() + 0.05, lambda: "done") == "done"
-    time.sleep(0.3)  # its time is over now, and nothing happens
+    assert time.monotonic() - began < 20.0  # however busy the machine
+    assert interrupted_at(time.monotonic() + 600, lambda: "done") == "done"
+    for watcher in [thread for thread in threading.enumerate() if thread.name == "synth-deadline"]:
+        watcher.join(20)
+        assert not watcher.is_alive()  # nobody is left who would interrupt
     with pytest.raises(StoppedError):
         interrupted_at(time.monotonic() - 1.0, stubborn)
