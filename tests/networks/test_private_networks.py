@@ -248,13 +248,19 @@ def test_sequences_are_refused_before_anything_is_charged(option):
 def test_a_budget_that_pays_for_them_teaches_pairs(name):
     a = np.random.default_rng(0).integers(0, 2, size=2_000)
     kind = Categorical(dtype="int64", categories=(0, 1), public=True)
-    model = synth.fit(
-        pd.DataFrame({"a": a, "b": a}),
-        generator=name,
-        epsilon=10.0,
-        delta=1e-5,
-        schema=Schema({TABLE: {"a": kind, "b": kind}}),
-        options={"private_steps": 100, "private_hidden": 8, "private_learning_rate": 0.05},
-    )
-    drawn = model.sample(2_000, seed=0)
-    assert (drawn["a"] == drawn["b"]).mean() > 0.7  # half of them, where nothing was learnt
+
+    def agreement():
+        model = synth.fit(
+            pd.DataFrame({"a": a, "b": a}),
+            generator=name,
+            epsilon=10.0,
+            delta=1e-5,
+            schema=Schema({TABLE: {"a": kind, "b": kind}}),
+            options={"private_steps": 100, "private_hidden": 8},
+        )
+        drawn = model.sample(2_000, seed=0)
+        return (drawn["a"] == drawn["b"]).mean()
+
+    # Half of them agree where nothing was learnt: .7 is 18 standard errors above.  One fit in 200 of the diffusion
+    # learnt less, as no seed fixes its noise and first weights; four in a row have a chance below 1e-8.
+    assert any(agreement() > 0.7 for _ in range(4))
