@@ -58,15 +58,15 @@ def test_requirement_10_model_and_report_go_into_the_run_that_the_platform_opene
 
 
 def test_requirement_10_a_server_that_does_not_answer_is_a_warning(ran, tmp_path, executor_input):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     rows = {"data": ran / "split_data" / "train"}
     text = executor_input("train_generator", tmp_path / "t", rows, generator="tabular.independent")
-    done = execute(
-        "train_generator", text, tmp_path,
-        MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}", MLFLOW_RUN_ID="0" * 32, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",
-    )  # fmt: skip
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # and does not listen: kept, so that nobody else does
+        host = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        done = execute(
+            "train_generator", text, tmp_path,
+            MLFLOW_TRACKING_URI=host, MLFLOW_RUN_ID="0" * 32, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",
+        )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "MLflow does not answer" in done.stderr
     assert (tmp_path / "t" / "executor_output.json").exists()

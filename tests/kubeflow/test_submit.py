@@ -90,9 +90,8 @@ def test_requirement_19_the_token_goes_to_the_server_and_nowhere_else(server, ca
 
 
 def test_a_server_that_is_not_there_is_an_error_of_the_user(server, capsys):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    said = ["kubeflow", "submit", "sharded-sampling", "--data", "s3://b/t", "--host", f"http://127.0.0.1:{port}"]
-    assert main(said) == 2
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # and does not listen: kept, so that nobody else does
+        host = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        assert main(["kubeflow", "submit", "sharded-sampling", "--data", "s3://b/t", "--host", host]) == 2
     assert re.search("does not answer .*check --host", capsys.readouterr().err)

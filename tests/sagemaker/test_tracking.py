@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+from served import free_port
 
 import synth_components as synth
 from synth_components.config import ConfigError
@@ -132,9 +132,7 @@ def plug_in(tmp_path_factory):
 @pytest.fixture
 def server(tmp_path):
     """The port of an MLflow server on this machine."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     # A managed server keeps artifacts in S3, and clients go there by themselves; here they go to a folder.
     words += ["--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db", "--no-serve-artifacts"]
