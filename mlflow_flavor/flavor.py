@@ -21,7 +21,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, entry_points, requires, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -39,7 +39,7 @@ from mlflow_flavor import lineage
 from mlflow_flavor.signature import get_default_signature
 from synth_components.circumstances import circumstance
 from synth_components.errors import ArtifactError
-from synth_components.generators import GROUP, module_of, names
+from synth_components.generators import GROUP, brought, module_of, names
 from synth_components.io.artifact import FORMAT_VERSION, MANIFEST, SEALED, main_file
 from synth_components.model import Model
 from synth_components.policy import guard
@@ -198,7 +198,7 @@ def _default_requirements(synth_model: Model, target: Path) -> list[str]:
     takes seconds.
     """
     default, generator = get_default_pip_requirements(), synth_model.manifest.generator
-    points = [point for point in entry_points(group=GROUP) if point.name == generator]
+    points = [point for point in brought() if point.name == generator]
     opening = _opening_requirements() if main_file(target / DATA).name == SEALED else []
     if generator in names() and not points:
         module = module_of(generator)

@@ -32,7 +32,7 @@ from synth_components.errors import (
     SynthError,
     UnsupportedError,
 )
-from synth_components.generators import DEFAULT, GROUP, make, private_names
+from synth_components.generators import DEFAULT, brought, make, private_names
 from synth_components.io import artifact
 from synth_components.io.artifact import Artifact, Manifest, Statement
 from synth_components.monitor import require_monitored
@@ -541,7 +541,7 @@ def _require_types(
 def _name_of(recipe: Recipe) -> str:
     """Return the name under which a recipe's generator is found again: ours, an entry point's, or its module."""
     module = type(recipe).__module__
-    for point in importlib.metadata.entry_points(group=GROUP):
+    for point in brought():
         if point.module == module:
             return point.name
     return module.removeprefix("synth_components.generators.")

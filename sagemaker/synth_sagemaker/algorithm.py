@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args, get_origin
@@ -134,7 +136,7 @@ def _declared(one: Hyperparameter) -> dict[str, Any]:
     """Return a hyperparameter as ``CreateAlgorithm`` describes it."""
     field, limits = _field(one), _range(one)
     kind = _type(field)
-    default = to_strings(one.config.model_construct())[one.option] if not field.is_required() else ""
+    default = _defaults(one.config)[one.option] if not field.is_required() else ""
     is_empty = field.get_default(call_default_factory=True) in EMPTY
     return {
         "Name": one.name,
@@ -145,6 +147,11 @@ def _declared(one: Hyperparameter) -> dict[str, Any]:
         "IsRequired": field.is_required(),
         **({} if field.is_required() or is_empty else {"DefaultValue": default}),
     }
+
+
+@cache
+def _defaults(config: type[Config]) -> Mapping[str, str]:
+    return to_strings(config.model_construct())
 
 
 def _fixed(one: Hyperparameter, generator: str) -> dict[str, Any]:

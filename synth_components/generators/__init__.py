@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from importlib.metadata import entry_points
+import sys
+from functools import cache, lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import ModuleType
 
 from synth_components.config import Recipe
@@ -23,18 +26,40 @@ GROUP = "synth_components.generators"
 
 def names() -> tuple[str, ...]:
     """Return every generator's name, ours and those of installed entry points, without importing one."""
-    own = [
+    return tuple(sorted({*_own_names(), *(point.name for point in brought())}))
+
+
+@cache
+def _own_names() -> tuple[str, ...]:
+    return tuple(
         module.name.removeprefix(f"{__name__}.")
         for module in pkgutil.walk_packages(__path__, f"{__name__}.")
         if not module.ispkg and not any(part.startswith("_") for part in module.name.split("."))
-    ]
-    return tuple(sorted({*own, *(point.name for point in entry_points(group=GROUP))}))
+    )
+
+
+def brought() -> tuple[EntryPoint, ...]:
+    """Return the entry points of installed packages that bring generators."""
+    # Finding them opens a file of every installed package; an installation changes the folder that it goes to.
+    return _brought(tuple((folder, _changed(folder)) for folder in sys.path))
+
+
+def _changed(folder: str) -> int | None:
+    try:
+        return Path(folder).stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=4)
+def _brought(folders: tuple[tuple[str, int | None], ...]) -> tuple[EntryPoint, ...]:  # noqa: ARG001 - the cache's key
+    return tuple(entry_points(group=GROUP))
 
 
 def private_names() -> tuple[str, ...]:
     """Return the names of our generators that may be fitted privately: some of them if their members are."""
-    brought = {point.name for point in entry_points(group=GROUP)}
-    return tuple(name for name in names() if name not in brought and not recipe_type(name).without_privacy)
+    others = {point.name for point in brought()}
+    return tuple(name for name in names() if name not in others and not recipe_type(name).without_privacy)
 
 
 def module_of(name: str, *, trust: tuple[str, ...] = ()) -> ModuleType:
@@ -49,7 +74,7 @@ def module_of(name: str, *, trust: tuple[str, ...] = ()) -> ModuleType:
     """
     if name in trust and name not in names():
         return importlib.import_module(name)
-    for point in entry_points(group=GROUP):
+    for point in brought():
         if point.name == name:
             return importlib.import_module(point.module)
     if name not in names():

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import Any
 
 from synth_components.errors import BudgetExceededError, UnsupportedError
-from synth_components.generators import DEFAULT, GROUP, names, recipe_type
+from synth_components.generators import DEFAULT, brought, names, recipe_type
 from synth_components.protocols import Budget
 from synth_components.schema import Categorical, Image, Key, Numeric, Schema, Text
 
@@ -83,7 +82,7 @@ def candidates(schema: Schema, asked: Sequence[str] = ()) -> tuple[str, ...]:
         if not found:
             raise UnsupportedError(f"none of {', '.join(asked)} can be fitted here; install the packages they need")
         return found
-    others = {point.name for point in entry_points(group=GROUP)}
+    others = {point.name for point in brought()}
     apart = set(APART) | others | (set() if schema.order else set(SEQUENCES))
     return tuple(name for name in names() if name.startswith("tabular.") and name not in apart and is_installed(name))
 

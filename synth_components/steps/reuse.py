@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeAlias
 
@@ -40,12 +40,12 @@ def fingerprint(step: Step, config: StepConfig, inputs: Given) -> str | None:
 
     ``None`` if an input is not on a local disk: nothing then says that it did not change.
     """
-    from synth_components.generators import GROUP
+    from synth_components.generators import brought
 
     contents = {name: [_endings(place), digest(place)] for name, place in inputs.items()}
     if any(held is None for _, held in contents.values()):
         return None
-    outside = sorted(f"{p.name} {p.dist.version if p.dist else ''}" for p in entry_points(group=GROUP))
+    outside = sorted(f"{p.name} {p.dist.version if p.dist else ''}" for p in brought())
     basis = [step.__name__, version("synth-components"), outside, config.canonical(), contents]
     return hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()
 
