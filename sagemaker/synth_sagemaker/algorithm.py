@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args, get_origin
 
@@ -23,6 +22,7 @@ from synth_sagemaker.channel import CONTENT_TYPES, MODES
 from synth_sagemaker.hyperparameters import GENERATOR_OPTIONS, SAMPLED, Hyperparameter, hyperparameters
 from synth_sagemaker.layout import CHANNELS
 from synth_sagemaker.metrics import METRICS, definitions
+from synth_sagemaker.names import package_version
 
 Type: TypeAlias = Literal["Integer", "Continuous", "Categorical", "FreeText"]
 
@@ -36,7 +36,7 @@ MAX_CHOICES = 30
 
 def image() -> str:
     """Return the name of the image that stands in the committed specifications; a launcher puts its own there."""
-    return f"synth-components:{version('synth-components')}"
+    return f"synth-components:{package_version()}"
 
 
 def algorithm_name(generator: str) -> str:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
 
 MAX_NAME = 63
 MAX_TUNING_NAME = 32
 """Characters of the name of a tuning job, which names its training jobs after itself."""
+
+
+@cache
+def package_version() -> str:
+    """Return the version of this package."""
+    return version("synth-components")
 
 
 def resource_name(*parts: str, max_length: int = MAX_NAME) -> str:

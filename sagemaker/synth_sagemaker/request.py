@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
-from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from synth_components.config import Config, ConfigError
 from synth_components.errors import DataError
 from synth_sagemaker.infrastructure import Platform
+from synth_sagemaker.names import package_version
 from synth_sagemaker.residency import refuse_foreign_regions
 from synth_sagemaker.secret import refuse_secrets
 from synth_sagemaker.shapes import is_expression, problems
@@ -161,7 +161,7 @@ def under(prefix: Text, *parts: Text) -> Text:
 
 
 def _tags(platform: Platform, tags: Mapping[str, str]) -> list[dict[str, str]]:
-    known = {VERSION_TAG: version("synth-components"), **tags, **platform.tags}
+    known = {VERSION_TAG: package_version(), **tags, **platform.tags}
     if not platform.network_isolation:
         known[ISOLATION_TAG] = "off"
     return [{"Key": key, "Value": known[key]} for key in sorted(known)]

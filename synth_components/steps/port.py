@@ -11,6 +11,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
 
@@ -125,7 +126,7 @@ def ports(step: Step) -> dict[str, Port]:
     Raises:
         TypeError: if a keyword of the step is no port, or an optional one has no default.
     """
-    hints = get_type_hints(step, include_extras=True)
+    hints = _hints(step)
     described = _arguments(step)
     found: dict[str, Port] = {}
     for parameter in list(inspect.signature(step).parameters.values())[1:]:
@@ -145,7 +146,7 @@ def config_of(step: Step) -> type[StepConfig]:
         TypeError: if the first parameter is no ``StepConfig``.
     """
     first = next(iter(inspect.signature(step).parameters.values()))
-    annotation: Any = get_type_hints(step)[first.name]
+    annotation: Any = _hints(step)[first.name]
     if not (isinstance(annotation, type) and issubclass(annotation, StepConfig)):
         raise TypeError(f"the first parameter of step '{step.__name__}' must be annotated with a StepConfig")
     return annotation
@@ -160,6 +161,11 @@ def details(step: Step) -> str:
     """Return a step's docstring between its first line and its ``Args:``; empty if there is nothing."""
     _, _, body = (inspect.getdoc(step) or "").partition("\n")
     return re.split(r"^(?:Args|Raises|Source|Differs):", body, maxsplit=1, flags=re.MULTILINE)[0].strip("\n")
+
+
+@cache
+def _hints(step: Step) -> Mapping[str, Any]:
+    return get_type_hints(step, include_extras=True)
 
 
 def _arguments(step: Step) -> dict[str, str]:

@@ -4,6 +4,8 @@ import json
 import os
 import socket
 import tempfile
+from functools import cache
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +53,18 @@ def loopback_only(monkeypatch):
     assert not asked, f"looked up outside this machine: {asked}"
 
 
-@pytest.fixture(autouse=True)
-def nothing_left(tmp_path_factory, monkeypatch):
-    """Fail a test that leaves something where temporary files go, the processes that it starts included."""
+@pytest.fixture(scope="session")
+def temporary(tmp_path_factory):
+    """Folders for temporary files; pytest's own way to make one looks at all that it has made before."""
     folder = tmp_path_factory.mktemp("temporary")
+    return (folder / str(number) for number in count())
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(temporary, monkeypatch):
+    """Fail a test that leaves something where temporary files go, the processes that it starts included."""
+    folder = next(temporary)
+    folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr(tempfile, "tempdir", None)
     yield
@@ -62,6 +72,26 @@ def nothing_left(tmp_path_factory, monkeypatch):
     assert not [path.name for path in folder.iterdir() if not path.name.startswith("torchinductor_")], (
         "left among the temporary files"
     )
+
+
+@pytest.fixture(scope="session")
+def aws_session():
+    """A session of boto3 for all tests: each reads the endpoints and models of AWS anew."""
+    import boto3
+    import moto.core  # noqa: F401 - it stands in the way of clients that are made after its import
+
+    return boto3.Session()
+
+
+@pytest.fixture(scope="session")
+def client_of(aws_session):
+    """A function that returns the client of a service, the same each time."""
+
+    @cache
+    def client(service, region="eu-central-1"):
+        return aws_session.client(service, region_name=region)
+
+    return client
 
 
 @pytest.fixture(scope="session")

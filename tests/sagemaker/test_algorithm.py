@@ -1,6 +1,7 @@
 """The committed CreateAlgorithm requests and the tuner's ranges (requirement 3)."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from synth_sagemaker.hyperparameters import decode, hyperparameters
 from synth_sagemaker.shapes import problems
 
 FOLDER = Path(__file__).resolve().parents[2] / "sagemaker"
+specification = cache(algorithm)
 
 
 def test_the_committed_specifications_are_those_that_the_models_give():
@@ -25,12 +27,12 @@ def test_the_committed_specifications_are_those_that_the_models_give():
 @pytest.mark.parametrize("generator", names())
 def test_every_specification_passes_the_services_own_model(generator):
     """Requirement 3."""
-    assert problems("CreateAlgorithm", algorithm(generator)) == []
+    assert problems("CreateAlgorithm", specification(generator)) == []
 
 
 @pytest.mark.parametrize("generator", names())
 def test_a_specification_lists_what_decode_knows_and_its_defaults_decode_to_the_defaults(generator):
-    declared = algorithm(generator)["TrainingSpecification"]["SupportedHyperParameters"]
+    declared = specification(generator)["TrainingSpecification"]["SupportedHyperParameters"]
     assert [one["Name"] for one in declared] == list(hyperparameters(generator))
     defaults = {one["Name"]: one["DefaultValue"] for one in declared if "DefaultValue" in one}
     found, wanted = decode({**defaults, "generator": generator}), decode({"generator": generator})
@@ -41,7 +43,7 @@ def test_a_specification_lists_what_decode_knows_and_its_defaults_decode_to_the_
 
 @pytest.mark.parametrize("generator", names())
 def test_only_the_default_generator_may_be_left_unsaid(generator):
-    declared = algorithm(generator)["TrainingSpecification"]["SupportedHyperParameters"][0]
+    declared = specification(generator)["TrainingSpecification"]["SupportedHyperParameters"][0]
     assert declared["Range"] == {"CategoricalParameterRangeSpecification": {"Values": [generator]}}
     assert declared["IsRequired"] == (generator != DEFAULT)
 

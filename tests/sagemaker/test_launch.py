@@ -17,17 +17,18 @@ MOTO_HAS = ("training", "processing", "evaluation", "transform", "tuning", "mode
 
 
 @pytest.fixture
-def aws():
+def aws(client_of):
+    """The client for an account that holds nothing."""
     with mock_aws():
-        yield boto3.client("sagemaker", region_name=REGION)
+        yield client_of("sagemaker")
 
 
 @pytest.fixture
-def s3(aws):
+def s3(aws, client_of):
     for bucket, region in (("bucket", REGION), ("far", "us-west-2")):
-        client = boto3.client("s3", region_name=region)
+        client = client_of("s3", region)
         client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region})
-    return boto3.client("s3", region_name=REGION)
+    return client_of("s3")
 
 
 @pytest.mark.parametrize("kind", MOTO_HAS)
@@ -45,9 +46,9 @@ def test_13_the_training_job_that_moto_describes_is_the_request(aws):
 
 
 @pytest.mark.parametrize("kind", ["model_package", "endpoint_config", "serverless_endpoint_config", "endpoint"])
-def test_13_a_stubbed_client_is_sent_the_request_unchanged(kind):
+def test_13_a_stubbed_client_is_sent_the_request_unchanged(kind, client_of):
     operation, build = REQUESTS[kind]
-    client, request = boto3.client("sagemaker", region_name=REGION), build(GUARDED)
+    client, request = client_of("sagemaker"), build(GUARDED)
     arn = {"model_package": "ModelPackageArn", "endpoint": "EndpointArn"}.get(kind, "EndpointConfigArn")
     method = {"CreateModelPackage": "create_model_package", "CreateEndpoint": "create_endpoint"}.get(
         operation, "create_endpoint_config"
@@ -59,11 +60,10 @@ def test_13_a_stubbed_client_is_sent_the_request_unchanged(kind):
 
 
 def test_what_aws_refuses_is_told_without_its_text(aws):
-    client = boto3.client("sagemaker", region_name=REGION)
-    with Stubber(client) as stub:
+    with Stubber(aws) as stub:
         stub.add_client_error("create_training_job", "ResourceLimitExceeded", "CANARY is what you sent")
         with pytest.raises(DataError, match="ResourceLimitExceeded") as told:
-            submit("CreateTrainingJob", requested.training(), client=client)
+            submit("CreateTrainingJob", requested.training(), client=aws)
     assert "CANARY" not in str(told.value)
 
 
@@ -75,10 +75,10 @@ def test_a_request_written_by_hand_is_checked_before_it_is_sent(aws):
     assert aws.list_training_jobs()["TrainingJobSummaries"] == []
 
 
-def test_without_a_region_the_error_says_what_to_set(monkeypatch):
+def test_without_a_region_the_error_says_what_to_set(monkeypatch, aws_session):
     for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", aws_session)
     with pytest.raises(DataError, match="set AWS_REGION"):
         submit("CreateTrainingJob", requested.training())
 
@@ -88,8 +88,8 @@ def test_all_in_the_allowed_region_is_sent(aws, s3):
     assert arn
 
 
-def test_an_endpoint_elsewhere_is_refused_before_a_request_is_sent(aws, s3):
-    far = boto3.client("sagemaker", region_name="us-west-2")
+def test_an_endpoint_elsewhere_is_refused_before_a_request_is_sent(aws, s3, client_of):
+    far = client_of("sagemaker", "us-west-2")
     with pytest.raises(DataError, match="the endpoint of SageMaker lies in us-west-2"):
         submit("CreateTrainingJob", requested.training(), client=far, s3=s3, allowed_regions=[REGION])
     assert far.list_training_jobs()["TrainingJobSummaries"] == []

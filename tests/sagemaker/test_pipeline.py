@@ -164,15 +164,14 @@ def test_13_the_request_that_makes_a_pipeline_is_accepted_and_idempotent(plain):
         create_pipeline("s", plain, platform=PLATFORM, overrides={"CreatePipeline": {"PipelineDefinition": "{}"}})
 
 
-def test_13_moto_takes_the_pipeline(plain):
-    import boto3
+def test_13_moto_takes_the_pipeline(plain, client_of):
     from moto import mock_aws
 
     from synth_sagemaker.launch import submit
 
     with mock_aws():
-        client = boto3.client("sagemaker", region_name="eu-central-1")
-        arn = submit("CreatePipeline", create_pipeline("synth", plain, platform=PLATFORM), client=client)
+        request = create_pipeline("synth", plain, platform=PLATFORM)
+        arn = submit("CreatePipeline", request, client=client_of("sagemaker"))
         assert arn.endswith("pipeline/synth")
 
 

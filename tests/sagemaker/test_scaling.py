@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import boto3
 import pytest
 import sagemaker_requests as requested
 from botocore.stub import Stubber
@@ -20,7 +19,7 @@ from synth_sagemaker.shapes import problems
 POLICY = "arn:aws:autoscaling:eu-central-1:111122223333:scalingPolicy:1:resource/sagemaker/x:policyName/synth-wake"
 
 
-def test_13_scaling_requests_are_golden_and_botocore_sends_them():
+def test_13_scaling_requests_are_golden_and_botocore_sends_them(client_of):
     """Every member, so that a change of any is seen; botocore's own client validates and serialises each."""
     where = {
         "ServiceNamespace": "sagemaker",
@@ -50,7 +49,7 @@ def test_13_scaling_requests_are_golden_and_botocore_sends_them():
     assert wake["StepScalingPolicyConfiguration"]["StepAdjustments"] == [
         {"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}
     ]
-    client = boto3.client("application-autoscaling", region_name="eu-central-1")
+    client = client_of("application-autoscaling")
     with Stubber(client) as stub:
         stub.add_response("register_scalable_target", {}, target)
         stub.add_response("put_scaling_policy", {"PolicyARN": POLICY}, backlog)
@@ -60,7 +59,7 @@ def test_13_scaling_requests_are_golden_and_botocore_sends_them():
         arn = client.put_scaling_policy(**wake)["PolicyARN"]
     alarm = scaling.wake_alarm("synth", arn)
     assert (alarm["MetricName"], alarm["AlarmActions"]) == ("HasBacklogWithoutCapacity", [POLICY])
-    alarms = boto3.client("cloudwatch", region_name="eu-central-1")
+    alarms = client_of("cloudwatch")
     with Stubber(alarms) as stub:
         stub.add_response("put_metric_alarm", {}, alarm)
         alarms.put_metric_alarm(**alarm)
