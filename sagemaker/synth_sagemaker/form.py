@@ -137,6 +137,8 @@ _EXPRESSIONS: Mapping[str, type[_Form]] = MappingProxyType({"Get": _Get, "Std:Jo
 
 
 def _of_expressions(value: Any, path: str) -> Iterator[str]:  # noqa: ANN401 - any JSON value
+    if isinstance(value, str):  # most of what there is, and it holds nothing
+        return
     if is_expression(value):
         yield from _wrong(_EXPRESSIONS[next(iter(value))], value, path)
     if isinstance(value, Mapping):

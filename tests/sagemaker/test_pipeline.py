@@ -294,9 +294,10 @@ def places(value, path=()):
 
 
 def test_12_whatever_stands_somewhere_validate_tells_it_or_takes_it_and_does_not_fail(definition):
+    text = json.dumps(definition)
     for *path, last in random.Random(0).sample(list(places(definition)), 60):
         for odd in (None, "x", 3, [3], {"a": 1}):
-            spoilt = holder = json.loads(json.dumps(definition))
+            spoilt = holder = json.loads(text)
             for name in path:
                 holder = holder[name]
             holder[last] = odd
