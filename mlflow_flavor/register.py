@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import logging
 from contextlib import nullcontext
-from pathlib import Path
-from typing import Annotated
 
 from pydantic import Field
 
 from synth_components import audit
 from synth_components.circumstances import around, within
 from synth_components.config import StepConfig
-from synth_components.steps.port import InModel, Port
+from synth_components.steps.port import InModel, OptionalInReport
 
 _LOG = logging.getLogger(f"synth_components.{__name__}")  # the command line shows what the core logs
-
-_OptionalInReport = Annotated[Path | None, Port("in", "report", optional=True)]
 
 
 class RegisterConfig(StepConfig):
@@ -26,7 +22,7 @@ class RegisterConfig(StepConfig):
     alias: str = Field("", description="Alias that then means the new version, such as champion; empty for none.")
 
 
-def register(config: RegisterConfig, *, model: InModel, report: _OptionalInReport = None) -> None:
+def register(config: RegisterConfig, *, model: InModel, report: OptionalInReport = None) -> None:
     """Log a model with its report in MLflow, and register it as a new version.
 
     Which server and experiment, MLflow's own variables say:

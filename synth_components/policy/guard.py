@@ -26,6 +26,8 @@ trail as unproven, because whoever never evaluates would otherwise not be able t
 
 A model that holds training rows is not released under any level, nor with the guard off: whoever has it has them.
 
+A service releases rows to its callers, and asks.  Drawing rows is no release, for the evidence is measured on them.
+
 That is evidence, and no claim: a policy that is kept proves neither anonymity nor compliance.
 """
 

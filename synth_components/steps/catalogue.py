@@ -46,9 +46,9 @@ def summary_of(name: str) -> str:
 
 
 def mark_of(name: str) -> str:
-    """Return ``PRIVATE`` for a generator of ours that may be fitted privately, by what its recipe declares, else "".
+    """Return ``PRIVATE`` for a generator of ours that may be fitted privately; empty for others.
 
-    That is what ``generators.private_names`` tells, without importing all of them.
+    Its recipe declares it: that is what ``generators.private_names`` tells, without importing all of them.
     """
     found = _file_of(name)
     source = ast.parse("" if found is None else Path(found).read_text(encoding="utf-8"))

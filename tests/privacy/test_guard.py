@@ -198,9 +198,13 @@ def test_what_a_policy_needs_declared_is_asked_before_rows_are_read(folder, monk
     assert main(train) == 0
 
 
-def test_the_gate_holds_a_table_to_thresholds_and_to_the_policy(folder, monkeypatch, capsys):
-    report = evaluate(TABLE, TABLE, TABLE, config=PrivacyConfig(attacks=(), replicates=10))
-    (folder / "r.json").write_text(json.dumps(report.to_json()))
+@pytest.fixture(scope="module")
+def judged():
+    return evaluate(TABLE, TABLE, TABLE, config=PrivacyConfig(attacks=(), replicates=10))
+
+
+def test_the_gate_holds_a_table_to_thresholds_and_to_the_policy(folder, judged, monkeypatch, capsys):
+    (folder / "r.json").write_text(json.dumps(judged.to_json()))
     words = ["gate", "--report", "r.json", "--max-risk", "1", "--quiet"]
     columns = ["--quasi-identifiers", '["city"]', "--sensitive", '["age"]']
     asks = ["--min-k", "30", "--min-l", "3", "--max-t", "0.01"]
@@ -238,3 +242,64 @@ def test_a_policy_that_is_no_file_or_no_policy_is_refused(folder, model, monkeyp
     monkeypatch.setenv("SYNTH_POLICY", "policy.json")
     with pytest.raises(ConfigError, match="levle"):
         guard.release(model, GOOD, to="x")
+
+
+@pytest.fixture
+def served(folder, model, monkeypatch):
+    """Return a function that starts the service of a model, up to where it would listen: its exit status."""
+    pytest.importorskip("fastapi", reason="the extra serve is not installed")
+    pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+    listening = []
+    monkeypatch.setattr("synth_components.service.command.run", lambda *_: listening.append(True))
+    monkeypatch.setattr("synth_components.service.command.leave", lambda: None)
+    model.save(folder / "model")
+
+    def start(*words):
+        listening.clear()
+        status = main(["serve", *(words if words and words[0] == "smote" else ("model", *words))])
+        assert bool(listening) == (status == 0)
+        return status
+
+    return start
+
+
+def reported(folder, judged, risk):
+    """Write a report that tells of a privacy risk and of copies, and return its name."""
+    says = [replace(judged.scores[0], name=name, value=value) for name, value in {**GOOD, "privacy.risk": risk}.items()]
+    (folder / "report.json").write_text(json.dumps(replace(judged, scores=tuple(says)).to_json()))
+    return "report.json"
+
+
+def test_a_service_asks_the_guard_before_it_listens(folder, served, judged, capsys):
+    good = ["--report", reported(folder, judged, 0.05)]
+    assert served() == 0  # unproven, as of every release without a policy
+    assert "not proven for release to the callers of 127.0.0.1" in capsys.readouterr().err
+    assert served("--policy", "high") == 3
+    assert "no report tells of it" in capsys.readouterr().err
+    assert served(*good) == served("--policy", "high", *good) == 0
+    held = {"level": "high", "quasi_identifiers": ["city"], "k": 3}
+    (folder / "policy.json").write_text(json.dumps(held))
+    assert served("--policy", "policy.json", *good) == 3  # nobody has measured rows that are yet to be drawn
+    assert "measured on the released table" in capsys.readouterr().err
+    bad = ["--report", reported(folder, judged, 0.31)]
+    assert served(*bad) == served("--policy", "high", *bad) == 3
+    assert "0.31, at most 0.3" in capsys.readouterr().err
+    assert served("--policy", "off", *bad) == 0
+    assert [line["passed"] for line in told(folder, "guard")] == [True, False, True, True, False, False, False]
+    assert [line["of"] for line in told(folder, "guard_off")] == ["release to the callers of 127.0.0.1"]
+
+
+def test_a_service_whose_answers_may_repeat_rows_has_its_guard_off_and_is_not_under_a_policy(folder, served, capsys):
+    synth.fit(TABLE, generator="tabular.smote", seed=0, options={"keep_rows": True}).save(folder / "smote")
+    assert served("smote") == 2
+    assert served("smote", "--allow-rows", "true") == 0
+    assert [line["of"] for line in told(folder, "guard_off")] == ["release to the callers of 127.0.0.1"]
+    assert served("smote", "--allow-rows", "true", "--policy", "low") == 3
+    assert "holds training rows" in capsys.readouterr().err
+
+
+def test_drawing_rows_is_no_release_for_evidence_is_measured_on_what_was_drawn(folder, model, monkeypatch):
+    monkeypatch.setenv("SYNTH_POLICY", "critical")
+    model.save(folder / "model")
+    assert main(["sample", "--model", "model", "--synthetic", "drawn.csv", "--num-rows", "5", "--quiet"]) == 0
+    assert not told(folder, "guard")
