@@ -80,7 +80,8 @@ def test_no_planted_value_leaves_by_any_way(case, tmp_path, caplog, monkeypatch)
     if getattr(recipe, "order_by", None):  # sequences: the planted row is the last of them
         recipe = recipe.model_copy(update={"order_by": "income"})
     kept = [caplog.text]
-    budget = {"epsilon": 5.0, "units": len(table)} if case.private else {"seed": 0}
+    # So much that the bounds of every column are found: at 5 those of one are not in 1 of 10,000 fits.
+    budget = {"epsilon": 50.0, "units": len(table)} if case.private else {"seed": 0}
     with audit.trail(tmp_path / "audit.jsonl"):
         try:
             model = fit(table, generator=recipe, **budget)
