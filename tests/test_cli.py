@@ -192,9 +192,9 @@ def test_generators_marks_those_that_can_be_private_as_their_recipes_declare(cap
 
 
 def test_a_package_that_brings_a_generator_is_not_said_to_be_private(monkeypatch):
-    brought = EntryPoint("tabular.mst", "synth_components.generators.tabular.mst", GROUP)
+    point = EntryPoint("tabular.mst", "synth_components.generators.tabular.mst", GROUP)
     assert mark_of("tabular.mst") == "private"
-    monkeypatch.setattr("synth_components.steps.catalogue.entry_points", lambda group: [brought])
+    monkeypatch.setattr("synth_components.steps.catalogue.brought", lambda: (point,))
     assert mark_of("tabular.mst") == ""
 
 

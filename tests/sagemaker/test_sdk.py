@@ -101,5 +101,8 @@ def built(folder, requirement):
     python = folder / "bin/python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", "uv"], check=True, timeout=300)
     install = [folder / "bin/uv", "pip", "install", "--quiet", "--python", python]
-    subprocess.run([*install, "--editable", ROOT, requirement], check=True, timeout=900)
+    # uv leaves its locks where temporary files go.
+    (locks := folder / "locks").mkdir()
+    environ = {**os.environ, "TMPDIR": str(locks)}
+    subprocess.run([*install, "--editable", ROOT, requirement], check=True, timeout=900, env=environ)
     return folder
