@@ -8,12 +8,13 @@ its file systems take part.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -223,28 +224,28 @@ def writing(place: Location) -> Iterator[Path]:
     Raises:
         DataError: if the place cannot be written to; known before anything is computed for a local path.
     """
-    try:
-        if place.is_local:
-            target = Path(place.path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-        else:
-            handle, name = tempfile.mkstemp(suffix=".part")
-        os.close(handle)
-    except OSError as error:
-        raise place.refuse(error) from None
-    part = Path(name)
-    try:
+    target, other = Path(place.path), secrets.token_hex(8)
+    if place.is_local:
+        part = target.parent / f".{target.name}.{other[:8]}.part"
+    else:
+        part = Path(tempfile.gettempdir()) / f"{other}.part"
+    try:  # the name is known before the file is there, so that an interruption just then leaves nothing
+        try:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            part.touch(mode=0o600, exist_ok=False)
+        except OSError as error:
+            raise place.refuse(error) from None
         yield part
         _publish(part, place)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # it was published, or could not be made
+            part.unlink()
 
 
 def _publish(part: Path, place: Location) -> None:
     try:
         if place.is_local:
-            mask = os.umask(0)  # mkstemp makes files that only their owner may read
+            mask = os.umask(0)  # the part is its owner's alone
             os.umask(mask)
             part.chmod(0o666 & ~mask)
             part.replace(place.path)

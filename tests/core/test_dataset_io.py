@@ -8,6 +8,7 @@ import sys
 import threading
 import tracemalloc
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -108,6 +109,19 @@ def test_interrupted_writing_leaves_the_old_file_and_nothing_else(ending, tmp_pa
 
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interruption_in_the_moment_in_which_the_new_file_is_made_leaves_nothing(tmp_path, monkeypatch):
+    honest = Path.touch
+
+    def touch(path, **how):
+        honest(path, **how)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "touch", touch)
+    with pytest.raises(KeyboardInterrupt), table_writer(tmp_path / "t.csv"):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("ending", STREAMED)

@@ -54,6 +54,7 @@ def policy(**changed):
     return Policy.parse(held | changed)
 
 
+@pytest.mark.timeout(240)  # the longest of the fast tests
 @settings(max_examples=10, deadline=None)
 @given(st.permutations(WITHOUT_NOISE))
 def test_layers_apply_in_any_order_and_the_audit_is_of_the_last(layers):

@@ -145,8 +145,8 @@ def test_two_hosts_train_one_network_and_once_stopped_go_on_to_the_bytes_of_two_
     opt_ml, container, network
 ):
     """Requirements 5 and 6: torchrun in two containers, SIGTERM to both, and once more on what SageMaker restored."""
-    said = {"generator": "tabular.autoregressive", "generator.epochs": "20", "generator.hidden": "64"}
-    said |= {"generator.batch_rows": "20", "generator.patience": "20"}
+    said = {"generator": "tabular.autoregressive", "generator.epochs": "60", "generator.hidden": "64"}
+    said |= {"generator.batch_rows": "20", "generator.patience": "60"}
     hosts = ["algo-1", "algo-2"]
 
     def roots(prefix):
