@@ -6,11 +6,11 @@ There is no registry: names are found without importing a generator, and a gener
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
 from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from types import ModuleType
 
 from synth_components.config import Recipe
@@ -46,7 +46,7 @@ def brought() -> tuple[EntryPoint, ...]:
 
 def _changed(folder: str) -> int | None:
     try:
-        return Path(folder).stat().st_mtime_ns
+        return os.stat(folder or ".").st_mtime_ns  # noqa: PTH116 - it is asked for often, and a Path takes longer
     except OSError:
         return None
 
@@ -77,7 +77,7 @@ def module_of(name: str, *, trust: tuple[str, ...] = ()) -> ModuleType:
     for point in brought():
         if point.name == name:
             return importlib.import_module(point.module)
-    if name not in names():
+    if name not in _own_names():
         raise UnsupportedError(f"there is no generator '{name}'; choose one of {', '.join(names())}")
     try:
         return importlib.import_module(f"{__name__}.{name}")

@@ -1,4 +1,4 @@
-"""Training jobs in the image, as SageMaker starts it: `docker run IMAGE train`, without network but between hosts."""
+"""Training jobs and an endpoint in the image, as SageMaker starts them, without network but between hosts."""
 
 import os
 import re
@@ -7,10 +7,12 @@ import time
 import uuid
 
 import pytest
+from served import small_model
 
 from synth_components import checkpoint
 from synth_components.circumstances import Circumstances, within
 from synth_components.io.artifact import SEALED
+from synth_components.io.json_lines import records
 from synth_components.model import Model
 
 pytestmark = pytest.mark.docker
@@ -190,3 +192,31 @@ def test_of_two_hosts_the_other_fails_with_the_leader(opt_ml, container, network
     assert status_of(leader) == 2, log_of(leader)
     docker("kill", "--signal", "TERM", follower, check=False)  # SageMaker stops the rest of a job that failed
     assert status_of(follower) in {2, 143}
+
+
+ASK = """
+import json, sys, time, urllib.error, urllib.request
+place = "http://127.0.0.1:8080"
+for _ in range(600):
+    try:
+        urllib.request.urlopen(f"{place}/ping", timeout=5).close()
+        break
+    except OSError:
+        time.sleep(0.1)
+body = json.dumps({"num_rows": 40, "seed": 9}).encode()
+asked = urllib.request.Request(
+    f"{place}/invocations", body, {"Content-Type": "application/json", "Accept": "application/jsonlines"}
+)
+sys.stdout.write(urllib.request.urlopen(asked, timeout=30).read().decode())
+"""
+
+
+def test_8_the_image_serves_a_model_without_network_and_stops_with_status_0(container, tmp_path):
+    """Requirements 2 and 8: `serve` at the port of SageMaker, with the rows of `Model.sample` on this machine."""
+    model = small_model()
+    model.save(tmp_path / "model")
+    name = container(tmp_path, words=("serve",))
+    told = docker("exec", name, "python", "-c", ASK)
+    assert told.splitlines() == list(records(model.sample(40, seed=9), place="x"))
+    docker("kill", "--signal", "TERM", name)
+    assert status_of(name) == 0, log_of(name)
