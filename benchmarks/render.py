@@ -371,6 +371,15 @@ SECTIONS: dict[str, Mapping[str, str]] = {
         "load": "load",
         "target": "target",
     },
+    "audits": {
+        "generator": "",
+        "twin": "broken by",
+        "fits": "fits with the canary, and without",
+        "mu_at_least": "mu, at least",
+        "mu_claimed": "mu, claimed",
+        "epsilon_at_least": "epsilon, at least",
+        "epsilon_claimed": "epsilon, claimed",
+    },
     "import_time": {
         "module": "import",
         "median_ms": "median, ms",

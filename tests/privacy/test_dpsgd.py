@@ -64,9 +64,14 @@ def test_noisy_sums_of_samples_are_no_easier_to_tell_apart_than_claimed(said):
     assert excess(said(released(has_canary=True)), said(released(has_canary=False))) <= 0
 
 
-def test_noisy_sums_with_half_the_noise_are_caught(monkeypatch):
+def half_the_noise(patch):
+    """Break what draws noise for sums."""
     honest = private.noisy_sums
-    monkeypatch.setattr(private, "noisy_sums", lambda sums, *, scale: honest(sums, scale=scale / 2))
+    patch.setattr(private, "noisy_sums", lambda sums, *, scale: honest(sums, scale=scale / 2))
+
+
+def test_noisy_sums_with_half_the_noise_are_caught(monkeypatch):
+    half_the_noise(monkeypatch)
     assert excess(by_sum(released(has_canary=True)), by_sum(released(has_canary=False))) > 0
 
 
@@ -75,8 +80,13 @@ def unclipped(gradients, *, clip_norm):
     return torch.trunc(flat).sum(dim=0).numpy().astype(np.int64)
 
 
+def no_clipping(patch):
+    """Break what bounds a row's gradient."""
+    patch.setattr(private, "whole_sum", unclipped)
+
+
 def test_gradients_that_are_not_clipped_are_caught(monkeypatch):
-    monkeypatch.setattr(private, "whole_sum", unclipped)
+    no_clipping(monkeypatch)
     assert excess(by_sum(released(has_canary=True)), by_sum(released(has_canary=False))) > 0
 
 
@@ -201,8 +211,7 @@ def test_fits_with_and_without_a_row_are_no_easier_to_tell_apart_than_claimed(na
 @pytest.mark.slow
 @of_each_network
 def test_fits_with_half_the_noise_are_caught(name, monkeypatch):
-    honest = private.noisy_sums
-    monkeypatch.setattr(private, "noisy_sums", lambda sums, *, scale: honest(sums, scale=scale / 2))
+    half_the_noise(monkeypatch)
     multipliers = {}
     assert mu_of_fits(name, FITS, multipliers) > claimed(multipliers)
 
@@ -210,6 +219,6 @@ def test_fits_with_half_the_noise_are_caught(name, monkeypatch):
 @pytest.mark.slow
 @of_each_network
 def test_fits_without_clipping_are_caught(name, monkeypatch):
-    monkeypatch.setattr(private, "whole_sum", unclipped)
+    no_clipping(monkeypatch)
     multipliers = {}
     assert mu_of_fits(name, FITS // 3, multipliers) > claimed(multipliers)  # so plain that fewer will do

@@ -237,12 +237,17 @@ def test_fits_with_and_without_a_row_are_no_easier_to_tell_apart_than_claimed(re
     assert mu_of_fits(recipe) <= claimed(recipe)
 
 
+def half_the_noise(patch):
+    """Break the scale of counts, and let a grant believe that as little was spent as before."""
+    honest = noise._scale
+    patch.setattr(noise, "_scale", lambda *args: honest(*args) / 2)
+    patch.setattr(noise.Grant, "take", lambda self, amount: setattr(self, "_spent", self._spent + amount / 4))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: type(recipe).__name__)
 def test_a_fit_with_half_the_noise_is_caught(recipe, monkeypatch):
-    honest = noise._scale
-    monkeypatch.setattr(noise, "_scale", lambda *args: honest(*args) / 2)
-    monkeypatch.setattr(noise.Grant, "take", lambda self, amount: setattr(self, "_spent", self._spent + amount / 4))
+    half_the_noise(monkeypatch)
     assert mu_of_fits(recipe) > claimed(recipe)
 
 

@@ -241,11 +241,16 @@ def test_reports_with_and_without_a_row_are_no_easier_to_tell_apart_than_claimed
     assert mu_of_reports(said) <= CLAIM
 
 
+def half_the_noise(patch):
+    """Break the scale of counts, and let a grant count nothing."""
+    honest = noise._scale
+    patch.setattr(noise, "_scale", lambda *args: honest(*args) / 2)
+    patch.setattr(noise.Grant, "take", lambda self, amount: None)
+
+
 @pytest.mark.slow
 def test_reports_with_half_the_noise_are_caught(monkeypatch):
-    honest = noise._scale
-    monkeypatch.setattr(noise, "_scale", lambda *args: honest(*args) / 2)
-    monkeypatch.setattr(noise.Grant, "take", lambda self, amount: None)
+    half_the_noise(monkeypatch)
     assert mu_of_reports(by_ratio) > CLAIM
 
 
