@@ -169,12 +169,9 @@ def main() -> None:
     RESULTS.with_suffix(".machine.json").write_text(json.dumps(facts | {"threads": facts["cores"]}, indent=1) + "\n")
     for name in names:
         made = coverage() if name == "coverage" else [timed(name)]
-        replaced = {row["what"] for row in made}
-        rows = [*(row for row in common.read_rows(RESULTS) if row["what"] not in replaced), *made]
-        order = [*TIERS]
-        common.write_rows(
-            RESULTS, sorted(rows, key=lambda row: order.index(row["what"]) if row["what"] in order else 9)
-        )
+        kept = [row for row in common.read_rows(RESULTS) if row["what"] not in {row["what"] for row in made}]
+        order = {what: place for place, what in enumerate(TIERS)}
+        common.write_rows(RESULTS, sorted([*kept, *made], key=lambda row: order.get(row["what"], len(order))))
         for row in made:
             common.say(json.dumps(row))
 
