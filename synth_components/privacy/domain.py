@@ -24,7 +24,7 @@ from synth_components.protocols import Budget, Floats, PrivacyLedger
 from synth_components.schema import TABLE, AnyColumn, Boolean, Categorical, Datetime, Numeric, Schema, Text
 
 _RELIABLE = 0.01
-"""Probability that an empty cell of a column's grid is taken for an end of the column."""
+"""Largest probability that an empty cell of a column's grid is taken for an end of the column."""
 
 SINGLE = 1e-12
 """Probability that a text of one row is kept.  Delta alone would let one row in 1/delta be shown to everybody: of texts
@@ -123,7 +123,8 @@ def _extent(values: Floats, ends: Floats, name: str, epsilon: float) -> tuple[fl
     places = np.clip(np.searchsorted(ends, values, side="right") - 1, 0, len(ends) - 2)
     counts = np.bincount(places, minlength=len(ends) - 1).astype(np.int64)
     noisy = laplace_counts(counts, epsilon=epsilon)
-    enough = math.log(len(counts) / (2 * _RELIABLE)) / epsilon
+    # Whole noise lies above t with a chance of at most exp(-epsilon t) / (1 + exp(-epsilon)).
+    enough = math.log(len(counts) / (_RELIABLE * (1 + math.exp(-epsilon)))) / epsilon
     found = np.flatnonzero(noisy > enough)
     if len(found) == 0:
         raise SchemaError(
