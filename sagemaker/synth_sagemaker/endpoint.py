@@ -21,6 +21,9 @@ ASYNC_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
 )
 """Variables of a model's server whose answers are written to S3: it may be asked for more at once, and hold it."""
 
+SERVERLESS_ENVIRONMENT: Mapping[str, str] = MappingProxyType({"SYNTH_SERVE_MAX_ANSWER_BYTES": "4194304"})
+"""Variable of a model's server without instances: what AWS would not pass on is refused, with what to do instead."""
+
 
 def endpoint_config(
     name: str, model: str, *, platform: Platform, instance_count: int = 1, overrides: Overrides | None = None
@@ -52,7 +55,8 @@ def serverless_endpoint_config(
 ) -> Request:
     """Return the request of the configuration of an endpoint without instances: it costs nothing while nobody asks.
 
-    A request and a response hold 4 MB at most, and AWS encrypts what it stores with a key of its own.
+    A request and a response hold 4 MB at most, so the model's environment should be ``SERVERLESS_ENVIRONMENT``, and AWS
+    encrypts what it stores with a key of its own.
 
     Args:
         memory_mb: A multiple of 1,024 up to 6,144.

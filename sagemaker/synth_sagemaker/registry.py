@@ -48,14 +48,9 @@ def model(
         GuardError: if the privacy policy does not allow it, or the model holds training rows.
     """
     guard.release(fitted, scores, to=f"the SageMaker model {name}")
-    variables = {**platform.environment, **environment}
     request: Request = {
         "ModelName": name,
-        "PrimaryContainer": {
-            "Image": platform.image,
-            "ModelDataUrl": model_data,
-            **({"Environment": variables} if variables else {}),
-        },
+        "PrimaryContainer": _container(model_data, platform, environment),
         "ExecutionRoleArn": platform.role,
         "EnableNetworkIsolation": platform.network_isolation,
         **vpc(platform),
@@ -98,6 +93,7 @@ def model_package(
     *,
     platform: Platform,
     is_private: bool = False,
+    environment: Mapping[str, str] = MappingProxyType({}),
     reports: Mapping[str, Text] = NO_REPORTS,
     constraints: Text | None = None,
     properties: Mapping[str, Text] = NO_REPORTS,
@@ -113,6 +109,7 @@ def model_package(
         group: Name of the group of versions.
         model_data: S3 address of ``model.tar.gz``.
         is_private: Whether it was trained with differential privacy; if not, it is tagged as personal data.
+        environment: Variables of the server, beside the platform's; of a sealed model they name the key.
         reports: S3 addresses of the statistics by group of scores: ``utility``, ``fidelity`` or ``privacy``.
         constraints: S3 address of the constraints that the statistics of utility met.
         properties: What else is known, at most 50 entries of at most 256 characters.
@@ -130,7 +127,7 @@ def model_package(
     kms = {"SecurityConfig": {"KmsKeyId": platform.output_kms_key}} if platform.output_kms_key else {}
     request: Request = {
         "ModelPackageGroupName": group,
-        "InferenceSpecification": _served({"Image": platform.image, "ModelDataUrl": model_data}, platform),
+        "InferenceSpecification": _served(_container(model_data, platform, environment), platform),
         "ModelApprovalStatus": "PendingManualApproval",
         "CustomerMetadataProperties": {PERSONAL_TAG: "false" if is_private else "true", **properties},
         **kms,
@@ -141,6 +138,16 @@ def model_package(
     made = finished("CreateModelPackage", request, platform, overrides=overrides)
     # AWS takes no tags for a version in a group: it has the group's.
     return {name: value for name, value in made.items() if name != "Tags"}
+
+
+def _container(model_data: Text, platform: Platform, environment: Mapping[str, str]) -> Request:
+    """Return what serves a model: the image, the archive, and the server's variables if there are any."""
+    variables = {**platform.environment, **environment}
+    return {
+        "Image": platform.image,
+        "ModelDataUrl": model_data,
+        **({"Environment": variables} if variables else {}),
+    }
 
 
 def _served(container: Request, platform: Platform) -> Request:

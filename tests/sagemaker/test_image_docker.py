@@ -190,8 +190,7 @@ def test_of_two_hosts_the_other_fails_with_the_leader(opt_ml, container, network
     spoilt.write_text("a,a\n1,2\n")
     leader = container(roots["algo-1"], network=network, host="algo-1")
     assert status_of(leader) == 2, log_of(leader)
-    docker("kill", "--signal", "TERM", follower, check=False)  # SageMaker stops the rest of a job that failed
-    assert status_of(follower) in {2, 143}
+    assert status_of(follower) == 2, log_of(follower)  # by itself, on the leader's word
 
 
 ASK = """

@@ -11,7 +11,7 @@ from sagemaker_requests import GUARDED, KEY
 from synth_components.errors import DataError
 from synth_components.service.options import ServeConfig
 from synth_sagemaker import scaling
-from synth_sagemaker.endpoint import ASYNC_ENVIRONMENT, VARIANT
+from synth_sagemaker.endpoint import ASYNC_ENVIRONMENT, SERVERLESS_ENVIRONMENT, VARIANT
 from synth_sagemaker.registry import model
 from synth_sagemaker.serve import options
 from synth_sagemaker.shapes import problems
@@ -107,3 +107,9 @@ def test_13_the_environment_of_a_queue_is_read_by_the_server():
     assert read.answer_seconds == 3600
     assert read.max_answer_bytes > options({}).max_answer_bytes
     assert read.max_rows > ServeConfig().max_rows
+
+
+def test_9_a_server_without_instances_refuses_what_aws_would_not_pass_on():
+    request = model("synth-model", "s3://bucket/model.tar.gz", platform=GUARDED, environment=SERVERLESS_ENVIRONMENT)
+    read = options(request["PrimaryContainer"]["Environment"])
+    assert read.max_answer_bytes == 4 * 2**20 < options({}).max_answer_bytes

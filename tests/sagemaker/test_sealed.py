@@ -30,6 +30,8 @@ from synth_sagemaker.infrastructure import Platform
 from synth_sagemaker.layout import ROOT
 from synth_sagemaker.local_job import Machine, Store
 from synth_sagemaker.registry import model as model_request
+from synth_sagemaker.registry import model_package
+from synth_sagemaker.shapes import problems
 from synth_sagemaker.shelf import Shelf
 from synth_sagemaker.training import training_job
 
@@ -239,6 +241,18 @@ def test_a_key_of_kms_needs_a_network_its_region_and_a_right(tmp_path):
     )
     with pytest.raises(DataError, match="SYNTH_ENCRYPT_KEY lies in us-west-2"):
         training_job(Training(TrainConfig()), {"data": "s3://bucket/real/"}, platform=elsewhere, name="a")
+
+
+def test_a_version_of_a_sealed_model_tells_its_server_the_key_and_refuses_a_secret():
+    platform = Platform.parse({**PLATFORM.model_dump(), "environment": {"SYNTH_ENCRYPT_KEY": "env:MODELS"}})
+    request = model_package(
+        "group", "s3://bucket/model.tar.gz", platform=platform, environment={"SYNTH_SERVE_MAX_ROWS": "9"}
+    )
+    assert problems("CreateModelPackage", request) == []
+    [container] = request["InferenceSpecification"]["Containers"]
+    assert container["Environment"] == {"SYNTH_ENCRYPT_KEY": "env:MODELS", "SYNTH_SERVE_MAX_ROWS": "9"}
+    with pytest.raises(ConfigError, match=r"Environment\.MODELS: this looks like a secret"):
+        model_package("group", "s3://bucket/m.tar.gz", platform=platform, environment={"MODELS": "ab" * 32})
 
 
 def test_run_local_passes_the_key_into_a_container_without_showing_it(tmp_path, monkeypatch):
