@@ -115,7 +115,9 @@ def real_time(platform=PLATFORM, *, overrides=None):
 
 
 def serverless(platform=PLATFORM, *, overrides=None):
-    return serverless_endpoint_config("synth-2", "synth-model", platform=platform, overrides=overrides)
+    # AWS has no serverless endpoint with network isolation or a VPC.
+    bare = platform.model_copy(update={"network_isolation": False, "subnets": (), "security_groups": ()})
+    return serverless_endpoint_config("synth-2", "synth-model", platform=bare, overrides=overrides)
 
 
 def queued(platform=PLATFORM, *, overrides=None):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from synth_components.config import ConfigError
 from synth_sagemaker.infrastructure import Platform
 from synth_sagemaker.request import Overrides, Request, finished, under
 
@@ -58,13 +59,26 @@ def serverless_endpoint_config(
     A request and a response hold 4 MB at most, so the model's environment should be ``SERVERLESS_ENVIRONMENT``, and AWS
     encrypts what it stores with a key of its own.
 
+    It may have neither network isolation nor a VPC, and nor may its model: make both by one platform without.  The
+    launcher's policy of a platform with isolation allows no such model: ``launcher_policy`` of the one without does.
+
     Args:
         memory_mb: A multiple of 1,024 up to 6,144.
 
     Raises:
-        ConfigError: for an override of what is reserved.
+        ConfigError: for an override of what is reserved, or a platform with network isolation or a VPC.
         DataError: if AWS would refuse the request, or it reaches into a region that is not allowed.
+
+    Source: Amazon SageMaker AI Developer Guide, "Deploy models with Amazon SageMaker Serverless Inference", feature
+        exclusions.
     """
+    for option, guards in (("network_isolation", platform.network_isolation), ("subnets", bool(platform.subnets))):
+        if guards:
+            raise ConfigError(
+                f"AWS has no serverless endpoint with {option}; take endpoint_config, or make model and endpoint by a "
+                "platform with network_isolation false and no subnets",
+                option=option,
+            )
     serverless = {"MemorySizeInMB": memory_mb, "MaxConcurrency": max_concurrency}
     return _config(
         name, {"VariantName": VARIANT, "ModelName": model, "ServerlessConfig": serverless}, platform, overrides

@@ -15,6 +15,7 @@ from synth_components.errors import DataError, UnsupportedError
 from synth_components.steps.command import flattened
 from synth_components.steps.port import config_of, ports
 from synth_components.steps.train import TrainConfig
+from synth_sagemaker.endpoint import serverless_endpoint_config
 from synth_sagemaker.hyperparameters import Training
 from synth_sagemaker.infrastructure import Platform
 from synth_sagemaker.metrics import METRICS
@@ -163,6 +164,19 @@ def test_14_isolation_is_turned_off_by_name_and_tagged(build):
     held = {**request, **request.get("NetworkConfig", {})}
     assert held["EnableNetworkIsolation"] is False
     assert {"Key": "synth:network-isolation", "Value": "off"} in request["Tags"]
+
+
+@pytest.mark.parametrize(
+    ("change", "option"),
+    [
+        ({"network_isolation": True}, "network_isolation"),
+        ({"network_isolation": False, "subnets": ("subnet-1",), "security_groups": ("sg-1",)}, "subnets"),
+    ],
+)
+def test_14_a_serverless_endpoint_with_isolation_or_a_vpc_is_refused(change, option):
+    with pytest.raises(ConfigError, match=f"with {option}; take endpoint_config") as told:
+        serverless_endpoint_config("synth-2", "synth-model", platform=PLATFORM.model_copy(update=change))
+    assert told.value.option == option
 
 
 def test_14_spot_capacity_comes_with_checkpoints_and_a_longer_wait():
