@@ -40,7 +40,7 @@ class Platform(Config):
         ge=0,
         lt=2**31,
         description="Most seconds that a training job waits for spot capacity and runs, together; 0 takes no spot "
-        "capacity.",
+        "capacity. Not with privacy=dp.",
     )
     environment: dict[str, str] = Field(
         {}, description="Environment variables of every job; they are no place for secrets."

@@ -38,7 +38,8 @@ STATISTICS = "statistics.json"
 CONSTRAINTS = "constraints.json"
 _SERVICE_FAULTS = ("Step.SERVICE_FAULT", "Step.THROTTLING")
 _BEFORE_THE_WORK = ("SageMaker.CAPACITY_ERROR", "SageMaker.RESOURCE_LIMIT")
-_IN_THE_WORK = ("SageMaker.JOB_INTERNAL_ERROR",)
+IN_THE_WORK = ("SageMaker.JOB_INTERNAL_ERROR",)
+"""Faults of a job that has begun: what it read it reads again if it is tried again."""
 _JUDGES = {
     "EvaluateUtility": "evaluate_tstr",
     "EvaluateFidelity": "evaluate_fidelity",
@@ -147,8 +148,8 @@ def pipeline(
         overrides: By operation, what else goes into the arguments of the steps that make it.
 
     Raises:
-        ConfigError: if a bound on epsilon is asked for without differential privacy, or the reverse; for an override of
-            what is reserved, or something like a secret.
+        ConfigError: if a bound on epsilon is asked for without differential privacy, or the reverse; for spot capacity
+            or retries with it; for an override of what is reserved, or something like a secret.
         DataError: if AWS would refuse a step, or it reaches into a region that is not allowed.
     """
     thresholds, flow = thresholds or Thresholds(), flow or Flow()
@@ -271,7 +272,7 @@ class _Steps:
         )
         # The job itself refuses a model whose epsilon exceeds the gate's, whatever the condition below says.
         # A second attempt would read the private rows again, outside of the epsilon that the model tells.
-        faults = _BEFORE_THE_WORK if self.is_private else (*_BEFORE_THE_WORK, *_IN_THE_WORK)
+        faults = _BEFORE_THE_WORK if self.is_private else (*_BEFORE_THE_WORK, *IN_THE_WORK)
         is_fresh = self.is_private or self.options.training.train.seed == -1
         return self._step("Train", "Training", arguments, faults, is_cached=not is_fresh)
 
@@ -298,7 +299,7 @@ class _Steps:
             overrides=self.overrides,
         )
         is_cached = getattr(config, "seed", 0) != -1
-        made = self._step(name, "Processing", arguments, (*_BEFORE_THE_WORK, *_IN_THE_WORK), is_cached=is_cached)
+        made = self._step(name, "Processing", arguments, (*_BEFORE_THE_WORK, *IN_THE_WORK), is_cached=is_cached)
         if name in _JUDGES:
             file = {"PropertyFileName": _report(name), "OutputName": "report", "FilePath": FILES["report"]}
             made["PropertyFiles"] = [file]

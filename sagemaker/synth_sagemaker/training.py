@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from synth_components.config import ConfigError
 from synth_components.steps import load
@@ -17,6 +17,12 @@ from synth_sagemaker.options import NONE
 from synth_sagemaker.request import DIGEST_TAG, PERSONAL_TAG, Overrides, Request, Text, digest_of, finished, under, vpc
 
 OPERATION = "CreateTrainingJob"
+
+ONCE = (
+    "a private fit reads its rows once, and one that is begun again after an interruption or a fault is in no epsilon; "
+    "leave spot capacity and retries out, or use privacy=none"
+)
+"""Why a private training job takes neither spot capacity nor retries."""
 
 
 def training_job(
@@ -32,7 +38,7 @@ def training_job(
     """Return the request of a training job.
 
     The model goes to ``<output>/<name>/output/model.tar.gz``.  With spot capacity, checkpoints go to
-    ``<output>/checkpoints/<name>``.
+    ``<output>/checkpoints/<name>``; a private fit keeps none, and takes no spot capacity.
 
     Args:
         training: The options of the step, and of the judgement of its model if there is a holdout.
@@ -43,7 +49,8 @@ def training_job(
         overrides: By operation, what else goes into the request.
 
     Raises:
-        ConfigError: for an unknown or missing input, an override of what is reserved, or something like a secret.
+        ConfigError: for an unknown or missing input, an override of what is reserved, or something like a secret; for
+            spot capacity or retries under differential privacy.
         DataError: if AWS would refuse the request, or it reaches into a region that is not allowed.
     """
     require_inputs("train", channels(), inputs)
@@ -66,7 +73,7 @@ def training_job(
             "S3Uri": under(platform.output, "checkpoints", name or {"Get": "Execution.PipelineExecutionId"}),
             "LocalPath": str(Layout().checkpoints),
         }
-    return finished(
+    made = finished(
         OPERATION,
         request,
         platform,
@@ -74,6 +81,34 @@ def training_job(
         overrides=overrides,
         without=() if name else ("TrainingJobName",),
     )
+    again = read_again(made)
+    if again:
+        option = "max_wait_seconds" if platform.max_wait_seconds else again
+        raise ConfigError(f"{option}: {ONCE}", option=option)
+    return made
+
+
+def read_again(request: Mapping[str, Any]) -> str:
+    """Return the member of a request by which a private fit would read its rows again, empty if there is none.
+
+    The job keeps no checkpoint then: whoever starts it a second time starts a second fit.
+    """
+    if not is_private(request):
+        return ""
+    stops = request.get("StoppingCondition")
+    waits = isinstance(stops, Mapping) and "MaxWaitTimeInSeconds" in stops
+    found = {
+        "EnableManagedSpotTraining": request.get("EnableManagedSpotTraining"),
+        "StoppingCondition.MaxWaitTimeInSeconds": waits,
+        "RetryStrategy": request.get("RetryStrategy"),
+    }
+    return next((name for name, value in found.items() if value), "")
+
+
+def is_private(request: Mapping[str, Any]) -> bool:
+    """Return whether the hyperparameters of a request ask for differential privacy."""
+    said = request.get("HyperParameters")
+    return isinstance(said, Mapping) and str(said.get("privacy")).strip('"') == "dp"
 
 
 def common(inputs: Mapping[str, Text], platform: Platform, input_mode: Literal["File", "FastFile"]) -> Request:

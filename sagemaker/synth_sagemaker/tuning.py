@@ -34,6 +34,9 @@ def tuning_job(
 ) -> Request:
     """Return the request of a tuning job over options of a generator.
 
+    With spot capacity a training job that was interrupted begins anew: the one ``CheckpointConfig`` of a tuning job is
+    for all of its training jobs, and no fit goes on from the state of another.
+
     Args:
         training: The options that all training jobs share.
         inputs: S3 prefix of each input by port; the scores need a holdout.

@@ -10,8 +10,9 @@ from types import MappingProxyType
 from typing import Any
 
 from synth_sagemaker.form import misformed
-from synth_sagemaker.pipeline import VERSION
+from synth_sagemaker.pipeline import IN_THE_WORK, VERSION
 from synth_sagemaker.shapes import has_member, is_expression, problems
+from synth_sagemaker.training import ONCE, is_private, read_again
 
 OPERATIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -281,8 +282,19 @@ def _of_step(one: Placed) -> Iterator[str]:
     elif kind in OPERATIONS:
         operation, filled = OPERATIONS[kind]
         yield from problems(operation, arguments, without=(filled,) if filled else ())
+        if kind == "Training":
+            yield from _of_a_private_fit(one)
     else:
         yield f"type '{kind}' is none of {', '.join([*OPERATIONS, 'Condition', 'Fail'])}"
+
+
+def _of_a_private_fit(one: Placed) -> Iterator[str]:
+    again = read_again(one.own)
+    if again:
+        yield f"{again}: {ONCE}"
+    kinds = [kind for policy in one.step.get("RetryPolicies") or [] for kind in policy["ExceptionType"]]
+    if is_private(one.own) and set(kinds) & set(IN_THE_WORK):
+        yield f"RetryPolicies: {ONCE}"
 
 
 def _of_conditions(one: Placed) -> Iterator[str]:

@@ -16,6 +16,7 @@ from synth_components.steps.train import TrainConfig
 from synth_sagemaker.hyperparameters import Training
 from synth_sagemaker.pipeline import Flow, Options, Thresholds, create_pipeline, pipeline
 from synth_sagemaker.shapes import problems
+from synth_sagemaker.training import training_job
 from synth_sagemaker.validate import mistakes, order
 
 REAL = "s3://bucket/real/"
@@ -120,6 +121,43 @@ def test_10_a_private_fit_is_neither_tried_again_nor_taken_from_a_cache():
     train = steps_of(pipeline(PLATFORM, private_options(), flow=Flow(cache="P30D")))["Train"]
     assert "SageMaker.JOB_INTERNAL_ERROR" not in json.dumps(train["RetryPolicies"])
     assert "CacheConfig" not in train
+
+
+AGAIN = {
+    "spot": ({}, {"EnableManagedSpotTraining": True}),
+    "wait": ({}, {"StoppingCondition": {"MaxWaitTimeInSeconds": 100_000}}),
+    "retry": ({}, {"RetryStrategy": {"MaximumRetryAttempts": 5}}),
+    "platform": ({"max_wait_seconds": 100_000}, {}),
+}
+
+
+@pytest.mark.parametrize("way", AGAIN)
+def test_10_a_private_fit_takes_no_capacity_that_is_taken_back_and_no_retry(way):
+    """Its container keeps no checkpoint: each interruption would begin a second fit, which no epsilon counts."""
+    change, override = AGAIN[way]
+    platform, over = PLATFORM.model_copy(update=change), {"CreateTrainingJob": override}
+    with pytest.raises(ConfigError, match="a private fit reads its rows once"):
+        pipeline(platform, private_options(), overrides=over)
+    with pytest.raises(ConfigError, match="a private fit reads its rows once"):
+        training_job(private_options().training, requested.DATA, platform=platform, name="synth-1", overrides=over)
+    assert pipeline(platform, Options(), overrides=over)
+
+
+@pytest.mark.parametrize("way", ["spot", "wait", "retry"])
+def test_12_validate_finds_a_private_fit_that_may_be_begun_again(way):
+    made = pipeline(PLATFORM, private_options(), data=REAL)
+    arguments = train(made)["Arguments"]
+    for name, value in AGAIN[way][1].items():
+        arguments[name] = {**arguments[name], **value} if isinstance(arguments.get(name), dict) else value
+    assert any("a private fit reads its rows once" in line for line in mistakes(made))
+    arguments["HyperParameters"]["privacy"] = "none"
+    assert mistakes(made) == []
+
+
+def test_12_validate_finds_a_private_fit_that_a_step_tries_again():
+    made = pipeline(PLATFORM, private_options(), data=REAL)
+    train(made)["RetryPolicies"][0]["ExceptionType"].append("SageMaker.JOB_INTERNAL_ERROR")
+    assert any("RetryPolicies: a private fit reads its rows once" in line for line in mistakes(made))
 
 
 def test_10_keys_and_vpc_reach_every_job():
