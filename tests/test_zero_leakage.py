@@ -109,7 +109,7 @@ def test_no_planted_value_leaves_by_a_report(tmp_path):
     rows = fit(table, generator="tabular.independent", seed=0).sample(240, seed=1)
     quick = {"replicates": 10}
     fidelity = FidelityConfig(detector_rows=60, detector_folds=2, manifold_rows=60, **quick)
-    for name, config in (("fidelity", fidelity), ("privacy", PrivacyConfig(attacks=(), **quick))):
+    for name, config in (("fidelity", fidelity), ("privacy", PrivacyConfig(**quick))):
         evaluate(table.iloc[:160], table.iloc[160:], rows, config=config).save(tmp_path / name)
     assert leaks(files(tmp_path)) == []
 

@@ -51,7 +51,6 @@ _LABELS = {
     "privacy.reidentification": "re-identification",
     "privacy.inversion": "model inversion",
     "privacy.shadow": "the shadow-model audit",
-    "privacy.shadow.record": "the shadow-model audit, of its worst record",
 }
 
 
