@@ -35,6 +35,12 @@ UNNAMED_ACTIONS = ("ecr:GetAuthorizationToken", *ENI_ACTIONS)
 
 METRICS_NAMESPACE = "/aws/sagemaker/*"
 
+PREFIX = "synth"
+"""How the names begin of what a launcher makes, unless another beginning is asked for."""
+
+_PIPELINES = "pipelines-"
+"""How AWS begins the name of every job and model that any pipeline of the account makes."""
+
 _ROLE = re.compile(r"^arn:(?P<partition>aws[a-z-]*):iam::(?P<account>\d{12}):role/(?P<name>.+)$")
 _IMAGE = re.compile(r"^(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(?P<name>[^:@]+)")
 _PLACE = re.compile(r"^s3://(?P<bucket>[^/*]+)/?(?P<prefix>[^*]*)$")
@@ -49,12 +55,11 @@ _NAMED = (
     "pipeline",
     "algorithm",
 )
-_ISOLATED = ("sagemaker:CreateTrainingJob", "sagemaker:CreateProcessingJob", "sagemaker:CreateModel")
+_ISOLATED = ("CreateHyperParameterTuningJob", "CreateModel", "CreateProcessingJob", "CreateTrainingJob")
 _CREATED = (
     "CreateAlgorithm",
     "CreateEndpoint",
     "CreateEndpointConfig",
-    "CreateHyperParameterTuningJob",
     "CreateModelPackage",
     "CreateModelPackageGroup",
     "CreatePipeline",
@@ -156,15 +161,16 @@ def execution_policy(platform: Platform, inputs: Sequence[str], *, has_metrics: 
     return _policy(*statements)
 
 
-def launcher_policy(platform: Platform, *, prefix: str = "synth", tracking: str = "") -> Policy:
-    """Return what a person, a build or a pipeline may do that starts jobs: these names, this role, nothing else.
+def launcher_policy(platform: Platform, *, prefix: str = PREFIX, tracking: str = "") -> Policy:
+    """Return what a person, a build or a pipeline may do that starts jobs: names by their beginning, one role.
 
     A role that a pipeline runs with needs it beside ``execution_policy``.  With network isolation on, no job and no
-    model can be made without it.
+    model can be made without it.  AWS begins the names of what a pipeline makes with ``pipelines-`` and its own
+    choice, so whoever holds the policy may also describe and stop the jobs of every other pipeline of the account, and
+    make jobs of such names.
 
     Args:
-        prefix: How the names of jobs, models, endpoints and pipelines begin; those of a pipeline's own jobs begin with
-            ``pipelines-``, which AWS chooses.
+        prefix: How the names of jobs, models, endpoints and pipelines begin.
         tracking: ARN of the MLflow server that reports are logged to; empty for none.
 
     Raises:
@@ -173,11 +179,11 @@ def launcher_policy(platform: Platform, *, prefix: str = "synth", tracking: str 
     found, image = _arn(platform), _image(platform)
     partition = found["partition"]
     base = f"arn:{partition}:sagemaker:{image['region']}:{found['account']}"
-    named = [f"{base}:{kind}/{start}*" for start in (prefix, "pipelines-") for kind in _NAMED]
+    named = [f"{base}:{kind}/{start}*" for start in (prefix, _PIPELINES) for kind in _NAMED]
     isolated = {"Bool": {"sagemaker:NetworkIsolation": "true"}} if platform.network_isolation else None
     output = _place(platform.output)
     statements = [
-        _allow("MakeJobs", list(_ISOLATED), named, isolated),
+        _allow("MakeIsolated", [f"sagemaker:{action}" for action in _ISOLATED], named, isolated),
         _allow("MakeAndDescribe", [f"sagemaker:{action}" for action in _CREATED], named),
         _allow("PassRole", ["iam:PassRole"], [platform.role], {"StringEquals": {"iam:PassedToService": SERVICE}}),
         _allow("ReadReports", ["s3:GetObject"], _below(partition, [output])),

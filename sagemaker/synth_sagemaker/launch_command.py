@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from synth_components.steps.command import FieldText, common_options
+from synth_sagemaker.iam import PREFIX
 from synth_sagemaker.infrastructure import Platform
 from synth_sagemaker.pipeline_command import asked, policies, print_mistakes, run, write_definition
 
@@ -122,12 +123,25 @@ def run_local(
         *_platform_options(),
         _DATA,
         click.Option(["--input", "inputs"], multiple=True, help="s3:// prefix that jobs read, beside the real rows."),
+        click.Option(
+            ["--prefix"],
+            default=PREFIX,
+            show_default=True,
+            help="How the names begin of the jobs, models, endpoints and pipelines that may be made.",
+        ),
         *common_options(),
     ]
 )
-def iam(*, file: Path | None, data: str, inputs: tuple[str, ...], **said: Any) -> None:  # noqa: ANN401
+def iam(
+    *,
+    file: Path | None,
+    data: str,
+    inputs: tuple[str, ...],
+    prefix: str,
+    **said: Any,  # noqa: ANN401
+) -> None:
     """Print least-privilege policies as JSON: who may take the role on, what jobs may do, and who may start them."""
-    made = policies(asked(file, _said(said), data=data), inputs)
+    made = policies(asked(file, _said(said), data=data), inputs, prefix=prefix)
     click.echo(json.dumps(made, indent=2))
 
 

@@ -120,8 +120,12 @@ def write_definition(said: Asked, target: Path) -> None:
     write_text(target, json.dumps(said.definition(), indent=2) + "\n")
 
 
-def policies(said: Asked, inputs: Sequence[str]) -> dict[str, Any]:
+def policies(said: Asked, inputs: Sequence[str], *, prefix: str) -> dict[str, Any]:
     """Return the trust policy, the execution policy and the launcher's policy.
+
+    Args:
+        inputs: S3 prefixes that jobs read, beside the real rows.
+        prefix: How the names begin of what the launcher may make.
 
     Raises:
         ConfigError: for a role, image, key or place that names no resource.
@@ -130,7 +134,7 @@ def policies(said: Asked, inputs: Sequence[str]) -> dict[str, Any]:
     return {
         "trust": trust_policy(said.platform),
         "execution": execution_policy(said.platform, read),
-        "launcher": launcher_policy(said.platform),
+        "launcher": launcher_policy(said.platform, prefix=prefix),
     }
 
 

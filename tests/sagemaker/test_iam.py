@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from sagemaker_requests import ACCOUNT, GUARDED, KEY, PLATFORM, REGION, assert_golden
+from sagemaker_requests import ACCOUNT, GUARDED, KEY, PLATFORM, REGION, REQUESTS, assert_golden
 
+from synth_components.__main__ import main
 from synth_components.config import ConfigError
 from synth_sagemaker.iam import ENI_ACTIONS, execution_policy, findings, launcher_policy, trust_policy
 
@@ -85,11 +86,33 @@ def test_15_only_sagemaker_in_this_account_may_take_the_role_on():
     assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
 
 
-def test_15_the_launcher_passes_one_role_to_sagemaker_alone_and_makes_isolated_jobs_alone():
+def test_15_the_launcher_passes_one_role_to_sagemaker_alone():
     by_name = {one["Sid"]: one for one in launcher_policy(PLATFORM)["Statement"]}
     assert by_name["PassRole"]["Resource"] == [PLATFORM.role]
     assert by_name["PassRole"]["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
-    assert by_name["MakeJobs"]["Condition"] == {"Bool": {"sagemaker:NetworkIsolation": "true"}}
+
+
+def members(value):
+    """Return the names of all members of a JSON value."""
+    if isinstance(value, list):
+        return {name for part in value for name in members(part)}
+    return {*value, *(name for part in value.values() for name in members(part))} if isinstance(value, dict) else set()
+
+
+def test_15_the_launcher_makes_isolated_alone_whatever_can_be_isolated():
+    isolated = {operation for operation, build in REQUESTS.values() if "EnableNetworkIsolation" in members(build())}
+    assert len(isolated) == 4
+    for statement in launcher_policy(PLATFORM)["Statement"]:
+        if isolated & {action.removeprefix("sagemaker:") for action in statement["Action"]}:
+            assert statement["Condition"] == {"Bool": {"sagemaker:NetworkIsolation": "true"}}
+
+
+def test_15_the_command_says_how_names_begin(capsys):
+    given = ["--image", PLATFORM.image, "--role", PLATFORM.role, "--output", PLATFORM.output, "--prefix", "adult"]
+    assert main(["sagemaker", "iam", *given]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["launcher"] == launcher_policy(PLATFORM, prefix="adult")
+    assert f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/adult*" in said["launcher"]["Statement"][0]["Resource"]
 
 
 def test_15_every_operation_that_requests_make_is_allowed_to_the_launcher():

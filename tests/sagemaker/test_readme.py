@@ -2,16 +2,18 @@
 
 import os
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import boto3
 import pytest
 import yaml
 from moto import mock_aws
-from sagemaker_requests import IMAGE, PLATFORM, REGION
+from sagemaker_requests import ACCOUNT, IMAGE, PLATFORM, REGION
 
 from synth_components.__main__ import main
-from synth_sagemaker.iam import findings
+from synth_sagemaker import launch
+from synth_sagemaker.iam import findings, launcher_policy
 from synth_sagemaker.pipeline_command import read_definition
 from synth_sagemaker.validate import mistakes
 
@@ -50,8 +52,15 @@ def test_15_the_policies_that_the_page_prints_name_their_resources(options, caps
         assert findings(policy) == []
 
 
-def test_the_code_from_zero_to_an_endpoint_is_sent_and_so_is_the_pipeline(tmp_path):
+def test_the_code_from_zero_to_an_endpoint_is_sent_as_the_policy_allows_and_so_is_the_pipeline(monkeypatch):
     """Ten calls or fewer; moto ends a training job at once."""
+    sent, submit = [], launch.submit
+
+    def noted(operation, request, **more):
+        sent.append((operation, request))
+        return submit(operation, request, **more)
+
+    monkeypatch.setattr(launch, "submit", noted)
     names = {"IMAGE": IMAGE, "ROLE": PLATFORM.role, "REGION": REGION}
     zero, pipeline = blocks("python")[:2]
     steps = zero.partition("\n\n")[2].strip().splitlines()
@@ -66,11 +75,31 @@ def test_the_code_from_zero_to_an_endpoint_is_sent_and_so_is_the_pipeline(tmp_pa
         try:
             exec(compile(zero + pipeline, "README.md", "exec"), names)  # the page's own code
             client = boto3.client("sagemaker", region_name=REGION)
-            assert client.describe_endpoint(EndpointName="adult")["EndpointConfigName"] == "adult"
+            assert client.describe_endpoint(EndpointName="synth-adult")["EndpointConfigName"] == "synth-adult"
             assert client.describe_pipeline(PipelineName="synth")["PipelineName"] == "synth"
         finally:
             os.environ.update({name: value for name, value in before.items() if value is not None})
             boto3.DEFAULT_SESSION = None
+
+    assert [operation for operation, _ in sent] == [
+        "CreateTrainingJob",
+        "CreateModel",
+        "CreateEndpointConfig",
+        "CreateEndpoint",
+        "CreatePipeline",
+    ]
+    assert [operation for operation, request in sent if not allowed(operation, request, names["platform"])] == []
+
+
+def allowed(operation, request, platform):
+    """Whether the launcher's policy, by its defaults, allows the operation on what it names."""
+    made = operation.removeprefix("Create")
+    kind = re.sub("(?<!^)(?=[A-Z])", "-", made).lower()
+    arn = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{kind}/{request[f'{made}Name']}"
+    return any(
+        f"sagemaker:{operation}" in one["Action"] and any(fnmatchcase(arn, named) for named in one["Resource"])
+        for one in launcher_policy(platform)["Statement"]
+    )
 
 
 def test_the_code_of_the_page_compiles():
