@@ -47,12 +47,31 @@ class Store:
         Raises:
             DataError: for an address of something else than S3.
         """
-        for prefix, path in self.places.items():
-            if uri == prefix or uri.startswith(f"{prefix.rstrip('/')}/"):
-                return path / uri.removeprefix(prefix).strip("/") if uri != prefix else path
-        if not uri.startswith("s3://") or ".." in uri.split("/"):
+        if ".." in uri.split("/"):
+            raise DataError(f"'{uri}' is no address of S3")
+        if (prefix := self._prefix(uri)) is not None:
+            below = uri.removeprefix(prefix.rstrip("/")).strip("/")
+            return self.places[prefix] / below if below else self.places[prefix]
+        if not uri.startswith("s3://"):
             raise DataError(f"'{uri}' is no address of S3")
         return self.folder / uri.removeprefix("s3://").strip("/")
+
+    def target(self, uri: str) -> Path:
+        """Return where a job writes an address: in the folder, and never where what a user gave lies.
+
+        Raises:
+            DataError: for an address of something else than S3, or under a prefix that lies elsewhere.
+        """
+        if (prefix := self._prefix(uri)) is not None:
+            raise DataError(
+                f"a job would write '{uri}', which is under '{prefix}', a place of yours, which run-local only reads; "
+                "give the pipeline another output, or the data a prefix of its own"
+            )
+        return self.path(uri)
+
+    def _prefix(self, uri: str) -> str | None:
+        """Return the prefix that lies elsewhere and that an address is under, if there is one."""
+        return next((one for one in self.places if f"{uri}/".startswith(f"{one.rstrip('/')}/")), None)
 
     def found(self, uri: str) -> list[Path]:
         """Return the file or folder at an address, or what lies there under names that begin so; empty for nothing."""
@@ -77,7 +96,7 @@ class Store:
 
     def copy_out(self, folder: Path, uri: str) -> Path:
         """Copy a folder to an address, in the place of what lay there, and return where."""
-        target = self.path(uri)
+        target = self.target(uri)
         if target.is_dir():
             shutil.rmtree(target)
         shutil.copytree(folder, target)
@@ -107,8 +126,11 @@ class Machine:
 
         Raises:
             ThresholdError: if it missed a threshold.
+            DataError: if there is nothing to read, or it would write where a user's data lies.
             SynthError: if it failed otherwise, with what it said.
         """
+        prefix = f"{arguments['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{name}/output"
+        archive = self.store.target(f"{prefix}/{MODEL_ARCHIVE}")  # refused before the work
         with self._root(name) as root:
             layout = Layout(root)
             for folder in (layout.model, layout.output_data, layout.checkpoints, root / "input" / "data"):
@@ -131,8 +153,6 @@ class Machine:
             words = [*said.get("ContainerEntrypoint", []), *said.get("ContainerArguments", [])]
             variables = {"TRAINING_JOB_NAME": name, **arguments.get("Environment", {})}
             self._run(said["TrainingImage"], words, variables, root, layout.failure, default=["train"])
-            prefix = f"{arguments['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{name}/output"
-            archive = self.store.path(f"{prefix}/{MODEL_ARCHIVE}")
             archive.parent.mkdir(parents=True, exist_ok=True)
             pack(layout.model, archive)
             if any(layout.output_data.iterdir()):
@@ -144,14 +164,17 @@ class Machine:
 
         Raises:
             ThresholdError: if it missed a threshold.
+            DataError: if there is nothing to read, or it would write where a user's data lies.
             SynthError: if it failed otherwise, with what it said.
         """
+        outputs = arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])
+        for one in outputs:
+            self.store.target(one["S3Output"]["S3Uri"])  # refused before the work
         with self._root(name) as root:
             for one in arguments.get("ProcessingInputs", []):
                 source = one["S3Input"]
                 _refuse(source.get("S3InputMode", "File"), source.get("S3DataType"), one["InputName"])
                 self.store.copy_in(source["S3Uri"], _below(root, source["LocalPath"]))
-            outputs = arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])
             for one in outputs:
                 _below(root, one["S3Output"]["LocalPath"]).mkdir(parents=True, exist_ok=True)
             (root / "output").mkdir(exist_ok=True)

@@ -149,10 +149,19 @@ def pipeline(
 
     Raises:
         ConfigError: if a bound on epsilon is asked for without differential privacy, or the reverse; for spot capacity
-            or retries with it; for an override of what is reserved, or something like a secret.
+            or retries with it; if jobs would write under ``data``; for an override of what is reserved, or something
+            like a secret.
         DataError: if AWS would refuse a step, or it reaches into a region that is not allowed.
     """
     thresholds, flow = thresholds or Thresholds(), flow or Flow()
+    # S3 knows no folders: a prefix is of every key that begins so.
+    prefix = data if "/" in data.removeprefix("s3://") else f"{data}/"
+    if data and f"{platform.output}/".startswith(prefix):
+        raise ConfigError(
+            f"the output '{platform.output}' begins as the prefix of the real rows, '{data}', does: what jobs write "
+            "would be read as real rows; give one of them a prefix of its own",
+            option="output",
+        )
     is_private = options.training.train.privacy == "dp"
     if is_private != (options.training.gate.max_epsilon > 0):
         raise ConfigError(

@@ -276,16 +276,54 @@ def test_a_prefix_names_files_that_begin_so(tmp_path, data):
     assert [path.name for path in (tmp_path / "in").iterdir()] == ["part-1.txt"]
 
 
+@pytest.mark.parametrize("prefix", ["s3://bucket", "s3://bucket/"])
+def test_a_place_of_the_users_is_a_prefix_with_its_slash_or_without(tmp_path, data, prefix):
+    store = Store(tmp_path / "s3", {prefix: data})
+    assert store.path("s3://bucket") == store.path("s3://bucket/") == data
+    assert store.path("s3://bucket/part-1.txt") == data / "part-1.txt"
+    assert store.path("s3://bucket2/x") == tmp_path / "s3/bucket2/x"
+
+
 @pytest.mark.parametrize("uri", ["https://bucket/key", "s3://bucket/../../etc"])
 def test_what_is_no_address_of_s3_is_refused(tmp_path, uri):
     with pytest.raises(DataError, match="no address of S3"):
         Store(tmp_path).path(uri)
 
 
+@pytest.mark.parametrize("uri", ["s3://bucket/real/../../x", "s3://bucket/real/.."])
+def test_no_address_leads_out_of_a_place_of_the_users(tmp_path, uri):
+    with pytest.raises(DataError, match="no address of S3"):
+        Store(tmp_path, {"s3://bucket/real": tmp_path / "data"}).path(uri)
+
+
+@pytest.mark.parametrize("prefix", ["s3://bucket/", "s3://bucket", "s3://bucket/models/"])
+@pytest.mark.parametrize("is_file", [False, True])
+def test_no_job_writes_into_the_users_own_data(run, data, prefix, is_file):
+    before = sorted(data.rglob("*"))
+    said = definition()
+    said["Parameters"][0]["DefaultValue"] = prefix
+    with pytest.raises(DataError, match="which run-local only reads"):
+        run(said, place=data / "part-1.txt" if is_file else data)
+    assert sorted(data.rglob("*")) == before
+
+
+def test_the_output_of_a_processing_job_does_not_take_the_place_of_the_users_own_data(tmp_path, data):
+    store = Store(tmp_path / "s3", {"s3://bucket/real/": data})
+    said = definition()["Steps"][1]["Arguments"]
+    for uri in ("s3://bucket/real", "s3://bucket/real/report"):
+        said["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3Uri"] = uri
+        with pytest.raises(DataError, match="which run-local only reads"):
+            Machine("host", store, tmp_path / "jobs").process("job", said)
+        with pytest.raises(DataError, match="which run-local only reads"):
+            store.copy_out(tmp_path, uri)
+    assert len(list(data.iterdir())) == 2
+
+
 @pytest.mark.parametrize("path", ["/data/in", "/opt/ml/../../etc"])
 def test_a_local_path_outside_of_opt_ml_is_refused(tmp_path, path):
     said = definition()["Steps"][1]["Arguments"]
     said["ProcessingInputs"][0]["S3Input"] |= {"S3Uri": "s3://bucket/model", "LocalPath": path}
+    said["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3Uri"] = "s3://bucket/report"
     (tmp_path / "s3/bucket/model").mkdir(parents=True)
     with pytest.raises(UnsupportedError, match="not below /opt/ml"):
         Machine("host", Store(tmp_path / "s3"), tmp_path / "jobs").process("job", said)

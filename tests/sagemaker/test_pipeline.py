@@ -186,6 +186,18 @@ def test_10_overrides_reach_the_steps():
     assert train["ResourceConfig"]["KeepAlivePeriodInSeconds"] == 600
 
 
+@pytest.mark.parametrize("data", ["s3://bucket", "s3://bucket/", "s3://bucket/syn", "s3://bucket/synth/"])
+def test_10_jobs_do_not_write_under_the_prefix_of_the_real_rows(data):
+    with pytest.raises(ConfigError, match="read as real rows") as told:
+        pipeline(PLATFORM, Options(), data=data)
+    assert told.value.option == "output"
+
+
+@pytest.mark.parametrize("data", ["s3://buck", "s3://bucket/synth/real/", "s3://bucket/synthetic", "s3://other/"])
+def test_10_a_prefix_of_its_own_is_taken(data):
+    assert pipeline(PLATFORM, Options(), data=data)
+
+
 @pytest.mark.parametrize("cache", ["30 days", "P", "PT", "1D"])
 def test_a_cache_that_is_no_duration_is_refused(cache):
     with pytest.raises(ConfigError, match="ISO 8601"):
