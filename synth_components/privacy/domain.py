@@ -88,16 +88,19 @@ def _categories(values: pd.Series[Any], dtype: str, name: str, epsilon: float, d
 
 
 def _numbers(values: pd.Series[Any], dtype: str, name: str, epsilon: float) -> Numeric:
-    """Return a number whose bounds are powers of two, or 0."""
+    """Return a number whose bounds are powers of two, 0, or an end of its dtype."""
     is_whole = pd.api.types.is_integer_dtype(values.dtype)
     held = values.dropna().to_numpy(dtype=np.float64)
     powers = np.array([float(2.0**k) for k in _POWERS if k >= 0 or not is_whole])
     ends = np.concatenate([-powers[::-1], [0.0], powers])
     low, high = _extent(held, ends, name, epsilon)
+    if is_whole:  # 128, the end after 64, is no int8
+        kinds = np.iinfo(getattr(values.dtype, "numpy_dtype", values.dtype))
+        low, high = max(int(low), int(kinds.min)), min(int(high), int(kinds.max))
     return Numeric(
         dtype=dtype,
-        low=int(low) if is_whole else low,
-        high=int(high) if is_whole else high,
+        low=low,
+        high=high,
         places=0 if is_whole else None,
         nullable=not dtype.startswith(("int", "uint")),
         public=True,

@@ -1,6 +1,7 @@
 """The door to noise: distributions, grants, and an audit of each mechanism with a broken twin that it catches."""
 
 import math
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -58,16 +59,45 @@ def test_the_deviation_that_is_told_is_the_noises(mechanism):
     assert drawn(mechanism, 0.05, sensitivity=2).std() == pytest.approx(told, rel=8 * math.sqrt(5 / (4 * RELEASES)))
 
 
-def test_the_best_score_wins_as_often_as_the_exponential_mechanism_lets_it():
-    # rho = (reach / scale)^2 / 2; Gumbel noise of that scale: P(i) is proportional to exp(score / scale).
-    scores, rho = np.array([0.0, 3.0, 6.0]), 0.02
-    scale = 1 / math.sqrt(2 * rho)
-    seen = np.bincount(
-        [noisy_best(scores, amount=rho, grant=Grant("gaussian", rho), sensitivity=1.0) for _ in range(3_000)],
-        minlength=3,
-    )
-    cells = np.exp(scores / scale) / np.exp(scores / scale).sum()
-    assert stats.chisquare(seen, 3_000 * cells).pvalue > 1e-6
+def exponential(scores, rho):
+    """Return how often each wins with Gumbel noise: P(i) is proportional to exp(score / scale)."""
+    weights = np.exp(scores * math.sqrt(2 * rho))  # rho = (reach / scale)^2 / 2
+    return weights / weights.sum()
+
+
+def permute_and_flip(scores, epsilon):
+    """Return how often each wins: in random order, the first whose coin of exp((score - best) / scale) says so."""
+    coins = np.exp((scores - scores.max()) * epsilon / 2)  # epsilon = 2 * reach / scale
+    orders = list(permutations(range(len(scores))))
+    cells = np.zeros(len(scores))
+    for order in orders:
+        refused = np.cumprod([1.0, *(1 - coins[list(order)])])[:-1]
+        cells[list(order)] += coins[list(order)] * refused / len(orders)
+    return cells
+
+
+BEST = {"gaussian": (0.02, exponential), "laplace": (0.4, permute_and_flip)}
+of_each_best = pytest.mark.parametrize(("mechanism", "amount", "law"), [(m, *BEST[m]) for m in sorted(BEST)])
+
+
+def p_of_best(mechanism, amount, law):
+    """Return how likely winners are at least as far from the law of what was paid."""
+    scores = np.array([0.0, 3.0, 6.0])
+    won = [noisy_best(scores, amount=amount, grant=Grant(mechanism, amount), sensitivity=1.0) for _ in range(3_000)]
+    return stats.chisquare(np.bincount(won, minlength=3), 3_000 * law(scores, amount)).pvalue
+
+
+@of_each_best
+def test_the_best_score_wins_as_often_as_what_is_paid_lets_it(mechanism, amount, law):
+    assert p_of_best(mechanism, amount, law) > 1e-6
+
+
+@of_each_best
+def test_a_best_score_with_half_the_noise_is_caught(mechanism, amount, law, monkeypatch):
+    honest = noise._best
+    monkeypatch.setattr(noise, "_best", lambda mechanism, scale: honest(mechanism, scale / 2))
+    monkeypatch.setattr(Grant, "take", lambda self, amount: None)  # OpenDP's own bound would refuse the scale
+    assert p_of_best(mechanism, amount, law) <= 1e-6
 
 
 @pytest.mark.parametrize("mechanism", ["gaussian", "laplace"])
