@@ -24,9 +24,15 @@ Runner: TypeAlias = Literal["host", "docker"]
 
 INSIDE = Path("/opt/ml")
 
-_MISSED = 3
+_USER_ERROR, _MISSED = 2, 3
+_GRACE = 10.0
+"""Seconds within which a job that is told to end must have ended."""
 _SOURCES = ("S3Prefix", None)
 _HARDENED = ("--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+
+
+class JobError(Exception):
+    """A job ended by a bug or by a signal, which is no error of the user's.  Exit status 1."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,8 @@ class Machine:
         Raises:
             ThresholdError: if it missed a threshold.
             DataError: if there is nothing to read, or it would write where a user's data lies.
-            SynthError: if it failed otherwise, with what it said.
+            SynthError: if it ended by a user's error, with what it said.
+            JobError: if it ended by a bug or a signal.
         """
         prefix = f"{arguments['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{name}/output"
         archive = self.store.target(f"{prefix}/{MODEL_ARCHIVE}")  # refused before the work
@@ -165,7 +172,8 @@ class Machine:
         Raises:
             ThresholdError: if it missed a threshold.
             DataError: if there is nothing to read, or it would write where a user's data lies.
-            SynthError: if it failed otherwise, with what it said.
+            SynthError: if it ended by a user's error, with what it said.
+            JobError: if it ended by a bug or a signal.
         """
         outputs = arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])
         for one in outputs:
@@ -215,6 +223,7 @@ class Machine:
             command = self._process(image, [_moved(word, root) for word in words])
         known = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
         line = ""
+        # What ends this command, a signal too, ends the job: nobody waits for it any longer.
         with subprocess.Popen(  # noqa: S603 - the command of a job
             command,
             cwd=root,
@@ -223,18 +232,23 @@ class Machine:
             stderr=subprocess.STDOUT,
             text=True,
         ) as process:
-            for said in process.stdout or ():
-                line = said.strip() or line
-                sys.stderr.write(said)
+            try:
+                for said in process.stdout or ():
+                    line = said.strip() or line
+                    sys.stderr.write(said)
+                process.wait()
+            except BaseException:
+                _end(process, _container_of(root) if inside else "")
+                raise
         if process.returncode:
             told = reason.read_text(encoding="utf-8", errors="replace").strip() if reason.is_file() else line
-            kind = ThresholdError if process.returncode == _MISSED else SynthError
+            kind = {_USER_ERROR: SynthError, _MISSED: ThresholdError}.get(process.returncode, JobError)
             raise kind(f"job '{root.name}' ended with status {process.returncode}: {told}")
 
     def _container(self, image: str, words: Sequence[str], variables: Mapping[str, str], root: Path) -> list[str]:
         """Return the command that runs a job as SageMaker does; its entry point replaces the image's."""
         return [
-            *("docker", "run", "--rm", *_HARDENED, "--tmpfs", "/tmp"),  # noqa: S108
+            *("docker", "run", "--rm", "--name", _container_of(root), *_HARDENED, "--tmpfs", "/tmp"),  # noqa: S108
             *("--user", f"{os.getuid()}:{os.getgid()}"),
             *("--mount", f"type=bind,source={root},target={INSIDE}"),
             *(word for name, value in {"HOME": "/tmp", **variables}.items() for word in ("--env", f"{name}={value}")),  # noqa: S108
@@ -260,6 +274,24 @@ class Machine:
             f"the image '{image}' is not ours, so no process of this machine stands for it; use --runner docker, or "
             f"--stand-in '{image}=COMMAND'"
         )
+
+
+def _container_of(root: Path) -> str:
+    """Return what the container of a job is called here: no other run has one of that name."""
+    return f"{root.name}-{os.getpid()}"
+
+
+def _end(process: subprocess.Popen[str], container: str) -> None:
+    """End a job that was begun: it is told so first, as ``docker run`` tells its container."""
+    process.terminate()
+    try:
+        process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:  # a second signal does not wait
+        if container:
+            subprocess.run(["docker", "kill", container], capture_output=True, check=False)  # noqa: S603, S607
+        process.kill()
 
 
 def local_image(image: str) -> str:

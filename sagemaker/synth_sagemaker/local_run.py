@@ -65,7 +65,8 @@ class LocalRun:
 
         Raises:
             ThresholdError: if a step says that the run has failed.
-            SynthError: if a job fails.
+            SynthError: if a job ends by a user's error.
+            JobError: if a job ends by a bug or a signal.
         """
         for step in order(steps):
             self._step(step)
@@ -174,7 +175,8 @@ def run_local(
         DataError: if the definition is not valid, or an input is not there.
         ThresholdError: if a step says that the run has failed, or a job missed a threshold; reports are written.
         GuardError: if the privacy policy does not let a model be registered.
-        SynthError: if a job fails otherwise.
+        SynthError: if a job ends by a user's error.
+        JobError: if a job ends by a bug or a signal.
     """
     found = mistakes(definition)
     if found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +24,15 @@ from synth_components.steps.train import TrainConfig
 from synth_sagemaker.hyperparameters import Training
 from synth_sagemaker.iam import execution_policy, launcher_policy, trust_policy
 from synth_sagemaker.infrastructure import Platform
-from synth_sagemaker.local_job import Runner, has_image
+from synth_sagemaker.local_job import JobError, Runner, has_image
 from synth_sagemaker.local_run import run_local
 from synth_sagemaker.pipeline import Definition, Flow, Options, Thresholds, pipeline
 from synth_sagemaker.request import Overrides
 from synth_sagemaker.validate import mistakes
+
+_LOG = logging.getLogger(f"synth_components.{__name__}")  # the command line shows what the core logs
+
+_BUG = 1
 
 Wanted: TypeAlias = Literal["auto", "host", "docker"]
 
@@ -174,19 +179,24 @@ def run(
 
     Raises:
         SynthError: what ``run_local`` raises.
+        Exit: with status 1, if a job ends by a bug or a signal.
     """
     definition = read_definition(file)
     replaced = _pairs(stand_ins, "--stand-in", "IMAGE=LOCAL")
     chosen = _runner(runner, definition, replaced)
     click.echo(f"jobs: {'containers without network' if chosen == 'docker' else 'processes of this machine'}", err=True)
-    pages = run_local(
-        definition,
-        output,
-        runner=chosen,
-        data=data,
-        parameters=_pairs(parameters, "--parameter", "NAME=VALUE"),
-        stand_ins=replaced,
-    )
+    try:
+        pages = run_local(
+            definition,
+            output,
+            runner=chosen,
+            data=data,
+            parameters=_pairs(parameters, "--parameter", "NAME=VALUE"),
+            stand_ins=replaced,
+        )
+    except JobError as error:  # the job itself has said what is to be reported
+        _LOG.error("%s", error)
+        raise click.exceptions.Exit(_BUG) from None
     for step, page in pages.items():
         click.echo(f"report of {step}: {page}")
 

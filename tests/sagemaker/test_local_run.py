@@ -1,7 +1,12 @@
 """Requirement 12: a definition is executed on this machine, without AWS: each part here, the pipeline at the end."""
 
 import json
+import os
+import shlex
+import signal
 import sys
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -191,6 +196,87 @@ def test_12_a_job_that_fails_tells_why(run, data, tmp_path):
 def test_12_a_job_that_misses_a_threshold_is_no_error_of_the_user(run):
     with pytest.raises(ThresholdError, match="status 3: ThresholdError: missed"):
         run(definition(words=("judge", "--miss")))
+
+
+@pytest.mark.parametrize(
+    ("ends", "status", "told"),
+    [
+        ("exit 1", 1, "ended with status 1: said"),
+        ("exit 2", 2, "ended with status 2: said"),
+        ("exit 3", 3, "ended with status 3: said"),
+        ("exit 137", 1, "ended with status 137: said"),
+        ("kill -9 $$", 1, "ended with status -9: said"),
+    ],
+)
+def test_12_the_status_of_a_job_says_whose_error_it_was(tmp_path, data, capsys, ends, status, told):
+    """DESIGN 0.1 (10): 1 is a bug, 2 a user's error, 3 a threshold missed."""
+    assert main(run_words(tmp_path, data, f"echo said; {ends}")) == status
+    assert told in capsys.readouterr().err
+
+
+def test_12_a_job_ends_with_the_command_that_runs_it(tmp_path, data):
+    pid = tmp_path / "pid"
+    with terminated_after(pid), pytest.raises(SystemExit) as left:
+        main(run_words(tmp_path, data, f"echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 300"))
+    assert left.value.code == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_12_a_job_that_does_not_hear_is_killed(tmp_path, data, monkeypatch):
+    monkeypatch.setattr("synth_sagemaker.local_job._GRACE", 0.2)
+    pid = tmp_path / "pid"
+    deaf = f"trap '' TERM; echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 300"
+    with terminated_after(pid), pytest.raises(SystemExit):
+        main(run_words(tmp_path, data, deaf))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_12_a_container_is_killed_by_its_name(tmp_path, data, monkeypatch):
+    """Whether ``docker run`` hands a signal on, and its container heeds it, is not left to them."""
+    pid, docker = tmp_path / "pid", tmp_path / "bin/docker"
+    docker.parent.mkdir()
+    docker.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n'
+        f'[ "$1" != run ] || {{ echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 300; }}\n'
+    )
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{docker.parent}{os.pathsep}{os.environ['PATH']}")
+    with terminated_after(pid), pytest.raises(SystemExit):
+        main(run_words(tmp_path, data, "local:1", runner="docker"))
+    began, *ended = (tmp_path / "asked").read_text().splitlines()
+    words = began.split()
+    assert ended == [f"kill {words[words.index('--name') + 1]}"]
+
+
+def run_words(tmp_path, data, stand_in, runner="host"):
+    """Return the words of a run whose jobs are a line of shell."""
+    file = tmp_path / "pipeline.json"
+    file.write_text(json.dumps(definition()))
+    stands = f"{IMAGE}={stand_in if runner == 'docker' else shlex.join(['sh', '-c', stand_in])}"
+    words = ["--data", str(data), "--output", str(tmp_path / "run"), "--runner", runner, "--stand-in", stands]
+    return ["sagemaker", "run-local", str(file), *words]
+
+
+@contextmanager
+def terminated_after(file):
+    """Send this process SIGTERM as soon as there is a file; the main thread hears it."""
+    is_over = threading.Event()
+
+    def watch():
+        while not file.exists() and not is_over.wait(0.01):
+            pass
+        if not is_over.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
 
 
 @pytest.mark.parametrize(
