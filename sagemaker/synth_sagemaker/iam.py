@@ -103,7 +103,7 @@ _TRACKED = (
 
 
 def trust_policy(platform: Platform) -> Policy:
-    """Return who may take the execution role on: SageMaker, for resources of the role's own account alone."""
+    """Return who may take the roles on, jobs' and pipelines': SageMaker, for resources of their account alone."""
     found = _arn(platform)
     return _policy(
         {
@@ -162,12 +162,11 @@ def execution_policy(platform: Platform, inputs: Sequence[str], *, has_metrics: 
 
 
 def launcher_policy(platform: Platform, *, prefix: str = PREFIX, tracking: str = "") -> Policy:
-    """Return what a person, a build or a pipeline may do that starts jobs: names by their beginning, one role.
+    """Return what a person, a build or a pipeline may do that starts jobs: names by their beginning, the named roles.
 
-    A role that a pipeline runs with needs it beside ``execution_policy``.  With network isolation on, no job and no
-    model can be made without it.  AWS begins the names of what a pipeline makes with ``pipelines-`` and its own
-    choice, so whoever holds the policy may also describe and stop the jobs of every other pipeline of the account, and
-    make jobs of such names.
+    ``pipeline_role`` needs it, and no job's role does: every container could make jobs then.  With network isolation
+    on, no job and no model can be made without it.  AWS names what a pipeline makes, and begins with ``pipelines-``:
+    whoever holds the policy may also describe and stop the jobs of every other pipeline of the account.
 
     Args:
         prefix: How the names of jobs, models, endpoints and pipelines begin.
@@ -185,7 +184,7 @@ def launcher_policy(platform: Platform, *, prefix: str = PREFIX, tracking: str =
     statements = [
         _allow("MakeIsolated", [f"sagemaker:{action}" for action in _ISOLATED], named, isolated),
         _allow("MakeAndDescribe", [f"sagemaker:{action}" for action in _CREATED], named),
-        _allow("PassRole", ["iam:PassRole"], [platform.role], {"StringEquals": {"iam:PassedToService": SERVICE}}),
+        _allow("PassRole", ["iam:PassRole"], _roles(platform), {"StringEquals": {"iam:PassedToService": SERVICE}}),
         _allow("ReadReports", ["s3:GetObject"], _below(partition, [output])),
         _allow("LocateBucket", ["s3:GetBucketLocation"], [f"arn:{partition}:s3:::{output[0]}"]),
     ]
@@ -310,6 +309,15 @@ def _arn(platform: Platform) -> Mapping[str, str]:
     if found is None:
         raise ConfigError("role is no ARN of a role; give arn:aws:iam::ACCOUNT:role/NAME", option="role")
     return MappingProxyType(found.groupdict())
+
+
+def _roles(platform: Platform) -> list[str]:
+    """Return the roles that a launcher gives to jobs and pipelines, each once."""
+    if platform.pipeline_role and not _ROLE.match(platform.pipeline_role):
+        raise ConfigError(
+            "pipeline_role is no ARN of a role; give arn:aws:iam::ACCOUNT:role/NAME", option="pipeline_role"
+        )
+    return sorted({platform.role, platform.pipeline_role or platform.role})
 
 
 def _image(platform: Platform) -> Mapping[str, str]:

@@ -19,6 +19,11 @@ class Platform(Config):
     role: str = Field(
         min_length=1, description="ARN of the role that jobs run as; `synth sagemaker iam` writes its policy."
     )
+    pipeline_role: str = Field(
+        "",
+        description="ARN of the role that a pipeline makes its jobs as, with the launcher's policy; empty for role, "
+        "which then needs that policy, too.",
+    )
     output: str = Field(
         pattern=r"^s3://[^/]+(/.*)?$", description="s3:// prefix under which every job writes, in a folder of its name."
     )

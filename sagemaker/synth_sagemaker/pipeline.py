@@ -196,7 +196,7 @@ def create_pipeline(
         "PipelineDescription": "Synthetic data: split, train, sample, judge, gate, augment and register.",
         "PipelineDefinition": text,
         "ClientRequestToken": sha256(f"{name}\n{text}".encode()).hexdigest(),
-        "RoleArn": platform.role,
+        "RoleArn": platform.pipeline_role or platform.role,
     }
     return finished("CreatePipeline", request, platform, overrides=overrides)
 

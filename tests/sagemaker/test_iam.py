@@ -8,6 +8,7 @@ from sagemaker_requests import ACCOUNT, GUARDED, KEY, PLATFORM, REGION, REQUESTS
 from synth_components.__main__ import main
 from synth_components.config import ConfigError
 from synth_sagemaker.iam import ENI_ACTIONS, execution_policy, findings, launcher_policy, trust_policy
+from synth_sagemaker.pipeline import Options, create_pipeline, pipeline
 
 INPUTS = ["s3://bucket/train/", "s3://other/holdout/"]
 SERVER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:mlflow-tracking-server/synth"
@@ -90,6 +91,19 @@ def test_15_the_launcher_passes_one_role_to_sagemaker_alone():
     by_name = {one["Sid"]: one for one in launcher_policy(PLATFORM)["Statement"]}
     assert by_name["PassRole"]["Resource"] == [PLATFORM.role]
     assert by_name["PassRole"]["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+
+
+def test_15_the_role_of_a_pipeline_is_passed_too_and_is_that_of_jobs_unless_it_is_named():
+    role = f"arn:aws:iam::{ACCOUNT}:role/synth-pipeline"
+    platform = PLATFORM.model_copy(update={"pipeline_role": role})
+    by_name = {one["Sid"]: one for one in launcher_policy(platform)["Statement"]}
+    assert by_name["PassRole"]["Resource"] == [PLATFORM.role, role]
+    definition = pipeline(platform, Options(), data="s3://bucket/real/")
+    assert create_pipeline("synth", definition, platform=platform)["RoleArn"] == role
+    assert role not in json.dumps(definition)  # no job runs as it
+    assert create_pipeline("synth", definition, platform=PLATFORM)["RoleArn"] == PLATFORM.role
+    with pytest.raises(ConfigError, match="pipeline_role is no ARN"):
+        launcher_policy(PLATFORM.model_copy(update={"pipeline_role": "synth-pipeline"}))
 
 
 def members(value):
