@@ -406,7 +406,7 @@ def fit(
     rules = tuple(constraint_from_json(rule) if isinstance(rule, Mapping) else rule for rule in constraints)
     limit = None if epsilon is None else Budget(epsilon, DEFAULT_DELTA if delta is None else delta)
     if limit is not None:
-        _require_private(recipe, name, limit)
+        require_private(recipe, name, limit)
     _admit(limit, schema, label=f"fit {name}")
     # Of several processes that fit one model together the first one pays.
     shared = account(budget) if run is None or run.rank == 0 else None
@@ -503,7 +503,7 @@ def _tables(table: pd.DataFrame | Dataset | Mapping[str, pd.DataFrame]) -> Mappi
     )
 
 
-def _require_private(recipe: Recipe, name: str, limit: Budget) -> None:
+def require_private(recipe: Recipe | type[Recipe], name: str, limit: Budget) -> None:
     """Raise if a generator says that none of its fits is differentially private.
 
     Raises:

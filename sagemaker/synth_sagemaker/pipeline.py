@@ -151,6 +151,7 @@ def pipeline(
         ConfigError: if a bound on epsilon is asked for without differential privacy, or the reverse; for spot capacity
             or retries with it; if jobs would write under ``data``; for an override of what is reserved, or something
             like a secret.
+        BudgetExceededError: under differential privacy, if no fit of the generator is private.
         DataError: if AWS would refuse a step, or it reaches into a region that is not allowed.
     """
     thresholds, flow = thresholds or Thresholds(), flow or Flow()

@@ -7,6 +7,9 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from synth_components.config import ConfigError
+from synth_components.generators import recipe_type
+from synth_components.model import require_private
+from synth_components.protocols import Budget
 from synth_components.steps import load
 from synth_components.steps.port import Port, ports
 from synth_sagemaker.hyperparameters import Training, encode, hyperparameters
@@ -51,10 +54,15 @@ def training_job(
     Raises:
         ConfigError: for an unknown or missing input, an override of what is reserved, or something like a secret; for
             spot capacity or retries under differential privacy.
+        BudgetExceededError: under differential privacy, if no fit of the generator is private.
         DataError: if AWS would refuse the request, or it reaches into a region that is not allowed.
     """
     require_inputs("train", channels(), inputs)
-    known = hyperparameters(training.train.generator, trust=training.train.trust)
+    train = training.train
+    known = hyperparameters(train.generator, trust=train.trust)
+    if train.privacy == "dp":
+        recipe = recipe_type(train.generator, trust=train.trust)
+        require_private(recipe, train.generator, Budget(train.epsilon, train.delta))
     for option in expressions:
         if option not in known:
             raise ConfigError(f"a training job has no hyperparameter '{option}' for an expression", option=option)

@@ -10,7 +10,7 @@ from sagemaker_requests import GUARDED, KEY, PLATFORM, assert_golden
 
 from synth_components.__main__ import main
 from synth_components.config import ConfigError
-from synth_components.errors import DataError
+from synth_components.errors import BudgetExceededError, DataError
 from synth_components.evaluation.options import UtilityConfig
 from synth_components.steps.train import TrainConfig
 from synth_sagemaker.hyperparameters import Training
@@ -35,7 +35,7 @@ def definition(plain):
 def private_options(**options):
     from synth_components.steps.gate import GateConfig
 
-    train = TrainConfig(privacy="dp", epsilon=2.0, **options)
+    train = TrainConfig(**{"generator": "tabular.mst", "privacy": "dp", "epsilon": 2.0, **options})
     return Options(Training(train=train, gate=GateConfig(max_epsilon=4.0)))
 
 
@@ -168,6 +168,16 @@ def test_10_keys_and_vpc_reach_every_job():
             assert text.count(KEY) == 2
             assert "subnet-2" in text
     assert made["Register"]["Arguments"]["SecurityConfig"] == {"KmsKeyId": KEY}
+
+
+def test_10_a_generator_that_is_never_private_is_refused_under_differential_privacy():
+    options = private_options(generator="tabular.trees")
+    with pytest.raises(
+        BudgetExceededError, match=r"tabular\.trees offers no differential privacy: its trees.*use one of"
+    ):
+        pipeline(PLATFORM, options)
+    with pytest.raises(BudgetExceededError, match="offers no differential privacy"):
+        training_job(options.training, requested.DATA, platform=PLATFORM, name="synth-1")
 
 
 @pytest.mark.parametrize("is_private", [True, False])

@@ -129,7 +129,9 @@ def test_under_a_named_policy_the_job_of_a_pipeline_judges_its_own_model(policy,
 
 def test_a_private_fit_is_held_against_the_policy_by_its_epsilon_alone():
     platform = PLATFORM.model_copy(update={"environment": {"SYNTH_POLICY": "critical"}})
-    private = Training(TrainConfig(privacy="dp", epsilon=1.0), gate=GateConfig(max_epsilon=1.0))
+    private = Training(
+        TrainConfig(generator="tabular.mst", privacy="dp", epsilon=1.0), gate=GateConfig(max_epsilon=1.0)
+    )
     made = arguments(pipeline(platform, Options(private)), "Train")
     assert [one["ChannelName"] for one in made["InputDataConfig"]] == ["train"]
 
