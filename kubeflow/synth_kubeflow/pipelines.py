@@ -238,9 +238,11 @@ def _options(component: str, *names: str, **renamed: str) -> dict[str, Argument]
 _DATA = {"data_uri": Argument("split_data", "data")} | _options(
     "split_data", "unit", "stratify", "hashed", holdout_share="share", split_seed="seed"
 )
-_PRIVACY = _options("train_generator", "privacy", "epsilon", "delta", train_seed="seed")
+_SEED = _options("train_generator", train_seed="seed")
 _GENERATOR = (
-    _options("train_generator", "generator", "generator_options", "monitor_every", "monitor_patience") | _PRIVACY
+    _options("train_generator", "generator", "generator_options", "monitor_every", "monitor_patience")
+    | _options("train_generator", "privacy", "epsilon", "delta")
+    | _SEED
 )
 _JUDGED = _options("evaluate", "target", "min_quality")
 
@@ -248,7 +250,7 @@ _BODIES: Mapping[Callable[[Tasks], None], Mapping[str, Argument]] = {
     train_sample_evaluate: _DATA | _GENERATOR | _options("sample", "num_rows", "seed") | _JUDGED,
     compare_generators: _DATA
     | {"generators": Argument("train_generator", "generator", is_list=True)}
-    | _PRIVACY
+    | _SEED  # no privacy: each model would cost an epsilon, and the choice among them one that none counts
     | _options("sample", "num_rows", "seed")
     | _JUDGED
     | _options("select_best", "by", "best")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from synth_components.evaluation.attacks.risk import MOST
@@ -18,6 +19,8 @@ DCR_SHARE = 0.53
 DCR_LABEL = "closer to train than to holdout (DCR share)"
 CHANCE = 0.025
 """A privacy check fails only if an honest sample would miss its threshold by so much less often than this."""
+COPIES: Mapping[str, str] = MappingProxyType({"privacy.copies": "exact copies", "privacy.near_copies": "near copies"})
+"""What the scores of copied rows are called; each has a ``.bound`` that it is held against, and a ``.p_value``."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def card(scores: Sequence[Score], tasks: Sequence[str]) -> tuple[Verdict, ...]:
     for name, label in (("validity.rules", "rules obeyed"), ("validity.schema", "schema obeyed")):
         if name in whole:
             made.append(_at_least(label, whole[name].value, 1.0))
-    for name, label in (("privacy.copies", "exact copies"), ("privacy.near_copies", "near copies")):
+    for name, label in COPIES.items():
         if name in whole:
             by_chance = not is_copied(whole, name)
             made.append(_at_most(label, whole[name].value, whole[f"{name}.bound"].value, by_chance=by_chance))
@@ -101,7 +104,12 @@ def card(scores: Sequence[Score], tasks: Sequence[str]) -> tuple[Verdict, ...]:
 def is_copied(whole: Mapping[str, Score], name: str) -> bool:
     """Return whether more rows are (near) copies than the holdout's rate and chance explain."""
     chance = whole.get(f"{name}.p_value")
-    return whole[name].value > whole[f"{name}.bound"].value and (chance is None or chance.value < CHANCE)
+    return too_many(whole[name].value, whole[f"{name}.bound"].value, None if chance is None else chance.value)
+
+
+def too_many(value: float, bound: float, chance: float | None) -> bool:
+    """Return whether a share of copies lies above its bound by more than chance explains."""
+    return value > bound and (chance is None or chance < CHANCE)
 
 
 def task_ratio(scores: Sequence[Score], task: str) -> Score | None:

@@ -6,21 +6,22 @@ release is held against level medium; ``off`` turns the guard off, which stands 
 What a level asks of a fit: ``critical`` (or any level whose techniques are said to hold differential privacy) a budget
 within the policy's epsilon and delta.  What it asks of a release:
 
-=========  ==========  ======================================================================
+=========  ==========  ===============================================================================
 level      risk up to  and
-=========  ==========  ======================================================================
-low        .5          no more copies of rows than a holdout has; identifiers are made anew
+=========  ==========  ===============================================================================
+low        .5          no more copies and near copies of rows than a holdout has; identifiers are made anew
 medium     .3          the same
 high       .1          the same
 critical   .1          the same, and epsilon and delta within the policy's
-=========  ==========  ======================================================================
+=========  ==========  ===============================================================================
 
 A policy that names quasi-identifiers, or a k, l or t, also asks them of a table that is released, with the declared
 quasi-identifiers (``released.kept``); that they are declared is asked of the fit.  A model promises none of them.
 
-The risk and the copies are those of the report (``privacy.risk``, ``privacy.copies``); of a model whose epsilon and
-delta are within the policy's they are not asked, for they are bounded by it.  A check that the evidence contradicts
-refuses a release.
+The risk and the copies are those of the report (``privacy.risk``, ``privacy.copies``, ``privacy.near_copies``), and of
+copies there are too many where its acceptance card says so: more than the bound and than chance explains.  Of a model
+whose epsilon and delta are within the policy's they are not asked, for they are bounded by it.  A check that the
+evidence contradicts refuses a release.
 A check for which there is no evidence refuses it if a policy was named; without one it is told in the log and in the
 trail as unproven, because whoever never evaluates would otherwise not be able to register anything.
 
@@ -46,6 +47,7 @@ from synth_components.circumstances import circumstance
 from synth_components.errors import DataError, GuardError
 from synth_components.evaluation.attacks.risk import MOST
 from synth_components.evaluation.attacks.risk import NAME as RISK
+from synth_components.evaluation.card import COPIES, too_many
 from synth_components.policy import LARGEST_DELTA, LEVELS, Level, Policy, released
 from synth_components.protocols import Budget
 from synth_components.schema import Key, Schema, Text
@@ -63,7 +65,6 @@ MAX_RISK: Mapping[Level, float] = MappingProxyType({"low": 0.5, "medium": MOST, 
 
 OFF = "off"
 _CLASSES = "k, l and t"
-_COPIES = "privacy.copies"
 _HELD = "held rows"
 _HOLDS = "the sampler holds training rows"
 _LOG = logging.getLogger(__name__)
@@ -212,7 +213,8 @@ def _released(policy: Policy, model: Model | None, scores: Mapping[str, float]) 
         yield Finding("attacks", "passed", f"differential privacy bounds them: {private.told}")
         return
     yield _at_most("privacy risk", scores.get(RISK), MAX_RISK[policy.level])
-    yield _at_most("copies of rows", scores.get(_COPIES), scores.get(f"{_COPIES}.bound"))
+    for name, label in COPIES.items():
+        yield _at_most(label, scores.get(name), scores.get(f"{name}.bound"), chance=scores.get(f"{name}.p_value"))
 
 
 def _classes(policy: Policy, table: pd.DataFrame | None, what: Literal["model", "table"]) -> Iterator[Finding]:
@@ -232,11 +234,11 @@ def _classes(policy: Policy, table: pd.DataFrame | None, what: Literal["model", 
             yield Finding(_CLASSES, "passed" if is_enough else "missed", told)
 
 
-def _at_most(check: str, value: float | None, most: float | None) -> Finding:
+def _at_most(check: str, value: float | None, most: float | None, *, chance: float | None = None) -> Finding:
     if value is None or most is None:
         return Finding(check, "unproven", f"the {check}: no report tells of it")
     told = f"the {check}: {value:.4g}, at most {most:.4g} is allowed"
-    return Finding(check, "passed" if value <= most else "missed", told)
+    return Finding(check, "missed" if too_many(value, most, chance) else "passed", told)
 
 
 def _identifiers(policy: Policy, schema: Schema) -> Finding:

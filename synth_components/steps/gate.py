@@ -16,6 +16,7 @@ from synth_components.config import ConfigError, StepConfig
 from synth_components.errors import ThresholdError
 from synth_components.evaluation.attacks.risk import MOST
 from synth_components.evaluation.attacks.risk import NAME as RISK
+from synth_components.evaluation.card import COPIES, by_name, is_copied
 from synth_components.steps.port import InReport, OptionalInDataset, OptionalInModel
 from synth_components.steps.report_file import largest_of, read_report, values_of
 
@@ -53,6 +54,11 @@ class GateConfig(StepConfig):
         le=1,
         description="Largest privacy risk; a report without attacks passes unless less than the default is asked for. "
         "1 asks for none.",
+    )
+    allow_copies: bool = Field(
+        False,
+        description="Let a report pass that tells of more exact or near copies of training rows than a holdout and "
+        "chance explain.",
     )
     min_k: int = Field(
         0, ge=0, lt=2**53, description="Fewest rows of the table that share their quasi-identifiers; 0 asks for none."
@@ -142,6 +148,8 @@ def limits(config: GateConfig, known: Collection[str] = ()) -> dict[str, float]:
 def shortfalls(report: Report, config: GateConfig) -> list[str]:
     """Return what a report misses, a line each.
 
+    Copies are held against their bounds as in the acceptance card: more than chance explains is a miss.
+
     Raises:
         DataError: if the report has no score of a name that the thresholds use.
     """
@@ -158,6 +166,11 @@ def shortfalls(report: Report, config: GateConfig) -> list[str]:
         value = max(values_of(report, name))
         if value > most:
             missed.append(f"{name} is {value:.4g}, at most {most:g} is allowed")
+    whole = by_name(report.scores)
+    for name in () if config.allow_copies else COPIES:
+        if {name, f"{name}.bound"} <= whole.keys() and is_copied(whole, name):
+            bound = whole[f"{name}.bound"].value
+            missed.append(f"{name} is {whole[name].value:.4g}, at most {bound:.4g} is allowed, as of a holdout")
     return missed
 
 

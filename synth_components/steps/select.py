@@ -11,8 +11,8 @@ from typing import Literal
 from pydantic import Field
 
 from synth_components.config import StepConfig
-from synth_components.errors import DataError
-from synth_components.io.artifact import refuse_foreign
+from synth_components.errors import DataError, UnsupportedError
+from synth_components.io.artifact import manifest_of, refuse_foreign
 from synth_components.steps.port import InModels, InReports, OptionalOutModel, OutReport
 from synth_components.steps.record import partial
 from synth_components.steps.report_file import quality_of, read_report, report_path, values_of
@@ -46,11 +46,20 @@ def select(
         models: The models that they are about, in the same order.
         report: Where the best report goes.
         model: Where its model goes.
+
+    Raises:
+        DataError: if the models do not match the reports, or a report lacks the score.
+        UnsupportedError: if one of several models is differentially private: the choice would spend what none counts.
     """
     if models and len(models) != len(reports):
         raise DataError(f"there are {len(reports)} reports and {len(models)} models; give one model per report")
     if model is not None and not models:
         raise DataError("there are no models to choose from; give one per report with --models")
+    if len(models) > 1 and any(manifest_of(path).privacy.epsilon is not None for path in models):
+        raise UnsupportedError(
+            "a model is differentially private, and a choice among several by their reports reads rows that no "
+            "epsilon counts, beside the epsilon of each; choose the generator beforehand, or on public rows"
+        )
     if model is not None:
         refuse_foreign(model)
     values = [_value(path, config.by) for path in reports]

@@ -35,6 +35,13 @@ def test_requirement_2_every_pipeline_that_was_asked_for_is_here():
     assert asked | {"distributed_training"} <= set(PIPELINES)
 
 
+def test_no_pipeline_with_a_choice_among_models_takes_a_budget():
+    choosing = {name for name in NAMES if any(one.component == "select_best" for one in arguments(name).values())}
+    assert choosing == {"compare_generators"}
+    asked = {one.name for name in choosing for one in arguments(name).values()}
+    assert asked.isdisjoint({"privacy", "epsilon", "delta"})
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_requirement_16_the_lint_finds_nothing_in_a_pipeline(assets, name):
     assert faults(assets[name]) == []

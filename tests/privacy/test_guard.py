@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -13,9 +14,14 @@ from synth_components.config import ConfigError
 from synth_components.errors import DataError, GuardError
 from synth_components.evaluation import PrivacyConfig, evaluate
 from synth_components.policy import guard
+from synth_components.steps.report_file import largest_of
 
 TABLE = pd.DataFrame({"city": ["Rome", "Oslo"] * 30, "age": [1, 2, 3] * 20})
-GOOD = {"privacy.risk": 0.05, "privacy.copies": 0.01, "privacy.copies.bound": 0.02}
+GOOD = {
+    "privacy.risk": 0.05,
+    **{"privacy.copies": 0.01, "privacy.copies.bound": 0.02},
+    **{"privacy.near_copies": 0.01, "privacy.near_copies.bound": 0.02},
+}
 INDEPENDENT = ("--generator", "tabular.independent")
 
 
@@ -43,15 +49,48 @@ def states(found):
 
 def test_without_a_policy_level_medium_lets_good_evidence_pass_and_refuses_bad(folder, model):
     assert set(states(guard.release(model, GOOD, to="x")).values()) == {"passed"}
-    for name, value in (("privacy.risk", 0.31), ("privacy.copies", 0.03)):
+    for name, value in (("privacy.risk", 0.31), ("privacy.copies", 0.03), ("privacy.near_copies", 0.03)):
         with pytest.raises(GuardError, match="level medium"):
             guard.release(model, {**GOOD, name: value}, to="x")
-    assert [line["passed"] for line in told(folder, "guard")] == [True, False, False]
+    assert [line["passed"] for line in told(folder, "guard")] == [True, False, False, False]
+
+
+@pytest.fixture(scope="module")
+def leaked():
+    """A function that returns what is said of rows of which a share are training rows with a little noise."""
+    rng = np.random.default_rng(0)
+    train, holdout, fresh = (pd.DataFrame(rng.normal(size=(800, 3)), columns=list("abc")) for _ in range(3))
+
+    def told_of(share):
+        fresh.iloc[: int(share * 800)] = train.iloc[: int(share * 800)] + 1e-6
+        return evaluate(train, holdout, fresh, config=PrivacyConfig(attacks=(), replicates=10))
+
+    return told_of
+
+
+def test_a_report_that_tells_of_near_copies_alone_passes_neither_guard_nor_gate(folder, model, leaked, capsys):
+    for share, status in ((0.0, 0), (0.28, 3)):
+        report = leaked(share)
+        (folder / "r.json").write_text(json.dumps(report.to_json()))
+        assert report.value("privacy.copies") == 0.0
+        assert main(["gate", "--report", "r.json"]) == status
+    assert "near_copies is 0.2" in capsys.readouterr().err
+    assert main(["gate", "--report", "r.json", "--allow-copies", "true"]) == 0
+    with pytest.raises(GuardError, match=r"the near copies: 0\.2") as raised:
+        guard.release(model, {**largest_of(report), "privacy.risk": 0.05}, to="x")
+    assert raised.value.checks == ("near copies",)
+
+
+def test_copies_that_chance_explains_are_not_held_against_a_release(model):
+    by_chance = {**GOOD, "privacy.near_copies": 0.021, "privacy.near_copies.p_value": 0.03}
+    assert states(guard.release(model, by_chance, to="x"))["near copies"] == "passed"
+    with pytest.raises(GuardError, match="the near copies"):
+        guard.release(model, {**by_chance, "privacy.near_copies.p_value": 0.02}, to="x")
 
 
 def test_without_a_policy_missing_evidence_is_told_as_unproven_and_passes(folder, model, caplog):
     found = states(guard.release(model, None, to="x"))
-    assert found["privacy risk"] == found["copies of rows"] == "unproven"
+    assert found["privacy risk"] == found["exact copies"] == found["near copies"] == "unproven"
     assert "not proven for release to x" in caplog.text
     assert any("unproven" in one for one in told(folder, "guard")[0]["checks"])
 
@@ -60,7 +99,7 @@ def test_a_named_policy_refuses_missing_evidence(model, monkeypatch):
     monkeypatch.setenv("SYNTH_POLICY", "medium")
     with pytest.raises(GuardError, match="no report tells of it") as raised:
         guard.release(model, None, to="x")
-    assert raised.value.checks == ("privacy risk", "copies of rows")
+    assert raised.value.checks == ("privacy risk", "exact copies", "near copies")
 
 
 @pytest.mark.parametrize("policy", ["", "low", "medium", "critical", "off"])

@@ -27,7 +27,11 @@ from synth_sagemaker.registry import model_package
 
 INDEPENDENT = {"generator": "tabular.independent"}
 JUDGED = {"evaluate.replicates": "10", "evaluate.global_utility": "False", "sample.num_rows": "120"}
-HARMLESS = {"privacy.risk": 0.0, "privacy.copies": 0.0, "privacy.copies.bound": 0.1}
+HARMLESS = {
+    "privacy.risk": 0.0,
+    **{"privacy.copies": 0.0, "privacy.copies.bound": 0.1},
+    **{"privacy.near_copies": 0.0, "privacy.near_copies.bound": 0.1},
+}
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +70,14 @@ def is_handed_over(root):
 
 
 def test_without_a_policy_the_job_refuses_what_its_report_says_against_level_medium(job):
-    """Issue 7: more copies of training rows than a holdout has of them, which no threshold of `gate` asks for."""
+    """Issue 7: more copies of training rows than a holdout has of them, with the same threshold of `gate` off."""
     rng = np.random.default_rng(0)
     rows = pd.DataFrame({"a": rng.choice(list("wx"), 200), "b": rng.choice(list("pq"), 200)})
-    root, status, told = job(rows, rows.assign(a="y", b="r"), **{"evaluate.attacks": "[]"})
+    off = {"evaluate.attacks": "[]", "gate.allow_copies": "true"}
+    root, status, told = job(rows, rows.assign(a="y", b="r"), **off)
     assert status == MISSED
     assert told.startswith("ThresholdError: the policy (level medium) does not allow release to SageMaker")
-    assert "copies of rows" in told
+    assert "exact copies" in told
     assert not is_handed_over(root)
 
 

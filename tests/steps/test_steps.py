@@ -1,5 +1,7 @@
 import json
 import re
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -353,15 +355,29 @@ def test_select_keeps_the_best_report_and_its_model(judged, tmp_path):
     better = json.loads((judged / "report.json").read_text())
     better["overall"]["value"] = 1.0
     (tmp_path / "better.json").write_text(json.dumps(better))
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "manifest.json").write_text("{}")
+    shutil.copytree(judged / "model", tmp_path / "other")
+    (tmp_path / "other" / "mark").write_text("")
     select(
         SelectConfig(),
         reports=(judged / "report.json", tmp_path / "better.json"), models=(judged / "model", tmp_path / "other"),
         report=tmp_path / "best.json", model=tmp_path / "best",
     )  # fmt: skip
     assert read_report(tmp_path / "best.json").overall.value == 1.0
-    assert [path.name for path in (tmp_path / "best").iterdir()] == ["manifest.json"]
+    assert (tmp_path / "best" / "mark").exists()
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1.0])
+def test_select_chooses_among_no_models_of_which_one_is_private(judged, tmp_path, epsilon):
+    model = Model.load(judged / "model")
+    stated = model.manifest.privacy.model_copy(update={"epsilon": epsilon})
+    replace(model, manifest=model.manifest.model_copy(update={"privacy": stated})).save(tmp_path / "private")
+    both = {"reports": (judged / "report.json",) * 2, "models": (judged / "model", tmp_path / "private")}
+    for more in ({}, {"model": tmp_path / "best"}):
+        with pytest.raises(UnsupportedError, match="reads rows that no epsilon counts"):
+            select(SelectConfig(), **both, report=tmp_path / "best.json", **more)
+    assert not (tmp_path / "best.json").exists()
+    alone = {"reports": both["reports"][:1], "models": both["models"][1:]}
+    select(SelectConfig(), **alone, report=tmp_path / "best.json", model=tmp_path / "best")  # no choice
 
 
 def test_select_refuses_models_that_do_not_match_the_reports(judged, tmp_path):
