@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 
 from synth_components.config import ConfigError
 from synth_sagemaker.infrastructure import Platform
+from synth_sagemaker.residency import IMAGE
+from synth_sagemaker.tracking import ARN as SERVER
 
 Policy: TypeAlias = dict[str, Any]
 
@@ -42,7 +44,6 @@ _PIPELINES = "pipelines-"
 """How AWS begins the name of every job and model that any pipeline of the account makes."""
 
 _ROLE = re.compile(r"^arn:(?P<partition>aws[a-z-]*):iam::(?P<account>\d{12}):role/(?P<name>.+)$")
-_IMAGE = re.compile(r"^(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(?P<name>[^:@]+)")
 _PLACE = re.compile(r"^s3://(?P<bucket>[^/*]+)/?(?P<prefix>[^*]*)$")
 _JOBS = ("training-job", "processing-job", "transform-job", "hyper-parameter-tuning-job")
 _NAMED = (
@@ -86,17 +87,28 @@ _CREATED = (
     "UpdatePipeline",
     "AddTags",
 )
+# AWS has no action of its own for making a logged model: LogModel is what remains.
 _TRACKED = (
     "CreateExperiment",
+    "CreateModelVersion",
+    "CreateRegisteredModel",
     "CreateRun",
+    "FinalizeLoggedModel",
     "GetExperiment",
     "GetExperimentByName",
+    "GetLoggedModel",
+    "GetModelVersion",
+    "GetRegisteredModel",
     "GetRun",
     "ListArtifacts",
     "LogBatch",
     "LogInputs",
+    "LogLoggedModelParams",
     "LogMetric",
+    "LogModel",
+    "LogOutputs",
     "LogParam",
+    "SetLoggedModelTags",
     "SetTag",
     "UpdateRun",
 )
@@ -161,7 +173,9 @@ def execution_policy(platform: Platform, inputs: Sequence[str], *, has_metrics: 
     return _policy(*statements)
 
 
-def launcher_policy(platform: Platform, *, prefix: str = PREFIX, tracking: str = "") -> Policy:
+def launcher_policy(
+    platform: Platform, inputs: Sequence[str] = (), *, prefix: str = PREFIX, tracking: str = ""
+) -> Policy:
     """Return what a person, a build or a pipeline may do that starts jobs: names by their beginning, the named roles.
 
     ``pipeline_role`` needs it, and no job's role does: every container could make jobs then.  With network isolation
@@ -169,27 +183,40 @@ def launcher_policy(platform: Platform, *, prefix: str = PREFIX, tracking: str =
     whoever holds the policy may also describe and stop the jobs of every other pipeline of the account.
 
     Args:
+        inputs: S3 prefixes that jobs read, whose buckets ``launch.submit`` asks S3 for their regions.
         prefix: How the names of jobs, models, endpoints and pipelines begin.
-        tracking: ARN of the MLflow server that reports are logged to; empty for none.
+        tracking: ARN of the MLflow server, or app, that models and reports are logged to, and registered with; empty
+            for none.  Its artifacts lie in a bucket of its own, which this policy does not name.
 
     Raises:
-        ConfigError: for a role, image or place that names no resource.
+        ConfigError: for a role, image, key, place or server that names no resource.
     """
     found, image = _arn(platform), _image(platform)
     partition = found["partition"]
     base = f"arn:{partition}:sagemaker:{image['region']}:{found['account']}"
-    named = [f"{base}:{kind}/{start}*" for start in (prefix, _PIPELINES) for kind in _NAMED]
+    ours = [f"{base}:{kind}/{prefix}*" for kind in _NAMED]
+    named = [*ours, *(f"{base}:{kind}/{_PIPELINES}*" for kind in (*_JOBS, "model"))]
     isolated = {"Bool": {"sagemaker:NetworkIsolation": "true"}} if platform.network_isolation else None
     output = _place(platform.output)
+    buckets = sorted({bucket for bucket, _ in (output, *(_place(uri) for uri in inputs))})
     statements = [
         _allow("MakeIsolated", [f"sagemaker:{action}" for action in _ISOLATED], named, isolated),
         _allow("MakeAndDescribe", [f"sagemaker:{action}" for action in _CREATED], named),
         _allow("PassRole", ["iam:PassRole"], _roles(platform), {"StringEquals": {"iam:PassedToService": SERVICE}}),
         _allow("ReadReports", ["s3:GetObject"], _below(partition, [output])),
-        _allow("LocateBucket", ["s3:GetBucketLocation"], [f"arn:{partition}:s3:::{output[0]}"]),
+        _allow("LocateBuckets", ["s3:GetBucketLocation"], [f"arn:{partition}:s3:::{bucket}" for bucket in buckets]),
     ]
+    if platform.output_kms_key:
+        statements.append(_allow("DecryptReports", ["kms:Decrypt"], [_key(platform.output_kms_key)]))
+    if tracking and not SERVER.match(tracking):
+        raise ConfigError(
+            "tracking is no ARN of a tracking server; give arn:aws:sagemaker:...:mlflow-tracking-server/NAME",
+            option="tracking",
+        )
     if tracking:
-        statements.append(_allow("Track", [f"sagemaker-mlflow:{action}" for action in _TRACKED], [tracking]))
+        # An app asks for one action that covers its whole interface, beside those of a server.
+        app = ["sagemaker:CallMlflowAppApi"] if ":mlflow-app/" in tracking else []
+        statements.append(_allow("Track", [*app, *(f"sagemaker-mlflow:{action}" for action in _TRACKED)], [tracking]))
     return _policy(*statements)
 
 
@@ -321,7 +348,7 @@ def _roles(platform: Platform) -> list[str]:
 
 
 def _image(platform: Platform) -> Mapping[str, str]:
-    found = _IMAGE.match(platform.image)
+    found = IMAGE.match(platform.image)
     if found is None:
         raise ConfigError(
             "image is in no repository of ECR; give ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG", option="image"

@@ -124,6 +124,11 @@ def run_local(
         _DATA,
         click.Option(["--input", "inputs"], multiple=True, help="s3:// prefix that jobs read, beside the real rows."),
         click.Option(
+            ["--tracking"],
+            default="",
+            help="ARN of the MLflow server that finished jobs are logged to; empty for none.",
+        ),
+        click.Option(
             ["--prefix"],
             default=PREFIX,
             show_default=True,
@@ -138,10 +143,11 @@ def iam(
     data: str,
     inputs: tuple[str, ...],
     prefix: str,
+    tracking: str,
     **said: Any,  # noqa: ANN401
 ) -> None:
     """Print least-privilege policies as JSON: who may take the role on, what jobs may do, and who may start them."""
-    made = policies(asked(file, _said(said), data=data), inputs, prefix=prefix)
+    made = policies(asked(file, _said(said), data=data), inputs, prefix=prefix, tracking=tracking)
     click.echo(json.dumps(made, indent=2))
 
 

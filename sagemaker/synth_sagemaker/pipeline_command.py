@@ -125,12 +125,13 @@ def write_definition(said: Asked, target: Path) -> None:
     write_text(target, json.dumps(said.definition(), indent=2) + "\n")
 
 
-def policies(said: Asked, inputs: Sequence[str], *, prefix: str) -> dict[str, Any]:
+def policies(said: Asked, inputs: Sequence[str], *, prefix: str, tracking: str) -> dict[str, Any]:
     """Return the trust policy, the execution policy and the launcher's policy.
 
     Args:
         inputs: S3 prefixes that jobs read, beside the real rows.
         prefix: How the names begin of what the launcher may make.
+        tracking: ARN of the MLflow server that it logs to; empty for none.
 
     Raises:
         ConfigError: for a role, image, key or place that names no resource.
@@ -139,7 +140,7 @@ def policies(said: Asked, inputs: Sequence[str], *, prefix: str) -> dict[str, An
     return {
         "trust": trust_policy(said.platform),
         "execution": execution_policy(said.platform, read),
-        "launcher": launcher_policy(said.platform, prefix=prefix),
+        "launcher": launcher_policy(said.platform, read, prefix=prefix, tracking=tracking),
     }
 
 

@@ -9,8 +9,12 @@ from typing import Any
 
 from synth_components.errors import DataError
 
-_ARN = re.compile(r"^(?:kms:)?arn:aws[a-z-]*:[a-z0-9-]+:([a-z0-9-]*):")
-_IMAGE = re.compile(r"^\d{12}\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/")
+IMAGE = re.compile(
+    r"^(?P<account>\d{12})\.dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(?P<name>[^:@]+)"
+)
+"""How the address of an image in ECR is written."""
+
+_ARN = re.compile(r"^(?:kms:)?arn:aws[a-z-]*:[a-z0-9-]+:(?P<region>[a-z0-9-]*):")
 _BUCKET = re.compile(r"^s3://([^/]+)")
 _OVER_HTTPS = re.compile(r"^https://[^/]*\bs3\b[^/]*\.amazonaws\.com", re.IGNORECASE)
 _IMAGES = ("TrainingImage", "ImageUri", "Image")
@@ -30,7 +34,7 @@ def refuse_foreign_regions(request: Any, allowed: Sequence[str]) -> None:  # noq
     if not allowed:
         return
     for path, text in _texts(request, ""):
-        found = _ARN.match(text) or _IMAGE.match(text)
+        found = _ARN.match(text) or IMAGE.match(text)
         if found is None and path.rpartition(".")[2] in _IMAGES:
             raise DataError(
                 f"{path}: the image's address tells no region, and only {', '.join(allowed)} are allowed; push it to "
@@ -38,8 +42,8 @@ def refuse_foreign_regions(request: Any, allowed: Sequence[str]) -> None:  # noq
             )
         if _OVER_HTTPS.match(text):
             raise DataError(f"{path}: an address of S3 over HTTPS tells no bucket surely; write it as s3://BUCKET/KEY")
-        if found is not None and found[1]:  # IAM is of no region
-            require_region(found[1], allowed, path)
+        if found is not None and found["region"]:  # IAM is of no region
+            require_region(found["region"], allowed, path)
 
 
 def refuse_foreign_buckets(request: Any, allowed: Sequence[str], region_of: Callable[[str], str]) -> None:  # noqa: ANN401

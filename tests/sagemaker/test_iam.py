@@ -7,8 +7,12 @@ from sagemaker_requests import ACCOUNT, GUARDED, KEY, PLATFORM, REGION, REQUESTS
 
 from synth_components.__main__ import main
 from synth_components.config import ConfigError
+from synth_components.steps.train import TrainConfig
+from synth_sagemaker.hyperparameters import Training
 from synth_sagemaker.iam import ENI_ACTIONS, execution_policy, findings, launcher_policy, trust_policy
 from synth_sagemaker.pipeline import Options, create_pipeline, pipeline
+from synth_sagemaker.residency import buckets
+from synth_sagemaker.training import training_job
 
 INPUTS = ["s3://bucket/train/", "s3://other/holdout/"]
 SERVER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:mlflow-tracking-server/synth"
@@ -16,7 +20,7 @@ POLICIES = {
     "execution": lambda: execution_policy(PLATFORM, INPUTS),
     "execution.guarded": lambda: execution_policy(GUARDED, INPUTS, has_metrics=True),
     "launcher": lambda: launcher_policy(PLATFORM),
-    "launcher.tracking": lambda: launcher_policy(GUARDED, tracking=SERVER),
+    "launcher.tracking": lambda: launcher_policy(GUARDED, INPUTS, tracking=SERVER),
 }
 
 
@@ -106,6 +110,47 @@ def test_15_the_role_of_a_pipeline_is_passed_too_and_is_that_of_jobs_unless_it_i
         launcher_policy(PLATFORM.model_copy(update={"pipeline_role": "synth-pipeline"}))
 
 
+def test_15_what_aws_names_is_the_jobs_and_models_of_pipelines_alone():
+    for statement in launcher_policy(PLATFORM)["Statement"]:
+        kinds = {arn.split(":")[5].split("/")[0] for arn in statement["Resource"] if "/pipelines-" in arn}
+        assert kinds <= {"hyper-parameter-tuning-job", "model", "processing-job", "training-job", "transform-job"}
+
+
+def test_15_the_launcher_locates_every_bucket_that_submit_asks_for():
+    (located,) = [one for one in launcher_policy(PLATFORM, INPUTS)["Statement"] if one["Sid"] == "LocateBuckets"]
+    inputs = dict(zip(("data", "holdout"), INPUTS, strict=True))
+    request = training_job(Training(TrainConfig()), inputs, platform=PLATFORM, name="synth-train-1")
+    assert located["Resource"] == [f"arn:aws:s3:::{bucket}" for bucket in sorted(buckets(request))]
+
+
+def test_15_the_launcher_decrypts_the_reports_that_it_may_read_and_nothing_without_a_key():
+    by_name = {one["Sid"]: one for one in launcher_policy(GUARDED)["Statement"]}
+    assert (by_name["DecryptReports"]["Action"], by_name["DecryptReports"]["Resource"]) == (["kms:Decrypt"], [KEY])
+    assert "DecryptReports" not in {one["Sid"] for one in launcher_policy(PLATFORM)["Statement"]}
+
+
+def test_15_an_mlflow_app_asks_for_an_action_of_its_own():
+    app = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:mlflow-app/app-1"
+    server, other = (launcher_policy(PLATFORM, tracking=arn)["Statement"][-1] for arn in (SERVER, app))
+    assert other["Action"] == ["sagemaker:CallMlflowAppApi", *server["Action"]]
+    assert other["Resource"] == [app]
+    with pytest.raises(ConfigError, match="no ARN of a tracking server"):
+        launcher_policy(PLATFORM, tracking="https://mlflow.example")
+
+
+def test_15_the_launcher_may_log_a_model_and_register_it():
+    """What a server was asked for in test_tracking.py; AWS has no action for CreateLoggedModel but LogModel."""
+    (tracked,) = [one for one in launcher_policy(PLATFORM, tracking=SERVER)["Statement"] if one["Sid"] == "Track"]
+    asked = {"LogModel", "FinalizeLoggedModel", "GetLoggedModel", "SetLoggedModelTags", "LogOutputs", "LogBatch"}
+    asked |= {"CreateRegisteredModel", "CreateModelVersion", "CreateRun", "UpdateRun", "SetTag"}
+    assert {f"sagemaker-mlflow:{action}" for action in asked} <= set(tracked["Action"])
+
+
+def test_15_an_image_of_the_fips_registry_is_named_as_any_other():
+    fips = PLATFORM.model_copy(update={"image": PLATFORM.image.replace(".ecr.", ".ecr-fips.")})
+    assert execution_policy(fips, INPUTS) == execution_policy(PLATFORM, INPUTS)
+
+
 def members(value):
     """Return the names of all members of a JSON value."""
     if isinstance(value, list):
@@ -121,11 +166,12 @@ def test_15_the_launcher_makes_isolated_alone_whatever_can_be_isolated():
             assert statement["Condition"] == {"Bool": {"sagemaker:NetworkIsolation": "true"}}
 
 
-def test_15_the_command_says_how_names_begin(capsys):
-    given = ["--image", PLATFORM.image, "--role", PLATFORM.role, "--output", PLATFORM.output, "--prefix", "adult"]
+def test_15_the_command_says_how_names_begin_what_is_read_and_where_jobs_are_logged(capsys):
+    given = ["--image", PLATFORM.image, "--role", PLATFORM.role, "--output", PLATFORM.output]
+    given += ["--prefix", "adult", "--tracking", SERVER, "--data", INPUTS[0], "--input", INPUTS[1]]
     assert main(["sagemaker", "iam", *given]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["launcher"] == launcher_policy(PLATFORM, prefix="adult")
+    assert said["launcher"] == launcher_policy(PLATFORM, INPUTS, prefix="adult", tracking=SERVER)
     assert f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/adult*" in said["launcher"]["Statement"][0]["Resource"]
 
 

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+from sagemaker_requests import PLATFORM
 from served import free_port
 
 import synth_components as synth
@@ -18,6 +19,7 @@ from synth_components.config import ConfigError
 from synth_components.errors import DataError, SynthError
 from synth_components.evaluation.options import EvaluateConfig
 from synth_components.io.archive import pack
+from synth_sagemaker.iam import launcher_policy
 from synth_sagemaker.tracking import log_job
 
 ARN = "arn:aws:sagemaker:eu-central-1:123456789012:mlflow-tracking-server/synth"
@@ -164,7 +166,7 @@ def server(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_17_a_finished_job_is_logged_and_read_back_by_arn(job, plug_in, server):
+def test_17_a_finished_job_is_logged_and_read_back_by_arn_with_what_the_launcher_may_do(job, plug_in, server, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", LOG_AND_READ, str(job / "model.tar.gz"), str(job / "output.tar.gz"), ARN],
         env={
@@ -187,3 +189,27 @@ def test_17_a_finished_job_is_logged_and_read_back_by_arn(job, plug_in, server):
     assert told["generator"] == "tabular.independent"
     assert "overall" in told["metrics"]
     assert told["versions"] == [["adult", True]]
+    allowed = {action for one in launcher_policy(PLATFORM, tracking=ARN)["Statement"] for action in one["Action"]}
+    asked = actions_of((tmp_path / "server.log").read_text()) - {"SearchModelVersions"}  # reading back asked for that
+    assert len(asked) > 10
+    assert {f"sagemaker-mlflow:{action}" for action in asked} <= allowed
+
+
+def actions_of(log):
+    """Return the actions of AWS that requests in a server's log need; it has none of its own for CreateLoggedModel."""
+    from mlflow.protos.model_registry_pb2 import ModelRegistryService
+    from mlflow.protos.service_pb2 import MlflowService
+    from mlflow.utils.rest_utils import extract_all_api_info_for_service
+
+    named = {
+        (method, re.sub(r"\{\w+\}", "[^/]+", path)): message.DESCRIPTOR.name
+        for service in (MlflowService, ModelRegistryService)
+        for message, places in extract_all_api_info_for_service(service, "/api/2.0").items()
+        for path, method in places
+    }
+    found = set()
+    for method, path in re.findall(r'"([A-Z]+) (/api/2.0/[^ ?]+)', log):
+        names = {name for (verb, form), name in named.items() if verb == method and re.fullmatch(form, path)}
+        assert names, f"{method} {path} is of no service of MLflow"
+        found |= names
+    return {"LogModel" if name == "CreateLoggedModel" else name for name in found}
