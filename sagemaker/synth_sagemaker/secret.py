@@ -13,10 +13,17 @@ ENCRYPT_KEY = "SYNTH_ENCRYPT_KEY"
 """The variable that says with which key models and tables are encrypted and opened."""
 
 _NAME = re.compile(
-    r"(?:^|[^a-z])(?:passw(?:or)?d|passphrase|secret|credentials?|auth|(?:private|api|access)[_.-]?key)(?:[^a-z]|$)"
-    r"|(?:^|[^a-z])token$",
-    re.IGNORECASE,
+    r"(?:passw(?:or)?d|passphrase)s?(?:[^a-z]|$)"  # PGPASSWORD, too
+    r"|(?:^|[^a-z])(?:secret|credentials?|auth|(?:private|api|access|secret)[_.-]?keys?)(?:[^a-z]|$)"
+    r"|(?:^|[^a-z])(?:pwd|token|(?:access|auth|refresh|session)[_.-]?tokens?)$"
+    r"|(?:^|[^a-z])(?<!low.)(?<!high.)(?<!band.)pass$"
 )
+"""A name that says that its value is secret, in small letters, its words apart; ``secrets`` is an option of ours."""
+_BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+"""Where the next word of a name in camel case begins."""
+_WORKING_DIRECTORY = "PWD"
+_ARN = re.compile(r"(?:^|[^a-z])arn$")
+"""The name of an address, of a secret perhaps: whoever reads it needs a right to read the secret."""
 _VALUE = re.compile(
     r"(?<![A-Z0-9])(AKIA|ASIA)[A-Z0-9]{16}(?![A-Z0-9])"  # an AWS key
     r"|-----BEGIN [A-Z ]*PRIVATE KEY"
@@ -29,7 +36,9 @@ _VALUE = re.compile(
 
 def secret_in(name: str, value: str) -> bool:
     """Return whether a name says that its value is secret, or a value looks like a key or password."""
-    return bool(_NAME.search(name) or _VALUE.search(value))
+    words = _BORDER.sub("_", name).lower()
+    is_told = name != _WORKING_DIRECTORY and not _ARN.search(words) and _NAME.search(words)
+    return bool(is_told or _VALUE.search(value))
 
 
 def exposed_key(variables: Mapping[str, Any]) -> str:

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sagemaker_requests import DATA, GUARDED, KEY, PLATFORM, REQUESTS, assert_golden
 
-from synth_components import steps
+from synth_components import generators, steps
 from synth_components.config import ConfigError
 from synth_components.errors import DataError, UnsupportedError
+from synth_components.generators import recipe_type
 from synth_components.steps.command import flattened
 from synth_components.steps.port import config_of, ports
 from synth_components.steps.train import TrainConfig
@@ -234,15 +235,55 @@ def test_14_a_secret_among_the_words_of_a_processing_job_is_refused():
         requested.processing(columns=("postgresql://user:pass@host/db",))
 
 
-def test_14_no_option_of_a_step_is_taken_for_a_secret():
-    for name in steps.STEPS:
-        for option, field in config_of(steps.load(name)).model_fields.items():
-            assert not secret_in(option, str(field.default)), option
+def test_14_no_option_of_ours_is_taken_for_a_secret():
+    configs = [Platform, *(config_of(steps.load(name)) for name in steps.STEPS), *map(recipe_type, generators.names())]
+    for config in configs:
+        for option, field in config.model_fields.items():
+            for name in (option, f"generator.{option}", f"SYNTH_{option.upper()}"):
+                assert not secret_in(name, str(field.default)), name
 
 
-@pytest.mark.parametrize("author", ["author", "tokens", "token_count", "monkey", "keyboard", "secretary"])
-def test_a_harmless_name_is_no_secret(author):
-    assert not secret_in(author, "value")
+@pytest.mark.parametrize("operation", sorted(RESERVED))
+def test_14_no_link_of_a_request_and_no_tag_of_ours_is_taken_for_a_secret(operation):
+    for path in RESERVED[operation]:
+        assert not secret_in(path, "value")
+    for tag in ("synth:version", "synth:config-digest", "synth:network-isolation", "synth:personal-data"):
+        assert not secret_in(tag, "value")
+
+
+NAMED = (
+    *("dbPassword", "secretKey", "clientSecret", "accessToken", "DB_PASS", "MYSQL_PWD", "PASSWORDS", "userPwd"),
+    *(
+        "PGPASSWORD",
+        "APIKey",
+        "api_keys",
+        "GitHubToken",
+        "secretkey",
+        "refreshtoken",
+        "accessTokens",
+        "pwd",
+        "pass",
+        "credentials",
+    ),
+    *("AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "privateKeys", "db.secret", "keyPassphrase"),
+)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_14_a_name_that_says_that_its_value_is_secret_is_refused_however_it_is_written(name):
+    assert secret_in(name, "x")
+
+
+HARMLESS = (
+    *("author", "tokens", "token_count", "monkey", "keyboard", "secretary", "maxTokens", "tokenCount", "authorName"),
+    *("PWD", "OLDPWD", "num_passes", "passThrough", "compass", "low_pass", "SECRET_ARN", "secretsManagerArn"),
+    *("S3DataType", "ClientRequestTokens", "KmsKeyId", "SYNTH_ENCRYPT_KEY", "partition_keys", "AWS_DEFAULT_REGION"),
+)
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_a_harmless_name_is_no_secret(name):
+    assert not secret_in(name, "value")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in REQUESTS if kind != "model_package"])
