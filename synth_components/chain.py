@@ -21,6 +21,7 @@ import fcntl
 import hashlib
 import hmac
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -304,12 +305,20 @@ def _canonical(value: Mapping[str, Any]) -> bytes:
 
 def _parsed(text: bytes, place: int | None) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         where = "the last line" if place is None else f"line {place}"
         raise TamperedError(f"{where} is no JSON object: it was changed after it was written", line=place)
+    return value
+
+
+def _finite(text: str) -> float:
+    """Return a number as a line may hold it: NaN and what is beyond all numbers were not written here."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a line holds finite numbers")
     return value
 
 

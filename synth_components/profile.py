@@ -24,7 +24,8 @@ from synth_components.errors import SchemaError
 from synth_components.identifier import SOME, hints_at, identifier_kind, key_prefix, number_kind
 from synth_components.markdown import marked
 from synth_components.markdown import table as markdown_table
-from synth_components.privacy.ledger import Ledger, not_private
+from synth_components.privacy.budget_file import opened
+from synth_components.privacy.ledger import not_private
 from synth_components.protocols import PrivacyLedger
 from synth_components.schema import (
     TABLE,
@@ -286,7 +287,7 @@ def profile(
     """Return the schema, the warnings and the statistics of one table or several; the first is the root.
 
     Args:
-        ledger: What the read is charged to, before anything is read; ``None`` if nobody keeps account.
+        ledger: What the read is charged to, before anything is read; ``None`` charges the budget file, if one is named.
 
     Raises:
         BudgetExceededError: under a finite budget, as this profile is exact.
@@ -299,7 +300,7 @@ def profile(
     given = {TABLE: tables} if isinstance(tables, pd.DataFrame) else dict(tables)
     if not given:
         raise SchemaError("there is no table to profile; give at least one")
-    (Ledger() if ledger is None else ledger).spend("profile", not_private)
+    opened(ledger).spend("profile", not_private)
     for name, table in given.items():
         _require_names(table, name)
     columns: dict[str, dict[str, AnyColumn]] = {}

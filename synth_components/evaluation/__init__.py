@@ -146,6 +146,9 @@ def evaluate(
     real = holdout if train is None else train
     if real is None:
         raise DataError("there are no real rows to judge by; give the training rows and a holdout")
+    account = opened(ledger)
+    told = [_size(data, name, config) for name, data in (("train", train), ("holdout", holdout)) if data is not None]
+    account.note_uncovered(f"evaluate: {' and '.join(told)} rows")
     known = _schema(real, schema)
     stream = random.SeedSequence(config.seed, spawn_key=(zlib.crc32(b"holdout"),))
     rng = random.default_rng(stream)
@@ -166,8 +169,6 @@ def evaluate(
     for name, data in zip(("train", "holdout", "synthetic"), sides, strict=True):
         if len(data.table) == 0:
             raise DataError(f"the {name} table has no rows; there is nothing to judge")
-    account = opened(ledger)
-    account.note_uncovered(f"evaluate: {len(sides[0].table)} train and {len(sides[1].table)} holdout rows")
     context = Context(unit=() if known.unit is None else known.unit.columns)
     asked = {group: tuple(metric for metric in METRICS[group] if _is_asked(metric, config)) for group in groups}
     total = sum(map(len, asked.values()))
@@ -215,7 +216,7 @@ def _privately(
         raise DataError("the synthetic table has no rows; there is nothing to judge")
     rng = random.default_rng(random.SeedSequence(config.seed, spawn_key=(zlib.crc32(b"private"),)))
     units = account.account.read().units if isinstance(account.account, BudgetFile) else None
-    with _one_thread(), metered() as meter, costing("evaluate privately"):
+    with _one_thread():
         found, rows = private_evidence(judged, drawn, config=config, ledger=account, rng=rng, units=units)
     unit = known.unit
     who = "a row" if unit is None or unit.max_rows == 1 else f"any {unit.max_rows} rows"
@@ -246,7 +247,7 @@ def _privately(
         rows={"real": rows, "synthetic": len(drawn.table)},
         tasks=(),
         config=config.model_dump(mode="json"),
-        costs=tuple(meter.costs),
+        costs=(),  # time and memory tell how many rows there are
     )
 
 
@@ -382,7 +383,14 @@ def _schema(train: pd.DataFrame | Dataset, schema: Schema | None) -> Schema:
         return train.schema
     from synth_components.profile import profile
 
-    return profile(train).schema
+    return profile(train, ledger=Ledger()).schema  # written down already
+
+
+def _size(data: pd.DataFrame | Dataset, name: str, config: JudgeConfig) -> str:
+    """Return of how many rows, as far as that is known before they are read, the ledger tells."""
+    if isinstance(data, Dataset) and data.is_lazy:
+        return f"up to {config.table_rows} {name}"
+    return f"{data.num_rows(data.schema.root) if isinstance(data, Dataset) else len(data)} {name}"
 
 
 def _held(data: pd.DataFrame | Dataset, name: str, schema: Schema, config: JudgeConfig, notes: list[str]) -> Dataset:

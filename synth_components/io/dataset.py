@@ -465,8 +465,8 @@ def read_dataset(
 ) -> Dataset:
     """Return the dataset of a file, a directory of parts, or a dataset directory.
 
-    Without a schema, neither given nor in the directory, one is profiled and charged to ``ledger``: on rows from all of
-    the table, if it stays on disk.
+    Without a schema, neither given nor in the directory, one is profiled and charged to ``ledger``, never to the budget
+    file, which whoever asks has asked before: on rows from all of the table, if it stays on disk.
 
     Args:
         max_bytes: A single table that needs more memory than this stays on disk: the dataset reads it in batches.
@@ -491,7 +491,9 @@ def read_dataset(
         return _lazy(tuple(sources), schema, ledger)
     table = _together(sources, None if schema is None else schema.columns)
     if schema is None:
-        schema = profile(table, config=ProfileConfig(describe=False), ledger=ledger).schema
+        schema = profile(
+            table, config=ProfileConfig(describe=False), ledger=Ledger() if ledger is None else ledger
+        ).schema
     return Dataset({schema.root: table}, schema)
 
 
@@ -510,9 +512,9 @@ def _lazy(parts: tuple[Source, ...], schema: Schema | None, ledger: PrivacyLedge
 def _profiled(head: pd.DataFrame, spread: pd.DataFrame) -> Schema:
     """Return the schema of rows from everywhere; keys of the first rows, which count upwards only there, stay keys."""
     config = ProfileConfig(describe=False)
-    schema = profile(spread, config=config).schema
+    schema = profile(spread, config=config, ledger=Ledger()).schema  # charged as one read
     columns = dict(schema.columns)
-    for name, column in profile(head, config=config).schema.columns.items():
+    for name, column in profile(head, config=config, ledger=Ledger()).schema.columns.items():
         if isinstance(column, Key) and isinstance(columns[name], Numeric) and spread[name].dropna().is_unique:
             columns[name] = replace(column, dtype=columns[name].dtype, nullable=columns[name].nullable)
     key = next((name for name, column in columns.items() if isinstance(column, Key) and not column.nullable), None)

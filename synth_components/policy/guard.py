@@ -116,6 +116,7 @@ def admit(limit: Budget | None, schema: Schema | None, *, label: str) -> None:
     """
     if circumstance("policy") == OFF:
         audit.record("guard_off", of=label)
+        _LOG.warning("the privacy guard is off: nothing was asked of %s", label)
         return
     policy = policy_here()
     if policy is None:

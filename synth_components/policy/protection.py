@@ -14,10 +14,12 @@ from numpy import random
 from synth_components.errors import PolicyError, UnsupportedError
 from synth_components.policy import Layer, Level, Policy, Technique, strictest
 from synth_components.policy.audit import Applied, Audit, promises_of
+from synth_components.privacy.accounting import pure
 from synth_components.privacy.anonymity.classes import Anonymity, Sensitive, measure, require_columns
 from synth_components.privacy.anonymity.criteria import Criteria, Demand
 from synth_components.privacy.anonymity.recoding import generalise, loss_of, recode, suppress
 from synth_components.privacy.anonymity.swapping import resynthesise, swap
+from synth_components.privacy.budget_file import opened
 from synth_components.privacy.contribution import bounded
 from synth_components.privacy.ledger import Ledger
 from synth_components.privacy.noise import Grant, noisy_counts
@@ -81,8 +83,9 @@ def protect(
             unit that it declares at most ``max_rows`` rows are read, also where the unit's columns are identifiers.
         seed: Of swapping and synthesis; ``None`` takes entropy that nobody can repeat.  Whoever knows it can undo
             swaps.  The noise of differential privacy takes none.
-        ledger: Charged with the search for sensitive columns, before it reads; what is counted afterwards is written
-            to it, not charged, as outside the epsilon of any model.
+        ledger: Charged with the search for sensitive columns, before it reads, and with the noisy number of rows; the
+            fit that draws charges the budget file, if one is named.  What is counted otherwise is written to it, not
+            charged, as outside the epsilon of any model.  ``None`` charges the budget file with all of it.
 
     Raises:
         SchemaError: for a column that the table does not have, or values that cannot be compared.
@@ -93,9 +96,9 @@ def protect(
     require_columns(table, [*policy.identifiers, *policy.quasi_identifiers, *policy.sensitive])
     if len(table) == 0:
         raise PolicyError("the table has no rows; there is nobody to protect, and nothing to release")
-    account = Ledger() if ledger is None else ledger
+    account = opened(ledger)
+    found = unnamed_columns(table, policy, account)  # charged before it reads; where that is refused, nothing is read
     account.note_uncovered(f"protect: {len(table)} rows")
-    found = unnamed_columns(table, policy, account)
     sensitive = sensitive_columns(policy, found)
     plan = policy.plan(sensitive)
     _require_roles(policy, plan, found)
@@ -110,6 +113,7 @@ def protect(
         rows=len(table),
         rng=np.random.default_rng(seed),
         schema=schema,
+        ledger=account,
     )
     before = None if is_private else work.measured()
     for group in _groups(plan):
@@ -199,6 +203,7 @@ class _Work:
     rows: int
     rng: random.Generator
     schema: Schema | None
+    ledger: Ledger
     applied: list[Applied] = field(default_factory=list)
     promised: list[Layer] = field(default_factory=list)
     recoded: set[str] = field(default_factory=set)
@@ -311,6 +316,7 @@ class _Work:
         is_first = all(self._is_by_row(one) for one in self.applied)
         # The exact number would tell whether one person is among them.
         counting = SHARE * self.policy.epsilon
+        self.ledger.spend("number of rows", pure(counting))
         grant = Grant("laplace", counting)
         (noisy,) = noisy_counts(np.array([len(self.table)]), amount=counting, grant=grant, sensitivity=unit)
         n = max(1, int(noisy))

@@ -71,12 +71,12 @@ def preserve(
     given = {"mode": mode, "method": method, "seed": seed, "targets": None if targets is None else _nested(targets)}
     options = {name: value for name, value in given.items() if value is not None}
     config = PreserveConfig.parse({**config.model_dump(), **options}) if options else config
-    known = _schema(real, schema)
-    if len(known.tables) > 1 or known.links:
+    declared = real.schema if schema is None and isinstance(real, Dataset) else schema
+    if declared is not None and (len(declared.tables) > 1 or declared.links):
         raise UnsupportedError("preserve works on one table, and this schema links several; give it one at a time")
     model, table = (_rows(data, side) for data, side in ((real, "real"), (synthetic, "synthetic")))
-    account = opened(ledger)
-    account.note_uncovered(f"preserve: {len(model)} real rows")
+    opened(ledger).note_uncovered(f"preserve: {len(model)} real rows")
+    known = _profiled(model) if declared is None else declared
     # A fresh seed is drawn by the step that records it; here -1 draws one too.
     rng = random.default_rng(None if config.seed == -1 else config.seed)
     rows, frame = frames(model, table, known)
@@ -103,14 +103,10 @@ def _nested(targets: Mapping[tuple[str, str], float]) -> dict[str, dict[str, flo
     return made
 
 
-def _schema(real: pd.DataFrame | Dataset, schema: Schema | None) -> Schema:
-    if schema is not None:
-        return schema
-    if isinstance(real, Dataset):
-        return real.schema
+def _profiled(rows: pd.DataFrame) -> Schema:
     from synth_components.profile import profile
 
-    return profile(real).schema
+    return profile(rows, ledger=Ledger()).schema  # written down already
 
 
 def _rows(data: pd.DataFrame | Dataset, side: str) -> pd.DataFrame:

@@ -27,7 +27,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 import pandas as pd
 
@@ -40,7 +40,7 @@ from synth_components.errors import ArtifactError, BudgetExceededError, DataErro
 from synth_components.privacy.accounting import pure, rho_within, zero_concentrated
 from synth_components.privacy.ledger import ORDERS, Entry, Ledger, not_private, number
 from synth_components.progress import stamp
-from synth_components.protocols import Budget, Dataset
+from synth_components.protocols import Budget, Dataset, PrivacyLedger
 from synth_components.schema import TABLE
 
 FORMAT = "synth_components.budget"
@@ -268,9 +268,28 @@ class BudgetFile:
         return State(total, first["name"], tuple(first["digests"]), first["units"], first["uncovered"], ledger)
 
 
-def opened(ledger: Ledger | None) -> Ledger:
+@overload
+def opened(ledger: Ledger | None) -> Ledger: ...
+
+
+@overload
+def opened(ledger: PrivacyLedger | None) -> PrivacyLedger: ...
+
+
+def opened(ledger: PrivacyLedger | None) -> PrivacyLedger:
     """Return a ledger, or a new one that the budget file of the circumstances, if any, is charged with."""
     return Ledger(account=account()) if ledger is None else ledger
+
+
+def require_uncovered(label: str) -> None:
+    """Raise if the budget file of the circumstances, if any, refuses reads outside of any epsilon.
+
+    Raises:
+        BudgetExceededError: if it does; nothing was read.
+    """
+    shared = account()
+    if shared is not None:
+        shared.require_uncovered(label)
 
 
 def account(place: str | Path | BudgetFile | None = None) -> BudgetFile | None:

@@ -17,7 +17,8 @@ import pandas as pd
 from synth_components.config import MIN_CATEGORY_COUNT
 from synth_components.constraints import Learnable
 from synth_components.errors import ConstraintError
-from synth_components.privacy.ledger import Ledger, not_private
+from synth_components.privacy.budget_file import opened
+from synth_components.privacy.ledger import not_private
 from synth_components.proposal.arithmetic import bounded_sums, derived, ordered
 from synth_components.proposal.combination import together, unique
 from synth_components.proposal.condition import conditional_nulls, exactly_one, implications
@@ -47,12 +48,12 @@ def propose(
         max_rows: Rows, evenly spaced, on which a dependency is tried before all.
         mined_rows: Most rows, evenly spaced, in which rules are looked for.  Of a larger table, each rule that is found
             is then learned from, and held against, all rows.
-        ledger: What the read is charged to, before anything is read; ``None`` if nobody keeps account.
+        ledger: What the read is charged to, before anything is read; ``None`` charges the budget file, if one is named.
 
     Raises:
         BudgetExceededError: under a finite budget, as proposals are exact.
     """
-    (Ledger() if ledger is None else ledger).spend("propose constraints", not_private)
+    opened(ledger).spend("propose constraints", not_private)
     is_large = len(table) > mined_rows
     some = table.iloc[np.linspace(0, len(table) - 1, mined_rows).astype(np.int64)] if is_large else table
     rows = rows_of(some.reset_index(drop=True) if is_large else some, schema, min_count=min_count)

@@ -256,7 +256,7 @@ def optimized(
     if evaluate.privacy == "dp":
         raise ConfigError("a private report recommends nothing; leave privacy=dp out", option="privacy")
     guard.admit(None, schema or (table.schema if isinstance(table, Dataset) else None), label="auto_optimize")
-    (opened(None) if ledger is None else ledger).spend("auto_optimize", not_private)
+    opened(ledger).spend("auto_optimize", not_private)
     run = Run() if run is None else run
     learnt, apart = _parts(table, schema, generator, options, config, unit, seed, trust)
     search = _Search(
@@ -311,6 +311,7 @@ def _parts(
     trust: tuple[str, ...],
 ) -> tuple[Dataset, Dataset]:
     """Return the training rows to fit on, and those to judge by: whole privacy units, or sequences."""
+    from synth_components.privacy.ledger import Ledger
     from synth_components.profile import ProfileConfig, profile
 
     known = schema if schema is not None else table.schema if isinstance(table, Dataset) else None
@@ -327,7 +328,7 @@ def _parts(
     group = getattr(recipe_type(generator, trust=trust).parse(dict(options or {})), "group", "")
     learnt, apart = split(rows, share=config.share, rng=rng, unit=unit or ((group,) if group else ()))
     if known is None:  # read off the rows that are learned from, as the whole fit reads it off all of them
-        known = profile(learnt, config=ProfileConfig(describe=False)).schema
+        known = profile(learnt, config=ProfileConfig(describe=False), ledger=Ledger()).schema  # charged with the search
     root = TABLE if isinstance(table, pd.DataFrame) and schema is None else known.root
     return Dataset({root: learnt}, known), Dataset({root: apart}, known)
 

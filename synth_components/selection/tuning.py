@@ -126,7 +126,7 @@ def tune(
         StoppedError: if ``run`` says so; what is finished is kept in ``state``.
     """
     guard.admit(None, None, label=f"tune {generator}")
-    (opened(None) if ledger is None else ledger).spend("tune", not_private)
+    opened(ledger).spend("tune", not_private)
     optuna = _optuna()
     run = Run() if run is None else run
     learnable, fixed = modelled(data), dict(fixed or {})

@@ -18,7 +18,8 @@ from pydantic import Field
 from synth_components.config import Config
 from synth_components.encode import cast_to
 from synth_components.identifier import some_distinct
-from synth_components.privacy.ledger import Ledger, not_private
+from synth_components.privacy.budget_file import opened
+from synth_components.privacy.ledger import not_private
 from synth_components.schema import TABLE
 from synth_components.sensitive.entity import BY_ENTITY, ENTITIES, LEVELS, Entity, Form, Level, Role, telling
 from synth_components.sensitive.national import national_number
@@ -126,14 +127,14 @@ def detect(
     """Return what every column of one table or several seems to hold.
 
     Args:
-        ledger: What the read is charged to, before anything is read; ``None`` if nobody keeps account.
+        ledger: What the read is charged to, before anything is read; ``None`` charges the budget file, if one is named.
 
     Raises:
         BudgetExceededError: under a finite budget, as this is no private read.
         UnsupportedError: if Presidio is asked for and not installed.
     """
     given = {TABLE: tables} if isinstance(tables, pd.DataFrame) else dict(tables)
-    (Ledger() if ledger is None else ledger).spend("detection of sensitive columns", not_private)
+    opened(ledger).spend("detection of sensitive columns", not_private)
     return detected(given, config=config)
 
 

@@ -13,7 +13,7 @@ from synth_components import audit
 from synth_components.config import StepConfig
 from synth_components.errors import TamperedError, ThresholdError
 from synth_components.io.location import shown
-from synth_components.sensitive import DetectConfig, Sensitivity, detect
+from synth_components.sensitive import DetectConfig, Sensitivity, detected
 from synth_components.steps.port import (
     OptionalInDatasets,
     OptionalInModel,
@@ -94,10 +94,16 @@ def compliance(
     from synth_components.compliance import assess
     from synth_components.compliance.evidence import Evidence
     from synth_components.io.dataset import read_table
+    from synth_components.privacy.budget_file import opened, require_uncovered
 
+    if data:
+        require_uncovered("compliance")
     tables = {f"table{place}" if place else "table": read_table(where) for place, where in enumerate(data)}
     recogniser = DetectConfig(max_rows=config.max_rows, presidio=config.presidio)
-    found = detect(tables, config=recogniser) if tables else Sensitivity((), {}, {})
+    found = Sensitivity((), {}, {})
+    if tables:
+        opened(None).note_uncovered(f"compliance: {sum(map(len, tables.values()))} rows")
+        found = detected(tables, config=recogniser)
     held = _model(model)
     lines, tampering = _trail(trail)
     inputs = [f"table '{shown(where)}'" for where in data] + [f"report '{path}'" for path in reports]

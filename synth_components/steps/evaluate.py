@@ -201,7 +201,9 @@ def _judge(
             for rows in (real, unseen):
                 shared.require_data(rows)
         found = judge(real, unseen, drawn, config=config, report=progress)
-    found = replace(found, costs=(*earlier, *found.costs), notes=(*notes, *found.notes))
+    # Time and memory tell how many rows there are, those of the fit included.
+    costs = () if is_private else (*earlier, *found.costs)
+    found = replace(found, costs=costs, notes=(*notes, *found.notes))
     if model is not None:
         advice = _resolved(found.recommendations, model)
         found = replace(found, recommendations=advice, notes=(*found.notes, *reasons_of(model)))

@@ -52,7 +52,9 @@ def preserve(
         text: Where the same goes as Markdown.
     """
     from synth_components.io.dataset import read_dataset, write_table
+    from synth_components.privacy.budget_file import require_uncovered
 
+    require_uncovered("preserve")
     known = read_schema(schema, model)
     real = read_dataset(data, schema=known)
     drawn = read_dataset(synthetic, schema=real.schema)

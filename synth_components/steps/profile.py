@@ -41,14 +41,13 @@ def profile(
     """
     from synth_components.io.dataset import read_table
     from synth_components.privacy.budget_file import account
-    from synth_components.privacy.ledger import Ledger
     from synth_components.proposal import proposals_to_json, propose
 
     shared = account()
     if shared is not None:
         shared.require_room(None, label="profile")
     table = read_table(data)
-    found = profile_tables(table, config=config, ledger=Ledger(account=shared))
+    found = profile_tables(table, config=config)
     for finding in found.warnings:
         _LOG.warning("%s", finding.message)
     write_json(schema, found.schema.to_json())

@@ -67,7 +67,9 @@ def protect(
     """
     from synth_components.io.dataset import read_table, write_table
     from synth_components.policy.protection import protect as protect_table
+    from synth_components.privacy.budget_file import require_uncovered
 
+    require_uncovered("protect")
     asked = policy_of(config, policy)
     declared = read_schema(schema)
     table = read_table(data, columns=None if declared is None else declared.columns)

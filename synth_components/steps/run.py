@@ -121,6 +121,8 @@ def run(
     shared = account()
     if shared is not None and "auto_optimize" in config.model_fields_set:
         shared.require_room(None, label="auto_optimize")
+    if shared is not None and config.evaluate.privacy != "dp":
+        shared.require_uncovered("evaluate")  # before the fit spends what its report would be refused for
     claim(output)
     stages = _stages(config, data, schema, constraints, conditions, output)
     state, told = output / STATE, output / "run.json"

@@ -354,6 +354,7 @@ def _watch(
 ) -> Watch:
     """Return who compares the stream with real rows, or with its own first blocks, which costs no privacy."""
     from synth_components.io.dataset import read_table
+    from synth_components.privacy.budget_file import opened
     from synth_components.stream.drift import DriftConfig, reference
     from synth_components.stream.watch import Knob, Watch
 
@@ -367,6 +368,7 @@ def _watch(
         )
     else:
         start = 0
+        opened(None).note_uncovered("sample: the rows of the reference")
         table = read_table(real, columns=model.schema.columns)
         _LOG.info("the reference reads %d real rows, without privacy", len(table))
     known = reference(

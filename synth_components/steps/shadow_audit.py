@@ -62,10 +62,14 @@ def shadow_audit(
     from synth_components.evaluation.attacks.shadow import shadow
     from synth_components.io.dataset import read_dataset
     from synth_components.policy import guard
+    from synth_components.privacy.budget_file import account
 
     make_generator(config.generator, config.generator_options, trust=config.trust)  # refuse options before long work
     declared = read_schema(schema)
     guard.admit(None, declared, label=f"shadow audit of {config.generator}")
+    shared = account()
+    if shared is not None:
+        shared.require_room(None, label=f"shadow audit of {config.generator}")  # its fits would be refused one by one
     rows = read_dataset(data, schema=declared)
     said = around().checkpoint
     with TemporaryDirectory() as scratch, stage(f"shadow audit of {config.generator}") as progress:

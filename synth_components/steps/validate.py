@@ -62,9 +62,12 @@ def validate(
         ThresholdError: if a verdict is missed; the report is written all the same.
     """
     from synth_components.constraints import constraints_from_file
+    from synth_components.privacy.budget_file import require_uncovered
     from synth_components.validation import validate as judge
     from synth_components.validation.domain import COLUMNS_MISSING
 
+    if real is not None:
+        require_uncovered("validate")
     declared = read_schema(schema)
     with stage("validate") as progress:
         found = judge(

@@ -133,7 +133,7 @@ def _profiled(table: pd.DataFrame, config: ValidateConfig) -> tuple[Profile, dic
     while True:
         kept = table[[name for name in table.columns if name not in unreadable]]
         try:
-            return profile(kept, config=options), unreadable
+            return profile(kept, config=options, ledger=Ledger()), unreadable  # written down already
         except SchemaError as error:
             if error.column is None or list(kept.columns).count(error.column) != 1:
                 raise

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from synth_components.__main__ import main
 from synth_components.chain import START, Anchor, Chain, read_key
 from synth_components.config import ConfigError
 from synth_components.errors import DataError, TamperedError
@@ -63,6 +64,28 @@ def cut(lines):
 
 def add_space(lines):
     lines[2] = lines[2].replace(":", ": ", 1)
+
+
+@pytest.mark.parametrize("number", ["1e999", "-Infinity", "NaN"])
+@pytest.mark.parametrize("line", [3, 5])
+def test_a_number_that_json_does_not_have_is_found_out_by_its_line(tmp_path, capsys, number, line):
+    made = chain(tmp_path)
+
+    def put(lines):
+        lines[line - 1] = lines[line - 1].replace(f'"number":{line - 1}', f'"number":{number}')
+
+    rewritten(made, put)
+    with pytest.raises(TamperedError) as raised:
+        made.lines()
+    assert raised.value.line == line
+    if line == 5:
+        with pytest.raises(TamperedError):
+            made.append({"event": "fit"})
+    assert main(["audit", "verify", str(made.path)]) == 2
+    assert f"line {line} " in capsys.readouterr().err
+    evidence = tmp_path / "e.json"
+    assert main(["compliance", "--trail", str(made.path), "--evidence", str(evidence)]) == 0
+    assert f"line {line}" in evidence.read_text()
 
 
 @pytest.mark.parametrize("key", [None, KEY], ids=["plain", "keyed"])

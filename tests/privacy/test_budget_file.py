@@ -16,12 +16,19 @@ import synth_components as synth
 from synth_components.__main__ import main
 from synth_components.config import ConfigError
 from synth_components.errors import ArtifactError, BudgetExceededError, DataError, DeltaError, TamperedError
+from synth_components.evaluation import PrivacyConfig
+from synth_components.policy import Policy
+from synth_components.policy.protection import protect
 from synth_components.privacy.accounting import pure, rho_within, zero_concentrated
 from synth_components.privacy.budget_file import ADAPTED, BudgetFile, account
 from synth_components.privacy.ledger import ORDERS, Ledger
 from synth_components.privacy.smallest_delta import require_small
+from synth_components.proposal import propose
 from synth_components.protocols import Budget, Dataset
 from synth_components.schema import Categorical, Schema, Unit
+from synth_components.sensitive import detect
+from synth_components.steps import STEPS, load
+from synth_components.steps.port import ports
 
 TOTAL = Budget(1.0, 1e-6)
 TABLE = pd.DataFrame({"x": ["a", "b"] * 100, "y": [True, False] * 100})
@@ -104,6 +111,132 @@ def test_an_evaluation_is_written_down_as_uncovered_or_refused_as_the_file_says(
     with pytest.raises(BudgetExceededError, match="without differential privacy"):
         synth.evaluate(TABLE, TABLE, TABLE)
     assert strict.read().ledger.entries == ()
+
+
+SIDES = ["--train", "t.csv", "--holdout", "t.csv", "--synthetic", "t.csv", "--report", "r.json"]
+READERS = {
+    "run": ["--data", "t.csv", "--output", "out"],
+    "profile": ["--data", "t.csv", "--schema", "s.json"],
+    "train": ["--data", "t.csv", "--model", "m"],
+    "tune": ["--data", "t.csv", "--study", "study.json"],
+    "sample": ["--model", "model", "--synthetic", "-", "--monitor", "stop", "--reference", "t.csv"],
+    "preserve": ["--data", "t.csv", "--synthetic", "t.csv", "--preserved", "p.csv"],
+    "protect": ["--data", "t.csv", "--policy", "policy.json", "--protected", "p.csv", "--evidence", "e.json"],
+    "evaluate": SIDES,
+    "evaluate_fidelity": SIDES,
+    "evaluate_tstr": SIDES,
+    "evaluate_privacy": SIDES,
+    "shadow_audit": ["--data", "t.csv", "--report", "r.json"],
+    "validate": ["t.csv", "--real", "t.csv", "--report", "r.json"],
+    "compliance": ["--data", "t.csv", "--evidence", "e.json"],
+}
+"""What reads real rows, by step."""
+HAND_ON = {"split", "merge", "augment", "gate"}
+"""What gives rows back to whoever has them, or looks at what is released: docs/custody.md says that it asks nothing."""
+
+
+@pytest.fixture
+def strict(tmp_path, monkeypatch):
+    """A budget that refuses what is not differentially private, beside a table, a policy and a model."""
+    monkeypatch.chdir(tmp_path)
+    TABLE.to_csv("t.csv", index=False)
+    asked = {"quasi_identifiers": ["x"], "layers": ["k_anonymity"], "detect": False}
+    (tmp_path / "policy.json").write_text(json.dumps(asked))
+    synth.fit(TABLE, generator="tabular.independent", seed=0).save("model")
+    return made(tmp_path, uncovered="refuse")
+
+
+def never(*_args, **_options):
+    raise AssertionError("rows were read")
+
+
+@pytest.mark.parametrize("step", sorted(READERS))
+def test_every_command_that_reads_real_rows_is_refused_before_it_does(step, strict, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("synth_components.io.dataset.read_table", never)
+    monkeypatch.setattr("synth_components.io.dataset.read_dataset", never)
+    before = sorted(tmp_path.iterdir())
+    assert main([step.replace("_", "-"), *READERS[step], "--budget-file", str(strict.path)]) == 2
+    assert "nothing was read" in capsys.readouterr().err
+    assert strict.read().ledger.entries == ()
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_no_command_that_reads_a_table_is_left_out():
+    tables = {
+        name for name in STEPS if any((p.kind, p.direction) == ("dataset", "in") for p in ports(load(name)).values())
+    }
+    assert tables == set(READERS) | HAND_ON
+
+
+def test_a_private_fit_finds_its_bounds_where_all_else_is_refused(tmp_path, monkeypatch):
+    pytest.importorskip("opendp", reason="the extra dp is not installed")
+    file = made(tmp_path, Budget(20.0, 1e-6), uncovered="refuse")
+    monkeypatch.setenv("SYNTH_BUDGET_FILE", str(file.path))
+    synth.fit(pd.concat([TABLE] * 5, ignore_index=True), generator="tabular.mst", epsilon=8.0)
+    assert [entry.covered for entry in file.read().ledger.entries] == [True] * 3
+
+
+@pytest.mark.parametrize("uncovered", ["note", "refuse"])
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: synth.profile(TABLE),
+        lambda: detect(TABLE),
+        lambda: propose(TABLE, Schema.from_json(SCHEMA)),
+        lambda: protect(TABLE, Policy(quasi_identifiers=("x",))),  # it searches
+    ],
+    ids=["profile", "detect", "propose", "protect"],
+)
+def test_what_is_read_without_noise_in_python_is_refused(read, uncovered, tmp_path, monkeypatch):
+    file = made(tmp_path, uncovered=uncovered)
+    monkeypatch.setenv("SYNTH_BUDGET_FILE", str(file.path))
+    with pytest.raises(BudgetExceededError, match="nothing was read"):
+        read()
+    assert file.read().ledger.entries == ()
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: synth.evaluate(TABLE, TABLE, TABLE),
+        lambda: synth.evaluate(TABLE, None, TABLE),
+        lambda: synth.preserve(TABLE, TABLE, seed=0),
+    ],
+    ids=["evaluate", "split", "preserve"],
+)
+def test_nothing_is_profiled_or_split_before_the_file_refuses(read, tmp_path, monkeypatch):
+    file = made(tmp_path, uncovered="refuse")
+    monkeypatch.setenv("SYNTH_BUDGET_FILE", str(file.path))
+    monkeypatch.setattr("synth_components.profile.profile", never)
+    monkeypatch.setattr("synth_components.evaluation.split", never)
+    with pytest.raises(BudgetExceededError, match="nothing was read"):
+        read()
+
+
+def test_each_evaluation_is_one_line_however_often_it_profiles(strict, monkeypatch, tmp_path):
+    file = BudgetFile.create(tmp_path / "lenient", TOTAL, name="toy")
+    monkeypatch.setenv("SYNTH_BUDGET_FILE", str(file.path))
+    synth.evaluate(TABLE, None, TABLE, config=PrivacyConfig(attacks=()))
+    for step in ("protect", "compliance"):
+        assert main([step, *READERS[step]]) == 0
+    noted = ["evaluate: 200 train rows", "protect: 200 rows", "compliance: 200 rows"]
+    assert [(entry.label, entry.covered) for entry in file.read().ledger.entries] == [(one, False) for one in noted]
+
+
+def test_rows_that_a_policy_draws_cost_the_file_what_the_audit_says(tmp_path, monkeypatch):
+    pytest.importorskip("opendp", reason="the extra dp is not installed")
+    file = made(tmp_path, Budget(1.0, 1e-6))
+    monkeypatch.setenv("SYNTH_BUDGET_FILE", str(file.path))
+    asked = Policy(
+        layers=("differential_privacy",), epsilon=0.5, delta=1e-6, detect=False, private_generator="tabular.mst"
+    )
+    (applied,) = protect(TABLE, asked, schema=Schema.from_json(SCHEMA)).audit.applied
+    noted, counted, *fitted = file.read().ledger.entries
+    assert not noted.covered
+    assert (counted.label, counted.rdp[-1]) == ("number of rows", pytest.approx(0.005))
+    alone = Ledger(Budget(1.0, 1e-6), list(fitted)).epsilon(1e-6)
+    assert alone + counted.rdp[-1] == pytest.approx(applied.epsilon)
+    assert alone < file.read().spent <= applied.epsilon
 
 
 def test_a_budget_with_digests_refuses_other_rows(tmp_path):

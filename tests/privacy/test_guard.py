@@ -272,6 +272,13 @@ def test_turning_the_guard_off_stands_in_the_trail(folder, model, monkeypatch, c
     assert "the privacy guard is off" in caplog.text
 
 
+def test_a_fit_with_the_guard_off_is_told_of_without_a_trail_too(monkeypatch, caplog):
+    monkeypatch.setenv("SYNTH_POLICY", "off")
+    monkeypatch.delenv("SYNTH_AUDIT", raising=False)
+    guard.admit(None, None, label="fit tabular.independent")
+    assert "the privacy guard is off: nothing was asked of fit tabular.independent" in caplog.text
+
+
 def test_a_policy_that_is_no_file_or_no_policy_is_refused(folder, model, monkeypatch):
     monkeypatch.setenv("SYNTH_POLICY", "highest")
     with pytest.raises(DataError, match="there is no policy file"):

@@ -1,5 +1,6 @@
 """The report under differential privacy: what it says, what it refuses, what it charges, and its audit with twins."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from audit import mu_at_least
 
+from synth_components.__main__ import main
 from synth_components.config import ConfigError
 from synth_components.errors import BudgetExceededError, DeltaError, SchemaError, UnsupportedError
 from synth_components.evaluation import EvaluateConfig, FidelityConfig, Report, evaluate, private
@@ -73,6 +75,25 @@ def test_a_report_without_noise_agrees_with_a_plain_count():
     shares = [(side["y"] == "yes").mean() for side in (HOLDOUT, OTHER)]
     # Corrected for sampling, which at 4,000 rows moves a share by less than .03.
     assert found == pytest.approx(1 - abs(shares[0] - shares[1]), abs=0.03)
+
+
+def test_the_report_holds_no_time_and_no_memory_which_tell_how_many_rows_there_are():
+    found = judged(ALIKE)
+    assert found.to_json()["costs"] == []
+    assert "MiB" not in found.to_markdown()
+
+
+def test_the_step_leaves_out_what_the_fit_and_the_draw_took_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, table in (("train", rows(50, 9)), ("holdout", HOLDOUT), ("drawn", ALIKE)):
+        table.to_csv(f"{name}.csv", index=False)
+    (tmp_path / "schema.json").write_text(json.dumps(SCHEMA.to_json()))
+    (tmp_path / "drawn.csv.run.json").write_text(json.dumps({"step": "sample", "seconds": 1, "peak_mib": 9}))
+    said = ["--train", "train.csv", "--holdout", "holdout.csv", "--synthetic", "drawn.csv", "--schema", "schema.json"]
+    assert main(["evaluate", *said, "--privacy", "dp", "--epsilon", "2", "--report", "report.json"]) == 0
+    assert json.loads((tmp_path / "report.json").read_text())["costs"] == []
+    assert main(["evaluate-fidelity", *said, "--report", "report.json"]) == 0
+    assert json.loads((tmp_path / "report.json").read_text())["costs"][0]["stage"] == "sample"  # what was left out
 
 
 def test_the_report_says_first_what_it_costs():
