@@ -13,6 +13,8 @@ from synth_sagemaker.request import Request
 from synth_sagemaker.residency import refuse_foreign_buckets, refuse_foreign_regions, require_region
 from synth_sagemaker.secret import refuse_secrets
 from synth_sagemaker.shapes import require_shape
+from synth_sagemaker.training import OPERATION as TRAINING
+from synth_sagemaker.training import refuse_second_reading
 
 
 def submit(
@@ -35,10 +37,12 @@ def submit(
 
     Raises:
         DataError: if AWS would refuse the request, or does, or it reaches into a region that is not allowed.
-        ConfigError: for something like a secret.
+        ConfigError: for something like a secret, and for spot capacity or retries of a private training job.
     """
     require_shape(operation, request)
     refuse_secrets(request)
+    if operation == TRAINING:
+        refuse_second_reading(request)
     refuse_foreign_regions(request, allowed_regions)
     try:
         if client is None or (s3 is None and allowed_regions):

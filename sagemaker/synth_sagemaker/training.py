@@ -23,7 +23,7 @@ OPERATION = "CreateTrainingJob"
 
 ONCE = (
     "a private fit reads its rows once, and one that is begun again after an interruption or a fault is in no epsilon; "
-    "leave spot capacity and retries out, or use privacy=none"
+    "leave max_wait_seconds and retries out, or use privacy=none"
 )
 """Why a private training job takes neither spot capacity nor retries."""
 
@@ -89,11 +89,19 @@ def training_job(
         overrides=overrides,
         without=() if name else ("TrainingJobName",),
     )
-    again = read_again(made)
-    if again:
-        option = "max_wait_seconds" if platform.max_wait_seconds else again
-        raise ConfigError(f"{option}: {ONCE}", option=option)
+    refuse_second_reading(made)
     return made
+
+
+def refuse_second_reading(request: Mapping[str, Any]) -> None:
+    """Refuse a private training job that may be begun a second time.
+
+    Raises:
+        ConfigError: naming the member of the request.
+    """
+    again = read_again(request)
+    if again:
+        raise ConfigError(f"{again}: {ONCE}", option=again)
 
 
 def read_again(request: Mapping[str, Any]) -> str:

@@ -72,6 +72,9 @@ def test_a_request_written_by_hand_is_checked_before_it_is_sent(aws):
         submit("CreateTrainingJob", {**requested.training(), "TrainingJobName": "a_b"}, client=aws)
     with pytest.raises(ConfigError, match="secret"):
         submit("CreateTrainingJob", {**requested.training(), "HyperParameters": {"password": "x"}}, client=aws)
+    again = {"HyperParameters": {"privacy": "dp"}, "RetryStrategy": {"MaximumRetryAttempts": 5}}
+    with pytest.raises(ConfigError, match="RetryStrategy: a private fit reads its rows once"):
+        submit("CreateTrainingJob", {**requested.training(), **again}, client=aws)
     assert aws.list_training_jobs()["TrainingJobSummaries"] == []
 
 
