@@ -31,7 +31,7 @@ _SOURCES = ("S3Prefix", None)
 _HARDENED = ("--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 
 
-class JobError(Exception):
+class BrokenJob(Exception):
     """A job ended by a bug or by a signal, which is no error of the user's.  Exit status 1."""
 
 
@@ -134,7 +134,7 @@ class Machine:
             ThresholdError: if it missed a threshold.
             DataError: if there is nothing to read, or it would write where a user's data lies.
             SynthError: if it ended by a user's error, with what it said.
-            JobError: if it ended by a bug or a signal.
+            BrokenJob: if it ended by a bug or a signal.
         """
         prefix = f"{arguments['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{name}/output"
         archive = self.store.target(f"{prefix}/{MODEL_ARCHIVE}")  # refused before the work
@@ -173,7 +173,7 @@ class Machine:
             ThresholdError: if it missed a threshold.
             DataError: if there is nothing to read, or it would write where a user's data lies.
             SynthError: if it ended by a user's error, with what it said.
-            JobError: if it ended by a bug or a signal.
+            BrokenJob: if it ended by a bug or a signal.
         """
         outputs = arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])
         for one in outputs:
@@ -242,7 +242,7 @@ class Machine:
                 raise
         if process.returncode:
             told = reason.read_text(encoding="utf-8", errors="replace").strip() if reason.is_file() else line
-            kind = {_USER_ERROR: SynthError, _MISSED: ThresholdError}.get(process.returncode, JobError)
+            kind = {_USER_ERROR: SynthError, _MISSED: ThresholdError}.get(process.returncode, BrokenJob)
             raise kind(f"job '{root.name}' ended with status {process.returncode}: {told}")
 
     def _container(self, image: str, words: Sequence[str], variables: Mapping[str, str], root: Path) -> list[str]:

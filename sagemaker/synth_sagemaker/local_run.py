@@ -66,7 +66,7 @@ class LocalRun:
         Raises:
             ThresholdError: if a step says that the run has failed.
             SynthError: if a job ends by a user's error.
-            JobError: if a job ends by a bug or a signal.
+            BrokenJob: if a job ends by a bug or a signal.
         """
         for step in order(steps):
             self._step(step)
@@ -176,7 +176,7 @@ def run_local(
         ThresholdError: if a step says that the run has failed, or a job missed a threshold; reports are written.
         GuardError: if the privacy policy does not let a model be registered.
         SynthError: if a job ends by a user's error.
-        JobError: if a job ends by a bug or a signal.
+        BrokenJob: if a job ends by a bug or a signal.
     """
     found = mistakes(definition)
     if found:

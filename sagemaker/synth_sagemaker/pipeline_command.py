@@ -24,7 +24,7 @@ from synth_components.steps.train import TrainConfig
 from synth_sagemaker.hyperparameters import Training
 from synth_sagemaker.iam import execution_policy, launcher_policy, trust_policy
 from synth_sagemaker.infrastructure import Platform
-from synth_sagemaker.local_job import JobError, Runner, has_image
+from synth_sagemaker.local_job import BrokenJob, Runner, has_image
 from synth_sagemaker.local_run import run_local
 from synth_sagemaker.pipeline import Definition, Flow, Options, Thresholds, pipeline
 from synth_sagemaker.request import Overrides
@@ -195,7 +195,7 @@ def run(
             parameters=_pairs(parameters, "--parameter", "NAME=VALUE"),
             stand_ins=replaced,
         )
-    except JobError as error:  # the job itself has said what is to be reported
+    except BrokenJob as error:  # the job itself has said what is to be reported
         _LOG.error("%s", error)
         raise click.exceptions.Exit(_BUG) from None
     for step, page in pages.items():
