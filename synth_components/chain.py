@@ -181,7 +181,7 @@ class Chain:
         at = Anchor(0, START)
         if text:
             line = _parsed(text.splitlines()[-1], None)
-            if line.get("digest") != self._digest(line):
+            if line.get("digest") != self._digest(line) or not isinstance(line.get("number"), int):
                 raise TamperedError(f"the last line of '{self.path}' was changed after it was written", line=None)
             at = Anchor(int(line["number"]) + 1, str(line["digest"]))
         told = self._told_head()

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from synth_components.__main__ import main
-from synth_components.chain import START, Anchor, Chain, read_key
+from synth_components.chain import START, Anchor, Chain, _canonical, read_key
 from synth_components.config import ConfigError
 from synth_components.errors import DataError, TamperedError
 
@@ -152,6 +152,14 @@ def test_nothing_is_added_to_a_file_whose_end_was_tampered_with(tmp_path):
     with pytest.raises(TamperedError, match="the end is missing"):
         made.append({"event": "fit"})
     assert made.path.read_bytes() == before
+
+
+def test_nothing_follows_a_forged_line_without_a_number(tmp_path):
+    made = chain(tmp_path)
+    line = {"event": "fit", "previous": START}
+    made.path.write_bytes(_canonical(line | {"digest": made._digest(line)}) + b"\n")
+    with pytest.raises(TamperedError, match="the last line"):
+        made.append({"event": "fit"})
 
 
 def test_a_line_that_a_crash_cut_short_is_none_and_the_next_one_takes_its_place(tmp_path):
