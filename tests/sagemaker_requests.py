@@ -12,6 +12,7 @@ from synth_components.steps.train import TrainConfig
 from synth_sagemaker.endpoint import async_endpoint_config, endpoint, endpoint_config, serverless_endpoint_config
 from synth_sagemaker.hyperparameters import Training
 from synth_sagemaker.infrastructure import Platform
+from synth_sagemaker.pipeline import create_pipeline
 from synth_sagemaker.processing import processing_job
 from synth_sagemaker.registry import algorithm_resource, model, model_package, model_package_group
 from synth_sagemaker.training import training_job
@@ -133,6 +134,11 @@ def algorithm(platform=PLATFORM, *, overrides=None):
     return algorithm_resource("tabular.independent", platform=platform, overrides=overrides)
 
 
+def named_pipeline(platform=PLATFORM, *, overrides=None):
+    fail = {"Name": "Stop", "Type": "Fail", "Arguments": {"ErrorMessage": "as asked"}}
+    return create_pipeline("synth", {"Version": "2020-12-01", "Steps": [fail]}, platform=platform, overrides=overrides)
+
+
 REQUESTS = {
     "training": ("CreateTrainingJob", training),
     "processing": ("CreateProcessingJob", processing),
@@ -147,6 +153,7 @@ REQUESTS = {
     "async_endpoint_config": ("CreateEndpointConfig", queued),
     "algorithm": ("CreateAlgorithm", algorithm),
     "endpoint": ("CreateEndpoint", named_endpoint),
+    "create_pipeline": ("CreatePipeline", named_pipeline),
 }
 """Operation and builder of every request by the name of its golden files."""
 

@@ -55,6 +55,7 @@ EXTRA = {
     "CreateModelPackageGroup": {"ModelPackageGroupDescription": "Ours."},
     "CreateEndpointConfig": {"MetricsConfig": {"EnableEnhancedMetrics": True}},
     "CreateAlgorithm": {"CertifyForMarketplace": True},
+    "CreatePipeline": {"ParallelismConfiguration": {"MaxParallelExecutionSteps": 3}},
     "CreateEndpoint": {"DeploymentConfig": {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "late"}]}}},
 }
 
