@@ -70,9 +70,8 @@ STRANGE = {
 def moved_by(what):
     """Return the columns that one strange row more gives another schema: of any, in three readings."""
     rows = table().drop(columns="note")
-    rows["pay"] = np.random.default_rng(1).uniform(
-        1_100, 2_000, size=len(rows)
-    )  # far from an end that noise could move
+    # Far from an end that noise could move.
+    rows["pay"] = np.random.default_rng(1).uniform(1_100, 2_000, size=len(rows))
     row = rows.iloc[[0]].assign(**{name: [value] for name, value in STRANGE[what].items()}).astype(rows.dtypes)
     more = pd.concat([rows, row], ignore_index=True)
     moved = set()
