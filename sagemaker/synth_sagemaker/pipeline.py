@@ -18,6 +18,7 @@ from pydantic import Field, field_validator
 from synth_components.augment import AugmentConfig
 from synth_components.config import Config, ConfigError, StepConfig
 from synth_components.evaluation.attacks.risk import MOST
+from synth_components.evaluation.card import CHANCE, COPIES
 from synth_components.evaluation.options import FidelityConfig, PrivacyConfig, UtilityConfig
 from synth_components.policy import guard
 from synth_components.steps.sample import SampleConfig
@@ -348,10 +349,12 @@ class _Steps:
             ("LessThanOrEqualTo", "EvaluatePrivacy", "privacy_copies", "MaxCopyRate"),
             ("LessThanOrEqualTo", "EvaluatePrivacy", "privacy_risk", "MaxRisk"),
         ]
-        conditions = [
+        conditions: list[Request] = [
             {"Type": kind, "LeftValue": score_of(step, score), "RightValue": self.parameters[name].get()}
             for kind, step, score, name in bounds
         ]
+        if not self.options.training.gate.allow_copies:
+            conditions += [_no_more_than_chance(name) for name in COPIES]
         if self.is_private:
             conditions.append(
                 {
@@ -369,8 +372,7 @@ class _Steps:
             score_of("EvaluateUtility", "utility_ratio"),
             "attack score",
             score_of("EvaluatePrivacy", "privacy_membership_auc"),
-            "copy rate",
-            score_of("EvaluatePrivacy", "privacy_copies"),
+            *(part for name, label in COPIES.items() for part in (label, _copies(name))),
             "risk",
             score_of("EvaluatePrivacy", "privacy_risk"),
         ]
@@ -392,6 +394,21 @@ class _Steps:
 
 
 _MODEL: Text = {"Get": "Steps.Train.ModelArtifacts.S3ModelArtifacts"}
+
+
+def _copies(name: str) -> Request:
+    return score_of("EvaluatePrivacy", name.replace(".", "_"))
+
+
+def _no_more_than_chance(name: str) -> Request:
+    """Return the condition that copies are no more than a holdout and chance explain, as card and gate hold them."""
+    return {
+        "Type": "Or",
+        "Conditions": [
+            {"Type": "LessThanOrEqualTo", "LeftValue": _copies(name), "RightValue": _copies(f"{name}.bound")},
+            {"Type": "GreaterThanOrEqualTo", "LeftValue": _copies(f"{name}.p_value"), "RightValue": CHANCE},
+        ],
+    }
 
 
 def _report(step: str) -> str:

@@ -1,9 +1,12 @@
 """Requirement 10: the definition of the pipeline, and 12: what `validate` finds in one without an AWS account."""
 
 import copy
+import itertools
 import json
 import random
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 import sagemaker_requests as requested
 from sagemaker_requests import GUARDED, KEY, PLATFORM, assert_golden
@@ -11,8 +14,13 @@ from sagemaker_requests import GUARDED, KEY, PLATFORM, assert_golden
 from synth_components.__main__ import main
 from synth_components.config import ConfigError
 from synth_components.errors import BudgetExceededError, DataError
-from synth_components.evaluation.options import UtilityConfig
+from synth_components.evaluation import evaluate
+from synth_components.evaluation.card import CHANCE, COPIES
+from synth_components.evaluation.floor import score
+from synth_components.evaluation.options import PrivacyConfig, UtilityConfig
+from synth_components.steps.gate import GateConfig, shortfalls
 from synth_components.steps.train import TrainConfig
+from synth_sagemaker.expressions import Values
 from synth_sagemaker.hyperparameters import Training
 from synth_sagemaker.pipeline import Flow, Options, Thresholds, create_pipeline, pipeline
 from synth_sagemaker.shapes import problems
@@ -32,9 +40,13 @@ def definition(plain):
     return copy.deepcopy(plain)
 
 
-def private_options(**options):
-    from synth_components.steps.gate import GateConfig
+@pytest.fixture(scope="module")
+def judged():
+    table = pd.DataFrame({"a": range(20)})
+    return evaluate(table, table, table, config=PrivacyConfig(attacks=(), replicates=10))
 
+
+def private_options(**options):
     train = TrainConfig(**{"generator": "tabular.mst", "privacy": "dp", "epsilon": 2.0, **options})
     return Options(Training(train=train, gate=GateConfig(max_epsilon=4.0)))
 
@@ -70,9 +82,12 @@ def test_10_the_order_is_split_train_sample_judge_gate_then_augment_and_register
 
 
 def test_10_the_gate_asks_for_utility_attack_copies_and_risk_and_for_epsilon_under_differential_privacy(plain):
-    def gate(definition):
-        conditions = steps_of(definition)["Gate"]["Arguments"]["Conditions"]
-        return [(one["Type"], one["RightValue"]["Get"].removeprefix("Parameters.")) for one in conditions]
+    def asked_by(definition):
+        return [
+            (one["Type"], one["RightValue"]["Get"].removeprefix("Parameters."))
+            for one in gate(definition)["Conditions"]
+            if one["Type"] != "Or"
+        ]
 
     asked = [
         ("GreaterThanOrEqualTo", "MinUtilityRatio"),
@@ -80,10 +95,38 @@ def test_10_the_gate_asks_for_utility_attack_copies_and_risk_and_for_epsilon_und
         ("LessThanOrEqualTo", "MaxCopyRate"),
         ("LessThanOrEqualTo", "MaxRisk"),
     ]
-    assert gate(plain) == asked
+    assert asked_by(plain) == asked
     private = pipeline(PLATFORM, private_options(), data=REAL)
-    assert gate(private) == [*asked, ("LessThanOrEqualTo", "MaxEpsilon")]
+    assert asked_by(private) == [*asked, ("LessThanOrEqualTo", "MaxEpsilon")]
     assert "gate.max_epsilon" in steps_of(private)["Train"]["Arguments"]["HyperParameters"]
+
+
+@pytest.mark.parametrize("allow_copies", [False, True])
+@pytest.mark.parametrize("name", COPIES)
+def test_10_the_condition_holds_copies_as_the_gate_does(name, allow_copies, judged, tmp_path):
+    """Every side of both bounds, and the bounds themselves: no report passes the one and not the other."""
+    asked = GateConfig(allow_copies=allow_copies)
+    definition = pipeline(PLATFORM, Options(Training(gate=asked)), thresholds=Thresholds(max_copy_rate=1))
+    passed = []
+    for value, bound, chance in itertools.product((0.0, 0.2, 0.4), (0.0, 0.2), (0.0, CHANCE / 2, CHANCE, 1.0)):
+        values = {"privacy.membership.auc": 0.5, "privacy.risk": 0.0}
+        for other in COPIES:
+            found = (value, bound, chance) if other == name else (0.0, 0.1, 1.0)
+            values |= dict(zip((other, f"{other}.bound", f"{other}.p_value"), found, strict=True))
+        report = replace(judged, scores=tuple(score(key, one, floor=0.0, ideal=0.0) for key, one in values.items()))
+        (tmp_path / "report.json").write_text(json.dumps(report.to_json()))
+        (tmp_path / "utility.json").write_text('{"values": {"utility_ratio": 1.0}}')
+        here = Values(
+            {one["Name"]: one.get("DefaultValue") for one in definition["Parameters"]},
+            {},
+            files={
+                ("EvaluatePrivacy", "EvaluatePrivacyReport"): tmp_path / "report.json",
+                ("EvaluateUtility", "EvaluateUtilityReport"): tmp_path / "utility.json",
+            },
+        )
+        passed.append(not shortfalls(report, asked))
+        assert all(here.holds(one) for one in gate(definition)["Conditions"]) is passed[-1], (value, bound, chance)
+    assert set(passed) == ({True} if allow_copies else {True, False})
 
 
 def test_10_the_model_waits_for_approval_with_its_metrics(plain):
@@ -182,8 +225,6 @@ def test_10_a_generator_that_is_never_private_is_refused_under_differential_priv
 
 @pytest.mark.parametrize("is_private", [True, False])
 def test_10_a_bound_on_epsilon_and_differential_privacy_belong_together(is_private):
-    from synth_components.steps.gate import GateConfig
-
     train = TrainConfig(privacy="dp") if is_private else TrainConfig()
     bound = GateConfig() if is_private else GateConfig(max_epsilon=1.0)
     with pytest.raises(ConfigError, match="belong together"):
