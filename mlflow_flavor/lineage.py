@@ -5,7 +5,10 @@ All of it is read off the model's manifest, so that no row is needed, and none i
 
 from __future__ import annotations
 
-import math
+import json
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import mlflow
@@ -15,24 +18,42 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow_flavor import _mlflow as private
 from mlflow_flavor.signature import get_default_signature
 from synth_components.model import Model
+from synth_components.privacy.charges import Charge, facts, of_model
 
 PREFIX = "synth"
 """What our tags and our entry in the metadata begin with."""
+
+MOST = 5_000
+"""Most characters of a tag's value.  MLflow keeps 8,000 of a run's and a model's, its older servers 5,000."""
 
 DIGEST_LENGTH = 36
 """Most characters that MLflow keeps of the digest of a dataset."""
 
 
 def tags(model: Model) -> dict[str, str]:
-    """Return the tags of a model: generator, rows, and the privacy promise where there is one.
+    """Return the tags of a model: generator, rows, the privacy promise where there is one, and its ledger.
+
+    ``synth.ledger`` is the ledger itself, as JSON: a label, epsilon alone (null where it is not bounded) and whether it
+    is covered, uncovered reads first; where MLflow's longest value does not hold it, as many of the first entries as
+    do.  How many there are, ``synth.ledger.entries`` tells, and ``synth.ledger.digest`` is of the whole.
 
     Under differential privacy the manifest holds no number of rows, so neither do the tags.
     """
-    manifest, privacy = model.manifest, model.privacy
-    known: dict[str, object] = {"generator": manifest.generator, "rows": manifest.rows}
-    if math.isfinite(privacy.epsilon):
-        known |= {"epsilon": privacy.epsilon, "delta": privacy.delta, "unit": privacy.unit}
-    return {f"{PREFIX}.{name}": str(value) for name, value in known.items() if value is not None}
+    manifest = model.manifest
+    known = {"generator": manifest.generator, "rows": manifest.rows, **facts(model.ledger, manifest.privacy)}
+    told = {f"{PREFIX}.{name}": str(value)[:MOST] for name, value in known.items() if value is not None}
+    return told | {f"{PREFIX}.ledger": _entries(of_model(model.ledger, manifest.privacy))}
+
+
+def _entries(told: Sequence[Charge]) -> str:
+    """Return charges as JSON of at most ``MOST`` characters."""
+    made = [
+        json.dumps({"label": one.label, "epsilon": one.epsilon, "covered": one.covered}, separators=(",", ":"))
+        for one in told
+    ]
+    room = MOST - len("[]")
+    ends = list(accumulate(len(one) + len(",") for one in made))
+    return f"[{','.join(made[: bisect_right(ends, room + len(','))])}]"
 
 
 def metadata(model: Model) -> dict[str, Any]:

@@ -82,6 +82,7 @@ class Recipe(Config):
         is_monitored: Whether a fit asks ``Run.monitor`` after its epochs.
         starts_warm: Whether a fit can go on from the model in ``Run.warm_start``.
         without_privacy: Why no fit is differentially private; empty where one may be.
+        of_members: Whether it fits other generators, on which it depends whether a fit is.
     """
 
     trains_together: ClassVar[bool] = False
@@ -89,6 +90,7 @@ class Recipe(Config):
     is_monitored: ClassVar[bool] = False
     starts_warm: ClassVar[bool] = False
     without_privacy: ClassVar[str] = ""
+    of_members: ClassVar[bool] = False
 
 
 class StepConfig(Config):

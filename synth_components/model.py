@@ -38,6 +38,7 @@ from synth_components.io.artifact import Artifact, Manifest, Statement
 from synth_components.monitor import require_monitored
 from synth_components.null_indicator import indicating, modelled, null_indicators, with_nulls
 from synth_components.privacy.budget_file import BudgetFile, account
+from synth_components.privacy.charges import unit_of
 from synth_components.privacy.contribution import bounded
 from synth_components.privacy.domain import private_schema
 from synth_components.privacy.ledger import Ledger, not_private
@@ -699,12 +700,7 @@ def _require_fit(data: Dataset, *, strict: bool) -> None:
 
 
 def _statement(ledger: Ledger, schema: Schema, profile_epsilon: float) -> Statement:
-    unit = schema.unit
-    who = f"a row of table '{schema.root}'"
-    if unit is not None and unit.columns:
-        who = f"all rows of table '{unit.table}' that share {list(unit.columns)}, at most {unit.max_rows}"
-    elif unit is not None and unit.max_rows > 1:
-        who = f"any {unit.max_rows} rows of table '{unit.table}'"
+    who = unit_of(schema)
     if ledger.budget is None:
         return Statement(unit=who)
     return Statement(

@@ -83,6 +83,15 @@ def test_every_config_of_the_core_stands_in_the_reference():
     assert [kind.__name__ for kind in declared if not any(issubclass(one, kind) for one in used)] == []
 
 
+def test_generators_of_members_are_said_to_be_private_if_those_can_be_and_others_without_a_condition():
+    told = dict(re.findall(r"^### `(.+)`\n\n(.*)$", CONFIGURATION, re.MULTILINE))
+    ends = {"": "It can be fitted under a budget of epsilon.", "if": "epsilon, if its members can."}
+    of_members = {name for name in generators.names() if generators.recipe_type(name).of_members}
+    assert of_members == {"auto", "tabular.ensemble", "tabular.hybrid"}
+    for name in generators.private_names():
+        assert told[name].endswith(ends["if" if name in of_members else ""]), name
+
+
 def test_the_configs_that_a_field_holds_stand_below_it():
     generator = CONFIGURATION.partition("### `tabular.specified`")[2].partition("\n### ")[0]
     parts = re.findall(r"^#### `(.+)`$", generator, re.MULTILINE)

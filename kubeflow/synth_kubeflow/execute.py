@@ -42,6 +42,13 @@ METADATA: Mapping[str, str] = MappingProxyType(
         "synth.seed": "Seed that was used; absent where the step has none.",
         "synth.rows": "Rows of a dataset, or training rows of a model; absent under differential privacy.",
         "synth.generator": "Generator of a model.",
+        "synth.epsilon": "Privacy loss of a model; absent where it is not bounded, and then the next three are, too.",
+        "synth.delta": "Probability with which epsilon may be exceeded.",
+        "synth.unit": "Whom the promise protects.",
+        "synth.neighbours": "Which data sets the promise compares.",
+        "synth.ledger.entries": "Reads of real rows that a model or report was charged with.",
+        "synth.ledger.uncovered": "How many of them lie outside any epsilon.",
+        "synth.ledger.digest": "SHA-256 of the ledger of a model.",
     }
 )
 """What the metadata of every output artifact may hold, but those of ``metrics`` and ``roc``, which hold themselves."""
@@ -165,9 +172,18 @@ def _about(port: Port, path: Path, config: StepConfig) -> dict[str, Any]:
         known["synth.rows"] = _num_rows(path)
     elif port.kind == "model":
         from synth_components.model import Model
+        from synth_components.privacy.charges import facts
 
-        manifest = Model.load(path, trust=getattr(config, "trust", ())).manifest
+        model = Model.load(path, trust=getattr(config, "trust", ()))
+        manifest = model.manifest
         known |= {"synth.generator": manifest.generator, "synth.rows": manifest.rows, "synth.seed": manifest.seed}
+        known |= {f"synth.{name}": value for name, value in facts(model.ledger, manifest.privacy).items()}
+    elif port.kind == "report":
+        ledger = read_report(path).ledger
+        known |= {
+            "synth.ledger.entries": len(ledger),
+            "synth.ledger.uncovered": sum(not one.covered for one in ledger),
+        }
     return {name: value for name, value in known.items() if value is not None}
 
 

@@ -109,12 +109,13 @@ class Tasks:
         return _placed(task, name, self.platform)
 
     def split(self) -> tuple[Any, Any]:
-        """Return training rows and holdout of the pipeline's table.
+        """Return training rows and holdout of the pipeline's table, by hashes where the model is to be private.
 
         The table is registered anew at every run: a digest of its bytes is nowhere in the cache's key.
         """
         real = dsl.importer(artifact_uri=self.values["data_uri"], artifact_class=dsl.Dataset, reimport=True)
-        outputs = self("split_data", data=real.output).outputs
+        private = {name: self.values[name] for name in ("privacy",) if name in self.values}
+        outputs = self("split_data", data=real.output, **private).outputs
         return outputs["train"], outputs["holdout"]
 
     def loop(self, items: Any) -> Any:  # noqa: ANN401

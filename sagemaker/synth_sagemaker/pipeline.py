@@ -22,7 +22,7 @@ from synth_components.evaluation.card import CHANCE, COPIES
 from synth_components.evaluation.options import FidelityConfig, PrivacyConfig, UtilityConfig
 from synth_components.policy import guard
 from synth_components.steps.sample import SampleConfig
-from synth_components.steps.split import SplitConfig
+from synth_components.steps.split import SplitConfig, split_for
 from synth_sagemaker.form import DURATION
 from synth_sagemaker.hyperparameters import Training
 from synth_sagemaker.infrastructure import Platform
@@ -253,8 +253,9 @@ class _Steps:
             "EvaluateFidelity": self.options.fidelity,
             "EvaluatePrivacy": self.options.privacy,
         }
+        split = split_for(self.options.split, self.options.training.train.privacy)
         return [
-            self._processing("Split", "split", self.options.split, {"data": {"Get": "Parameters.DataUri"}}),
+            self._processing("Split", "split", split, {"data": {"Get": "Parameters.DataUri"}}),
             self._train(train, holdout),
             self._processing(
                 "Sample", "sample", self.options.sample, {"model": _MODEL}, NumRows="num_rows", SampleSeed="seed"

@@ -6,17 +6,25 @@ privacy guard says beforehand whether it may go; AWS itself asks nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from synth_components.model import Model
 from synth_components.policy import guard
+from synth_components.privacy.charges import facts
 from synth_sagemaker.algorithm import algorithm
 from synth_sagemaker.infrastructure import Platform
 from synth_sagemaker.request import PERSONAL_TAG, Overrides, Request, Text, finished, vpc
 
 CONTENT_TYPES = ("application/json", "text/csv", "application/jsonlines", "application/x-parquet")
 """Media types that the endpoint takes and returns."""
+
+_LONGEST = 256
+"""Most characters of a property of a version."""
+
+_REFUSED = re.compile(r"[^\w .:/=+\-@]")
+"""What AWS refuses in a property of a version."""
 
 NO_REPORTS: Mapping[str, Text] = MappingProxyType({})
 
@@ -113,7 +121,7 @@ def model_package(
         reports: S3 addresses of the statistics by group of scores: ``utility``, ``fidelity`` or ``privacy``.
         constraints: S3 address of the constraints that the statistics of utility met.
         properties: What else is known, at most 50 entries of at most 256 characters.
-        fitted: What the archive holds, if it is at hand.
+        fitted: What the archive holds, if it is at hand: its promise and what its ledger holds stand in the properties.
         scores: Largest value of each score of its report, by name.
         overrides: By operation, what else goes into the request.
 
@@ -129,7 +137,11 @@ def model_package(
         "ModelPackageGroupName": group,
         "InferenceSpecification": _served(_container(model_data, platform, environment), platform),
         "ModelApprovalStatus": "PendingManualApproval",
-        "CustomerMetadataProperties": {PERSONAL_TAG: "false" if is_private else "true", **properties},
+        "CustomerMetadataProperties": {
+            PERSONAL_TAG: "false" if is_private else "true",
+            **({} if fitted is None else _accounted(fitted)),
+            **properties,
+        },
         **kms,
     }
     metrics = _metrics(reports, constraints)
@@ -138,6 +150,12 @@ def model_package(
     made = finished("CreateModelPackage", request, platform, overrides=overrides)
     # AWS takes no tags for a version in a group: it has the group's.
     return {name: value for name, value in made.items() if name != "Tags"}
+
+
+def _accounted(fitted: Model) -> dict[str, str]:
+    """Return a model's promise and ledger in short, in the characters that AWS takes, and no more of them."""
+    known = facts(fitted.ledger, fitted.manifest.privacy)
+    return {f"synth.{name}": _REFUSED.sub(" ", str(value))[:_LONGEST] for name, value in known.items()}
 
 
 def _container(model_data: Text, platform: Platform, environment: Mapping[str, str]) -> Request:

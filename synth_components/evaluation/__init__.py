@@ -41,6 +41,7 @@ from synth_components.evaluation.recommendation import Recommendation, recommend
 from synth_components.evaluation.report import NO_HOLDOUT, NO_TRAIN, Report
 from synth_components.limits import costing, metered
 from synth_components.privacy.budget_file import BudgetFile, opened
+from synth_components.privacy.charges import Charge, charges, unit_of
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Context, Dataset, Evidence, report_nothing
 from synth_components.protocols import Report as Progress
@@ -187,7 +188,7 @@ def evaluate(
                     report(done, total)
     named = tuple(utility.tasks(context, config)) if isinstance(config, UtilityConfig) else ()
     made = _report(evidence, sides, named, groups, config, (*notes, *_remarks(known)), account)
-    return replace(made, costs=tuple(meter.costs))
+    return replace(made, costs=tuple(meter.costs), ledger=_charges(account, known))
 
 
 def _privately(
@@ -248,7 +249,14 @@ def _privately(
         tasks=(),
         config=config.model_dump(mode="json"),
         costs=(),  # time and memory tell how many rows there are
+        ledger=_charges(account, known, delta=config.delta if config.mechanism == "gaussian" else 0.0),
     )
+
+
+def _charges(account: Ledger, schema: Schema, *, delta: float = 0.0) -> tuple[Charge, ...]:
+    """Return what an evaluation was charged, at the delta of the ledger's budget, or else of the evaluation."""
+    at = delta if account.budget is None else account.budget.delta
+    return charges(account, of="evaluation", delta=at, unit=unit_of(schema))
 
 
 _NO_HOLDOUT = (

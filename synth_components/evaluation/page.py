@@ -65,7 +65,7 @@ def page(report: Report) -> str:
     """Return the HTML of a report."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    from synth_components.evaluation.report import NO_HOLDOUT, NO_TRAIN
+    from synth_components.evaluation.report import LEDGER_HEAD, NO_HOLDOUT, NO_TRAIN, charge_text
 
     environment = Environment(
         loader=PackageLoader("synth_components.evaluation"),
@@ -103,6 +103,9 @@ def page(report: Report) -> str:
         preservation=_records(report, "preservation"),
         statistics=_records(report, "statistics"),
         left_out=_records(report, "left_out"),
+        ledger_head=LEDGER_HEAD,
+        uncovered=sum(not one.covered for one in report.ledger),
+        ledger=[charge_text(one) for one in report.ledger],
         tests={row["column"]: row for row in _records(report, "fidelity.marginal")},
     )
 

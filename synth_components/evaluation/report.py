@@ -19,6 +19,7 @@ from synth_components.evaluation.quality import MIN_ROWS, Quality, unscored
 from synth_components.evaluation.recommendation import Recommendation, too_few_rows
 from synth_components.limits import Cost
 from synth_components.markdown import marked, table
+from synth_components.privacy.charges import Charge
 from synth_components.protocols import Score
 
 FORMAT = 1
@@ -49,6 +50,7 @@ class Report:
         tasks: Names of the tasks.
         config: The options.
         costs: Time and peak memory of each stage; no part of what makes two reports equal.
+        ledger: What was charged for reading real rows, here and by the model if it was at hand, uncovered reads first.
         kind: Whether it evaluates synthetic rows, or validates a table that somebody else made.
     """
 
@@ -65,6 +67,7 @@ class Report:
     tasks: tuple[str, ...]
     config: Mapping[str, Any]
     costs: tuple[Cost, ...] = field(default=(), compare=False)
+    ledger: tuple[Charge, ...] = ()
     kind: Literal["evaluation", "validation"] = "evaluation"
 
     def __post_init__(self) -> None:
@@ -151,6 +154,7 @@ class Report:
             "versions": dict(self.versions),
             "costs": [asdict(cost) for cost in self.costs],
             "kind": self.kind,
+            "ledger": [asdict(charge) for charge in self.ledger],
         }
 
     @classmethod
@@ -178,6 +182,7 @@ class Report:
                 config=dict(value["config"]),
                 costs=tuple(Cost(**cost) for cost in value.get("costs", ())),
                 kind=value.get("kind", "evaluation"),
+                ledger=tuple(Charge(**charge) for charge in value.get("ledger", ())),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"the report is damaged ({type(error).__name__}); make it again") from None
@@ -238,6 +243,8 @@ class Report:
             rows = self.tables["left_out"].to_dict("records")
             told = (marked(f"{r['score']} {r['subject']}: {r['reason']}") for r in rows)
             lines += ["## Left out", "", *(f"- {line}" for line in told), ""]
+        if self.ledger:
+            lines += ["## Privacy ledger", "", *table(LEDGER_HEAD, [charge_text(one) for one in self.ledger]), ""]
         if self.costs:
             rows_of_costs = [[one.stage, f"{one.seconds:.1f}", f"{one.peak_mib:,.0f}"] for one in self.costs]
             lines += ["## Cost", "", *table(["stage", "seconds", "peak memory, MiB"], rows_of_costs), ""]
@@ -294,6 +301,20 @@ def _worst(scores: tuple[Score, ...], most: int = 5) -> list[str]:
 def interval_text(one: Score) -> str:
     """Return a score's interval as tables print it."""
     return "none" if one.interval is None else f"{_number(one.interval[0])} to {_number(one.interval[1])}"
+
+
+LEDGER_HEAD = ["of", "what was read", "epsilon", "in all", "delta", "unit", "neighbours"]
+"""What the columns of the ledger are called in tables."""
+
+
+def charge_text(one: Charge) -> list[str]:
+    """Return a charge as tables print it, in the order of ``LEDGER_HEAD``."""
+
+    def told(epsilon: float | None) -> str:
+        return "not bounded" if epsilon is None else f"{epsilon:.4g}"
+
+    alone = told(one.epsilon) if one.covered else "uncovered"
+    return [one.of, one.label, alone, told(one.total), f"{one.delta:g}", one.unit, one.neighbours]
 
 
 def _advice_to_json(one: Recommendation) -> dict[str, Any]:

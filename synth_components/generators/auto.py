@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy import random
@@ -43,6 +43,8 @@ MOST_HELD_OUT = 5_000
 
 class Auto(Recipe):
     """Choose a generator for the table, fit it, and say why."""
+
+    of_members: ClassVar[bool] = True
 
     time_limit: float = Field(
         0.0,

@@ -26,6 +26,7 @@ from synth_components.encryption.sealed import is_sealed
 from synth_components.errors import ArtifactError, SynthError, UnsupportedError
 from synth_components.generators import names, sampler_type
 from synth_components.null_indicator import null_indicators
+from synth_components.privacy.charges import NEIGHBOURS
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Sampler
 from synth_components.schema import Boolean, Schema
@@ -35,6 +36,7 @@ FORMAT_VERSION = 1
 """Raised when an older library could no longer read what we write."""
 
 MANIFEST = "manifest.json"
+LEDGER = "ledger.json"
 SEALED = "model.sealed"
 """The one file of an encrypted model: all others, packed and sealed."""
 
@@ -50,7 +52,7 @@ class Statement(Config):
     epsilon: float | None = Field(None, ge=0, description="Privacy loss; null if it is not bounded.")
     delta: float = Field(0.0, ge=0, lt=1, description="Probability with which epsilon may be exceeded.")
     unit: str = Field("a row of the table", description="Whom the promise protects.")
-    neighbours: str = Field("add or remove one unit", description="Which data sets the promise compares.")
+    neighbours: str = Field(NEIGHBOURS, description="Which data sets the promise compares.")
     theorem: str = Field("none", description="Why it holds; none without a promise.")
     profile_epsilon: float = Field(0.0, ge=0, description="The part of epsilon that profiling the table spent.")
 
@@ -156,7 +158,7 @@ def _fill(folder: Path, artifact: Artifact) -> None:
     (folder / "sampler").mkdir()
     artifact.sampler.save(folder / "sampler")
     _write(folder / "schema.json", artifact.schema.canonical())
-    _write(folder / "ledger.json", _canonical(artifact.ledger.to_json()))
+    _write(folder / LEDGER, _canonical(artifact.ledger.to_json()))
     files = {name: _sha256(folder / name) for name in sorted(_files(folder))}
     if wrong := [name for name in files if not name.endswith(SUFFIXES)]:
         raise ArtifactError(f"the sampler wrote {wrong}; a model holds only {' and '.join(SUFFIXES)} files")
@@ -267,7 +269,7 @@ def _load(path: Path, trust: tuple[str, ...]) -> Artifact:
     plain = Manifest(**{name: getattr(manifest, name) for name in Manifest.model_fields})
     try:
         schema = Schema.from_json(json.loads((path / "schema.json").read_text(encoding="utf-8")))
-        ledger = Ledger.from_json(json.loads((path / "ledger.json").read_text(encoding="utf-8")))
+        ledger = Ledger.from_json(json.loads((path / LEDGER).read_text(encoding="utf-8")))
         kind = sampler_type(manifest.generator, trust=trust)
         sampler = kind.load(path / "sampler")
         _check_schemas(path, schema, sampler.schema)
@@ -289,6 +291,22 @@ def manifest_of(path: Path) -> Manifest:
         EncryptionError: if it is encrypted, and the key of the circumstances does not open it.
     """
     return load(path).manifest if _is_sealed(path) else _manifest(path)
+
+
+def ledger_of(path: Path) -> Ledger:
+    """Return a model's ledger; what it learned is not loaded, unless it is encrypted.
+
+    Raises:
+        ArtifactError: if the folder is no model, or its manifest or ledger is damaged.
+        EncryptionError: if it is encrypted, and the key of the circumstances does not open it.
+    """
+    if _is_sealed(path):
+        return load(path).ledger
+    listed = _manifest(path).files
+    place = path / LEDGER
+    if place.is_symlink() or not place.is_file() or _sha256(place) != listed.get(LEDGER):
+        raise ArtifactError(f"{LEDGER} in {path} is missing or was changed after it was written; restore the model")
+    return Ledger.from_json(json.loads(place.read_text(encoding="utf-8")))
 
 
 def reasons_of(path: Path) -> tuple[str, ...]:

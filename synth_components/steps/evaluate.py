@@ -182,10 +182,11 @@ def _judge(
     notes: tuple[str, ...] = (),
 ) -> None:
     from synth_components.evaluation import evaluate as judge
-    from synth_components.io.artifact import reasons_of
+    from synth_components.io.artifact import ledger_of, manifest_of, reasons_of
     from synth_components.io.dataset import read_dataset
     from synth_components.preserve.residuals import reported
     from synth_components.privacy.budget_file import account
+    from synth_components.privacy.charges import of_model, uncovered_first
 
     earlier = (*costs_so_far(), *costs_beside(model), *costs_beside(synthetic))
     shared = account()
@@ -206,7 +207,13 @@ def _judge(
     found = replace(found, costs=costs, notes=(*notes, *found.notes))
     if model is not None:
         advice = _resolved(found.recommendations, model)
-        found = replace(found, recommendations=advice, notes=(*found.notes, *reasons_of(model)))
+        fitted = of_model(ledger_of(model), manifest_of(model).privacy)
+        found = replace(
+            found,
+            recommendations=advice,
+            notes=(*found.notes, *reasons_of(model)),
+            ledger=uncovered_first((*found.ledger, *fitted)),
+        )
     if residuals is not None:
         found = reported(found, read_map(residuals, "residuals"))
     write_json(report, found.to_json())

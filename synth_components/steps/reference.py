@@ -92,9 +92,11 @@ def _use(port: Port) -> str:
 
 def _generators() -> Iterator[str]:
     for name in names():
-        private = " It can be fitted under a budget of epsilon." * bool(mark_of(name))
+        kind = recipe_type(name)
+        condition = ", if its members can" * kind.of_members
+        private = f" It can be fitted under a budget of epsilon{condition}." * bool(mark_of(name))
         yield f"### `{name}`\n\n{summary_of(name)}{private}\n"
-        yield from _fields(recipe_type(name))
+        yield from _fields(kind)
 
 
 def _rules() -> Iterator[str]:

@@ -28,7 +28,7 @@ from synth_components.steps.port import InConditions, InConstraints, InDataset, 
 from synth_components.steps.record import perform, write_json
 from synth_components.steps.reuse import digest, fingerprint
 from synth_components.steps.sample import SampleConfig, sample
-from synth_components.steps.split import SplitConfig, split
+from synth_components.steps.split import split, split_for
 from synth_components.steps.train import train
 
 _LOG = logging.getLogger(__name__)
@@ -152,14 +152,6 @@ def _advance(part: Stage, done: dict[str, Any], state: Path, meter: Meter) -> di
     return {**told, "step": part.name, "skipped": False}
 
 
-def _split_of(config: RunConfig) -> SplitConfig:
-    """Return how to split: by hashes for a private fit, as otherwise one row more would move many others."""
-    asked = config.split
-    if config.train.privacy == "none" or asked.stratify or "hashed" in asked.model_fields_set:
-        return asked
-    return asked.model_copy(update={"hashed": True})
-
-
 def _training(config: RunConfig, inputs: Mapping[str, Place | None], output: Path) -> Stage:
     """Return the stage that makes the model: as asked, or with what reports on training rows recommend."""
     model = {"model": output / "model"}
@@ -191,7 +183,7 @@ def _stages(
     tables = {"train": train_rows, "holdout": holdout}
     asks = {"data": train_rows, "schema": schema, "constraints": constraints}
     stages = [
-        Stage("split", split, _split_of(config), {"data": data, "schema": schema}, tables),
+        Stage("split", split, split_for(config.split, config.train.privacy), {"data": data, "schema": schema}, tables),
         _training(config, asks, output),
         Stage("sample", sample, config.sample, {"model": model, "conditions": conditions}, {"synthetic": synthetic}),
         Stage(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
+STRATA = (
+    "strata are kept, which one row more may move: an epsilon of the training rows is then none of the whole table; "
+    "leave out stratify, and hashes split it"
+)
+
 
 class SplitConfig(StepConfig):
     """How real rows part into training rows and holdout."""
@@ -35,6 +40,20 @@ class SplitConfig(StepConfig):
         description="Let a hash of each privacy unit decide on its side, so that one more moves no other: an epsilon "
         "of the training rows is then one of the whole table. The share holds on average.",
     )
+    privacy: Literal["none", "dp"] = Field(
+        "none", description="Privacy of what is trained on the rows; with dp they are `hashed`, unless strata are kept."
+    )
+
+    @property
+    def is_hashed(self) -> bool:
+        """Whether hashes decide."""
+        return self.hashed or (self.privacy == "dp" and not self.stratify)
+
+
+def split_for(asked: SplitConfig, privacy: Literal["none", "dp"]) -> SplitConfig:
+    """Return how to split for a private fit, or another; ``hashed`` stays as it was said."""
+    is_said = privacy == "none" or "hashed" in asked.model_fields_set
+    return asked if is_said else asked.model_copy(update={"privacy": privacy})
 
 
 def split(
@@ -55,12 +74,14 @@ def split(
     known = read_schema(schema)
     if not unit and known is not None and known.unit is not None:
         unit = known.unit.columns
+    if config.privacy == "dp" and not config.is_hashed:
+        _LOG.warning("%s", STRATA)
     rng = np.random.default_rng(settled(config).seed)
     if is_large(data):
         _stream(config, data, known, unit, rng, train, holdout)
         return
     kept, held = split_table(
-        read_table(data), share=config.share, rng=rng, unit=unit, stratify=config.stratify, hashed=config.hashed
+        read_table(data), share=config.share, rng=rng, unit=unit, stratify=config.stratify, hashed=config.is_hashed
     )
     write_table(kept, train)
     write_table(held, holdout)
@@ -87,7 +108,7 @@ def _stream(
     rows = read_dataset(data, schema=schema, max_bytes=0)
     counts = [0, 0]
     with table_writer(train) as write_train, table_writer(holdout) as write_holdout:
-        for kept, held in split_batches(rows, share=config.share, rng=rng, unit=unit, hashed=config.hashed):
+        for kept, held in split_batches(rows, share=config.share, rng=rng, unit=unit, hashed=config.is_hashed):
             write_train(kept)
             write_holdout(held)
             counts = [counts[0] + len(kept), counts[1] + len(held)]

@@ -24,6 +24,7 @@ from synth_components.limits import costing, metered
 from synth_components.packs import Pack
 from synth_components.packs import load as load_pack
 from synth_components.privacy.budget_file import opened
+from synth_components.privacy.charges import charges, unit_of
 from synth_components.privacy.ledger import Ledger
 from synth_components.profile import Profile, ProfileConfig, profile
 from synth_components.protocols import Report as Progress
@@ -114,7 +115,8 @@ def validate(
             with costing("validate performance"):
                 tallies.append(utility(table, real, common, config=config, ledger=account))
         report(4, 4)
-    return replace(_report(tallies, table, real, found, config), costs=tuple(meter.costs))
+    told = charges(account, of="evaluation", delta=0.0, unit=unit_of(known))
+    return replace(_report(tallies, table, real, found, config), costs=tuple(meter.costs), ledger=told)
 
 
 def _require(table: pd.DataFrame, real: pd.DataFrame | None, config: ValidateConfig) -> None:

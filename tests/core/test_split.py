@@ -4,7 +4,9 @@ import pytest
 
 from synth_components.errors import DataError, SchemaError
 from synth_components.split import split
-from synth_components.steps.run import RunConfig, _split_of
+from synth_components.steps.run import RunConfig
+from synth_components.steps.split import STRATA, SplitConfig, split_for
+from synth_components.steps.split import split as split_step
 
 
 def table(n=100):
@@ -91,9 +93,25 @@ def test_hashes_meet_the_share_on_average_and_keep_both_sides_and_no_strata():
 
 def test_a_run_under_epsilon_splits_by_hashes_unless_it_is_told_how():
     def asked(privacy="dp", **options):
-        return _split_of(RunConfig.parse({"train": {"privacy": privacy}, "split": options})).hashed
+        config = RunConfig.parse({"train": {"privacy": privacy}, "split": options})
+        return split_for(config.split, config.train.privacy).is_hashed
 
     assert asked()
     assert not asked("none")
     assert not asked(hashed=False)
     assert not asked(stratify="kind")
+
+
+def test_the_step_splits_by_hashes_for_a_private_fit_and_says_what_strata_cost(tmp_path, caplog):
+    table(400).to_parquet(tmp_path / "rows.parquet")
+
+    def kept(**options):
+        config = SplitConfig(share=0.3, seed=1, **options)
+        places = {name: tmp_path / f"{name}.parquet" for name in ("train", "holdout")}
+        split_step(config, data=tmp_path / "rows.parquet", **places)
+        return set(pd.read_parquet(places["train"])["row"])
+
+    assert kept(privacy="dp") == kept(hashed=True) != kept()
+    assert STRATA not in caplog.text
+    assert kept(privacy="dp", stratify="kind") == kept(stratify="kind")
+    assert STRATA in caplog.text

@@ -13,6 +13,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from synth_components.__main__ import main
 from synth_components.config import ConfigError
 from synth_components.errors import DataError, ThresholdError
+from synth_components.privacy.ledger import Ledger, dumps
 from synth_kubeflow.components import COMPONENTS, component
 from synth_kubeflow.execute import METADATA, execute
 
@@ -60,6 +61,15 @@ def test_requirement_5_a_dataset_tells_rows_and_digest_and_a_model_its_generator
     assert drawn["synth.rows"] == 150 == len(pd.read_parquet(ran / "sample" / "synthetic"))
     assert drawn["synth.data_digest"] == hashlib.sha256((ran / "sample" / "synthetic").read_bytes()).hexdigest()
     assert metadata_of(ran / "train_generator", "model")["synth.generator"] == "tabular.independent"
+
+
+def test_models_and_reports_tell_how_often_real_rows_were_read_and_how_often_outside_any_epsilon(ran):
+    said = metadata_of(ran / "train_generator", "model")
+    ledger = Ledger.from_json(json.loads((ran / "train_generator" / "model" / "ledger.json").read_text()))
+    assert said["synth.ledger.entries"] == len(ledger.entries) > 0
+    assert said["synth.ledger.uncovered"] == 0
+    assert said["synth.ledger.digest"] == hashlib.sha256(dumps(ledger).encode()).hexdigest()
+    assert metadata_of(ran / "evaluate", "report")["synth.ledger.uncovered"] == 1
 
 
 @pytest.mark.parametrize("name", RUN_HERE)

@@ -43,6 +43,14 @@ def test_no_pipeline_with_a_choice_among_models_takes_a_budget():
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_rows_of_a_private_model_are_split_by_hashes(assets, name):
+    (split,) = [task for label, task in tasks(assets[name]) if label == "split-data"]
+    is_private = any(one.name == "privacy" for one in arguments(name).values())
+    asked = split["inputs"]["parameters"].get("privacy")
+    assert asked == ({"componentInputParameter": "privacy"} if is_private else None)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_requirement_16_the_lint_finds_nothing_in_a_pipeline(assets, name):
     assert faults(assets[name]) == []
 

@@ -1,4 +1,6 @@
 import decimal
+import hashlib
+import json
 
 import mlflow
 import numpy as np
@@ -9,9 +11,11 @@ from mlflow.exceptions import MlflowException
 import mlflow_flavor
 import synth_components as synth
 from mlflow_flavor.dataset import SyntheticDatasetSource
-from mlflow_flavor.lineage import metadata, tags, training_dataset
+from mlflow_flavor.lineage import MOST, metadata, tags, training_dataset
 from synth_components.digest import digest
-from synth_components.protocols import Interval
+from synth_components.privacy.accounting import pure
+from synth_components.privacy.ledger import Ledger, dumps
+from synth_components.protocols import Budget, Interval
 from synth_components.schema import TABLE
 
 
@@ -195,18 +199,51 @@ def test_r13_the_promise_of_a_private_model_is_told_and_its_rows_are_not(model):
     # The generators that keep a finite epsilon need an extra, so the manifest of one is written by hand.
     privacy = Statement(epsilon=1.5, delta=1e-6, unit="a person", theorem="some")
     manifest = model.manifest.model_copy(update={"privacy": privacy, "rows": None, "data_digest": None, "seed": None})
-    private = replace(model, manifest=manifest)
+    ledger = Ledger(Budget(1.5, 1e-6))
+    ledger.spend("fit", pure(1.0))
+    ledger.note_uncovered("evaluate: 9 rows")
+    private = replace(model, manifest=manifest, ledger=ledger)
     assert tags(private) == {
         "synth.generator": "tabular.gaussian_copula",
         "synth.epsilon": "1.5",
         "synth.delta": "1e-06",
         "synth.unit": "a person",
+        "synth.neighbours": "add or remove one unit",
+        "synth.ledger": '[{"label":"evaluate: 9 rows","epsilon":null,"covered":false},'
+        '{"label":"fit","epsilon":1.0,"covered":true}]',
+        "synth.ledger.entries": "2",
+        "synth.ledger.uncovered": "1",
+        "synth.ledger.digest": hashlib.sha256(dumps(ledger).encode()).hexdigest(),
     }
     assert metadata(private)["synth"]["privacy"]["epsilon"] == 1.5
     first, second = (training_dataset(one) for one in (model, private))
     assert first.digest != second.digest
     assert not model.manifest.data_digest.startswith(second.digest)
     assert second.to_dict().get("profile") is None
+
+
+def test_r13_a_ledger_that_is_too_long_for_a_tag_is_told_as_far_as_it_fits(model):
+    from dataclasses import replace
+
+    ledger = Ledger()
+    for number in range(400):
+        ledger.spend(f"domain of column '{number}'", pure(0.1))
+    told = tags(replace(model, ledger=ledger))
+    held = json.loads(told["synth.ledger"])
+    assert [one["label"] for one in held] == [f"domain of column '{number}'" for number in range(len(held))]
+    one_more = len('{"label":"domain of column \'999\'","epsilon":0.1,"covered":true},')
+    assert MOST - one_more < len(told["synth.ledger"]) <= MOST
+    assert told["synth.ledger.entries"] == "400"
+
+
+def test_r13_a_logged_model_has_the_digest_of_the_ledger_that_its_folder_holds(model, logged, tmp_path):
+    model.save(tmp_path / "model")
+    held = json.loads((tmp_path / "model" / "ledger.json").read_text())
+    (found,) = [one for one in mlflow.search_logged_models(output_format="list") if one.model_id == logged[1].model_id]
+    assert found.tags["synth.ledger.digest"] == hashlib.sha256(dumps(Ledger.from_json(held)).encode()).hexdigest()
+    assert [one["label"] for one in json.loads(found.tags["synth.ledger"])] == [
+        one.label for one in model.ledger.entries
+    ]
 
 
 def test_r13_the_training_dataset_holds_columns_and_no_value(model, table):

@@ -1,6 +1,8 @@
 """The privacy guard where SageMaker gets a model: the job that makes it, its requests, the registry of a local run."""
 
+import hashlib
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,8 +16,11 @@ from synth_components.errors import GuardError
 from synth_components.evaluation.attacks.risk import MOST
 from synth_components.evaluation.options import PrivacyConfig
 from synth_components.io.archive import pack
+from synth_components.io.artifact import Statement
 from synth_components.model import fit
-from synth_components.protocols import Score
+from synth_components.privacy.accounting import pure
+from synth_components.privacy.ledger import Ledger, dumps
+from synth_components.protocols import Budget, Score
 from synth_components.steps.gate import GateConfig
 from synth_components.steps.train import TrainConfig
 from synth_sagemaker.hyperparameters import Training
@@ -100,6 +105,32 @@ def test_without_a_policy_or_with_the_guard_off_a_model_that_nobody_judged_is_ha
     assert (status, is_handed_over(root)) == (OK, True)
 
 
+def without_ledger(request):
+    kept = {name: value for name, value in request.items() if name != "CustomerMetadataProperties"}
+    held = request.get("CustomerMetadataProperties", {})
+    told = {name: value for name, value in held.items() if not name.startswith("synth.ledger.")}
+    return kept | ({"CustomerMetadataProperties": told} if held else {})
+
+
+def test_a_version_tells_the_promise_and_the_ledger_of_its_model(harmless):
+    ledger = Ledger(Budget(1.5, 1e-6))
+    ledger.spend("fit", pure(1.5))
+    ledger.note_uncovered("evaluate: 9 rows")
+    unit = "all rows of table 'table' that share ['a', \"b\"], at most 3" + "x" * 300
+    privacy = Statement(epsilon=1.5, delta=1e-6, unit=unit, theorem="some")
+    fitted = replace(
+        harmless, ledger=ledger, manifest=harmless.manifest.model_copy(update={"privacy": privacy, "rows": None})
+    )
+    said = model_package("group", MODEL, platform=PLATFORM, fitted=fitted, is_private=True, scores=HARMLESS)
+    held = said["CustomerMetadataProperties"]
+    assert (held["synth.epsilon"], held["synth.delta"]) == ("1.5", "1e-06")
+    assert held["synth.unit"].startswith("all rows of table  table  that share   a    b    at most 3x")
+    assert held["synth.neighbours"] == "add or remove one unit"
+    assert (held["synth.ledger.entries"], held["synth.ledger.uncovered"]) == ("2", "1")
+    assert held["synth.ledger.digest"] == hashlib.sha256(dumps(ledger).encode()).hexdigest()
+    assert all(re.fullmatch(r"[\w .:/=+\-@]{1,256}", value) for value in held.values())  # as AWS asks
+
+
 @pytest.mark.parametrize(
     "release",
     [
@@ -109,7 +140,8 @@ def test_without_a_policy_or_with_the_guard_off_a_model_that_nobody_judged_is_ha
     ids=["version", "model"],
 )
 def test_a_request_that_releases_a_model_is_held_against_the_policy(release, harmless, holding, monkeypatch):
-    assert release(fitted=harmless, scores=HARMLESS) == release()  # the guard changes no request
+    # The guard changes no request; a version tells of its model's ledger, too.
+    assert without_ledger(release(fitted=harmless, scores=HARMLESS)) == release()
     with pytest.raises(GuardError, match="holds training rows"):
         release(fitted=holding, scores=HARMLESS)
     with pytest.raises(GuardError, match=r"the privacy risk: 0\.4, at most 0.3 is allowed"):

@@ -59,6 +59,7 @@ class Ensemble(Recipe):
     """Draw each row from one of several generators, weighted by what a detector makes of held-out rows."""
 
     starts_warm: ClassVar[bool] = True
+    of_members: ClassVar[bool] = True
 
     generators: tuple[str, ...] = Field(
         ("tabular.trees", "tabular.gaussian_copula"),

@@ -19,7 +19,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -45,6 +45,8 @@ from synth_components.schema import Boolean, Categorical, Schema
 
 class Hybrid(Recipe):
     """Draw some columns from one generator, and the others from a second one given those."""
+
+    of_members: ClassVar[bool] = True
 
     first: str = Field("tabular.trees", description="Name of the generator of the first columns.")
     first_options: dict[str, Any] = Field({}, description="Its options.")
