@@ -257,7 +257,11 @@ _BODIES: Mapping[Callable[[Tasks], None], Mapping[str, Argument]] = {
     | _options("select_best", "by", "best")
     | _options("register_model", "alias", model_name="name")
     | _options(
-        "export_to_sagemaker", "destination", sagemaker_name="name", sagemaker_image="image", sagemaker_role="role"
+        "export_to_sagemaker",
+        *("destination", "allowed_regions"),
+        sagemaker_name="name",
+        sagemaker_image="image",
+        sagemaker_role="role",
     ),
     augment_and_gate: _DATA
     | _GENERATOR

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from synth_components.config import StepConfig
 from synth_components.steps.port import InModel, OutDirectory
+from synth_sagemaker.residency import AllowedRegions
 
 _LOG = logging.getLogger(f"synth_components.{__name__}")  # the command line shows what the core logs
 
@@ -30,6 +31,7 @@ class ExportConfig(StepConfig):
     )
     image: str = Field("", description="Image of the request, in a registry of the region; one of target sagemaker.")
     role: str = Field("", description="ARN of the role that the request's model runs as.")
+    allowed_regions: AllowedRegions = ()
 
     @model_validator(mode="after")
     def _request_is_whole(self) -> ExportConfig:
@@ -50,6 +52,9 @@ def export(config: ExportConfig, *, model: InModel, bundle: OutDirectory) -> Non
     Args:
         model: The model to serve.
         bundle: model.tar.gz and, if asked for, create-model.json.
+
+    Raises:
+        DataError: if bucket or image lies in no allowed region; nothing was written or sent then.
     """
     from synth_components.io.archive import pack
     from synth_components.io.location import locate, writing
@@ -58,6 +63,11 @@ def export(config: ExportConfig, *, model: InModel, bundle: OutDirectory) -> Non
     from synth_components.steps.record import write_json
     from synth_sagemaker.layout import MODEL_ARCHIVE
 
+    if config.allowed_regions:  # boto3, which asks where the bucket lies, is not needed to pack
+        from synth_sagemaker.launch import require_allowed
+
+        named = {"destination": config.destination, **({"Image": config.image} if config.name else {})}
+        require_allowed(named, config.allowed_regions)
     fitted = Model.load(model)  # refuses what is no model, or one that was changed, before anything is written
     guard.release(fitted, None, to=config.destination or str(bundle))
     bundle.mkdir(parents=True, exist_ok=True)
@@ -68,7 +78,9 @@ def export(config: ExportConfig, *, model: InModel, bundle: OutDirectory) -> Non
         from synth_sagemaker.infrastructure import Platform
         from synth_sagemaker.registry import model as request
 
-        platform = Platform(image=config.image, role=config.role, output=config.destination)
+        platform = Platform(
+            image=config.image, role=config.role, output=config.destination, allowed_regions=config.allowed_regions
+        )
         is_private = isfinite(fitted.privacy.epsilon)
         write_json(bundle / REQUEST, request(config.name, target, platform=platform, is_private=is_private))
     if config.destination:

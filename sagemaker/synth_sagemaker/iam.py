@@ -5,6 +5,7 @@ Every statement names its resources.  ``findings`` tells where one does not: run
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -36,6 +37,12 @@ UNNAMED_ACTIONS = ("ecr:GetAuthorizationToken", *ENI_ACTIONS)
 """The actions for which AWS takes no resource but ``*``."""
 
 METRICS_NAMESPACE = "/aws/sagemaker/*"
+
+LENT = MappingProxyType({"Bool": {"kms:GrantIsForAWSResource": "true"}})
+"""The condition under which a key is lent: to a service of AWS that asks for it on the caller's behalf."""
+
+MOST_CHARACTERS = 6_144
+"""What IAM takes for a managed policy, white space not counted."""
 
 PREFIX = "synth"
 """How the names begin of what a launcher makes, unless another beginning is asked for."""
@@ -206,6 +213,10 @@ def launcher_policy(
         _allow("ReadReports", ["s3:GetObject"], _below(partition, [output])),
         _allow("LocateBuckets", ["s3:GetBucketLocation"], [f"arn:{partition}:s3:::{bucket}" for bucket in buckets]),
     ]
+    if platform.volume_kms_key:
+        # AWS asks it of whoever makes an endpoint, whatever the role of its model may do, and of whoever makes a job
+        # if the role of the job lacks it ("SageMaker API permissions: actions, permissions, and resources reference").
+        statements.append(_lend([_key(platform.volume_kms_key)]))
     if platform.output_kms_key:
         statements.append(_allow("DecryptReports", ["kms:Decrypt"], [_key(platform.output_kms_key)]))
     if tracking and not SERVER.match(tracking):
@@ -221,12 +232,15 @@ def launcher_policy(
 
 
 def findings(policy: Mapping[str, Any]) -> list[str]:
-    """Return where a policy allows more than it names, a line each: an empty list is good.
+    """Return where a policy allows more than it names, or is too long, a line each: an empty list is good.
 
     ``*`` as a resource is for ``UNNAMED_ACTIONS`` alone, and for metrics bound to a namespace; no action, principal or
-    bucket is a wildcard.
+    bucket is a wildcard, and a key is lent to services of AWS alone.
     """
-    return [line for statement in policy["Statement"] for line in _findings(statement)]
+    length = len(json.dumps(policy, separators=(",", ":")))
+    told = f"{length:,} characters, at most {MOST_CHARACTERS:,} in a managed policy; make two of it"
+    is_long = [told] if length > MOST_CHARACTERS else []
+    return [*is_long, *(line for statement in policy["Statement"] for line in _findings(statement))]
 
 
 def _findings(statement: Mapping[str, Any]) -> Iterator[str]:
@@ -247,6 +261,8 @@ def _findings(statement: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: resource '{resource}' names nothing"
     if "iam:PassRole" in actions and not statement.get("Condition"):
         yield f"{name}: the role may be passed to any service"
+    if "kms:CreateGrant" in actions and statement.get("Condition") != LENT:
+        yield f"{name}: the key may be lent to anyone"
 
 
 def _is_unnamed(actions: Sequence[str], statement: Mapping[str, Any]) -> bool:
@@ -272,7 +288,6 @@ def _allow(sid: str, actions: list[str], resources: list[str], condition: Policy
 
 def _keys(keys: list[str]) -> list[Policy]:
     keys = [_key(key) for key in keys]
-    grant = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
     return [
         _allow(
             "UseKeys",
@@ -285,8 +300,12 @@ def _keys(keys: list[str]) -> list[Policy]:
             ],
             keys,
         ),
-        _allow("LendKeyToVolumes", ["kms:CreateGrant"], keys, grant),
+        _lend(keys),
     ]
+
+
+def _lend(keys: list[str]) -> Policy:
+    return _allow("LendKeyToVolumes", ["kms:CreateGrant"], keys, dict(LENT))
 
 
 def _key(key: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator, model_validator
 
 from synth_components.config import Config
+from synth_sagemaker.residency import AllowedRegions
 from synth_sagemaker.secret import ENCRYPT_KEY, exposed_key, secret_in
 
 _DAY = 24 * 3600
@@ -51,9 +52,7 @@ class Platform(Config):
         {}, description="Environment variables of every job; they are no place for secrets."
     )
     tags: dict[str, str] = Field({}, description="Tags of every resource, beside those named synth:.")
-    allowed_regions: tuple[str, ...] = Field(
-        (), description="Regions that a bucket, image, key or endpoint may lie in; empty for any."
-    )
+    allowed_regions: AllowedRegions = ()
 
     @property
     def sealing_key(self) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from botocore import xform_name
@@ -43,18 +44,39 @@ def submit(
     refuse_secrets(request)
     if operation == TRAINING:
         refuse_second_reading(request)
-    refuse_foreign_regions(request, allowed_regions)
-    try:
-        if client is None or (s3 is None and allowed_regions):
-            import boto3
-
-            client = client or boto3.client("sagemaker")
-            s3 = s3 or boto3.client("s3")
-        require_region(client.meta.region_name, allowed_regions, "the endpoint of SageMaker")
-        refuse_foreign_buckets(request, allowed_regions, lambda bucket: _region_of(bucket, s3))
+    with _answered(operation):
+        client = client or _client("sagemaker")
+    require_region(client.meta.region_name, allowed_regions, "the endpoint of SageMaker")
+    require_allowed(request, allowed_regions, s3=s3)
+    with _answered(operation):
         answer = getattr(client, xform_name(operation))(**request)
+    return str(next((value for name, value in answer.items() if name.endswith("Arn")), ""))
+
+
+def require_allowed(named: Request, allowed_regions: Sequence[str], *, s3: Any = None) -> None:  # noqa: ANN401
+    """Refuse what is about to be sent somewhere if it names a bucket, image or other resource in no allowed region.
+
+    Args:
+        named: The request, or by name the places that are not in one.
+        allowed_regions: Empty for any; S3 is asked nothing then.
+        s3: The client of boto3 for S3; by default that of the environment's region and credentials.
+
+    Raises:
+        DataError: naming what lies elsewhere; if S3 does not tell where a bucket lies.
+    """
+    refuse_foreign_regions(named, allowed_regions)
+    if not allowed_regions:
+        return
+    with _answered("GetBucketLocation"):
+        refuse_foreign_buckets(named, allowed_regions, lambda bucket: _region_of(bucket, s3 or _client("s3")))
+
+
+@contextmanager
+def _answered(operation: str) -> Iterator[None]:
+    """Say without AWS's own text what went wrong: it quotes the values that it does not like."""
+    try:
+        yield
     except ClientError as error:
-        # Not AWS's own text: it quotes the values that it does not like.
         told = error.response.get("Error", {})
         raise DataError(
             f"{operation} was refused ({told.get('Code', 'unknown')}); check the role's rights, the quota and the name"
@@ -63,7 +85,12 @@ def submit(
         raise DataError(
             f"{operation} was not sent ({type(error).__name__}); set AWS_REGION and the credentials"
         ) from None
-    return str(next((value for name, value in answer.items() if name.endswith("Arn")), ""))
+
+
+def _client(service: str) -> Any:  # noqa: ANN401
+    import boto3
+
+    return boto3.client(service)
 
 
 def _region_of(bucket: str, s3: Any) -> str:  # noqa: ANN401

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import Field
 
 from synth_components.errors import DataError
 
@@ -13,6 +15,12 @@ IMAGE = re.compile(
     r"^(?P<account>\d{12})\.dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(?P<name>[^:@]+)"
 )
 """How the address of an image in ECR is written."""
+
+AllowedRegions: TypeAlias = Annotated[
+    tuple[str, ...],
+    Field(description="Regions that a bucket, image, key or endpoint may lie in; empty for any."),
+]
+"""The one declaration of the option."""
 
 _ARN = re.compile(r"^(?:kms:)?arn:aws[a-z-]*:[a-z0-9-]+:(?P<region>[a-z0-9-]*):")
 _BUCKET = re.compile(r"^s3://([^/]+)")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from synth_components.config import ConfigError
 from synth_components.errors import DataError
@@ -24,6 +25,8 @@ def log_job(
     output: str | Path | None = None,
     experiment: str = "",
     registered_name: str = "",
+    allowed_regions: Sequence[str] = (),
+    s3: Any = None,  # noqa: ANN401 - boto3 makes its classes at run time
 ) -> str | None:
     """Log a training job's model and report, and return the id of the run; ``None`` if there is no server.
 
@@ -33,10 +36,13 @@ def log_job(
         output: What it wrote as ``output.tar.gz``, if it judged its model.
         experiment: Name of the experiment; empty for MLflow's default.
         registered_name: Name to register the model under; empty to register nothing.
+        allowed_regions: Regions that the server, its artifacts and both archives may lie in; empty for any.
+        s3: The client of boto3 for S3, which tells the region of a bucket; needed with ``allowed_regions`` alone.
 
     Raises:
         ConfigError: if ``tracking`` is no ARN of a tracking server.
-        DataError: if the plug-in that signs requests is not installed, or an archive cannot be read.
+        DataError: if the plug-in that signs requests is not installed, an archive cannot be read, or something lies in
+            no allowed region: nothing was read or sent then, or if it is the server's artifacts, a run was begun alone.
         ArtifactError: if the archive holds no model, or a changed one.
         GuardError: if the privacy policy does not allow to register it; nothing was logged.
     """
@@ -47,6 +53,9 @@ def log_job(
             "tracking is no ARN of a tracking server; give arn:aws:sagemaker:...:mlflow-tracking-server/NAME",
             option="tracking",
         )
+    from synth_sagemaker.launch import require_allowed
+
+    require_allowed({"tracking": tracking, "model": str(model), "output": str(output)}, allowed_regions, s3=s3)
     if find_spec("sagemaker_mlflow") is None:
         raise DataError(
             "the plug-in that signs MLflow's requests is not installed; pip install sagemaker-mlflow mlflow"
@@ -66,9 +75,8 @@ def log_job(
         found = None if held is None or not held.is_file() else read_report(held)
         if registered_name:
             guard.release(fitted, largest_of(found), to=f"models:/{registered_name}")
-        if experiment:
-            mlflow.set_experiment(experiment)
-        with mlflow.start_run() as run:
+        with mlflow.start_run(experiment_id=_experiment(experiment)) as run:
+            require_allowed({"artifacts": run.info.artifact_uri}, allowed_regions, s3=s3)
             mlflow.log_params(lineage.params(fitted))
             info = mlflow_flavor.log_model(fitted, name="model")
             if found is not None:
@@ -76,6 +84,16 @@ def log_job(
         if registered_name:
             mlflow.register_model(info.model_uri, registered_name)
         return str(run.info.run_id)
+
+
+def _experiment(name: str) -> str | None:
+    """Return the id of an experiment, which is made if there is none; the caller's own stays the active one."""
+    import mlflow
+
+    if not name:
+        return None
+    found = mlflow.get_experiment_by_name(name)
+    return str(mlflow.create_experiment(name) if found is None else found.experiment_id)
 
 
 @contextmanager

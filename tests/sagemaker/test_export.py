@@ -93,7 +93,8 @@ def test_the_archive_is_copied_to_s3_and_the_request_names_it_there(model, tmp_p
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
         client = boto3.client("s3", endpoint_url=endpoint)
         client.create_bucket(Bucket="models")
-        assert export(model, tmp_path / "bundle", "--destination", "s3://models/customers/", *REQUESTED) == 0
+        here = ("--allowed-regions", '["us-east-1"]')
+        assert export(model, tmp_path / "bundle", "--destination", "s3://models/customers/", *REQUESTED, *here) == 0
         there = client.get_object(Bucket="models", Key="customers/model.tar.gz")["Body"].read()
     finally:
         threaded.stop()
@@ -104,6 +105,35 @@ def test_the_archive_is_copied_to_s3_and_the_request_names_it_there(model, tmp_p
     assert said["EnableNetworkIsolation"] is True
     container = said["PrimaryContainer"]
     assert (container["Image"], container["ModelDataUrl"]) == (IMAGE, "s3://models/customers/model.tar.gz")
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("--destination", "s3://far/customers"), "bucket 'far' lies in us-west-2, and only us-east-1 are allowed"),
+        (("--destination", "s3://none/customers"), "GetBucketLocation was refused"),
+        (
+            ("--destination", "s3://near/customers", *REQUESTED, "--image", IMAGE.replace("us-east-1", "us-west-2")),
+            "Image lies in us-west-2",
+        ),
+        (("--destination", "s3://near/customers", *REQUESTED, "--image", "docker.io/synth:1"), "tells no region"),
+    ],
+)
+def test_a_bucket_or_image_in_no_allowed_region_is_refused_before_anything_is_written(
+    model, tmp_path, capsys, monkeypatch, more, told
+):
+    boto3 = pytest.importorskip("boto3", reason="boto3 comes with the extra sagemaker")
+    moto = pytest.importorskip("moto", reason="moto comes with the extra dev")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with moto.mock_aws():
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="near")
+        client.create_bucket(Bucket="far", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+        assert export(model, tmp_path / "bundle", *more, "--allowed-regions", '["us-east-1"]') == 2
+        for bucket in ("near", "far"):
+            assert client.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_exporting_needs_no_boto3(model, tmp_path):

@@ -1,6 +1,7 @@
 """Requirement 15: policies name what they allow, and the linter finds those that do not."""
 
 import json
+import re
 
 import pytest
 from sagemaker_requests import ACCOUNT, GUARDED, KEY, PLATFORM, REGION, REQUESTS, assert_golden
@@ -9,7 +10,7 @@ from synth_components.__main__ import main
 from synth_components.config import ConfigError
 from synth_components.steps.train import TrainConfig
 from synth_sagemaker.hyperparameters import Training
-from synth_sagemaker.iam import ENI_ACTIONS, execution_policy, findings, launcher_policy, trust_policy
+from synth_sagemaker.iam import ENI_ACTIONS, MOST_CHARACTERS, execution_policy, findings, launcher_policy, trust_policy
 from synth_sagemaker.pipeline import Options, create_pipeline, pipeline
 from synth_sagemaker.residency import buckets
 from synth_sagemaker.training import training_job
@@ -28,7 +29,6 @@ POLICIES = {
 def test_15_a_policy_is_golden_and_the_linter_finds_nothing(name):
     policy = trust_policy(PLATFORM) if name == "trust" else POLICIES[name]()
     assert findings(policy) == []
-    assert len(json.dumps(policy)) < 10_240  # what AWS takes for the inline policies of a role
     assert_golden(f"iam.{name}", policy)
 
 
@@ -59,12 +59,31 @@ ALLOWED = {"Sid": "S", "Effect": "Allow", "Action": ["s3:GetObject"], "Resource"
         ({"Resource": ["arn:aws:sagemaker:eu-west-1:123456789012:*"]}, "names nothing"),
         ({"NotAction": ["s3:DeleteObject"]}, "all but"),
         ({"Principal": "*"}, "everyone"),
+        ({"Action": ["kms:CreateGrant"], "Resource": [KEY]}, "lent to anyone"),
+        ({"Resource": [f"arn:aws:s3:::bucket/{place}" for place in range(300)]}, "at most 6,144 in a managed policy"),
         ({"Action": ["iam:PassRole"], "Resource": ["arn:aws:iam::123456789012:role/r"]}, "any service"),
     ],
 )
 def test_15_the_linter_finds_a_policy_that_names_too_little(change, told):
     (line,) = findings({"Version": "2012-10-17", "Statement": [{**ALLOWED, **change}]})
     assert told in line
+
+
+def test_15_a_policy_of_just_as_many_characters_as_iam_takes_is_taken():
+    def padded(characters):
+        return {"Version": "2012-10-17", "Statement": [{**ALLOWED, "Sid": "S" * characters}]}
+
+    room = MOST_CHARACTERS - len(re.sub(r"\s", "", json.dumps(padded(0))))
+    assert findings(padded(room)) == []
+    assert findings(padded(room + 1))
+
+
+def test_15_who_makes_an_endpoint_may_lend_the_key_of_its_volumes_to_aws_alone():
+    """AWS asks it of the caller, since an endpoint has no role of its own."""
+    lent = [one for one in launcher_policy(GUARDED)["Statement"] if "kms:CreateGrant" in one["Action"]]
+    condition = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+    assert [(one["Resource"], one["Condition"]) for one in lent] == [([KEY], condition)]
+    assert "kms:CreateGrant" not in json.dumps(launcher_policy(PLATFORM))
 
 
 def test_15_a_job_reads_its_inputs_and_output_and_writes_its_output_alone():

@@ -94,13 +94,25 @@ def imitated(tmp_path, monkeypatch):
     return f"sqlite:///{tmp_path}/mlflow.db"
 
 
-def test_17_model_and_report_are_logged_and_registered_and_mlflow_points_where_it_did(job, imitated):
+@pytest.fixture
+def placed(client_of):
+    """A client of S3 that knows a bucket here and one elsewhere."""
+    moto = pytest.importorskip("moto", reason="moto comes with the extra dev")
+    with moto.mock_aws():
+        for bucket, region in (("near", "eu-central-1"), ("far", "us-west-2")):
+            place = {"LocationConstraint": region}
+            client_of("s3", region).create_bucket(Bucket=bucket, CreateBucketConfiguration=place)
+        yield client_of("s3")
+
+
+def test_17_model_and_report_are_logged_and_registered_and_mlflow_points_where_it_did(job, imitated, placed):
     import mlflow
     from mlflow import MlflowClient
 
     before = mlflow.get_tracking_uri()
     files = {"model": job / "model.tar.gz", "output": job / "output.tar.gz"}
-    run_id = log_job(**files, tracking=imitated, experiment="isolated", registered_name="adult")
+    asked = {"experiment": "isolated", "registered_name": "adult", "allowed_regions": ["eu-central-1"], "s3": placed}
+    run_id = log_job(**files, tracking=imitated, **asked)
     assert mlflow.get_tracking_uri() == before
     client = MlflowClient(imitated, imitated)
     run = client.get_run(run_id)
@@ -108,6 +120,31 @@ def test_17_model_and_report_are_logged_and_registered_and_mlflow_points_where_i
     assert run.data.metrics["overall"] == json.loads((job / "output/report.json").read_text())["overall"]["value"]
     assert client.get_experiment(run.info.experiment_id).name == "isolated"
     assert [version.run_id for version in client.search_model_versions("name='adult'")] == [run_id]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"tracking": ARN.replace("eu-central-1", "us-west-2")}, "tracking lies in us-west-2"),
+        ({"model": "s3://far/model.tar.gz"}, "bucket 'far' lies in us-west-2"),
+        ({"output": "s3://far/output.tar.gz"}, "bucket 'far' lies in us-west-2"),
+    ],
+)
+def test_17_a_server_or_archive_in_no_allowed_region_is_refused_before_anything_is_read(placed, change, told):
+    asked = {"tracking": ARN, "model": "s3://near/model.tar.gz", "output": "s3://near/output.tar.gz", **change}
+    with pytest.raises(DataError, match=told):
+        log_job(**asked, allowed_regions=["eu-central-1"], s3=placed)
+
+
+def test_17_artifacts_in_no_allowed_region_are_not_sent(job, imitated, placed, monkeypatch):
+    import mlflow
+    from mlflow import MlflowClient
+
+    client = MlflowClient(imitated, imitated)
+    client.create_experiment("far", artifact_location="s3://far/mlflow")
+    monkeypatch.setattr(mlflow, "log_params", lambda params: pytest.fail("something was logged"))
+    with pytest.raises(DataError, match="bucket 'far' lies in us-west-2"):
+        log_job(job / "model.tar.gz", tracking=imitated, experiment="far", allowed_regions=["eu-central-1"], s3=placed)
 
 
 def test_17_what_is_no_archive_of_a_model_is_not_logged(job, imitated, tmp_path):
