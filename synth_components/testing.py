@@ -41,6 +41,7 @@ from synth_components.config import Recipe, from_strings, to_strings
 from synth_components.encode import decode, encode, encode_table
 from synth_components.errors import BudgetExceededError, ConditionError, StoppedError, SynthError, UnsupportedError
 from synth_components.generators.tabular import independent
+from synth_components.model import fit
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Budget, Dataset, Floats, Generator, Given, Run, Sampler
 from synth_components.schema import Boolean, Categorical, Datetime, Schema, check
@@ -549,6 +550,30 @@ def check_conditions_hold_or_are_refused(case: Case) -> None:
         _require_schema(drawn, data.schema)
 
 
+def check_goes_on_from_its_own_model(case: Case) -> None:
+    """A fit that can go on from a model does so: not what it makes alone, and the same bytes each time.
+
+    Its rows obey the schema of the model it went on from.  What the new rows hold beside it is told by ``synth.fit``,
+    which refuses to go on under a budget, or where a generator cannot.
+    """
+    if case.private or not (isinstance(case.recipe, Recipe) and type(case.recipe).starts_warm):
+        return
+    old = case.toy(0)
+    new = replace(case.toy(1), schema=old.schema)
+    with tempfile.TemporaryDirectory() as folder:
+        fit(old, generator=case.recipe, seed=0).save(Path(folder) / "model")
+        run = Run(warm_start=Path(folder) / "model")
+        try:
+            sampler = _fit(case, new, run=run)
+        except UnsupportedError as error:
+            raise CheckError(f"the recipe says that it goes on from a model, and refuses to: {error}") from None
+        again = saved_files(_fit(case, new, run=run))
+    _require_schema(_draw(sampler, 500), old.schema)
+    files = saved_files(sampler)
+    require(files == again, "going on twice from the same model, with the same seed, gave other bytes")
+    require(files != saved_files(_fit(case, new)), "the model to go on from changes nothing; read run.warm_start")
+
+
 CHECKS: tuple[Check, ...] = (
     check_recipe_round_trips_through_json,
     check_fit_leaves_data_unchanged,
@@ -573,6 +598,7 @@ CHECKS: tuple[Check, ...] = (
     check_stops_when_asked,
     check_reports_progress,
     check_conditions_hold_or_are_refused,
+    check_goes_on_from_its_own_model,
 )
 """Every check, in the order of a generator's life."""
 

@@ -418,6 +418,12 @@ class DeafSampler(StratifiedSampler):
         return super().sample(n, rng=rng)
 
 
+class Anew(Stratified):
+    """Says that it goes on from a model, and never looks at it."""
+
+    starts_warm: ClassVar[bool] = True
+
+
 def _with(kind):
     """Return a correct recipe whose fitted sampler is of the broken ``kind``."""
     return type(
@@ -470,4 +476,5 @@ BROKEN = (
     ("check_reports_progress", Case("silent", Silent())),
     ("check_reports_progress", Case("unfinished", Unfinished())),
     ("check_conditions_hold_or_are_refused", Case("deaf", _with(DeafSampler))),
+    ("check_goes_on_from_its_own_model", Case("anew", Anew())),
 )

@@ -8,6 +8,8 @@ import pytest
 
 import synth_components as synth
 from synth_components.errors import SchemaError, UnsupportedError
+from synth_components.generators.tabular._grid import Grid, reweighed
+from synth_components.marginal import Marginal
 
 COPULA = "tabular.gaussian_copula"
 
@@ -82,3 +84,30 @@ def test_a_budget_does_not_cover_what_the_start_has_learned(before):
         column["public"] = True
     with pytest.raises((UnsupportedError, SchemaError)):
         synth.fit(rows(100, 1), generator="tabular.ensemble", epsilon=1.0, start=before, schema=schema)
+
+
+def test_new_masses_are_those_of_the_new_rows_and_none_is_of_a_few():
+    ends = np.arange(101.0)
+    marginal = Marginal(ends[:-1], ends[1:], np.full(100, 0.009), 0.1)
+    numbers = Grid(marginal, is_nominal=False, is_exact=True)
+    categories = Grid(Marginal(np.arange(3.0), np.arange(3.0), np.full(3, 1 / 3), 0.0), is_nominal=True, is_exact=False)
+    rng = np.random.default_rng(0)
+    values = np.stack([rng.uniform(0, 50, 1_000), np.repeat([0.0, 1.0, 2.0], [600, 397, 3])], axis=1)
+    values[:500, 0] = np.nan
+    made, told = reweighed((numbers, categories), values, min_count=20, rng=rng)
+    assert made.size == numbers.size
+    assert np.isclose(made.mass.sum(), 1.0)
+    # 20 rows with the masses before are added to 1000, of which fewer than 20, the last pieces', are left out.
+    assert abs(made.marginal.null - (500 + 2) / 1_020) < 10 / 1_020
+    assert abs(made.marginal.mass[:50].sum() - 509 / 1_020) < 20 / 1_020
+    assert made.marginal.mass[50:].sum() < 10 / 1_020
+    _, sizes = np.unique((made.marginal.mass * 1_020 - 0.18).round(9), return_counts=True)
+    assert sizes.max() > 1  # pieces of a row or two share theirs with others
+    assert np.allclose(told.mass, np.array([600, 397, 0]) / 1_017 + 20 / 3 / 1_017)
+
+
+def test_rows_too_few_to_tell_leave_the_masses_as_they_were():
+    ends = np.arange(11.0)
+    grid = Grid(Marginal(ends[:-1], ends[1:], np.linspace(1, 10, 10) / 55, 0.0), is_nominal=False, is_exact=True)
+    (made,) = reweighed((grid,), np.full((9, 1), 0.5), min_count=10, rng=np.random.default_rng(0))
+    assert np.allclose(made.mass, grid.mass)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -133,6 +134,36 @@ def grids_of(features: Features, *, knots: int, min_count: int) -> tuple[Grid, .
                 )
             )
     return tuple(grids)
+
+
+def reweighed(grids: Sequence[Grid], values: Floats, *, min_count: int, rng: random.Generator) -> tuple[Grid, ...]:
+    """Return grids with the masses that encoded rows (n, d) give them; their codes stay what they are.
+
+    No mass tells of fewer than ``min_count`` rows.  Wide pieces are gathered, ascending, until they hold as many, and
+    share their mass as they did before.  What fewer rows have, the last of these or an atom, a category or null, keeps
+    what it had of ``min_count`` rows, which are added to all.
+    """
+    return tuple(
+        _reweighed(grid, column, min_count=min_count, rng=rng) for grid, column in zip(grids, values.T, strict=True)
+    )
+
+
+def _reweighed(grid: Grid, values: Floats, *, min_count: int, rng: random.Generator) -> Grid:
+    marginal, size, pieces = grid.marginal, grid.size, len(grid.marginal.mass)
+    counts = np.bincount(grid.codes(values, rng=rng), minlength=size).astype(np.float64)
+    group, first, held = np.arange(size), 0, math.inf
+    for code in np.flatnonzero(marginal.low < marginal.high).tolist():
+        if held >= min_count:
+            first, held = code, 0.0
+        group[code] = first
+        held += counts[code]
+    of_group = np.bincount(group, weights=counts, minlength=size)
+    of_group[of_group < min_count] = 0.0
+    before = np.bincount(group, weights=grid.mass, minlength=size)
+    weight = of_group[group] * grid.mass / np.maximum(before[group], 1e-300) + min_count * grid.mass
+    weight /= weight.sum()
+    null = float(weight[pieces]) if grid.has_null else 0.0
+    return replace(grid, marginal=replace(marginal, mass=weight[:pieces], null=null))
 
 
 def rows_of(values: Floats, schema: Schema) -> Dataset:

@@ -12,14 +12,15 @@ Differs: the marginals are the grids that the other generators keep, not paramet
     softmax itself, at temperature 1 as the loss of the condition is; then logits are shifted, and scores ranked among
     the generator's own, so that every column has its marginal.  A row is drawn for a condition with the share that it
     has among the rows.  Nothing but a monitor judges when to end: the losses of a GAN do not.  Rare categories are
-    redistributed.
+    redistributed.  A fit that goes on from a model learns the critic anew first (``_torch.reader``), and takes the
+    marginals of the new rows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy import random
@@ -33,10 +34,11 @@ from synth_components.generators._torch import require_torch
 from synth_components.generators.tabular import _token_files
 from synth_components.generators.tabular._calibration import MADE_ROWS, levels_of, ranks_of, shifts_of
 from synth_components.generators.tabular._codebook import drawn_each
-from synth_components.generators.tabular._forward import Ints, Matrix, Weights, body, linear, softmax
-from synth_components.generators.tabular._grid import grids_of
+from synth_components.generators.tabular._forward import Ints, Matrix, Weights, body, depth_of, linear, softmax
+from synth_components.generators.tabular._grid import grids_of, reweighed
 from synth_components.generators.tabular._tokens import Tokens, drawn_rows, join_rows, split_rows, tokens_of
 from synth_components.generators.tabular._training import BatchRows, LearningRate, WeightDecay
+from synth_components.io.artifact import load as load_artifact
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
@@ -49,6 +51,8 @@ PENALTY = 10.0
 """Weight of the gradient penalty: Gulrajani et al.'s."""
 CLIP_NORM = 10.0
 
+Noise: TypeAlias = Literal["normal", "uniform"]
+
 
 class CopulaGAN(Recipe):
     """Make each row from noise and a condition, by a GAN whose numbers are normal scores."""
@@ -58,12 +62,13 @@ class CopulaGAN(Recipe):
     )
     trains_together: ClassVar[bool] = True
     is_monitored: ClassVar[bool] = True
+    starts_warm: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("torch",)
 
     hidden: int = Field(256, ge=4, le=4096, description="Width of the generator, and of the critic.")
     depth: int = Field(2, ge=1, le=32, description="Residual blocks of the generator.")
     latent: int = Field(128, ge=1, le=4096, description="Numbers of noise that a row is made from.")
-    noise: Literal["normal", "uniform"] = Field(
+    noise: Noise = Field(
         "normal", description="Distribution of the noise: standard normal, or uniform between -1 and 1."
     )
     epochs: int = Field(
@@ -104,52 +109,79 @@ class CopulaGAN(Recipe):
         from synth_components.generators._torch.conditional_gan import ConditionalGAN, loss_of, rates_of
         from synth_components.generators._torch.layers import arrays
         from synth_components.generators._torch.loop import Schedule, train
+        from synth_components.generators._torch.reader import epochs_alone, held_still, part_of, writer_from
 
         ledger.spend("fit tabular.copula_gan", not_private)
         if run.should_stop():
             raise StoppedError("fit stopped as asked; nothing was saved")
         features = encode(data)
-        tokens = tokens_of(grids_of(features, knots=self.knots, min_count=self.min_category_count), cells=1)
+        before = None if run.warm_start is None else load_artifact(run.warm_start).sampler
+        writer: Weights = {}
+        if isinstance(before, CopulaGANSampler):
+            grids = reweighed(
+                [one.grid for one in before.features], features.values, min_count=self.min_category_count, rng=rng
+            )
+            tokens = tuple(replace(one, grid=grid) for one, grid in zip(before.features, grids, strict=True))
+            writer = generating(before.weights)
+            hidden, depth = len(writer["decoder.norm.weight"]), depth_of(writer, "decoder.first")
+            latent, noise = writer["widen.weight"].shape[1], before.noise
+        else:
+            grids = grids_of(features, knots=self.knots, min_count=self.min_category_count)
+            tokens = tokens_of(grids, cells=1)
+            hidden, depth, latent, noise = self.hidden, self.depth, self.latent, self.noise
         of_rows, scores = split_rows(tokens, features.values, rng=rng)
         rates, chances = rates_of(tokens, of_rows, logarithmic=self.frequency == "log")
         seeds = [int(seed) for seed in rng.integers(2**62, size=3)]
         network = ConditionalGAN(
             tokens,
             rates,
-            hidden=self.hidden,
-            depth=self.depth,
-            latent=self.latent,
-            noise=self.noise,
+            hidden=hidden,
+            depth=depth,
+            latent=latent,
+            noise=noise,
             pack=self.pack,
             dropout=self.dropout,
             seed=seeds[0],
         )
 
         def made() -> CopulaGANSampler:
-            weights = {name: held for name, held in arrays(network).items() if name.startswith(GENERATING)}
-            sampler = CopulaGANSampler(data.schema, tokens, self.noise, weights)
+            weights = dict(generating(arrays(network)))
+            sampler = CopulaGANSampler(data.schema, tokens, noise, weights)
             logits, values = sampler.written(MADE_ROWS, rng=np.random.default_rng(seeds[2]))
             weights["shifts"], weights["levels"] = shifts_of(tokens, logits), levels_of(values)
             return sampler
 
-        schedule = Schedule.of(self, betas=BETAS, clip_norm=CLIP_NORM, holdout_share=0.0)
-        train(
-            network,
-            [torch.from_numpy(of_rows), torch.from_numpy(scores)],
-            loss_of(PENALTY),
-            schedule,
-            seed=seeds[1],
-            recipe=self.canonical(),
-            run=run,
-            ledger=ledger,
-            sampler=made,
-            chances=chances,
-        )
+        def trained(epochs: int, run: Run, *, stage: str = "") -> None:
+            train(
+                network,
+                [torch.from_numpy(of_rows), torch.from_numpy(scores)],
+                loss_of(PENALTY),
+                Schedule.of(self, epochs=epochs, betas=BETAS, clip_norm=CLIP_NORM, holdout_share=0.0),
+                seed=seeds[1],
+                recipe=self.canonical(),
+                run=run,
+                ledger=ledger,
+                stage=stage,
+                sampler=None if stage else made,
+                chances=chances,
+            )
+
+        if writer:
+            writer_from(network, writer)
+            with held_still(network, writer):
+                trained(epochs_alone(self.epochs), part_of(run, 0, 2), stage="critic")
+            run = part_of(run, 1, 2)
+        trained(self.epochs, run)
         return made()
 
 
 GENERATING = ("widen.", "told.", "decoder.", "write.")
 """The names of the weights that rows are made with; the critic is not kept."""
+
+
+def generating(weights: Weights) -> Weights:
+    """Return the weights of the generator alone."""
+    return {name: held for name, held in weights.items() if name.startswith(GENERATING)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +197,7 @@ class CopulaGANSampler:
 
     schema: Schema
     features: tuple[Tokens, ...]
-    noise: str
+    noise: Noise
     weights: Weights
 
     def sample(self, n: int, *, rng: random.Generator, given: Given | None = None) -> Dataset:
@@ -221,7 +253,7 @@ class CopulaGANSampler:
     def load(cls, directory: Path) -> Self:
         """Return the sampler that ``save`` wrote."""
         schema, features, weights, facts = _token_files.read(directory, "copula_gan")
-        return cls(schema, features, str(facts["noise"]), weights)
+        return cls(schema, features, facts["noise"], weights)
 
 
 GENERATOR = CopulaGAN

@@ -6,13 +6,14 @@ Source: Zhang et al. 2024, "Mixed-Type Tabular Data Synthesis with Score-based D
 Differs: the autoencoder is that of ``tabular.vae``, residual layers over sums of embeddings, not transformers over
     columns; numbers that many rows share are tokens, and features are drawn from their laws.  The divergence has one
     small weight, not one that falls.  Latents are scaled to variance 1 one by one.  AdamW with a step size that falls
-    to nothing.  Steps are of second order and without added noise.  Rare categories are redistributed.
+    to nothing.  Steps are of second order and without added noise.  Rare categories are redistributed.  A fit that goes
+    on from a model learns the encoder anew first (``_torch.reader``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -26,7 +27,7 @@ from synth_components.errors import StoppedError
 from synth_components.generators._torch import require_torch
 from synth_components.generators.tabular import _token_files
 from synth_components.generators.tabular._diffusion import sigma_of, time_features
-from synth_components.generators.tabular._forward import Matrix, Weights, body, linear, silu
+from synth_components.generators.tabular._forward import Matrix, Weights, body, depth_of, linear, silu
 from synth_components.generators.tabular._grid import grids_of
 from synth_components.generators.tabular._tokens import Tokens, drawn_rows, join_rows, tokens_of
 from synth_components.generators.tabular._training import (
@@ -37,7 +38,8 @@ from synth_components.generators.tabular._training import (
     Patience,
     WeightDecay,
 )
-from synth_components.generators.tabular.vae import DECODER, DRAWN_ROWS, decoded
+from synth_components.generators.tabular.vae import DRAWN_ROWS, decoded, decoder_of, shape_of
+from synth_components.io.artifact import load as load_artifact
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
@@ -59,6 +61,7 @@ class LatentDiffusion(Recipe):
     needs: ClassVar[tuple[str, ...]] = ("torch",)
     trains_together: ClassVar[bool] = True
     is_monitored: ClassVar[bool] = True
+    starts_warm: ClassVar[bool] = True
 
     hidden: int = Field(256, ge=4, le=4096, description="Width of the autoencoder.")
     depth: int = Field(2, ge=1, le=32, description="Residual blocks of the encoder, and of the decoder.")
@@ -103,8 +106,9 @@ class LatentDiffusion(Recipe):
 
         from synth_components.generators._torch.denoiser import LatentDenoiser, latent_loss
         from synth_components.generators._torch.device import device_of, threads
-        from synth_components.generators._torch.layers import arrays
+        from synth_components.generators._torch.layers import arrays, start_from
         from synth_components.generators._torch.loop import Loss, Schedule, train
+        from synth_components.generators._torch.reader import epochs_alone, held_still, part_of, writer_from
         from synth_components.generators._torch.token_rows import token_rows
         from synth_components.generators._torch.vae import Autoencoder, latents_of, loss_of
 
@@ -112,59 +116,75 @@ class LatentDiffusion(Recipe):
         if run.should_stop():
             raise StoppedError("fit stopped as asked; nothing was saved")
         features = encode(data)
-        tokens = tokens_of(grids_of(features, knots=self.knots, min_count=self.min_category_count), cells=self.cells)
+        before = None if run.warm_start is None else load_artifact(run.warm_start).sampler
+        denoising: Weights = {}
+        if isinstance(before, LatentDiffusionSampler):
+            tokens = before.features
+            hidden, depth, latent = shape_of(before.weights)
+            denoising = {
+                name.removeprefix(DENOISER): held for name, held in before.weights.items() if name.startswith(DENOISER)
+            }
+            denoiser_hidden, denoiser_depth = len(denoising["body.norm.weight"]), depth_of(denoising, "body.first")
+        else:
+            tokens = tokens_of(
+                grids_of(features, knots=self.knots, min_count=self.min_category_count), cells=self.cells
+            )
+            hidden, depth, latent = self.hidden, self.depth, self.latent
+            denoiser_hidden, denoiser_depth = self.denoiser_hidden, self.denoiser_depth
         rows, held_out = token_rows(tokens, features.values, run.holdout, rng=rng)
         seeds = [int(seed) for seed in rng.integers(2**62, size=4)]
+        stages = {"autoencoder": self.autoencoder_epochs, "denoiser": self.epochs}
+        if denoising:
+            stages = {"encoder": epochs_alone(self.autoencoder_epochs), **stages}
 
         def trained(
-            module: torch.nn.Module, rows: Sequence[Tensor], loss: Loss, held_out: Sequence[Tensor] | None, stage: int
+            module: torch.nn.Module, rows: Sequence[Tensor], loss: Loss, held_out: Sequence[Tensor] | None, stage: str
         ) -> None:
-            schedule = Schedule.of(self, epochs=(self.autoencoder_epochs, self.epochs)[stage])
             train(
                 module,
                 rows,
                 loss,
-                schedule,
-                seed=seeds[2 + stage],
+                Schedule.of(self, epochs=stages[stage]),
+                seed=seeds[3 if stage == "denoiser" else 2],
                 recipe=self.canonical(),
-                run=_half(run, stage),
+                run=part_of(run, list(stages).index(stage), len(stages)),
                 ledger=ledger,
                 held_out=held_out,
-                stage=("autoencoder", "denoiser")[stage],
-                sampler=made if stage else None,
+                stage=stage,
+                sampler=made if stage == "denoiser" else None,
             )
 
-        encoder = Autoencoder(
-            tokens, hidden=self.hidden, depth=self.depth, latent=self.latent, dropout=self.dropout, seed=seeds[0]
-        )
+        encoder = Autoencoder(tokens, hidden=hidden, depth=depth, latent=latent, dropout=self.dropout, seed=seeds[0])
 
         def made() -> LatentDiffusionSampler:
-            weights = {name: held for name, held in arrays(encoder).items() if name.startswith(DECODER)}
-            weights |= {f"denoiser.{name}": held for name, held in arrays(denoiser).items()}
+            weights = dict(decoder_of(arrays(encoder)))
+            weights |= {f"{DENOISER}{name}": held for name, held in arrays(denoiser).items()}
             weights |= {"latent.mean": mean.numpy(), "latent.deviation": deviation.numpy()}
             return LatentDiffusionSampler(data.schema, tokens, self.steps, weights)
 
-        trained(encoder, rows, loss_of(self.beta), held_out, 0)
+        if isinstance(before, LatentDiffusionSampler):
+            decoder = decoder_of(before.weights)
+            writer_from(encoder, decoder)
+            with held_still(encoder, decoder):
+                trained(encoder, rows, loss_of(self.beta), held_out, "encoder")
+        trained(encoder, rows, loss_of(self.beta), held_out, "autoencoder")
         with threads():
             latents = latents_of(encoder, rows, device_of(run.device))
             judged = None if held_out is None else latents_of(encoder, held_out, device_of(run.device))
         mean = latents.mean(dim=0)
         deviation = latents.std(dim=0, correction=0).clamp_min(LEAST_DEVIATION)
         denoiser = LatentDenoiser(
-            self.latent, hidden=self.denoiser_hidden, depth=self.denoiser_depth, dropout=self.dropout, seed=seeds[1]
+            latent, hidden=denoiser_hidden, depth=denoiser_depth, dropout=self.dropout, seed=seeds[1]
         )
+        if denoising:
+            start_from(denoiser, denoising)
         scaled = None if judged is None else [(judged - mean) / deviation]
-        trained(denoiser, [(latents - mean) / deviation], latent_loss, scaled, 1)
+        trained(denoiser, [(latents - mean) / deviation], latent_loss, scaled, "denoiser")
         return made()
 
 
-def _half(run: Run, stage: int) -> Run:
-    """Return the circumstances of one of two trainings: its progress is half of the fit's."""
-
-    def report(done: int, total: int, /, **metrics: float) -> None:
-        run.report(1000 * stage + 1000 * done // max(total, 1), 2000, **metrics)
-
-    return replace(run, report=report)
+DENOISER = "denoiser."
+"""How the names of the denoiser's weights begin."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,14 +9,15 @@ Differs: a value is its rank among the knots that the other generators keep, fro
     the batch, not running means.  Layers are normalised by row, not by batch, so that a row does not depend on those
     made with it.  All three networks step at once, and the step size falls to nothing.  The classifier learns any
     column, as a rank.  Nothing but a monitor judges when to end: the losses of a GAN do not.  Rare categories are
-    redistributed.
+    redistributed.  A fit that goes on from a model learns what reads rows anew first (``_torch.reader``), and takes the
+    marginals of the new rows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy import random
@@ -29,10 +30,11 @@ from synth_components.errors import StoppedError
 from synth_components.generators._torch import require_torch
 from synth_components.generators.tabular import _token_files
 from synth_components.generators.tabular._calibration import MADE_ROWS, levels_of, ranks_of
-from synth_components.generators.tabular._forward import Matrix, Weights, linear
-from synth_components.generators.tabular._grid import grids_of
+from synth_components.generators.tabular._forward import Matrix, Weights, depth_of, linear
+from synth_components.generators.tabular._grid import grids_of, reweighed
 from synth_components.generators.tabular._tokens import EDGE, Tokens, drawn_rows
 from synth_components.generators.tabular._training import BatchRows, LearningRate, WeightDecay
+from synth_components.io.artifact import load as load_artifact
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Boolean, Categorical, Schema
@@ -44,6 +46,8 @@ BETAS = (0.5, 0.999)
 CLIP_NORM = 10.0
 LEAST_SIDE = 4
 
+Noise: TypeAlias = Literal["normal", "uniform"]
+
 
 class TableGAN(Recipe):
     """Make each row from noise by convolutions; a classifier keeps one column true to the others."""
@@ -53,6 +57,7 @@ class TableGAN(Recipe):
     )
     trains_together: ClassVar[bool] = True
     is_monitored: ClassVar[bool] = True
+    starts_warm: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("torch",)
 
     target: str = Field(
@@ -64,7 +69,7 @@ class TableGAN(Recipe):
         64, ge=1, le=1024, description="Channels of the first convolution; each further one has twice as many."
     )
     latent: int = Field(100, ge=1, le=4096, description="Numbers of noise that a row is made from.")
-    noise: Literal["normal", "uniform"] = Field(
+    noise: Noise = Field(
         "uniform", description="Distribution of the noise: standard normal, or uniform between -1 and 1."
     )
     information: float = Field(
@@ -112,6 +117,7 @@ class TableGAN(Recipe):
 
         from synth_components.generators._torch.layers import arrays
         from synth_components.generators._torch.loop import Schedule, train
+        from synth_components.generators._torch.reader import epochs_alone, held_still, part_of, writer_from
         from synth_components.generators._torch.table_gan import TableNetworks, loss_of
 
         if self.target and self.target not in data.schema.columns:
@@ -120,7 +126,17 @@ class TableGAN(Recipe):
         if run.should_stop():
             raise StoppedError("fit stopped as asked; nothing was saved")
         features = encode(data)
-        grids = grids_of(features, knots=self.knots, min_count=self.min_category_count)
+        before = None if run.warm_start is None else load_artifact(run.warm_start).sampler
+        writer: Weights = {}
+        channels, latent, noise = self.channels, self.latent, self.noise
+        if isinstance(before, TableGANSampler):
+            grids = reweighed(
+                [one.grid for one in before.features], features.values, min_count=self.min_category_count, rng=rng
+            )
+            writer = writing(before.weights)
+            channels, latent, noise = channels_of(writer), writer["writer.widen.weight"].shape[1], before.noise
+        else:
+            grids = grids_of(features, knots=self.knots, min_count=self.min_category_count)
         tokens = tuple(Tokens(grid, np.arange(grid.size)) for grid in grids)
         side = side_of(len(tokens))
         seeds = [int(seed) for seed in rng.integers(2**62, size=3)]
@@ -128,36 +144,56 @@ class TableGAN(Recipe):
             len(tokens),
             side,
             target=_place_of(self.target, features),
-            channels=self.channels,
-            latent=self.latent,
-            noise=self.noise,
+            channels=channels,
+            latent=latent,
+            noise=noise,
             seed=seeds[0],
+        )
+        rows = [torch.from_numpy(squares_of(tokens, features.values, side, rng=rng))]
+        loss = loss_of(
+            information=self.information,
+            classification=self.classification,
+            delta_mean=self.delta_mean,
+            delta_sd=self.delta_sd,
         )
 
         def made() -> TableGANSampler:
-            weights = {name: held for name, held in arrays(network).items() if name.startswith("writer.")}
-            noise = noise_of(weights, MADE_ROWS, self.noise, rng=np.random.default_rng(seeds[2]))
-            weights["levels"] = levels_of(written(weights, noise).reshape(MADE_ROWS, -1)[:, : len(tokens)])
-            return TableGANSampler(data.schema, tokens, self.noise, weights)
+            weights = dict(writing(arrays(network)))
+            drawn = noise_of(weights, MADE_ROWS, noise, rng=np.random.default_rng(seeds[2]))
+            weights["levels"] = levels_of(written(weights, drawn).reshape(MADE_ROWS, -1)[:, : len(tokens)])
+            return TableGANSampler(data.schema, tokens, noise, weights)
 
-        schedule = Schedule.of(self, betas=BETAS, clip_norm=CLIP_NORM, holdout_share=0.0)
-        train(
-            network,
-            [torch.from_numpy(squares_of(tokens, features.values, side, rng=rng))],
-            loss_of(
-                information=self.information,
-                classification=self.classification,
-                delta_mean=self.delta_mean,
-                delta_sd=self.delta_sd,
-            ),
-            schedule,
-            seed=seeds[1],
-            recipe=self.canonical(),
-            run=run,
-            ledger=ledger,
-            sampler=made,
-        )
+        def trained(epochs: int, run: Run, *, stage: str = "") -> None:
+            train(
+                network,
+                rows,
+                loss,
+                Schedule.of(self, epochs=epochs, betas=BETAS, clip_norm=CLIP_NORM, holdout_share=0.0),
+                seed=seeds[1],
+                recipe=self.canonical(),
+                run=run,
+                ledger=ledger,
+                stage=stage,
+                sampler=None if stage else made,
+            )
+
+        if writer:
+            writer_from(network, writer)
+            with held_still(network, writer):
+                trained(epochs_alone(self.epochs), part_of(run, 0, 2), stage="critic")
+            run = part_of(run, 1, 2)
+        trained(self.epochs, run)
         return made()
+
+
+def writing(weights: Weights) -> Weights:
+    """Return the weights that rows are made with alone."""
+    return {name: held for name, held in weights.items() if name.startswith("writer.")}
+
+
+def channels_of(weights: Weights) -> int:
+    """Return the channels of the convolution that writes squares."""
+    return int(weights[f"writer.layers.{depth_of(weights, 'writer.layers') - 1}.weight"].shape[0])
 
 
 def side_of(features: int) -> int:
@@ -211,7 +247,7 @@ class TableGANSampler:
 
     schema: Schema
     features: tuple[Tokens, ...]
-    noise: str
+    noise: Noise
     weights: Weights
 
     def sample(self, n: int, *, rng: random.Generator, given: Given | None = None) -> Dataset:
@@ -243,7 +279,7 @@ class TableGANSampler:
     def load(cls, directory: Path) -> Self:
         """Return the sampler that ``save`` wrote."""
         schema, features, weights, facts = _token_files.read(directory, "table_gan")
-        return cls(schema, features, str(facts["noise"]), weights)
+        return cls(schema, features, facts["noise"], weights)
 
 
 def noise_of(weights: Weights, n: int, noise: str, *, rng: random.Generator) -> Matrix:
@@ -258,8 +294,7 @@ def written(weights: Weights, noise: Matrix) -> Matrix:
     """Return the squares (n, 1, s, s) that the generator makes of noise (n, latent)."""
     held = linear(weights, "writer.widen", noise)
     held = held.reshape(len(held), -1, 2, 2)
-    depth = sum(key.startswith("writer.layers.") and key.endswith(".bias") for key in weights)
-    for number in range(depth):
+    for number in range(depth_of(weights, "writer.layers")):
         flat = held.reshape(len(held), -1)
         scale = 1 / np.sqrt(flat.var(axis=1) + np.float32(1e-5))
         held = (held - flat.mean(axis=1)[:, None, None, None]) * scale[:, None, None, None]

@@ -11,7 +11,7 @@ Differs: the modes of a number are cells of about equal mass over the knots that
     The value within a mode is normal by rank, with a mean and a deviation that depend on the row.  Layers are residual
     and read sums of embeddings instead of one-hot codes; AdamW with a falling step size and early stopping instead of
     Adam for 300 passes.  Every feature is drawn from its law, none takes its likeliest value.  Rare categories are
-    redistributed.
+    redistributed.  A fit that goes on from a model learns the encoder anew first (``_torch.reader``).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from synth_components.errors import StoppedError
 from synth_components.generators._torch import require_torch
 from synth_components.generators.tabular import _token_files
 from synth_components.generators.tabular._codebook import drawn_each
-from synth_components.generators.tabular._forward import Ints, Matrix, Weights, body, linear, softmax
+from synth_components.generators.tabular._forward import Ints, Matrix, Weights, body, depth_of, linear, softmax
 from synth_components.generators.tabular._grid import grids_of
 from synth_components.generators.tabular._private import PrivateDepth, PrivateTraining, begun
 from synth_components.generators.tabular._tokens import (
@@ -50,6 +50,7 @@ from synth_components.generators.tabular._training import (
     Patience,
     WeightDecay,
 )
+from synth_components.io.artifact import load as load_artifact
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
@@ -64,6 +65,7 @@ class VAE(PrivateTraining):
     trains_together: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("torch",)
     is_monitored: ClassVar[bool] = True
+    starts_warm: ClassVar[bool] = True
 
     hidden: int = Field(256, ge=4, le=4096, description="Width of the network.")
     depth: int = Field(2, ge=1, le=32, description="Residual blocks of the encoder, and of the decoder.")
@@ -117,6 +119,7 @@ class VAE(PrivateTraining):
 
         from synth_components.generators._torch.layers import arrays
         from synth_components.generators._torch.loop import Schedule, train
+        from synth_components.generators._torch.reader import epochs_alone, held_still, part_of, writer_from
         from synth_components.generators._torch.token_rows import token_rows
         from synth_components.generators._torch.vae import Autoencoder, loss_of
 
@@ -124,29 +127,44 @@ class VAE(PrivateTraining):
         if run.should_stop():
             raise StoppedError("fit stopped as asked; nothing was saved")
         features = encode(data)
-        tokens = tokens_of(grids_of(features, knots=self.knots, min_count=self.min_category_count), cells=self.cells)
+        before = None if run.warm_start is None else load_artifact(run.warm_start).sampler
+        if isinstance(before, VAESampler):
+            tokens = before.features
+            hidden, depth, latent = shape_of(before.weights)
+        else:
+            tokens = tokens_of(
+                grids_of(features, knots=self.knots, min_count=self.min_category_count), cells=self.cells
+            )
+            hidden, depth, latent = self.hidden, self.depth, self.latent
         rows, held_out = token_rows(tokens, features.values, run.holdout, rng=rng)
         seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
-        network = Autoencoder(
-            tokens, hidden=self.hidden, depth=self.depth, latent=self.latent, dropout=self.dropout, seed=seeds[0]
-        )
+        network = Autoencoder(tokens, hidden=hidden, depth=depth, latent=latent, dropout=self.dropout, seed=seeds[0])
 
         def made() -> VAESampler:
             return VAESampler(data.schema, tokens, decoder_of(arrays(network)))
 
-        schedule = Schedule.of(self)
-        train(
-            network,
-            rows,
-            loss_of(self.beta),
-            schedule,
-            seed=seeds[1],
-            recipe=self.canonical(),
-            run=run,
-            ledger=ledger,
-            held_out=held_out,
-            sampler=made,
-        )
+        def trained(schedule: Schedule, run: Run, *, stage: str = "") -> None:
+            train(
+                network,
+                rows,
+                loss_of(self.beta),
+                schedule,
+                seed=seeds[1],
+                recipe=self.canonical(),
+                run=run,
+                ledger=ledger,
+                held_out=held_out,
+                stage=stage,
+                sampler=None if stage else made,
+            )
+
+        if isinstance(before, VAESampler):
+            writer_from(network, before.weights)
+            with held_still(network, before.weights):
+                alone = Schedule.of(self, epochs=epochs_alone(self.epochs))
+                trained(alone, part_of(run, 0, 2), stage="encoder")
+            run = part_of(run, 1, 2)
+        trained(Schedule.of(self), run)
         return made()
 
     def _fit_privately(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> VAESampler:
@@ -178,6 +196,11 @@ DECODER = ("widen.", "decoder.", "write.")
 def decoder_of(weights: Weights) -> Weights:
     """Return the weights of the decoder alone."""
     return {name: held for name, held in weights.items() if name.startswith(DECODER)}
+
+
+def shape_of(weights: Weights) -> tuple[int, int, int]:
+    """Return the width and the depth of a decoder, and how many numbers a row is decoded from."""
+    return len(weights["decoder.norm.weight"]), depth_of(weights, "decoder.first"), weights["widen.weight"].shape[1]
 
 
 @dataclass(frozen=True, eq=False)
