@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 import pandas as pd
@@ -42,6 +42,7 @@ from synth_components.privacy.charges import unit_of
 from synth_components.privacy.contribution import bounded
 from synth_components.privacy.domain import private_schema
 from synth_components.privacy.ledger import Ledger, not_private
+from synth_components.privacy.mechanism import Mechanism
 from synth_components.privacy.share import rehearse
 from synth_components.privacy.smallest_delta import require_below, require_small
 from synth_components.protocols import BLOCK_ROWS, Budget, Dataset, Given, Run, Sampler
@@ -338,6 +339,7 @@ def fit(
     units: int | None = None,
     start: Model | str | Path | None = None,
     budget: str | Path | BudgetFile | None = None,
+    profile_mechanism: Mechanism = "laplace",
 ) -> Model:
     """Return a model of a table, or of linked tables by name; the caller's frames are not changed.
 
@@ -359,6 +361,8 @@ def fit(
         units: Number of privacy units (rows, say), if it is public knowledge; delta must be below 1 over it.  Under a
             delta, 1 % of epsilon goes into counting them where it is not given.
         budget: The budget file that all work on these rows shares; by default that of SYNTH_BUDGET_FILE, if any.
+        profile_mechanism: Noise on the statistics that a schema is read off, where epsilon is given and no schema:
+            ``laplace``, or ``gaussian``, which needs delta and finds more in wide tables.
 
     Raises:
         SynthError: if an argument is of another type, or two exclude each other.
@@ -385,6 +389,7 @@ def fit(
                 trust=trust,
                 units=units,
                 budget=budget,
+                profile_mechanism=profile_mechanism,
             )
     tables = _tables(table)
     _require_types(generator, schema, constraints, options, epsilon, delta)
@@ -394,6 +399,7 @@ def fit(
         raise SynthError("delta means nothing without epsilon; give both, or neither")
     if epsilon is not None and not (0 < epsilon < math.inf and 0 <= (delta or 0.0) < 1):
         raise SynthError("epsilon must be a finite number above 0, and delta lie in [0, 1)")
+    _require_profiled(profile_mechanism, epsilon, is_declared=schema is not None or isinstance(table, Dataset))
     if epsilon is not None and run is not None and run.warm_start is not None:
         raise UnsupportedError("going on from a model is not covered by epsilon: what that one learned is in this one")
     if epsilon is not None and run is not None and (run.monitor is not None or run.holdout is not None):
@@ -427,7 +433,7 @@ def fit(
     if schema is None:
         if limit is not None:
             rehearse(recipe, limit)
-        declared = _profiled(tables, ledger)
+        declared = _profiled(tables, ledger, profile_mechanism)
         profile_epsilon = 0.0 if limit is None else ledger.epsilon(limit.delta)
     else:
         declared = schema if isinstance(schema, Schema) else Schema.from_json(schema)
@@ -567,7 +573,18 @@ def _require_names(tables: Mapping[str, pd.DataFrame]) -> None:
             )
 
 
-def _profiled(tables: Mapping[str, pd.DataFrame], ledger: Ledger) -> Schema:
+def _require_profiled(mechanism: object, epsilon: float | None, *, is_declared: bool) -> None:
+    """Raise for a mechanism that there is not, or that nothing would use."""
+    if mechanism not in get_args(Mechanism):
+        raise SynthError(f"profile_mechanism must be one of {', '.join(get_args(Mechanism))}")
+    if mechanism != "laplace" and (epsilon is None or is_declared):
+        raise SynthError(
+            "profile_mechanism is the noise that a schema is read off with: it means nothing without epsilon, or with "
+            "a declared schema; leave it out"
+        )
+
+
+def _profiled(tables: Mapping[str, pd.DataFrame], ledger: Ledger, mechanism: Mechanism) -> Schema:
     """Return the schema read off the rows, under a budget with ``PROFILE_SHARE`` of it."""
     from synth_components.profile import ProfileConfig, profile
 
@@ -587,7 +604,7 @@ def _profiled(tables: Mapping[str, pd.DataFrame], ledger: Ledger) -> Schema:
         100 * PROFILE_SHARE,
     )
     share = Budget(PROFILE_SHARE * ledger.budget.epsilon, PROFILE_SHARE * ledger.budget.delta)
-    return private_schema(tables[TABLE], share, ledger)
+    return private_schema(tables[TABLE], share, ledger, mechanism=mechanism)
 
 
 def _require_public(schema: Schema, budget: Budget | None) -> None:

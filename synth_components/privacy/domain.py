@@ -5,21 +5,28 @@ hold nulls.  Whether it does is not asked: every column that can is nullable.  B
 around what enough rows hold in a noisy histogram over a fixed grid; a category is kept if its noisy count passes a
 threshold that a category of one row passes with probability at most ``SINGLE``, however large delta is.
 
-Unit: a row, added or removed.  Theorem: the Laplace mechanism for the histograms, and stability-based selection for the
-categories (Korolova, Kenthapadi, Mishra & Ntoulas 2009; the threshold and its delta are OpenDP's).
+Noise is Laplace's or the normal law's, by the caller's choice.  Laplace noise costs pure epsilon, which adds up over
+columns; Gaussian noise costs rho of zCDP, whose epsilon grows as the root of their number, so that it finds more in
+wide tables, and it needs delta.
+
+Unit: a row, added or removed.  Theorem: the discrete Laplace or Gaussian mechanism for the histograms, and
+stability-based selection for the categories (Korolova, Kenthapadi, Mishra & Ntoulas 2009; the threshold and its delta
+are OpenDP's).
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from synth_components.errors import SchemaError, UnsupportedError
-from synth_components.privacy.accounting import pure
-from synth_components.privacy.noise import kept_keys, laplace_counts, require_opendp
+from synth_components.privacy.accounting import pure, rho_within, zero_concentrated
+from synth_components.privacy.mechanism import Mechanism
+from synth_components.privacy.noise import charged_counts, deviation, kept_keys, require_opendp
 from synth_components.protocols import Budget, Floats, PrivacyLedger
 from synth_components.schema import TABLE, AnyColumn, Boolean, Categorical, Datetime, Numeric, Schema, Text
 
@@ -34,11 +41,31 @@ _POWERS = range(-10, 63)
 _FIRST_YEAR, _LAST_YEAR = 1900, 2100
 
 
-def private_schema(table: pd.DataFrame, budget: Budget, ledger: PrivacyLedger) -> Schema:
+@dataclass(frozen=True)
+class _Paid:
+    """What was charged for each column: noise, its amount (epsilon or rho), and the delta of a column of texts."""
+
+    mechanism: Mechanism
+    amount: float
+    delta: float
+
+    def enough(self, cells: int) -> float:
+        """Return what noise of none of so many empty cells lies above, but for a chance of ``_RELIABLE``."""
+        if self.mechanism == "laplace":
+            # Whole noise lies above t with a chance of at most exp(-epsilon t) / (1 + exp(-epsilon)).
+            return math.log(cells / (_RELIABLE * (1 + math.exp(-self.amount)))) / self.amount
+        # And above t with at most exp(-t^2 / (2 sigma^2)): the discrete Gaussian is subgaussian.
+        spread = deviation(self.amount, mechanism="gaussian", sensitivity=1)
+        return spread * math.sqrt(2 * math.log(cells / _RELIABLE))
+
+
+def private_schema(
+    table: pd.DataFrame, budget: Budget, ledger: PrivacyLedger, *, mechanism: Mechanism = "laplace"
+) -> Schema:
     """Return a public schema of the rows; the ledger is charged a budget, in equal parts for the columns.
 
     Raises:
-        UnsupportedError: if there are texts and no delta, or OpenDP is not installed.
+        UnsupportedError: if there are texts or Gaussian noise and no delta, or OpenDP is not installed.
         BudgetExceededError: if the ledger does not hold the budget; nothing was read.
         SchemaError: for a column that has no bounds or categories which enough rows share, and the remedy.
     """
@@ -50,22 +77,36 @@ def private_schema(table: pd.DataFrame, budget: Budget, ledger: PrivacyLedger) -
         raise UnsupportedError(
             f"column '{texts[0]}' needs delta above 0 for its categories to be found; give delta, or declare them"
         )
-    epsilon = budget.epsilon / max(len(asked), 1)
-    delta = min(budget.delta / max(len(texts), 1), SINGLE)
+    paid = _paid(budget, len(asked), len(texts), mechanism)
+    curve = pure(paid.amount) if mechanism == "laplace" else zero_concentrated(paid.amount)
     for name in asked:  # all is charged before anything is read
-        ledger.spend(f"domain of column '{name}'", pure(epsilon), delta=delta if name in texts else 0.0)
+        ledger.spend(f"domain of column '{name}'", curve, delta=paid.delta if name in texts else 0.0)
     columns: dict[str, AnyColumn] = {}
     for name, dtype in dtypes.items():
         values = table[name]
         if _is_boolean(dtype):
             columns[name] = Boolean(dtype=dtype, nullable=dtype != "bool", public=True)
         elif name in texts:
-            columns[name] = _categories(values, dtype, name, epsilon, delta)
+            columns[name] = _categories(values, dtype, name, paid)
         elif pd.api.types.is_datetime64_any_dtype(values):
-            columns[name] = _times(values, dtype, name, epsilon)
+            columns[name] = _times(values, dtype, name, paid)
         else:
-            columns[name] = _numbers(values, dtype, name, epsilon)
+            columns[name] = _numbers(values, dtype, name, paid)
     return Schema({TABLE: columns})
+
+
+def _paid(budget: Budget, asked: int, texts: int, mechanism: Mechanism) -> _Paid:
+    """Return what a budget has for each of the columns asked for, some of which hold texts."""
+    if mechanism == "laplace":
+        return _Paid(mechanism, budget.epsilon / max(asked, 1), min(budget.delta / max(texts, 1), SINGLE))
+    # A half of delta, at most, is the texts' own; what is left of it, rho becomes an epsilon at.
+    delta = min(budget.delta / (2 * max(texts, 1)), SINGLE)
+    rho = rho_within(Budget(budget.epsilon, budget.delta - texts * delta))
+    if rho <= 0:
+        raise UnsupportedError(
+            "Gaussian noise on what a schema is read off needs delta above 0; give delta, or Laplace"
+        )
+    return _Paid(mechanism, rho / max(asked, 1), delta)
 
 
 def _is_boolean(dtype: str) -> bool:
@@ -76,10 +117,11 @@ def _is_text(dtype: str) -> bool:
     return dtype in {"object", "str", "category"} or dtype.startswith("string")
 
 
-def _categories(values: pd.Series[Any], dtype: str, name: str, epsilon: float, delta: float) -> AnyColumn:
+def _categories(values: pd.Series[Any], dtype: str, name: str, paid: _Paid) -> AnyColumn:
     """Return the texts that enough rows share; a column without any is made anew, as free text is."""
     counts = values[values.notna()].astype(str).value_counts()
-    kept = kept_keys({str(key): int(count) for key, count in counts.items()}, epsilon=epsilon, delta=delta)
+    held = {str(key): int(count) for key, count in counts.items()}
+    kept = kept_keys(held, amount=paid.amount, delta=paid.delta, mechanism=paid.mechanism)
     if not kept:
         if dtype == "category":
             raise SchemaError(f"column '{name}' has no category that enough rows share; declare them", column=name)
@@ -87,13 +129,13 @@ def _categories(values: pd.Series[Any], dtype: str, name: str, epsilon: float, d
     return Categorical(dtype=dtype, categories=tuple(sorted(kept)), nullable=True, public=True)
 
 
-def _numbers(values: pd.Series[Any], dtype: str, name: str, epsilon: float) -> Numeric:
+def _numbers(values: pd.Series[Any], dtype: str, name: str, paid: _Paid) -> Numeric:
     """Return a number whose bounds are powers of two, 0, or an end of its dtype."""
     is_whole = pd.api.types.is_integer_dtype(values.dtype)
     held = values.dropna().to_numpy(dtype=np.float64)
     powers = np.array([float(2.0**k) for k in _POWERS if k >= 0 or not is_whole])
     ends = np.concatenate([-powers[::-1], [0.0], powers])
-    low, high = _extent(held, ends, name, epsilon)
+    low, high = _extent(held, ends, name, paid)
     if is_whole:  # 128, the end after 64, is no int8
         kinds = np.iinfo(getattr(values.dtype, "numpy_dtype", values.dtype))
         low, high = max(int(low), int(kinds.min)), min(int(high), int(kinds.max))
@@ -107,17 +149,17 @@ def _numbers(values: pd.Series[Any], dtype: str, name: str, epsilon: float) -> N
     )
 
 
-def _times(values: pd.Series[Any], dtype: str, name: str, epsilon: float) -> Datetime:
+def _times(values: pd.Series[Any], dtype: str, name: str, paid: _Paid) -> Datetime:
     """Return a time whose bounds are the turns of years."""
     years = values.dropna().dt.year.to_numpy(dtype=np.float64)
     ends = np.arange(_FIRST_YEAR, _LAST_YEAR + 1, dtype=np.float64)
-    first, last = _extent(years, ends, name, epsilon)
+    first, last = _extent(years, ends, name, paid)
     return Datetime(
         dtype=dtype, low=f"{int(first)}-01-01", high=f"{int(last)}-01-01", resolution="s", nullable=True, public=True
     )
 
 
-def _extent(values: Floats, ends: Floats, name: str, epsilon: float) -> tuple[float, float]:
+def _extent(values: Floats, ends: Floats, name: str, paid: _Paid) -> tuple[float, float]:
     """Return the outer ends of the grid's cells that more rows are in than noise explains.
 
     Raises:
@@ -125,10 +167,8 @@ def _extent(values: Floats, ends: Floats, name: str, epsilon: float) -> tuple[fl
     """
     places = np.clip(np.searchsorted(ends, values, side="right") - 1, 0, len(ends) - 2)
     counts = np.bincount(places, minlength=len(ends) - 1).astype(np.int64)
-    noisy = laplace_counts(counts, epsilon=epsilon)
-    # Whole noise lies above t with a chance of at most exp(-epsilon t) / (1 + exp(-epsilon)).
-    enough = math.log(len(counts) / (_RELIABLE * (1 + math.exp(-epsilon)))) / epsilon
-    found = np.flatnonzero(noisy > enough)
+    noisy = charged_counts(counts, amount=paid.amount, mechanism=paid.mechanism)
+    found = np.flatnonzero(noisy > paid.enough(len(counts)))
     if len(found) == 0:
         raise SchemaError(
             f"column '{name}' has no bounds that enough rows share for this budget; declare low and high, or raise "

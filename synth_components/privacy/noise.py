@@ -122,12 +122,15 @@ def noisy_best(scores: Floats, *, amount: float, grant: Grant, sensitivity: floa
     return int(made(scores.tolist()))
 
 
-def laplace_counts(counts: Counts, *, epsilon: float) -> Counts:
-    """Return counts (cells,) with discrete Laplace noise, for an ``epsilon`` that the caller has charged.
+def charged_counts(counts: Counts, *, amount: float, mechanism: Mechanism) -> Counts:
+    """Return counts (cells,) with discrete noise, for an amount that the caller has charged.
 
     One row moves one count by 1.
+
+    Args:
+        amount: Epsilon for ``laplace``, rho of zCDP for ``gaussian``.
     """
-    return np.asarray(_count_noise("laplace", _scale("laplace", epsilon, 1))(counts.tolist()), dtype=np.int64)
+    return np.asarray(_count_noise(mechanism, _scale(mechanism, amount, 1))(counts.tolist()), dtype=np.int64)
 
 
 def noisy_sums(sums: Counts, *, scale: float) -> Counts:
@@ -148,24 +151,36 @@ def poisson_sample(n: int, *, rate: float) -> NDArray[np.intp]:
     return np.flatnonzero(drawn < np.uint64(math.floor(rate * 2**53)))
 
 
-def kept_keys(counts: Mapping[str, int], *, epsilon: float, delta: float) -> frozenset[str]:
+def kept_keys(
+    counts: Mapping[str, int], *, amount: float, delta: float, mechanism: Mechanism = "laplace"
+) -> frozenset[str]:
     """Return the keys whose noisy counts pass a threshold, for a budget that the caller has charged.
 
     A key that one row alone has is kept with probability at most ``delta``.  OpenDP is handed a number for each key: of
     texts it reads what comes before a zero byte, so that one row could take the place of all rows of another key, and
     it refuses some that are no UTF-8, which told of such a row.
+
+    Args:
+        amount: Epsilon for ``laplace``, rho of zCDP for ``gaussian``.
     """
     dp = _opendp()
-    scale = (1 + _SLACK) / epsilon
+    scale = _scale(mechanism, amount, 1)
     domain = dp.domains.map_domain(dp.domains.atom_domain(T="i64"), dp.domains.atom_domain(T="i64"))
-    space = domain, dp.metrics.l01inf_distance(dp.metrics.absolute_distance(T="i64"))
-    measure = dp.measures.approximate(dp.measures.max_divergence())
+    far = dp.metrics.absolute_distance(T="i64")
+    if mechanism == "laplace":
+        metric, measure = dp.metrics.l01inf_distance(far), dp.measures.max_divergence()
+        reach = math.log(1 / delta) * scale
+    else:
+        metric, measure = dp.metrics.l02inf_distance(far), dp.measures.zero_concentrated_divergence()
+        reach = math.sqrt(2 * math.log(1 / delta)) * scale
 
     def made(threshold: int) -> Any:  # noqa: ANN401
-        return dp.measurements.make_noise_threshold(*space, measure, scale=scale, threshold=threshold)
+        return dp.measurements.make_noise_threshold(
+            domain, metric, dp.measures.approximate(measure), scale=scale, threshold=threshold
+        )
 
     # P(1 + noise >= threshold) <= delta; rounded up until OpenDP's own bound agrees.
-    threshold = 1 + math.ceil(math.log(1 / delta) * scale)
+    threshold = 1 + math.ceil(reach)
     while made(threshold).map((1, 1, 1))[1] > delta:
         threshold += 1
     names = list(counts)

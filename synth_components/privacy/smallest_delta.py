@@ -57,11 +57,11 @@ def require_small(data: Dataset, budget: Budget, ledger: PrivacyLedger) -> None:
     if not _is_countable(data):
         _LOG.warning("delta was not held against the number of units, which are not told apart here: declare units")
         return
-    from synth_components.privacy.noise import laplace_counts
+    from synth_components.privacy.noise import charged_counts
 
     epsilon = SHARE * budget.epsilon
     ledger.spend("number of units, against delta", pure(epsilon))
-    count = int(laplace_counts(np.array([_units(data)], dtype=np.int64), epsilon=epsilon)[0])
+    count = int(charged_counts(np.array([_units(data)], dtype=np.int64), amount=epsilon, mechanism="laplace")[0])
     # P(noise >= t) <= exp(-epsilon t) for the discrete Laplace distribution, at t >= 1.
     least = count - math.ceil(math.log(1 / CHANCE) / epsilon)
     if least > 0:

@@ -18,6 +18,7 @@ from synth_components.errors import UnsupportedError
 from synth_components.generators import DEFAULT
 from synth_components.generators import make as make_generator
 from synth_components.peers import peers
+from synth_components.privacy.mechanism import Mechanism
 from synth_components.progress import stage
 from synth_components.protocols import Budget, Dataset, Monitor, Run
 from synth_components.steps.map_file import read_schema
@@ -51,6 +52,11 @@ class TrainConfig(StepConfig):
         description="Number of privacy units in the data (rows, say) if it is public knowledge, with privacy=dp: delta "
         "must be below 1 over it. 0 counts them with noise, for 1 % of epsilon.",
     )
+    profile_mechanism: Mechanism = Field(
+        "laplace",
+        description="Noise on the statistics that a schema is read off, with privacy=dp and no schema: laplace, or "
+        "gaussian, which needs delta above 0 and finds more in wide tables.",
+    )
     monitor_every: int = Field(
         0,
         ge=0,
@@ -83,7 +89,7 @@ class TrainConfig(StepConfig):
         privacy was not said beside it.
         """
         fields = type(self).model_fields
-        for name in ("epsilon", "delta", "units"):
+        for name in ("epsilon", "delta", "units", "profile_mechanism"):
             is_set = name in self.model_fields_set and "privacy" not in self.model_fields_set
             if self.privacy == "none" and (is_set or getattr(self, name) != fields[name].default):
                 raise ValueError(f"{name} is kept only with privacy=dp; add that, or leave {name} out")
@@ -190,6 +196,7 @@ def train(
             options=config.generator_options,
             trust=config.trust,
             units=config.units or None,
+            profile_mechanism=config.profile_mechanism,
             start=start,
             run=Run(
                 device=config.device,

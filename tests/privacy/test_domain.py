@@ -5,15 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 
 import synth_components as synth
-from synth_components.errors import BudgetExceededError, SchemaError, UnsupportedError
+from synth_components.config import ConfigError
+from synth_components.errors import BudgetExceededError, SchemaError, SynthError, UnsupportedError
 from synth_components.model import PROFILE_SHARE
 from synth_components.privacy import domain
 from synth_components.privacy.domain import private_schema
-from synth_components.privacy.ledger import Ledger
+from synth_components.privacy.ledger import ORDERS, Ledger
 from synth_components.protocols import Budget
-from synth_components.schema import TABLE, Boolean, Categorical, Datetime, Numeric, Text
+from synth_components.schema import TABLE, Boolean, Categorical, Datetime, Numeric, Schema, Text
+from synth_components.steps.train import TrainConfig, train
 
 pytest.importorskip("opendp", reason="the extra dp is not installed")
 
@@ -34,8 +37,11 @@ def table(rows=4_000):
     )
 
 
-def schema_of(rows, budget=BUDGET):
-    return private_schema(rows, budget, Ledger(budget))
+def schema_of(rows, budget=BUDGET, mechanism="laplace"):
+    return private_schema(rows, budget, Ledger(budget), mechanism=mechanism)
+
+
+of_each_mechanism = pytest.mark.parametrize("mechanism", ["gaussian", "laplace"])
 
 
 @pytest.fixture
@@ -45,8 +51,9 @@ def certain(monkeypatch):
 
 
 @pytest.mark.usefixtures("certain")
-def test_bounds_and_categories_are_those_that_many_rows_share():
-    columns = schema_of(table()).columns
+@of_each_mechanism
+def test_bounds_and_categories_are_those_that_many_rows_share(mechanism):
+    columns = schema_of(table(), mechanism=mechanism).columns
     assert columns["age"] == Numeric(dtype="int64", low=16, high=128, places=0, public=True)
     assert columns["city"] == Categorical(
         dtype="object", categories=("east", "north", "south"), nullable=True, public=True
@@ -67,7 +74,7 @@ STRANGE = {
 }
 
 
-def moved_by(what):
+def moved_by(what, mechanism):
     """Return the columns that one strange row more gives another schema: of any, in three readings."""
     rows = table().drop(columns="note")
     # Far from an end that noise could move.
@@ -76,24 +83,26 @@ def moved_by(what):
     more = pd.concat([rows, row], ignore_index=True)
     moved = set()
     for _ in range(3):  # the noise of every reading is fresh
-        ours, theirs = schema_of(rows).columns, schema_of(more).columns
+        ours, theirs = (schema_of(one, mechanism=mechanism).columns for one in (rows, more))
         moved |= {name for name in rows.columns if ours[name] != theirs[name]}
     return moved
 
 
 @pytest.mark.usefixtures("certain")
+@of_each_mechanism
 @pytest.mark.parametrize("what", STRANGE, ids=str)
-def test_one_strange_row_more_leaves_the_schema_as_it_is(what):
-    assert moved_by(what) == set()
+def test_one_strange_row_more_leaves_the_schema_as_it_is(what, mechanism):
+    assert moved_by(what, mechanism) == set()
 
 
+@of_each_mechanism
 @pytest.mark.parametrize("what", STRANGE, ids=str)
-def test_bounds_and_categories_without_noise_are_caught(what, monkeypatch):
+def test_bounds_and_categories_without_noise_are_caught(what, mechanism, monkeypatch):
     monkeypatch.setattr(domain, "_extent", lambda values, *_: (float(values.min()), float(values.max())))
     monkeypatch.setattr(domain, "kept_keys", lambda counts, **_: frozenset(counts))
     for kind in ("_categories", "_numbers", "_times"):
         monkeypatch.setattr(domain, kind, telling_of_nulls(getattr(domain, kind)))
-    assert moved_by(what) == set(STRANGE[what])
+    assert moved_by(what, mechanism) == set(STRANGE[what])
 
 
 def telling_of_nulls(made):
@@ -101,10 +110,12 @@ def telling_of_nulls(made):
     return lambda values, *more: replace(made(values, *more), nullable=bool(values.isna().any()))
 
 
-def test_noise_is_taken_for_an_end_as_seldom_as_is_said():
+@of_each_mechanism
+def test_noise_is_taken_for_an_end_as_seldom_as_is_said(mechanism):
     # Of 500 readings at most five are to be expected to be wrong, and 22 with a chance below 1e-7.
     ages, ends = np.full(4_000, 40.0), np.concatenate([-(2.0 ** np.arange(63))[::-1], [0.0], 2.0 ** np.arange(63)])
-    found = [domain._extent(ages, ends, "age", 0.8) for _ in range(500)]
+    paid = domain._Paid(mechanism, {"laplace": 0.8, "gaussian": 0.32}[mechanism], 0.0)
+    found = [domain._extent(ages, ends, "age", paid) for _ in range(500)]
     assert sum(one != (32.0, 64.0) for one in found) < 22
 
 
@@ -125,6 +136,74 @@ def test_the_budget_is_charged_whole_and_before_a_row_is_read():
     poor = Ledger(Budget(0.01, 1e-5))
     with pytest.raises(BudgetExceededError):
         private_schema(_Unread(table(400)), Budget(1.0, 1e-5), poor)
+
+
+def test_gaussian_noise_is_charged_as_the_rho_that_its_closed_form_gives():
+    # An epsilon at delta has room for rho = (sqrt(log(1/delta) + epsilon) - sqrt(log(1/delta)))^2 of zCDP at least
+    # (Bun & Steinke 2016, Proposition 1.3); at most for the mu^2 / 2 of the exact curve of the Gaussian mechanism
+    # (Balle & Wang 2018, arXiv:1805.06530, Theorem 8).
+    budget = Budget(1.0, 1e-5)
+    ledger = Ledger(Budget(9.0, 1e-5))
+    rows = table().drop(columns=["note", "city"])  # without texts
+    private_schema(rows, budget, ledger, mechanism="gaussian")
+    assert [entry.label for entry in ledger.entries] == [f"domain of column '{n}'" for n in ("age", "pay", "since")]
+    curves = np.array([entry.rdp[:-1] for entry in ledger.entries])
+    rhos = curves / ORDERS[:-1]  # zCDP: rho times the order
+    assert np.ptp(rhos) < 1e-12
+    rho = float(rhos[:, 0].sum())
+    log = np.log(1 / budget.delta)
+    assert rho >= (np.sqrt(log + budget.epsilon) - np.sqrt(log)) ** 2
+    mu = np.sqrt(2 * rho)
+    exact = norm.cdf(mu / 2 - budget.epsilon / mu) - np.exp(budget.epsilon) * norm.cdf(-mu / 2 - budget.epsilon / mu)
+    assert 0 < exact <= budget.delta
+    assert ledger.epsilon(budget.delta) == pytest.approx(budget.epsilon, rel=1e-6)
+
+
+def test_gaussian_noise_leaves_a_part_of_delta_to_texts_and_keeps_both():
+    ledger = Ledger(Budget(9.0, 1e-5))
+    private_schema(table(), Budget(1.0, 1e-5), ledger, mechanism="gaussian")
+    assert {entry.delta for entry in ledger.entries} == {0.0, domain.SINGLE}
+    assert 0.99 < ledger.epsilon(1e-5) <= 1.0 * (1 + 1e-9)
+    # At a delta of a trillionth, a half is the texts' own.
+    tiny = Ledger(Budget(9.0, 1e-12))
+    private_schema(table(), Budget(5.0, 1e-12), tiny, mechanism="gaussian")
+    assert sum(entry.delta for entry in tiny.entries) == pytest.approx(5e-13)
+    assert tiny.epsilon(1e-12) <= 5.0 * (1 + 1e-9)
+
+
+@pytest.mark.usefixtures("certain")
+def test_of_many_columns_gaussian_noise_finds_bounds_that_laplace_noise_drowns():
+    rows = pd.DataFrame({f"n{i}": np.full(700, 40.0) for i in range(60)})
+    budget = Budget(1.0, 1e-5)
+    found = schema_of(rows, budget, "gaussian").columns
+    assert {(one.low, one.high) for one in found.values()} == {(32.0, 64.0)}
+    with pytest.raises(SchemaError, match="no bounds that enough rows share"):
+        schema_of(rows, budget, "laplace")
+
+
+def test_gaussian_noise_without_delta_is_refused():
+    with pytest.raises(UnsupportedError, match="needs delta above 0"):
+        schema_of(table()[["age"]], Budget(1.0), "gaussian")
+
+
+@pytest.mark.parametrize("known", [{}, {"epsilon": 1.0, "schema": Schema({TABLE: {"x": Boolean(public=True)}})}])
+def test_a_mechanism_that_nothing_would_use_is_refused(known):
+    rows = pd.DataFrame({"x": [True, False] * 20})
+    with pytest.raises(SynthError, match="profile_mechanism"):
+        synth.fit(rows, generator="tabular.mst", profile_mechanism="gaussian", **known)
+    with pytest.raises(SynthError, match="profile_mechanism must be one of gaussian, laplace"):
+        synth.fit(rows, generator="tabular.mst", epsilon=1.0, profile_mechanism="cauchy")
+
+
+def test_training_hears_of_the_mechanism_and_refuses_it_without_a_budget(tmp_path):
+    table()[["age", "member"]].to_parquet(tmp_path / "rows.parquet")
+    asked = {"generator": "tabular.mst", "privacy": "dp", "epsilon": 5.0, "delta": 1e-4, "units": 4_000}
+    config = TrainConfig.parse({**asked, "profile_mechanism": "gaussian"})
+    train(config, data=tmp_path / "rows.parquet", model=tmp_path / "model")
+    (entry,) = [one for one in synth.load(tmp_path / "model").ledger.entries if one.label == "domain of column 'age'"]
+    assert np.isinf(entry.rdp[-1])  # no pure epsilon: Gaussian noise
+    with pytest.raises(ConfigError, match="profile_mechanism is kept only with privacy=dp"):
+        TrainConfig.parse({"profile_mechanism": "gaussian"})
 
 
 class _Unread(pd.DataFrame):

@@ -45,7 +45,12 @@ def fitted(recipe, data, budget):
 
 @pytest.mark.parametrize(
     "recipe",
-    [MST(bins=16), AIM(bins=16, rounds=2, iterations=200), PrivateTrees(bins=16)],
+    [
+        MST(bins=16),
+        AIM(bins=16, rounds=2, iterations=200),
+        AIM(bins=16, rounds=2, iterations=200, mechanism="laplace"),
+        PrivateTrees(bins=16),
+    ],
     ids=lambda recipe: type(recipe).__name__,
 )
 def test_pairs_beat_independent_columns_where_the_budget_pays_for_them(recipe):
@@ -159,11 +164,12 @@ def test_a_number_without_bounds_is_refused_before_anything_is_charged():
     assert not ledger.entries
 
 
-def test_laplace_noise_spends_a_pure_epsilon():
+@pytest.mark.parametrize("generator", ["tabular.aim", "tabular.mst"])
+def test_laplace_noise_spends_a_pure_epsilon(generator):
     schema = Schema({TABLE: {"x": Categorical(categories=("a", "b"), public=True)}})
     table = pd.DataFrame({"x": ["a", "b"] * 50})
     model = synth.fit(
-        table, generator="tabular.mst", epsilon=2.0, delta=0.0, schema=schema, options={"mechanism": "laplace"}
+        table, generator=generator, epsilon=2.0, delta=0.0, schema=schema, options={"mechanism": "laplace"}
     )
     assert model.ledger.epsilon(0.0) == pytest.approx(2.0)
 

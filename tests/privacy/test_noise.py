@@ -11,7 +11,7 @@ from scipy import stats
 from synth_components.errors import BudgetExceededError, UnsupportedError
 from synth_components.privacy import noise
 from synth_components.privacy.ledger import Ledger
-from synth_components.privacy.noise import Grant, granted, kept_keys, laplace_counts, noisy_best, noisy_counts
+from synth_components.privacy.noise import Grant, charged_counts, granted, kept_keys, noisy_best, noisy_counts
 from synth_components.protocols import Budget
 
 pytest.importorskip("opendp", reason="the extra dp is not installed")
@@ -137,19 +137,44 @@ def test_gaussian_noise_needs_delta():
 SURE = 1 - 1e-7
 
 
-def mu_of_counts():
-    return mu_at_least(drawn("gaussian", 0.5, at=1) > 0.5, drawn("gaussian", 0.5) > 0.5, confidence=SURE)
+def charged(mechanism, amount, at):
+    """Return ``RELEASES`` noisy counts of ``at``, each for an amount that was charged before."""
+    return charged_counts(np.full(RELEASES, at, dtype=np.int64), amount=amount, mechanism=mechanism)
 
 
-def test_gaussian_counts_are_no_easier_to_tell_apart_than_claimed():
-    assert mu_of_counts() <= math.sqrt(2 * 0.5)
+GAUSSIAN = {
+    "charged_counts": lambda at: charged("gaussian", 0.5, at),
+    "noisy_counts": lambda at: drawn("gaussian", 0.5, at=at),
+}
+of_each_gaussian = pytest.mark.parametrize("counted", GAUSSIAN.values(), ids=GAUSSIAN)
 
 
-def test_counts_with_half_the_noise_are_caught(monkeypatch):
+def mu_of_counts(counted):
+    return mu_at_least(counted(1) > 0.5, counted(0) > 0.5, confidence=SURE)
+
+
+def claimed_mu(sigma):
+    """Return the largest mu of any threshold on whole counts one apart, under the discrete Gaussian of a scale.
+
+    It is the mechanism's own curve: 1.046 at a scale of 1, where two normals 1 apart have 1.
+    """
+    values = np.arange(-60, 61)
+    masses = np.exp(-(values**2) / (2 * sigma**2))
+    above = np.cumsum((masses / masses.sum())[::-1])[::-1]  # P(noise >= value)
+    return float(np.max(-np.diff(stats.norm.ppf(above[np.abs(values) <= 5 * sigma]))))
+
+
+@of_each_gaussian
+def test_gaussian_counts_are_no_easier_to_tell_apart_than_claimed(counted):
+    assert mu_of_counts(counted) <= claimed_mu(1.0)
+
+
+@of_each_gaussian
+def test_counts_with_half_the_noise_are_caught(counted, monkeypatch):
     honest = noise._scale
     monkeypatch.setattr(noise, "_scale", lambda *args: honest(*args) / 2)
     monkeypatch.setattr(Grant, "take", lambda self, amount: None)  # OpenDP's own bound would refuse the scale
-    assert mu_of_counts() > math.sqrt(2 * 0.5)
+    assert mu_of_counts(counted) > claimed_mu(1.0)
 
 
 def test_halved_noise_is_refused_by_the_grant_already(monkeypatch):
@@ -160,7 +185,7 @@ def test_halved_noise_is_refused_by_the_grant_already(monkeypatch):
 
 
 LAPLACE = {
-    "laplace_counts": lambda at: laplace_counts(np.full(RELEASES, at, dtype=np.int64), epsilon=1.0),
+    "charged_counts": lambda at: charged("laplace", 1.0, at),
     "noisy_counts": lambda at: drawn("laplace", 1.0, at=at),
 }
 of_each_laplace = pytest.mark.parametrize("counted", LAPLACE.values(), ids=LAPLACE)
@@ -188,39 +213,82 @@ def test_laplace_counts_with_half_the_noise_are_caught(counted, monkeypatch):
 
 
 DELTA = 0.01
+KEYS = {"gaussian": 0.5, "laplace": 1.0}  # rho, epsilon
+of_each_mechanism = pytest.mark.parametrize("mechanism", sorted(KEYS))
 
 
-def share_kept():
+def share_kept(mechanism):
     """Return a lower bound on the probability that a key of one row is kept."""
-    kept = sum(bool(kept_keys({"unique": 1}, epsilon=1.0, delta=DELTA)) for _ in range(2_000))
+    asked = {"amount": KEYS[mechanism], "delta": DELTA, "mechanism": mechanism}
+    kept = sum(bool(kept_keys({"unique": 1}, **asked)) for _ in range(2_000))
     return stats.binomtest(kept, 2_000).proportion_ci(SURE, method="exact").low
 
 
-def test_a_category_of_one_row_is_kept_no_more_often_than_delta():
-    assert share_kept() <= DELTA
+@of_each_mechanism
+def test_a_category_of_one_row_is_kept_no_more_often_than_delta(mechanism):
+    assert share_kept(mechanism) <= DELTA
 
 
-def test_a_threshold_that_is_fixed_for_every_epsilon_and_delta_is_caught(monkeypatch):
+@of_each_mechanism
+def test_a_threshold_that_is_fixed_for_every_epsilon_and_delta_is_caught(mechanism, monkeypatch):
     # A count of 5, as one library has it: of one row and Laplace noise of scale 1 a share of .5 exp(-4) = .009 passes,
-    # and at the epsilon of one of fifteen columns, a fifteenth, .38.
+    # and at the epsilon of one of fifteen columns, a fifteenth, .38; of Gaussian noise of that scale .39.
     import opendp.prelude as dp
 
     scale = 15.0
+    far, measure = {
+        "laplace": (dp.l01inf_distance, dp.max_divergence()),
+        "gaussian": (dp.l02inf_distance, dp.zero_concentrated_divergence()),
+    }[mechanism]
     space = (
         dp.map_domain(dp.atom_domain(T=str), dp.atom_domain(T="i64")),
-        dp.l01inf_distance(dp.absolute_distance(T="i64")),
+        far(dp.absolute_distance(T="i64")),
     )
-    fixed = dp.m.make_noise_threshold(*space, dp.approximate(dp.max_divergence()), scale=scale, threshold=5)
+    fixed = dp.m.make_noise_threshold(*space, dp.approximate(measure), scale=scale, threshold=5)
     monkeypatch.setitem(globals(), "kept_keys", lambda counts, **_: fixed(counts))
-    assert share_kept() > DELTA
+    assert share_kept(mechanism) > DELTA
+
+
+COUNTS = range(1, 9)
+"""Counts on either side of every threshold here."""
+
+
+def loss_of_keys(mechanism):
+    """Return a lower bound on the loss, mu or epsilon, of whether a key is kept: the largest over its counts."""
+    asked = {"amount": KEYS[mechanism], "delta": DELTA, "mechanism": mechanism}
+    size = 4_000  # keys of one reading have noise of their own
+    kept = []
+    for count in COUNTS:
+        held = kept_keys({str(number): count for number in range(size)}, **asked)
+        kept.append(np.array([str(number) in held for number in range(size)]))
+    pairs = list(zip(kept[1:], kept, strict=False))
+    if mechanism == "gaussian":
+        return max(mu_at_least(more, fewer, confidence=SURE) for more, fewer in pairs)
+    rates = [[stats.binomtest(int(side.sum()), size).proportion_ci(SURE, method="exact") for side in p] for p in pairs]
+    return max(math.log(max(more.low, 1e-9) / fewer.high) for more, fewer in rates)
+
+
+CLAIMED = {"gaussian": claimed_mu(1.0), "laplace": 1.0}  # a rho of 1/2 is a scale of 1
+
+
+@of_each_mechanism
+def test_kept_keys_tell_no_more_of_a_count_than_claimed(mechanism):
+    assert loss_of_keys(mechanism) <= CLAIMED[mechanism]
+
+
+@of_each_mechanism
+def test_kept_keys_with_half_the_noise_are_caught(mechanism, monkeypatch):
+    honest = noise._scale
+    monkeypatch.setattr(noise, "_scale", lambda *args: honest(*args) / 2)
+    assert loss_of_keys(mechanism) > CLAIMED[mechanism]
 
 
 def test_a_common_category_is_kept():
-    assert kept_keys({"common": 1_000, "unique": 1}, epsilon=1.0, delta=1e-9) == {"common"}
+    assert kept_keys({"common": 1_000, "unique": 1}, amount=1.0, delta=1e-9) == {"common"}
 
 
 @pytest.mark.parametrize("strange", ["common\0", "common\0 and more", "\ud800", ""], ids=ascii)
 def test_a_row_with_a_strange_text_moves_no_other_key(strange):
     # A text that is cut at its zero byte took the place of "common"; one that is no UTF-8 ended the fit.
-    assert kept_keys({"common": 1_000, strange: 1}, epsilon=1.0, delta=1e-9) == {"common"}
-    assert kept_keys({strange: 1_000, "unique": 1}, epsilon=1.0, delta=1e-9) == {strange}
+    assert kept_keys({"common": 1_000, strange: 1}, amount=1.0, delta=1e-9) == {"common"}
+    assert kept_keys({strange: 1_000, "unique": 1}, amount=1.0, delta=1e-9) == {strange}
