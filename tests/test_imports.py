@@ -50,6 +50,15 @@ def test_importing_the_package_does_not_load(name, loaded):
     assert name not in loaded
 
 
+@pytest.mark.parametrize("name", ["sklearn", "scipy"])
+def test_the_recipe_of_the_default_generator_does_not_load(name, tmp_path):
+    """Requests, schemas and the options of every platform follow from it, and fit nothing."""
+    from synth_components.steps.train import TrainConfig
+
+    module = f"synth_components.generators.{TrainConfig().generator}"
+    assert name not in top_level_modules_after(f"import {module}", tmp_path)
+
+
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_importing_an_adapter_does_not_load_its_platform(adapter, tmp_path):
     assert ADAPTERS[adapter] not in top_level_modules_after(f"import {adapter}", tmp_path)

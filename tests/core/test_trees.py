@@ -13,7 +13,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.ensemble._hist_gradient_boosting.binning import _BinMapper
 
 from synth_components.errors import ArtifactError, ConditionError, StoppedError
-from synth_components.generators.tabular import _forest, _ratio
+from synth_components.generators.tabular import _boosting, _forest
 from synth_components.generators.tabular._forest import Counts, Forest, Growth, grow, halves
 from synth_components.generators.tabular._ratio import JUDGES, DensityRatio
 from synth_components.generators.tabular.trees import Trees
@@ -298,8 +298,8 @@ def test_the_quicker_learner_grows_the_trees_of_its_base(monkeypatch, subsample)
     real, made = (np.floor(rng.random((3_000, 7)) ** power * most).astype(np.float32) for power in (1.0, 1.5))
     monkeypatch.setattr(_BinMapper, "__init__", partialmethod(_BinMapper.__init__, subsample=subsample))
     grown = []
-    for learner in (_ratio._Boosting, HistGradientBoostingClassifier):
-        monkeypatch.setattr(_ratio, "_Boosting", learner)
+    for learner in (_boosting.Boosting, HistGradientBoostingClassifier):
+        monkeypatch.setattr(_boosting, "Boosting", learner)
         grown.append(DensityRatio.nothing(7).boosted(real, made, n_trees=40, min_leaf=20).to_arrays())
     assert len(grown[0]["tree_starts"]) > 2
     for name, held in grown[0].items():

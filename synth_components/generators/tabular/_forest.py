@@ -20,9 +20,6 @@ from typing import Any, Self
 import numpy as np
 from numpy import random
 from numpy.typing import NDArray
-from scipy.special import gammaln
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
-from sklearn.tree._tree import NODE_DTYPE, Tree
 
 from synth_components.generators.tabular._grid import Codes
 from synth_components.protocols import Floats
@@ -125,6 +122,8 @@ def compiled(
     feature: NDArray[Any], threshold: Floats, left: NDArray[Any], right: NDArray[Any], value: Floats | None = None
 ) -> Any:  # noqa: ANN401 - sklearn has no types
     """Return scikit-learn's compiled tree of the given nodes, for its fast ``apply`` and ``predict``."""
+    from sklearn.tree._tree import NODE_DTYPE, Tree
+
     nodes = np.zeros(len(feature), dtype=NODE_DTYPE)
     nodes["left_child"], nodes["right_child"] = left, right
     nodes["feature"], nodes["threshold"] = np.where(left < 0, -2, feature), threshold
@@ -169,6 +168,8 @@ def grow(
     Args:
         width: Columns of the context, the first ones, that the trees may ask about.
     """
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
     size = int(codes.max(initial=0)) + 1
     # A tree sees about half of the rows; scikit-learn warns of more classes than half of what it sees.
     use_classes = is_nominal and size <= min(MAX_CLASSES, len(codes) // 5)
@@ -332,6 +333,8 @@ def _add_evidence_of_numbers(gain: Floats, grown: Structure, rank: Ints, codes: 
 
 def _log_marginal(counts: NDArray[Any]) -> Floats:
     """Return the Dirichlet-multinomial log likelihood over the last axis."""
+    from scipy.special import gammaln
+
     bins = counts.shape[-1]
     total = gammaln(bins * PRIOR) - gammaln(counts.sum(axis=-1) + bins * PRIOR)
     made: Floats = total + (gammaln(counts + PRIOR) - gammaln(PRIOR)).sum(axis=-1)
