@@ -50,13 +50,24 @@ def test_importing_the_package_does_not_load(name, loaded):
     assert name not in loaded
 
 
-@pytest.mark.parametrize("name", ["sklearn", "scipy"])
-def test_the_recipe_of_the_default_generator_does_not_load(name, tmp_path):
-    """Requests, schemas and the options of every platform follow from it, and fit nothing."""
+def test_the_recipe_of_the_default_generator_loads_neither_scipy_nor_scikit_learn(tmp_path):
+    """Requests and the options of every platform follow from it, and fit nothing."""
     from synth_components.steps.train import TrainConfig
 
     module = f"synth_components.generators.{TrainConfig().generator}"
-    assert name not in top_level_modules_after(f"import {module}", tmp_path)
+    assert not {"scipy", "sklearn"} & top_level_modules_after(f"import {module}", tmp_path)
+
+
+def test_no_recipe_loads_scikit_learn(tmp_path):
+    """Every specification of SageMaker's algorithms needs every recipe."""
+    code = (
+        "from contextlib import suppress\n"
+        "from synth_components.errors import UnsupportedError\n"
+        "from synth_components.generators import names, recipe_type\n"
+        "for name in names():\n    with suppress(UnsupportedError):  # of a library that is not installed\n"
+        "        recipe_type(name)"
+    )
+    assert "sklearn" not in top_level_modules_after(code, tmp_path)
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)

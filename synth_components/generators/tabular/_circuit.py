@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree, shortest_path
 from scipy.special import ndtri
-from sklearn.cluster import MiniBatchKMeans
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from synth_components.generators.tabular._codebook import Arrays, Ints, drawn_by_row, drawn_each
@@ -463,6 +461,9 @@ def placed(codes: Codes, alphabet: Alphabet, grid: Grid) -> Floats:
 
 def clusters(seen: Matrix, k: int, *, rng: random.Generator) -> Ints:
     """Return the cluster (n,) of each row, of at most ``k``."""
+    from sklearn.cluster import MiniBatchKMeans  # before the limit, which holds for what is loaded
+    from sklearn.exceptions import ConvergenceWarning
+
     seed = int(rng.integers(2**31))
     if k == 1 or len(seen) == 0:
         return np.zeros(len(seen), dtype=np.int64)

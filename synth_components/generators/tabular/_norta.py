@@ -14,7 +14,6 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.polynomial import Chebyshev
-from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
 from synth_components.marginal import Marginal
@@ -102,6 +101,8 @@ class Association:
 
     def latent(self, wanted: float) -> float:
         """Return the latent correlation that gives ``wanted``, the nearest where it is out of reach."""
+        from scipy.optimize import brentq
+
         low, high = self.limits
         if not low < wanted < high:
             return float(np.sin(END if wanted >= high else -END))

@@ -21,7 +21,6 @@ from numpy import random
 from numpy.typing import NDArray
 from pydantic import Field
 from safetensors.numpy import load_file, save_file
-from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from synth_components.config import Recipe
@@ -109,6 +108,8 @@ def _nearest(position: Floats, rows: Ints, k: int) -> Ints:
     """Return the nearest others (n, k) of each row among ``rows``, repeated where there are fewer; itself if alone."""
     if len(rows) == 1:
         return np.tile(rows, (1, k))
+    from sklearn.neighbors import NearestNeighbors  # before the limit, which holds for what is loaded
+
     found = min(k, len(rows) - 1)
     with threadpool_limits(1, user_api="openmp"):
         near = NearestNeighbors(n_neighbors=found).fit(position).kneighbors(return_distance=False)
