@@ -1,7 +1,8 @@
 """What to change, read off the numbers.
 
-A report does not know its generator: the options named are those of ``tabular.trees``, and the advice says so.  Where
-the model is known, ``resolved`` tells which of the changes it can take, and to which values.
+A report does not know its generator: its words name the options of ``tabular.trees``, and say so.  Beside them stand
+the changes that ``answers`` lists for a machine, of every generator; where the model is known, ``resolved`` tells which
+of them it can take, and to which values.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from synth_components.config import Recipe
+from synth_components.evaluation.answers import ANSWERS
 from synth_components.evaluation.attacks.risk import MOST, Gain, gains
 from synth_components.evaluation.card import DCR_SHARE, TASK, by_name, is_copied, task_ratio
 from synth_components.evaluation.change import Change
@@ -20,33 +22,6 @@ from synth_components.protocols import Score
 _MOST = 4  # of one kind
 _TIMES = 2.0  # an error this many times its floor is worth a sentence
 _SMALL = 0.02  # an error below this is not
-
-_TREES = "tabular.trees"
-_TAKE_TREES = Change("take", _TREES)
-_CLOSER = (  # to what the rows hold together
-    Change("lower", _TREES, "min_leaf", loosens=True),
-    Change("lower", _TREES, "min_evidence", loosens=True),
-    Change("raise", _TREES, "correction_rounds", loosens=True),
-    _TAKE_TREES,
-)
-_CLOSER_TO_TASK = (
-    Change("raise", _TREES, "correction_trees", loosens=True),
-    Change("raise", _TREES, "correction_rounds", loosens=True),
-    Change("lower", _TREES, "min_leaf", loosens=True),
-    _TAKE_TREES,
-)
-_MORE_CATEGORIES = Change("lower", "", "min_category_count", loosens=True)
-_MORE_KNOTS = Change("raise", "", "knots", loosens=True)
-_FEWER_CATEGORIES = Change("raise", "", "min_category_count")
-_LARGER_LEAVES = Change("raise", _TREES, "min_leaf")
-_FARTHER = (
-    _LARGER_LEAVES,
-    Change("raise", _TREES, "min_evidence"),
-    _FEWER_CATEGORIES,
-    Change("lower", "", "knots"),
-    Change("lower", _TREES, "correction_trees"),
-    _TAKE_TREES,
-)
 
 _MORE_PRIVATE = (
     "train on more rows, or with tabular.trees raise min_leaf, min_evidence and min_category_count, or lower knots and "
@@ -58,27 +33,27 @@ _REMEDIES: Mapping[str, tuple[str, tuple[Change, ...]]] = {
     "privacy.membership.isolated": (
         "leave rare records out of the training rows or coarsen them, raise min_category_count, or train with "
         "differential privacy (privacy=dp)",
-        (_FEWER_CATEGORIES,),
+        ANSWERS["rare records"],
     ),
-    "privacy.membership": (f"{_MORE_PRIVATE}, or train with differential privacy (privacy=dp)", _FARTHER),
-    "privacy.shadow": (f"{_MORE_PRIVATE}, or train with differential privacy (privacy=dp)", _FARTHER),
+    "privacy.membership": (f"{_MORE_PRIVATE}, or train with differential privacy (privacy=dp)", ANSWERS["privacy"]),
+    "privacy.shadow": (f"{_MORE_PRIVATE}, or train with differential privacy (privacy=dp)", ANSWERS["privacy"]),
     "privacy.attribute": (
         "leave the column out or coarsen it before training, raise min_leaf, or train with differential privacy "
         "(privacy=dp)",
-        (_LARGER_LEAVES,),
+        ANSWERS["small groups"],
     ),
     "privacy.singling_out": (
         "raise min_category_count, round numbers, and cut off extremes before training",
-        (_FEWER_CATEGORIES,),
+        ANSWERS["rare records"],
     ),
-    "privacy.linkability": ("coarsen the columns that one source holds, or raise min_leaf", (_LARGER_LEAVES,)),
+    "privacy.linkability": ("coarsen the columns that one source holds, or raise min_leaf", ANSWERS["small groups"]),
     "privacy.reidentification": (
         "coarsen the quasi-identifiers before training, or raise min_leaf",
-        (_LARGER_LEAVES,),
+        ANSWERS["small groups"],
     ),
     "privacy.inversion": (
         "raise min_leaf, or do not publish models that are trained on these rows without a limit to their depth",
-        (_LARGER_LEAVES,),
+        ANSWERS["small groups"],
     ),
 }
 
@@ -154,8 +129,8 @@ def _shapes(scores: Sequence[Score]) -> list[Recommendation]:
                 else "check the schema's bounds and places; where knots were lowered, raise them again, a privacy knob"
             )
             finding = f"the shape error of '{one.subject[0]}' is {error:.3f}, {error / floor:.1f} times its floor"
-            change = _MORE_CATEGORIES if one.name.endswith("tv") else _MORE_KNOTS
-            made.append(Recommendation(one.subject, finding, remedy, error, (change,)))
+            changes = ANSWERS["a category's shape" if one.name.endswith("tv") else "a number's shape"]
+            made.append(Recommendation(one.subject, finding, remedy, error, changes))
     return sorted(made, key=lambda one: -one.weight)[:_MOST]
 
 
@@ -173,7 +148,7 @@ def _pairs(table: pd.DataFrame) -> list[Recommendation]:
                 "train on more rows, or let tabular.trees follow more of what it sees: a lower min_leaf or "
                 "min_evidence, both privacy knobs, or more correction_rounds"
             )
-            made.append(Recommendation(pair, finding, change, error, _CLOSER))
+            made.append(Recommendation(pair, finding, change, error, ANSWERS["pairs"]))
     return sorted(made, key=lambda one: -one.weight)[:_MOST]
 
 
@@ -184,7 +159,7 @@ def _missing(scores: Sequence[Score]) -> list[Recommendation]:
             what = f"the null share of '{one.subject[0]}'" if one.subject else "which columns are missing together"
             finding = f"{what} is off by {1 - one.value:.3f}"
             change = "use a generator that learns nulls jointly (tabular.trees does), or check that null is not a value"
-            made.append(Recommendation(one.subject, finding, change, 1 - one.value, (_TAKE_TREES,)))
+            made.append(Recommendation(one.subject, finding, change, 1 - one.value, ANSWERS["nulls"]))
     return made[:_MOST]
 
 
@@ -196,7 +171,7 @@ def _coverage(scores: Sequence[Score]) -> list[Recommendation]:
                 f"'{one.subject[0]}' reaches {one.value:.0%} of the common real values; a real sample {one.floor:.0%}"
             )
             change = "draw more rows, lower min_category_count, or condition on the values that are missing"
-            made.append(Recommendation(one.subject, finding, change, one.floor - one.value, (_MORE_CATEGORIES,)))
+            made.append(Recommendation(one.subject, finding, change, one.floor - one.value, ANSWERS["coverage"]))
     return made[:_MOST]
 
 
@@ -214,7 +189,7 @@ def _tasks(scores: Sequence[Score], tasks: Sequence[str]) -> list[Recommendation
                 "train on more rows, or with tabular.trees raise correction_trees or correction_rounds, or lower "
                 "min_leaf, a privacy knob"
             )
-            made.append(Recommendation((task,), finding, change, 1 + TASK - ratio.value, _CLOSER_TO_TASK))
+            made.append(Recommendation((task,), finding, change, 1 + TASK - ratio.value, ANSWERS["a task"]))
     return made
 
 
@@ -240,11 +215,11 @@ def _privacy(whole: Mapping[str, Score]) -> list[Recommendation]:
                 f"{whole[name].value:.2%} of the rows {what} a training row; the upper bound of a real holdout is "
                 f"{whole[f'{name}.bound'].value:.2%}"
             )
-            made.append(Recommendation((), finding, _MORE_PRIVATE, 3.0, _FARTHER))
+            made.append(Recommendation((), finding, _MORE_PRIVATE, 3.0, ANSWERS["privacy"]))
     share = whole.get("privacy.dcr.share")
     if share is not None and share.interval is not None and share.interval[0] > DCR_SHARE:
         finding = f"{share.value:.1%} of the rows lie closer to train than to the holdout; 50 % is chance"
-        made.append(Recommendation((), finding, _MORE_PRIVATE, 2.5, _FARTHER))
+        made.append(Recommendation((), finding, _MORE_PRIVATE, 2.5, ANSWERS["privacy"]))
     return made
 
 
@@ -278,4 +253,4 @@ def _whole(whole: Mapping[str, Score]) -> list[Recommendation]:
         return []
     finding = f"a boosted detector tells real from synthetic: C2ST {against.value:.2f}, floor {against.floor:.2f}"
     change = "mend the worst columns and pairs first; derived columns and rules that rows break give most away"
-    return [Recommendation((), finding, change, 0.5)]
+    return [Recommendation((), finding, change, 0.5, ANSWERS["detection"])]

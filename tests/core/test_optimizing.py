@@ -155,6 +155,41 @@ def test_what_the_generator_refuses_is_noted_and_not_kept(harmed):
     assert found.told()[2].endswith("it was refused (UnsupportedError).")
 
 
+LEARNING = """
+from dataclasses import replace
+
+from pydantic import Field
+
+from synth_components.generators.tabular.gaussian_copula import GaussianCopula, GaussianCopulaSampler
+
+
+class Learning(GaussianCopula):
+    epochs: int = Field(1, ge=1, le=100)
+    hidden: int = Field(8, ge=1, le=16)
+
+    def fit(self, data, *, rng, ledger, run):
+        if self.epochs * self.hidden < 24:  # then it has not learnt what goes together
+            mixed = {name: rng.permutation(values) for name, values in data.table.items()}
+            data = replace(data, tables={data.schema.root: data.table.assign(**mixed)})
+        return super().fit(data, rng=rng, ledger=ledger, run=run)
+
+
+GENERATOR = Learning
+SAMPLER = GaussianCopulaSampler
+"""
+
+
+def test_a_generator_that_learns_in_passes_is_given_more_of_them_and_more_width(tmp_path, monkeypatch):
+    (tmp_path / "learning.py").write_text(LEARNING, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    model, found = optimize(generator="learning", trust=("learning",), min_quality=0.75)
+    first, second = found.rounds
+    assert first.missed
+    assert {"epochs 1 -> 2", "hidden 8 -> 16"} <= set(second.changed)
+    assert not second.missed
+    assert model.manifest.options["epochs"] == 2
+
+
 def test_a_mistake_in_the_setting_that_was_asked_for_is_an_error():
     with pytest.raises(ConfigError, match="leaves"):
         optimize(generator=TREES, options={"leaves": 3})

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from synth_components.evaluation.answers import ANSWERS
 from synth_components.evaluation.change import Change
 from synth_components.evaluation.recommendation import _REMEDIES, Recommendation, recommendations, resolved
 from synth_components.evaluation.report import _advice_from_json, _advice_to_json
@@ -28,27 +29,81 @@ def advice():
     return recommendations(scores, {}, ["t"])
 
 
+def knobs(option):
+    """Return of each generator that has an option whether it calls it a privacy knob."""
+    fields = [recipe_type(name).model_fields.get(option) for name in names()]
+    return ["Privacy knob" in (field.description or "") for field in fields if field is not None]
+
+
 def test_every_change_names_a_generator_and_an_option_that_exist():
-    changes = [change for one in advice() for change in one.changes]
-    changes += [change for _, found in _REMEDIES.values() for change in found]
-    assert changes
+    changes = [change for found in ANSWERS.values() for change in found]
     for change in changes:
         assert change.generator in ("", *names())
         if change.way != "take":
-            field = recipe_type(change.generator or TREES).model_fields[change.option]
-            assert "Privacy knob" in field.description  # so that `loosens` is told of one
+            kinds = [recipe_type(name) for name in ([change.generator] if change.generator else names())]
+            assert any(change.option in kind.model_fields for kind in kinds), change
+    assert all(change in changes for one in advice() for change in one.changes)
+    assert all(found in ANSWERS.values() for _, found in _REMEDIES.values())
 
 
-def test_every_option_that_is_changed_is_named_in_the_advice_beside():
+def test_every_option_of_trees_that_is_changed_is_named_in_the_advice_beside():
     for one in advice():
-        assert all(change.option in one.change for change in one.changes)
+        assert all(change.option in one.change for change in one.changes if change.generator == TREES)
 
 
-def test_what_serves_privacy_never_loosens_and_what_serves_fidelity_says_that_it_does():
-    private, *others = advice()
+def test_what_serves_privacy_never_loosens_and_what_serves_fidelity_says_so_of_a_privacy_knob():
+    for about, changes in ANSWERS.items():
+        for change in (one for one in changes if one.way != "take"):
+            if about in {"privacy", "rare records", "small groups"}:
+                assert not change.loosens, change
+            else:
+                assert change.loosens == any(knobs(change.option)), change
+    private, *_ = advice()
     assert private.finding.startswith("50.00% of the rows copy")
-    assert not any(change.loosens for change in private.changes)
-    assert all(change.loosens for one in others for change in one.changes if change.way != "take")
+    assert private.changes == ANSWERS["privacy"]
+
+
+NETWORKS = {
+    "tabular.autoregressive": {"epochs": 24, "hidden": 512, "dropout": 0.475, "weight_decay": 0.1, "patience": 3},
+    "tabular.copula_gan": {"epochs": 600, "hidden": 512, "dropout": 0.625, "weight_decay": 1e-5},
+    "tabular.diffusion": {"epochs": 120, "hidden": 512, "dropout": 0.25, "weight_decay": 0.1, "patience": 7},
+    "tabular.latent_diffusion": {"autoencoder_epochs": 60, "denoiser_hidden": 768, "dropout": 0.25, "patience": 7},
+    "tabular.table_gan": {"epochs": 200, "channels": 128, "delta_mean": 0.1, "delta_sd": 0.1},
+    "tabular.transformer": {"epochs": 60, "hidden": 128, "dropout": 0.325, "patience": 3},
+    "tabular.vae": {"epochs": 120, "hidden": 512, "dropout": 0.25, "patience": 5},
+    "tabular.circuit": {"epochs": 12, "states": 512, "prior": 0.2, "min_state_rows": 120},
+    "tabular.mixture": {"components": 128, "prior": 0.2, "min_component_rows": 60},
+    "tabular.bayesian_network": {"max_parents": 4, "prior": 2.0},
+    "tabular.markov": {"smoothing": 2.0},
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_each_generator_answers_a_detector_and_an_attack_by_options_of_its_own(name):
+    recipe = recipe_type(name)()
+    given = [Recommendation((), "f", "c", 1.0, ANSWERS[about]) for about in ("detection", "privacy")]
+    found = {
+        change.option: change.value
+        for one in resolved(given, recipe, name)
+        for change in one.changes
+        if change.way != "take"
+    }
+    assert NETWORKS[name] == {option: pytest.approx(found[option]) for option in NETWORKS[name]}
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_is_changed_again_and_again_stays_an_option_that_the_generator_takes(name):
+    kind = recipe_type(name)
+    for change in {change for found in ANSWERS.values() for change in found if change.option in kind.model_fields}:
+        if change.generator not in ("", name):
+            continue
+        options = {}
+        for _ in range(40):
+            found = change.resolved(kind(**options), name, loosen=True)
+            if found is None:
+                break
+            options = {change.option: found.value}
+            kind(**options)
 
 
 @pytest.mark.parametrize(
