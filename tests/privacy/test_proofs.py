@@ -142,6 +142,8 @@ def faults(page: str, charged: set[str]) -> list[str]:
         made += [f"{mechanism}: no test {name} is collected" for name in tests if name not in COLLECTED]
         kept = plain("".join(COLLECTED.get(name, "") for name in tests))
         named = re.findall(r"`([\w./]+)`", where)
+        if not named:
+            made.append(f"{mechanism}: no place in the code")
         about = [name.removesuffix(".py").rpartition("/")[2].rpartition(".")[2] for name in named]
         about += [label.partition("…")[0] for label in re.findall(r"`([^`]+)`", labels)]
         if not tests or not any(plain(name) in kept for name in about):
