@@ -31,6 +31,7 @@ from synth_components.io.hdf5 import hdf5_writer, read_hdf5
 from synth_components.io.json_lines import count_lines, json_lines_batches, json_writer, read_json, read_json_lines
 from synth_components.io.location import Location, locate, writing
 from synth_components.io.sql import Relation, relation
+from synth_components.privacy.budget_file import opened
 from synth_components.privacy.ledger import Ledger, not_private
 from synth_components.profile import ProfileConfig, profile
 from synth_components.protocols import Dataset, PrivacyLedger
@@ -465,13 +466,15 @@ def read_dataset(
 ) -> Dataset:
     """Return the dataset of a file, a directory of parts, or a dataset directory.
 
-    Without a schema, neither given nor in the directory, one is profiled and charged to ``ledger``, never to the budget
-    file, which whoever asks has asked before: on rows from all of the table, if it stays on disk.
+    Without a schema, neither given nor in the directory, one is profiled: on rows from all of the table, if it stays on
+    disk.
 
     Args:
         max_bytes: A single table that needs more memory than this stays on disk: the dataset reads it in batches.
+        ledger: Charged for the profile, before a row is read; ``None`` charges the budget file, if one is named.
 
     Raises:
+        BudgetExceededError: for a profile under a finite budget, as it is exact; nothing was read.
         DataError: for what cannot be read as a table.
         SchemaError: for a schema that cannot be read.
     """
@@ -487,20 +490,18 @@ def read_dataset(
                 return Dataset(tables, schema)
             place = next(iter(places.values()))
         sources = _parts(place, "auto")
+    if schema is None:
+        opened(ledger).spend("profile", not_private)
     if sum(_num_bytes(source) for source in sources) > max_bytes:
-        return _lazy(tuple(sources), schema, ledger)
+        return _lazy(tuple(sources), schema)
     table = _together(sources, None if schema is None else schema.columns)
     if schema is None:
-        schema = profile(
-            table, config=ProfileConfig(describe=False), ledger=Ledger() if ledger is None else ledger
-        ).schema
+        schema = profile(table, config=ProfileConfig(describe=False), ledger=Ledger()).schema  # charged above
     return Dataset({schema.root: table}, schema)
 
 
-def _lazy(parts: tuple[Source, ...], schema: Schema | None, ledger: PrivacyLedger | None) -> LazyDataset:
+def _lazy(parts: tuple[Source, ...], schema: Schema | None) -> LazyDataset:
     place = parts[0].text
-    if schema is None:
-        (Ledger() if ledger is None else ledger).spend("profile", not_private)
     head = next(_frames(parts[0], None if schema is None else schema.columns, _BATCH_ROWS), None)
     if head is None:
         raise DataError(f"'{place}' has no rows; give at least one")

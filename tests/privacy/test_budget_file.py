@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,9 @@ import synth_components as synth
 from synth_components.__main__ import main
 from synth_components.config import ConfigError
 from synth_components.errors import ArtifactError, BudgetExceededError, DataError, DeltaError, TamperedError
-from synth_components.evaluation import PrivacyConfig
+from synth_components.evaluation import EvaluateConfig, PrivacyConfig
+from synth_components.evaluation.attacks.shadow import shadow
+from synth_components.io.dataset import read_dataset
 from synth_components.policy import Policy
 from synth_components.policy.protection import protect
 from synth_components.privacy.accounting import pure, rho_within, zero_concentrated
@@ -26,6 +29,8 @@ from synth_components.privacy.smallest_delta import require_small
 from synth_components.proposal import propose
 from synth_components.protocols import Budget, Dataset
 from synth_components.schema import Categorical, Schema, Unit
+from synth_components.selection.optimizing import auto_optimize
+from synth_components.selection.tuning import tune
 from synth_components.sensitive import detect
 from synth_components.steps import STEPS, load
 from synth_components.steps.port import ports
@@ -184,14 +189,40 @@ def test_a_private_fit_finds_its_bounds_where_all_else_is_refused(tmp_path, monk
         lambda: detect(TABLE),
         lambda: propose(TABLE, Schema.from_json(SCHEMA)),
         lambda: protect(TABLE, Policy(quasi_identifiers=("x",))),  # it searches
+        lambda: read_dataset("rows.csv"),
+        lambda: read_dataset("rows.csv", max_bytes=0),
+        lambda: shadow(Unread(), generator="tabular.independent", budget=1.0, state=Path("s.jsonl")),
+        lambda: tune(TABLE, generator="tabular.independent", space={}, target="x"),
+        lambda: auto_optimize(TABLE, evaluate=EvaluateConfig(min_quality=0.5)),
     ],
-    ids=["profile", "detect", "propose", "protect"],
+    ids=["profile", "detect", "propose", "protect", "read", "read batches", "shadow", "tune", "auto_optimize"],
 )
 def test_what_is_read_without_noise_in_python_is_refused(read, uncovered, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    TABLE.to_csv("rows.csv", index=False)
     file = made(tmp_path, uncovered=uncovered)
     monkeypatch.setenv("SYNTH_BUDGET_FILE", str(file.path))
+    monkeypatch.setattr("synth_components.io.dataset._frames", never)
     with pytest.raises(BudgetExceededError, match="nothing was read"):
         read()
+    assert file.read().ledger.entries == ()
+
+
+class Unread:
+    """A dataset that lets nothing of it be read."""
+
+    def __getattr__(self, name):
+        raise AssertionError("rows were read")
+
+
+def test_what_is_read_with_a_schema_or_a_ledger_is_charged_there_and_not_to_the_file(tmp_path, monkeypatch):
+    TABLE.to_csv(tmp_path / "rows.csv", index=False)
+    file = made(tmp_path)
+    monkeypatch.setenv("SYNTH_BUDGET_FILE", str(file.path))
+    ledger = Ledger()
+    found = read_dataset(tmp_path / "rows.csv", ledger=ledger)
+    assert [entry.label for entry in ledger.entries] == ["profile"]
+    assert read_dataset(tmp_path / "rows.csv", schema=found.schema).num_rows("table") == len(TABLE)
     assert file.read().ledger.entries == ()
 
 

@@ -28,7 +28,9 @@ from synth_components.evaluation.attacks.trial import left_out
 from synth_components.evaluation.columns import coded
 from synth_components.evaluation.floor import score
 from synth_components.evaluation.neighbours import Located, nearest
-from synth_components.protocols import Dataset, Evidence, Floats, report_nothing
+from synth_components.privacy.budget_file import opened
+from synth_components.privacy.ledger import not_private
+from synth_components.protocols import Dataset, Evidence, Floats, PrivacyLedger, report_nothing
 from synth_components.protocols import Report as Progress
 
 NAME = "privacy.shadow"
@@ -52,6 +54,7 @@ def shadow(
     most: int = 64,
     seed: int = 0,
     trust: tuple[str, ...] = (),
+    ledger: PrivacyLedger | None = None,
     report: Progress = report_nothing,
     clock: Callable[[], float] = time.monotonic,
 ) -> Evidence:
@@ -64,10 +67,15 @@ def shadow(
         rows: Training rows of a shadow, and synthetic rows drawn from it.
         records: Targets.
         most: Shadows after which no further one is fitted.
+        ledger: Charged for the rows, before they are read; ``None`` charges the budget file, if one is named.
         report: Told after every shadow how many there are.
+
+    Raises:
+        BudgetExceededError: under a finite budget, as an audit reads rows without noise; nothing was read.
     """
     from synth_components.model import fit
 
+    opened(ledger).spend(f"shadow audit of {generator}", not_private)
     rng = random.default_rng([seed, 0])
     frame = data.table.iloc[np.sort(rng.permutation(len(data.table))[: 2 * rows])].reset_index(drop=True)
     pool = Dataset({data.schema.root: frame}, data.schema)
