@@ -92,6 +92,10 @@ class Recipe(Config):
     without_privacy: ClassVar[str] = ""
     of_members: ClassVar[bool] = False
 
+    def members_without_privacy(self) -> str:
+        """Return why a fit with these options is not differentially private, if that is for its members."""
+        return ""
+
 
 class StepConfig(Config):
     """The options of one step: each takes one value of type int, float, str, bool, list or dict."""

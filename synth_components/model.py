@@ -510,15 +510,15 @@ def _tables(table: pd.DataFrame | Dataset | Mapping[str, pd.DataFrame]) -> Mappi
     )
 
 
-def require_private(recipe: Recipe | type[Recipe], name: str, limit: Budget) -> None:
-    """Raise if a generator says that none of its fits is differentially private.
+def require_private(recipe: Recipe, name: str, limit: Budget) -> None:
+    """Raise if a generator says that no fit with its options is differentially private, for itself or a member.
 
     Raises:
         BudgetExceededError: with the reason, and the generators that may be.
     """
-    if recipe.without_privacy:
+    if reason := recipe.without_privacy or recipe.members_without_privacy():
         raise BudgetExceededError(
-            f"{name} offers no differential privacy: {recipe.without_privacy}; nothing was read. With epsilon use one "
+            f"{name} offers no differential privacy: {reason}; nothing was read. With epsilon use one "
             f"of {', '.join(private_names())}",
             requested=math.inf,
             available=limit.epsilon,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from synth_components.config import ConfigError
-from synth_components.generators import recipe_type
+from synth_components.generators import make
 from synth_components.model import require_private
 from synth_components.protocols import Budget
 from synth_components.steps import load
@@ -61,7 +61,7 @@ def training_job(
     train = training.train
     known = hyperparameters(train.generator, trust=train.trust)
     if train.privacy == "dp":
-        recipe = recipe_type(train.generator, trust=train.trust)
+        recipe: Any = make(train.generator, dict(train.generator_options), trust=train.trust)
         require_private(recipe, train.generator, Budget(train.epsilon, train.delta))
     for option in expressions:
         if option not in known:

@@ -60,6 +60,10 @@ class Auto(Recipe):
         0.1, gt=0, le=0.5, description="Share of the rows, at most 5,000 of them, by which the race is judged."
     )
 
+    def members_without_privacy(self) -> str:
+        """Return why a fit with these options is not differentially private, if that is for its members."""
+        return "trying generators reads the rows without noise; drop time_limit" if self.time_limit else ""
+
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> AutoSampler:
         """Return the chosen generator's sampler.
 

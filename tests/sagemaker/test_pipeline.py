@@ -223,6 +223,44 @@ def test_10_a_generator_that_is_never_private_is_refused_under_differential_priv
         training_job(options.training, requested.DATA, platform=PLATFORM, name="synth-1")
 
 
+MEMBERS = {
+    "ensemble": (
+        {"generator": "tabular.ensemble", "generator_options": {"generators": ["tabular.mst", "tabular.trees"]}},
+        "weights that nobody gave are found on rows that are read without noise",
+    ),
+    "member": (
+        {
+            "generator": "tabular.ensemble",
+            "generator_options": {"generators": ["tabular.mst", "tabular.trees"], "weights": [1, 1]},
+        },
+        r"its member tabular\.trees does not \(its trees",
+    ),
+    "hybrid": ({"generator": "tabular.hybrid"}, r"its member tabular\.trees does not \(its trees"),
+    "within": (
+        {
+            "generator": "tabular.hybrid",
+            "generator_options": {"first": "tabular.mst", "second": "tabular.hybrid"},
+        },
+        r"its member tabular\.hybrid does not \(its member tabular\.trees does not",
+    ),
+    "auto": ({"generator": "auto", "generator_options": {"time_limit": 60}}, "drop time_limit"),
+}
+
+
+@pytest.mark.parametrize("case", MEMBERS)
+def test_10_a_generator_whose_members_are_not_private_is_refused_under_differential_privacy(case):
+    """Before the job is made: it would end before it read a row, minutes later."""
+    options, told = MEMBERS[case]
+    with pytest.raises(BudgetExceededError, match=f"{options['generator']} offers no differential privacy: .*{told}"):
+        pipeline(PLATFORM, private_options(**options))
+
+
+def test_10_a_generator_of_private_members_is_taken_under_differential_privacy():
+    options = {"generators": ["tabular.mst", "tabular.aim"], "weights": [1, 1]}
+    assert pipeline(PLATFORM, private_options(generator="tabular.ensemble", generator_options=options))
+    assert pipeline(PLATFORM, private_options(generator="auto"))
+
+
 @pytest.mark.parametrize("is_private", [True, False])
 def test_10_a_bound_on_epsilon_and_differential_privacy_belong_together(is_private):
     train = TrainConfig(privacy="dp") if is_private else TrainConfig()

@@ -11,6 +11,7 @@ from typing import Any
 from numpy import random
 
 from synth_components.conditions import resample
+from synth_components.config import Recipe
 from synth_components.errors import ArtifactError, UnsupportedError
 from synth_components.generators import make, sampler_type
 from synth_components.privacy.share import rehearse
@@ -29,6 +30,15 @@ def members_of(names: Sequence[str], options: Sequence[dict[str, Any]]) -> list[
     """
     padded = [*options, *({} for _ in range(len(names) - len(options)))]
     return [make(name, dict(chosen)) for name, chosen in zip(names, padded, strict=True)]
+
+
+def without_privacy(names: Sequence[str], options: Sequence[dict[str, Any]]) -> str:
+    """Return which member keeps no budget and why, the first one; empty where all may."""
+    for name, recipe in zip(names, members_of(names, options), strict=True):
+        # A generator that somebody else brought may be no Recipe: the rehearsal tells of it.
+        if isinstance(recipe, Recipe) and (reason := recipe.without_privacy or recipe.members_without_privacy()):
+            return f"its member {name} does not ({reason})"
+    return ""
 
 
 def require_private(recipes: Sequence[Generator], ledger: PrivacyLedger) -> None:

@@ -37,6 +37,7 @@ from synth_components.generators.tabular._members import (
     members_of,
     require_private,
     save_members,
+    without_privacy,
 )
 from synth_components.generators.tabular._stacking import mixture_weights
 from synth_components.io.artifact import load as load_artifact
@@ -87,6 +88,12 @@ class Ensemble(Recipe):
         if self.weights and not sum(self.weights) > 0:
             raise ValueError("one weight at least must be above 0")
         return self
+
+    def members_without_privacy(self) -> str:
+        """Return why a fit with these options is not differentially private, if that is for its members."""
+        if not self.weights:
+            return "weights that nobody gave are found on rows that are read without noise"
+        return without_privacy(self.generators, self.options)
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> EnsembleSampler:
         """Return the mixture of the members, fitted on all rows of ``data``.

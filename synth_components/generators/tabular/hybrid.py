@@ -36,6 +36,7 @@ from synth_components.generators.tabular._members import (
     members_of,
     require_private,
     save_members,
+    without_privacy,
 )
 from synth_components.privacy.ledger import not_private
 from synth_components.privacy.share import shares
@@ -60,6 +61,10 @@ class Hybrid(Recipe):
     budget_share: float = Field(
         0.5, gt=0, lt=1, description="The first generator's part of epsilon and delta, under a privacy budget."
     )
+
+    def members_without_privacy(self) -> str:
+        """Return why a fit with these options is not differentially private, if that is for its members."""
+        return without_privacy((self.first, self.second), (self.first_options, self.second_options))
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> HybridSampler:
         """Return both fitted stages.
