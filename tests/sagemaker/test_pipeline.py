@@ -1,10 +1,12 @@
 """Requirement 10: the definition of the pipeline, and 12: what `validate` finds in one without an AWS account."""
 
 import copy
+import importlib.util
 import itertools
 import json
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -472,3 +474,36 @@ def test_a_foreign_region_is_refused_by_the_command_and_no_definition_is_written
 def test_thresholds_are_bounded():
     with pytest.raises(ConfigError, match="max_copy_rate"):
         Thresholds.parse({"max_copy_rate": 2})
+
+
+@pytest.fixture(scope="module")
+def with_own_model():
+    """What the example of the documentation adds to a definition."""
+    path = Path(__file__).parents[2] / "sagemaker/examples/own_model/own_model.py"
+    spec = importlib.util.spec_from_file_location("own_model", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.with_own_model
+
+
+def test_a_users_own_step_has_the_guards_of_ours_and_neither_their_checkpoints_nor_their_tags(with_own_model):
+    guarded = GUARDED.model_copy(update={"max_wait_seconds": 100_000, "network_isolation": False})
+    made = with_own_model(pipeline(guarded, Options(), data=REAL), target="outcome", image=requested.IMAGE)
+    assert mistakes(made) == []
+    ours, own, prepare = (steps_of(made)[name]["Arguments"] for name in ("Train", "TrainOwnModel", "Prepare"))
+    for member in ("RoleArn", "VpcConfig", "EnableNetworkIsolation", "OutputDataConfig", "ResourceConfig"):
+        assert own[member] == ours[member]
+    places = [one["CheckpointConfig"]["S3Uri"]["Std:Join"]["Values"] for one in (ours, own)]
+    assert places[0][0] == places[1][0]
+    assert places[0][1] != places[1][1]
+    assert "Environment" not in own
+    for step in (own, prepare):
+        tags = {tag["Key"]: tag["Value"] for tag in step["Tags"]}
+        assert tags == {"team": "risk", "synth:network-isolation": "off", "synth:personal-data": "true"}
+
+
+def test_a_users_own_model_is_of_real_rows_however_private_the_generator_is(with_own_model):
+    made = with_own_model(pipeline(PLATFORM, private_options(), data=REAL), target="outcome", image=requested.IMAGE)
+    tags = {tag["Key"]: tag["Value"] for tag in steps_of(made)["TrainOwnModel"]["Arguments"]["Tags"]}
+    assert tags == {"synth:personal-data": "true"}
+    assert mistakes(made) == []

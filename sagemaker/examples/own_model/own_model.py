@@ -14,12 +14,14 @@ from typing import Any
 from synth_sagemaker.pipeline import output_of
 
 PREPARE = "/opt/ml/processing/input/code/prepare.py"
+_OF_OUR_STEPS = ("synth:config-digest", "synth:personal-data", "synth:version")
 
 
 def with_own_model(definition: dict[str, Any], *, target: str, image: str) -> dict[str, Any]:
     """Return the definition with the steps ``Prepare`` and ``TrainOwnModel`` where the gate is passed.
 
-    Both have what guards the steps that are there already: role, keys, VPC and isolation.
+    Both have what guards the steps that are there already: role, keys, VPC and isolation.  On spot capacity the
+    training step has checkpoints of its own.  Both are tagged as what they are: jobs on real rows, without our options.
     """
     made = deepcopy(definition)
     made["Parameters"].append({"Name": "CodeUri", "Type": "String"})
@@ -48,6 +50,7 @@ def _prepare(augment: dict[str, Any], target: str) -> dict[str, Any]:
     output["OutputName"] = "train"
     output["S3Output"]["LocalPath"] = "/opt/ml/processing/output/train"
     output["S3Output"]["S3Uri"]["Std:Join"]["Values"][-2:] = ["Prepare", "train"]
+    asked["Tags"] = _tags(asked["Tags"])
     return step
 
 
@@ -65,7 +68,17 @@ def _train(train: dict[str, Any], image: str) -> dict[str, Any]:
     asked["InputDataConfig"] = [
         {"ChannelName": "train", "ContentType": "text/csv", "DataSource": {"S3DataSource": source}, "InputMode": "File"}
     ]
+    if "CheckpointConfig" in asked:  # what lies where the generator keeps its own would be read as this model's
+        asked["CheckpointConfig"]["S3Uri"]["Std:Join"]["Values"][1] = "own-model-checkpoints"
+    asked.pop("Environment", None)  # that of our image
+    asked["Tags"] = _tags(asked["Tags"])
     return step
+
+
+def _tags(tags: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Return the tags of a step on augmented rows: real ones are among them, however private the generator is."""
+    kept = [tag for tag in tags if tag["Key"] not in _OF_OUR_STEPS]
+    return [*kept, {"Key": "synth:personal-data", "Value": "true"}]
 
 
 def _input(name: str, uri: dict[str, str]) -> dict[str, Any]:
