@@ -1,7 +1,8 @@
 """A report as Model Monitor writes the quality of a model: ``statistics.json`` and ``constraints.json`` beside it.
 
 The measures of a learner that was trained on synthetic rows and judged on real ones (TSTR) stand under the names that
-Model Monitor gives them, and all values of the report under ``synthetic_data_metrics``.  A pipeline's condition finds
+Model Monitor gives them, ``macro_f1`` and ``macro_auc`` aside, which it does not compute, and all values of the report
+under ``synthetic_data_metrics``.  A pipeline's condition finds
 each at a fixed path: ``synthetic_data_metrics.utility_ratio.value`` here, ``values.utility_ratio`` in ``report.json``.
 """
 
@@ -53,7 +54,7 @@ def write_beside(places: Mapping[str, Place | tuple[Place, ...] | None]) -> None
 
 
 def statistics_of(report: Report, epsilon: float | None = None) -> dict[str, Any]:
-    """Return the values of a report as leaves ``{"value": ..., "standard_deviation": ...}``.
+    """Return the values of a report as leaves ``{"value": ..., "standard_deviation": ...}``, and how many rows judged.
 
     The deviations of TSTR measures are over 5 samples of 80 % of the holdout, none of one of fewer than 200 rows; those
     of the other values are the report's, over resamples.
@@ -67,7 +68,12 @@ def statistics_of(report: Report, epsilon: float | None = None) -> dict[str, Any
         ours["epsilon"] = _leaf(epsilon, None)
     kind, measures = _task(report)
     named = {f"{kind}_metrics": measures} if kind else {}
-    return {"version": 0.0, **named, f"{OURS}_metrics": ours}
+    return {
+        "version": 0.0,
+        "dataset": {"item_count": int(report.rows["holdout"])},
+        **named,
+        f"{OURS}_metrics": ours,
+    }
 
 
 def constraints_of(statistics: Mapping[str, Any]) -> dict[str, Any]:

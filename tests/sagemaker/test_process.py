@@ -128,6 +128,7 @@ def test_an_evaluation_writes_report_page_statistics_and_constraints(job, tables
     report, statistics, constraints = (
         json.loads((place / f"{name}.json").read_text()) for name in ("report", "statistics", "constraints")
     )
+    assert_is_of_model_monitor(place, int(report["rows"]["holdout"]))
     leaf = statistics["synthetic_data_metrics"][group]
     assert leaf["value"] == report["values"][group]
     assert set(leaf) == {"value", "standard_deviation"}
@@ -137,6 +138,47 @@ def test_an_evaluation_writes_report_page_statistics_and_constraints(job, tables
     assert constraint["comparison_operator"] == worse
 
 
+# What Model Monitor names, and a container of one's own may add to. The form is that of AWS's documents (Developer
+# Guide, "Model quality metrics", which shows statistics) and of files that its analyser made: statistics with
+# `dataset.item_count` in the tests of aws-samples' custom metrics for Model Monitor, constraints of a baseline job in
+# Fregly & Barth, "Data Science on AWS", chapter 9.
+LABELLED = {"accuracy", "auc", "f0_5", "f1", "f2", "precision", "recall"}
+MEASURES = {
+    "binary_classification": LABELLED,
+    "multiclass_classification": {"accuracy", *(f"weighted_{name}" for name in LABELLED - {"accuracy", "auc"})},
+    "regression": {"mae", "mse", "rmse", "r2"},
+    "synthetic_data": None,
+}
+ADDED = {"macro_f1", "macro_auc"}
+
+
+def assert_is_of_model_monitor(place, rows):
+    """Hold statistics and constraints against the form, member by member."""
+    statistics, constraints = (
+        json.loads((place / f"{name}.json").read_text()) for name in ("statistics", "constraints")
+    )
+    assert statistics.pop("version") == constraints.pop("version") == 0.0
+    assert statistics.pop("dataset") == {"item_count": rows}
+    assert {name.removesuffix("_metrics") for name in statistics} == {
+        name.removesuffix("_constraints") for name in constraints
+    }
+    for kind, known in MEASURES.items():
+        leaves, limits = statistics.pop(f"{kind}_metrics", {}), constraints.pop(f"{kind}_constraints", {})
+        assert known is None or set(leaves) <= known | ADDED
+        assert set(limits) <= set(leaves)
+        assert known is None or set(limits) == set(leaves)
+        for leaf in leaves.values():
+            assert set(leaf) == {"value", "standard_deviation"}
+            assert isinstance(leaf["value"], float | int)
+            assert isinstance(leaf["standard_deviation"], float) or leaf["standard_deviation"] == "NaN"
+        for name, limit in limits.items():
+            assert set(limit) == {"threshold", "comparison_operator"}
+            assert limit["threshold"] == leaves[name]["value"]
+            assert limit["comparison_operator"] in {"LessThanThreshold", "GreaterThanThreshold"}
+    assert not statistics
+    assert not constraints
+
+
 @pytest.mark.parametrize(("rows", "has_deviation"), [(240, True), (199, False)])
 def test_a_task_stands_in_the_statistics_as_model_monitor_writes_it(job, tables, table, rows, has_deviation):
     """Requirement 9: deviations over 5 samples of 80 %, and NaN as text below 200 rows."""
@@ -144,6 +186,7 @@ def test_a_task_stands_in_the_statistics_as_model_monitor_writes_it(job, tables,
     root, _ = job(
         "evaluate-tstr", "--target", "outcome", "--replicates", "10", "--global-utility", "false", inputs=inputs
     )
+    assert_is_of_model_monitor(root / "processing/output/report", rows)
     metrics = json.loads((root / "processing/output/report/statistics.json").read_text())
     assert set(metrics["binary_classification_metrics"]) == {"accuracy", "macro_f1", "auc"}
     for leaf in metrics["binary_classification_metrics"].values():
@@ -155,6 +198,7 @@ def test_a_task_stands_in_the_statistics_as_model_monitor_writes_it(job, tables,
 def test_a_regression_is_told_by_its_own_measures(job, tables):
     root, _ = job("evaluate-tstr", "--target", "age", "--replicates", "10", "--global-utility", "false", inputs=tables)
     place = root / "processing/output/report"
+    assert_is_of_model_monitor(place, int(json.loads((place / "report.json").read_text())["rows"]["holdout"]))
     metrics = json.loads((place / "statistics.json").read_text())
     assert set(metrics["regression_metrics"]) == {"r2", "rmse"}
     constraints = json.loads((place / "constraints.json").read_text())["regression_constraints"]
