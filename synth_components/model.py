@@ -511,7 +511,7 @@ def _tables(table: pd.DataFrame | Dataset | Mapping[str, pd.DataFrame]) -> Mappi
 
 
 def require_private(recipe: Recipe, name: str, limit: Budget) -> None:
-    """Raise if a generator says that no fit with its options is differentially private, for itself or a member.
+    """Raise if a generator says that, of itself or a member, no such fit is differentially private.
 
     Raises:
         BudgetExceededError: with the reason, and the generators that may be.
