@@ -46,6 +46,7 @@ def enforce(
     schema: Schema,
     accepts: Callable[[pd.DataFrame, Positions], Mask] | None = None,
     before: pd.DataFrame | None = None,
+    group: str = "",
 ) -> pd.DataFrame:
     """Return exactly ``n`` rows that obey the schema and every rule but the warned ones.
 
@@ -56,6 +57,8 @@ def enforce(
         accepts: What else a candidate must satisfy at its position: the conditions.  Without it any accepted row may
             take any position.
         before: Rows of earlier blocks, for rules that span rows.
+        group: The column that tells sequences apart, where ``draw`` makes sequences one after the other, of which the
+            last may be cut short.  Of one with a row that is rejected all rows are, and no other sequence is torn.
 
     Raises:
         ConstraintError: naming the rule that the fewest candidates obeyed, if redrawing does not reach ``n``; or the
@@ -89,7 +92,12 @@ def enforce(
         if spanning:
             good = _spanned(candidates, good, earlier, spanning, obeyed)
         drawn += len(positions)
-        chosen, filled = _choose(positions, good, missing, exchangeable=accepts is None)
+        if group:
+            taken = [piece[group] for piece in pieces if len(piece)]
+            chosen = _whole(candidates[group], good, taken, movable=accepts is None)
+            filled = missing[: len(chosen)]
+        else:
+            chosen, filled = _choose(positions, good, missing, exchangeable=accepts is None)
         pieces.append(candidates.iloc[chosen])
         places.append(filled)
         missing = np.setdiff1d(missing, filled, assume_unique=True)
@@ -98,7 +106,7 @@ def enforce(
         share = good.sum() / len(positions)
         if (share == 0 and drawn >= MIN_DRAWS) or drawn >= max(MIN_DRAWS, MAX_DRAWS_PER_ROW * n):
             raise _unsatisfiable(obeyed, drawn, n)
-        factor = int(np.clip(1.2 / max(share, 1e-3) + 1, 2, max(2, _BATCH // len(missing))))
+        factor = 1 if group else int(np.clip(1.2 / max(share, 1e-3) + 1, 2, max(2, _BATCH // len(missing))))
     order = np.argsort(np.concatenate(places), kind="stable")
     whole = _joined(pieces).iloc[order].reset_index(drop=True)
     for rule in spanning:  # the others were asked about these very rows
@@ -151,6 +159,28 @@ def _choose(positions: Positions, good: Mask, missing: Positions, *, exchangeabl
         return accepted, missing[: len(accepted)]
     filled, first = np.unique(positions[accepted], return_index=True)
     return accepted[first], filled
+
+
+def _whole(names: pd.Series[Any], good: Mask, taken: Sequence[pd.Series[Any]], *, movable: bool) -> Positions:
+    """Return the candidates that are kept: whole sequences, none with a name that is taken.
+
+    Args:
+        names: The name of each candidate's sequence.
+        taken: The names that others have.
+        movable: Whether a sequence may take the place of one before it; else those after the first that is rejected
+            are drawn again, too.
+    """
+    number = pd.factorize(names)[0]
+    is_taken = np.zeros(len(names), dtype=bool)
+    for others in taken:
+        is_taken |= names.isin(others).to_numpy()
+    lost = np.isin(number, number[~good | is_taken])
+    if not lost.any():
+        return np.arange(len(names))
+    if not movable:
+        return np.arange(int(np.argmax(lost)))
+    # The last one may be cut short, and would be in the midst of others.
+    return np.flatnonzero(~lost & (number != number[-1]))
 
 
 def _mended(

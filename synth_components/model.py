@@ -255,7 +255,17 @@ class Model:
             )
 
         fixed = None if given is None and not early else accepts
-        table = enforce(draw, rules, n, rng=rng, schema=self.schema, accepts=fixed, before=before)
+        told = getattr(self.sampler, "sequences", None)
+        table = enforce(
+            draw,
+            rules,
+            n,
+            rng=rng,
+            schema=self.schema,
+            accepts=fixed,
+            before=before,
+            group="" if told is None else told.group,
+        )
         if not early:
             acceptance = table.attrs
             table = self._completed(table, first, n, rng, np.arange(n))

@@ -201,6 +201,11 @@ class AutoSampler:
         """Whether the chosen sampler keeps training rows."""
         return bool(getattr(self.member, "holds_rows", False))
 
+    @property
+    def sequences(self) -> object:
+        """How the chosen sampler numbers sequences; ``None`` where it draws none."""
+        return getattr(self.member, "sequences", None)
+
     def sample(self, n: int, *, rng: random.Generator, given: Given | None = None) -> Dataset:
         """Return ``n`` rows of the chosen generator.
 

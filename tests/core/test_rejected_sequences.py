@@ -1,0 +1,101 @@
+"""Of a sequence with a row that a rule rejects all rows are drawn again, and the others stay whole."""
+
+from dataclasses import replace
+from itertools import pairwise, product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import synth_components as synth
+from synth_components.constraints import Monotone, Range
+from synth_components.errors import ConstraintError
+from synth_components.generators.auto import AutoSampler
+
+CHAIN = np.array([[0.8, 0.15, 0.05], [0.1, 0.6, 0.3], [0.3, 0.1, 0.6]])
+LENGTH = 4
+BY = {"group": "machine", "order_by": "hour", "length": LENGTH}
+
+
+def machines(count=500, rows=30, seed=0):
+    """Return logs of machines at three levels, that of each hour drawn given the one before."""
+    rng = np.random.default_rng(seed)
+    level = np.zeros((count, rows), dtype=int)
+    for step in range(1, rows):
+        level[:, step] = (rng.random(count)[:, None] > np.cumsum(CHAIN[level[:, step - 1]], axis=1)).sum(axis=1)
+    return pd.DataFrame(
+        {
+            "machine": np.repeat(np.arange(count) * 199, rows),
+            "hour": np.tile(pd.date_range("2024-01-01", periods=rows, freq="h"), count),
+            "level": level.ravel(),
+        }
+    )
+
+
+RULES = {
+    "a row is rejected": (Range(name="works", column="level", high=1, policy="reject"), lambda path: max(path) < 2),
+    "rows of a sequence are compared": (
+        Monotone(name="wears", column="level", order="hour", by=("machine",), policy="reject"),
+        lambda path: list(path) == sorted(path),
+    ),
+}
+
+
+def shares(allowed):
+    """Return the probability of each path that is allowed, given that it is; every one begins at level 0."""
+    paths = [(0, *rest) for rest in product(range(3), repeat=LENGTH - 1)]
+    mass = {path: np.prod([CHAIN[a, b] for a, b in pairwise(path)]) for path in paths if allowed(path)}
+    return {path: float(value / sum(mass.values())) for path, value in mass.items()}
+
+
+def require_whole(table, rows):
+    """Fail unless sequences stand one after the other, each of hours that follow each other, the last one cut short."""
+    sizes = table.groupby("machine", sort=False).size()
+    assert sizes.tolist() == [LENGTH] * (rows // LENGTH) + [rows % LENGTH] * (rows % LENGTH > 0)
+    assert (table["machine"].to_numpy() == np.repeat(sizes.index, sizes)).all()
+    assert (table.groupby("machine")["hour"].diff().dropna() == pd.Timedelta("1h")).all()
+
+
+@pytest.mark.parametrize("about", RULES)
+@pytest.mark.parametrize("auto", [False, True], ids=["markov", "auto"])
+def test_sequences_stay_whole_and_have_the_law_of_those_that_obey(about, auto):
+    rule, allowed = RULES[about]
+    generator, options, table = "tabular.markov", BY, machines()
+    model = synth.fit(table, generator=generator, options=options, constraints=[rule], seed=0)
+    if auto:
+        model = replace(model, sampler=AutoSampler(model.sampler, {"generator": generator}))
+    rows = 8_002
+    made = model.sample(rows, seed=1)
+    require_whole(made, rows)
+    assert rule.allows(made).all()
+    paths = made.groupby("machine", sort=False)["level"].apply(tuple)[:-1]
+    for path, share in shares(allowed).items():
+        sigma = np.sqrt(share * (1 - share) / len(paths))
+        assert abs((paths == path).mean() - share) < 5 * sigma + 0.01  # the chain is learnt from 14,500 steps
+
+
+def test_rows_that_are_asked_for_stay_in_their_places():
+    rule, _ = RULES["a row is rejected"]
+    model = synth.fit(machines(), generator="tabular.markov", options=BY, constraints=[rule], seed=0)
+    request = pd.DataFrame({"level": [None, 1, None, None] * 50}, dtype="object")
+    made = model.sample(200, seed=1, conditions=request)
+    require_whole(made, 200)
+    assert (made["level"].to_numpy()[1::LENGTH] == 1).all()
+    assert rule.allows(made).all()
+
+
+def test_without_a_rejection_the_rows_are_those_without_a_rule():
+    rule = Range(name="wide", column="level", high=2, policy="reject")
+    plain, ruled = (
+        synth.fit(machines(), generator="tabular.markov", options=BY, constraints=rules, seed=0).sample(500, seed=1)
+        for rules in ([], [rule])
+    )
+    pd.testing.assert_frame_equal(plain, ruled, check_flags=False)
+
+
+def test_a_rule_that_no_sequence_obeys_is_named(monkeypatch):
+    monkeypatch.setattr("synth_components.enforcement.MIN_DRAWS", 500)
+    rule = Range(name="down", column="level", low=2, policy="reject")  # and every sequence begins at 0
+    model = synth.fit(machines(), generator="tabular.markov", options=BY, constraints=[rule], seed=0)
+    with pytest.raises(ConstraintError, match="'down' cannot be met"):
+        model.sample(40, seed=1)
