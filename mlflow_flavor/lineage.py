@@ -17,6 +17,7 @@ from mlflow.data.meta_dataset import MetaDataset
 
 from mlflow_flavor import _mlflow as private
 from mlflow_flavor.signature import get_default_signature
+from synth_components.io.artifact import reasons
 from synth_components.model import Model
 from synth_components.privacy.charges import Charge, facts, of_model
 
@@ -31,16 +32,23 @@ DIGEST_LENGTH = 36
 
 
 def tags(model: Model) -> dict[str, str]:
-    """Return the tags of a model: generator, rows, the privacy promise where there is one, and its ledger.
+    """Return the tags of a model: generator, why it was chosen, rows, any privacy promise, and the ledger.
 
     ``synth.ledger`` is the ledger itself, as JSON: a label, epsilon alone (null where it is not bounded) and whether it
     is covered, uncovered reads first; where MLflow's longest value does not hold it, as many of the first entries as
     do.  How many there are, ``synth.ledger.entries`` tells, and ``synth.ledger.digest`` is of the whole.
 
+    ``synth.reasons`` says why generator and options were chosen, and where the fit went on from: what the report says.
+
     Under differential privacy the manifest holds no number of rows, so neither do the tags.
     """
     manifest = model.manifest
-    known = {"generator": manifest.generator, "rows": manifest.rows, **facts(model.ledger, manifest.privacy)}
+    known = {
+        "generator": manifest.generator,
+        "reasons": " ".join(reasons(manifest)) or None,
+        "rows": manifest.rows,
+        **facts(model.ledger, manifest.privacy),
+    }
     told = {f"{PREFIX}.{name}": str(value)[:MOST] for name, value in known.items() if value is not None}
     return told | {f"{PREFIX}.ledger": _entries(of_model(model.ledger, manifest.privacy))}
 

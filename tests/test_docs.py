@@ -161,9 +161,10 @@ def test_every_raised_error_that_is_explained_is_a_known_name():
 
 
 @pytest.mark.parametrize("name", [name for name in generators.names() if name.startswith("tabular.")])
-def test_every_generator_names_its_source(name):
+def test_every_generator_names_its_source_and_where_it_differs(name):
     text = f"{inspect.getdoc(generators.module_of(name))}\n{inspect.getdoc(generators.recipe_type(name))}"
     assert re.search(r"^Source: \S", text, re.MULTILINE)
+    assert re.search(r"^Differs: \S", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", [name for name in generators.names() if name.startswith("tabular.")])
@@ -172,6 +173,8 @@ def test_the_page_that_helps_to_choose_tells_of_every_generator_in_three_sentenc
     told = [part for part in page.split("\n\n") if f"`{name}`" in part.split("**: ")[0] and part.startswith("**")]
     assert len(told) == 1
     assert len(re.findall(r"\.(?= [A-Z`]|\n|$)", told[0].split("**: ")[1])) == 3
+    (table,) = [part for part in page.split("\n\n") if part.startswith("| you have |")]
+    assert f"`{name}`" in table
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)

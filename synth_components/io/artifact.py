@@ -316,7 +316,11 @@ def reasons_of(path: Path) -> tuple[str, ...]:
         ArtifactError: if the folder is no model, or its manifest is damaged.
         EncryptionError: if it is encrypted, and the key of the circumstances does not open it.
     """
-    manifest = manifest_of(path)
+    return reasons(manifest_of(path))
+
+
+def reasons(manifest: Manifest) -> tuple[str, ...]:
+    """Return what ``reasons_of`` does, of a manifest that was read."""
     choice, start = manifest.choice, manifest.start
     made = list(choice.get("told", ()))
     if "reasons" in choice:

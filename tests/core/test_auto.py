@@ -143,6 +143,30 @@ def test_the_race_chooses_what_is_hardest_to_detect_and_the_model_and_report_say
     )  # the winner learned from all rows
 
 
+def test_the_report_says_why_a_generator_was_chosen_as_a_value_and_as_a_page(tmp_path):
+    from synth_components.evaluation.options import EvaluateConfig
+    from synth_components.steps.evaluate import evaluate
+
+    data = dependent(300).table
+    model = synth.fit(data.iloc[:200], generator="auto", seed=0)
+    model.save(tmp_path / "model")
+    parts = {"train": data.iloc[:200], "holdout": data.iloc[200:], "synthetic": model.sample(200, seed=0)}
+    for name, rows in parts.items():
+        rows.to_parquet(tmp_path / f"{name}.parquet", index=False)
+    quick = {"replicates": 10, "detector_rows": 100, "detector_folds": 2, "manifold_rows": 50, "attacks": []}
+    evaluate(
+        EvaluateConfig.parse(quick | {"global_utility": False}),
+        **{name: tmp_path / f"{name}.parquet" for name in parts},
+        model=tmp_path / "model",
+        report=tmp_path / "report.json",
+        page=tmp_path / "report.html",
+    )
+    (told,) = reasons_of(tmp_path / "model")
+    assert told.startswith("The generator was chosen: tabular.trees, because it is the closest")
+    assert told in json.loads((tmp_path / "report.json").read_text())["notes"]
+    assert told in (tmp_path / "report.html").read_text()
+
+
 def test_a_model_whose_generator_was_named_says_nothing_of_a_choice(tmp_path):
     synth.fit(dependent(60), generator=ALONE).save(tmp_path / "model")
     assert "choice" not in json.loads((tmp_path / "model" / "manifest.json").read_text())

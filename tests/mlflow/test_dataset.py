@@ -167,6 +167,16 @@ def test_r13_a_logged_model_says_generator_rows_and_digest_of_its_training_rows(
     assert {tag.key: tag.value for tag in dataset.tags}["mlflow.data.context"] == "training"
 
 
+def test_r13_a_logged_model_says_why_its_generator_was_chosen(model):
+    table = pd.DataFrame({"x": np.random.default_rng(0).normal(size=100)})
+    info = mlflow_flavor.log_model(synth.fit(table, generator="auto", seed=0), name="g")
+    found = mlflow.get_logged_model(info.model_id)
+    assert found.tags["synth.reasons"].startswith(
+        "The generator was chosen: tabular.gaussian_copula, because there are fewer than 200 rows"
+    )
+    assert "synth.reasons" not in tags(model)
+
+
 def test_r13_tags_and_metadata_of_the_caller_join_ours_and_win(model):
     info = mlflow_flavor.log_model(
         model, name="g", tags={"synth.rows": "many", "team": "a"}, metadata={"synth": "own", "team": "a"}
