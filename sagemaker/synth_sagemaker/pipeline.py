@@ -407,7 +407,7 @@ def _no_more_than_chance(name: str) -> Request:
         "Type": "Or",
         "Conditions": [
             {"Type": "LessThanOrEqualTo", "LeftValue": _copies(name), "RightValue": _copies(f"{name}.bound")},
-            {"Type": "GreaterThanOrEqualTo", "LeftValue": _copies(f"{name}.p_value"), "RightValue": CHANCE},
+            {"Type": "GreaterThanOrEqualTo", "LeftValue": _copies(f"{name}.p_value"), "RightValue": CHANCE[name]},
         ],
     }
 

@@ -17,8 +17,12 @@ CORRELATION = 0.93
 TASK = 0.95
 DCR_SHARE = 0.53
 DCR_LABEL = "closer to train than to holdout (DCR share)"
-CHANCE = 0.025
-"""A privacy check fails only if an honest sample would miss its threshold by so much less often than this."""
+CHANCE: Mapping[str, float] = MappingProxyType({"privacy.copies": 0.025, "privacy.near_copies": 5e-4})
+"""How often an honest sample may fail a check of copies: more are held against it only if chance is less likely.
+
+For near copies it is small, since honest tables have them, and every table is asked.  An exact copy of a training row
+is worse, and tables whose rows differ have none by chance: there a copy too few to be sure of is told, too.
+"""
 COPIES: Mapping[str, str] = MappingProxyType({"privacy.copies": "exact copies", "privacy.near_copies": "near copies"})
 """What the scores of copied rows are called; each has a ``.bound`` that it is held against, and a ``.p_value``."""
 
@@ -104,12 +108,12 @@ def card(scores: Sequence[Score], tasks: Sequence[str]) -> tuple[Verdict, ...]:
 def is_copied(whole: Mapping[str, Score], name: str) -> bool:
     """Return whether more rows are (near) copies than the holdout's rate and chance explain."""
     chance = whole.get(f"{name}.p_value")
-    return too_many(whole[name].value, whole[f"{name}.bound"].value, None if chance is None else chance.value)
+    return too_many(name, whole[name].value, whole[f"{name}.bound"].value, None if chance is None else chance.value)
 
 
-def too_many(value: float, bound: float, chance: float | None) -> bool:
-    """Return whether a share of copies lies above its bound by more than chance explains."""
-    return value > bound and (chance is None or chance < CHANCE)
+def too_many(name: str, value: float, bound: float, chance: float | None) -> bool:
+    """Return whether a share of copies, exact or near by its name, exceeds its bound beyond what chance explains."""
+    return value > bound and (chance is None or chance < CHANCE[name])
 
 
 def task_ratio(scores: Sequence[Score], task: str) -> Score | None:

@@ -82,10 +82,17 @@ def test_a_report_that_tells_of_near_copies_alone_passes_neither_guard_nor_gate(
 
 
 def test_copies_that_chance_explains_are_not_held_against_a_release(model):
-    by_chance = {**GOOD, "privacy.near_copies": 0.021, "privacy.near_copies.p_value": 0.03}
+    by_chance = {**GOOD, "privacy.near_copies": 0.021, "privacy.near_copies.p_value": 6e-4}
     assert states(guard.release(model, by_chance, to="x"))["near copies"] == "passed"
     with pytest.raises(GuardError, match="the near copies"):
-        guard.release(model, {**by_chance, "privacy.near_copies.p_value": 0.02}, to="x")
+        guard.release(model, {**by_chance, "privacy.near_copies.p_value": 4e-4}, to="x")
+
+
+def test_a_few_exact_copies_are_held_against_a_release_sooner(model):
+    few = {**GOOD, "privacy.copies": 0.031, "privacy.copies.bound": 0.03}
+    assert states(guard.release(model, {**few, "privacy.copies.p_value": 0.03}, to="x"))["exact copies"] == "passed"
+    with pytest.raises(GuardError, match="the exact copies"):
+        guard.release(model, {**few, "privacy.copies.p_value": 0.02}, to="x")
 
 
 def test_without_a_policy_missing_evidence_is_told_as_unproven_and_passes(folder, model, caplog):
