@@ -112,7 +112,7 @@ def is_copied(whole: Mapping[str, Score], name: str) -> bool:
 
 
 def too_many(name: str, value: float, bound: float, chance: float | None) -> bool:
-    """Return whether a share of copies, exact or near by its name, exceeds its bound beyond what chance explains."""
+    """Return whether a share of copies lies above its bound by more than chance explains."""
     return value > bound and (chance is None or chance < CHANCE[name])
 
 

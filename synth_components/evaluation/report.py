@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 import pandas as pd
 
 from synth_components.errors import ArtifactError
+from synth_components.evaluation.attacks.risk import exposure
 from synth_components.evaluation.card import Verdict, task_ratio
 from synth_components.evaluation.change import Change
 from synth_components.evaluation.quality import MIN_ROWS, Quality, unscored
@@ -108,6 +109,14 @@ class Report:
     def passed(self) -> bool:
         """Whether the overall score reaches its threshold: ``min_quality``, or 1 in a validation."""
         return self.overall.passed
+
+    @property
+    def exposure(self) -> str:
+        """How strong the attacks could be that so few records do not rule out; empty without attacks."""
+        # A half of the holdout is attacked beside as many training rows; of a shadow audit, its records are.
+        limits = (self.rows.get("train"), self.rows.get("holdout", 0) // 2, self.config.get("attack_rows"))
+        records = min(limit for limit in limits if limit is not None)
+        return exposure(self.scores, self.tables, records=int(self.config.get("records", records)))
 
     def value(self, name: str, *subject: str) -> float:
         """Return the value of one score.
@@ -208,6 +217,7 @@ class Report:
                 _verdicts(self.card),
             ),
             "",
+            *([marked(self.exposure), ""] if self.exposure else []),
             "## Recommendations",
             "",
             *(

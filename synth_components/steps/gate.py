@@ -55,6 +55,13 @@ class GateConfig(StepConfig):
         description="Largest privacy risk; a report without attacks passes unless less than the default is asked for. "
         "1 asks for none.",
     )
+    max_risk_upper: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Largest upper end of the privacy risk's interval: how strong an attack could be that so few "
+        "records do not rule out. 1 asks for none.",
+    )
     allow_copies: bool = Field(
         False,
         description="Let a report pass that tells of more exact or near copies of training rows than a holdout and "
@@ -167,6 +174,15 @@ def shortfalls(report: Report, config: GateConfig) -> list[str]:
         if value > most:
             missed.append(f"{name} is {value:.4g}, at most {most:g} is allowed")
     whole = by_name(report.scores)
+    if config.max_risk_upper < 1:
+        values_of(report, RISK)  # raises without attacks
+        risk = whole[RISK]
+        upper = risk.value if risk.interval is None else risk.interval[1]
+        if upper > config.max_risk_upper:
+            missed.append(
+                f"{RISK} could be as large as {upper:.4g}, at most {config.max_risk_upper:g} is allowed; attack more "
+                "records (attack_rows, a larger holdout)"
+            )
     for name in () if config.allow_copies else COPIES:
         if {name, f"{name}.bound"} <= whole.keys() and is_copied(whole, name):
             bound = whole[f"{name}.bound"].value

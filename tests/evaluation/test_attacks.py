@@ -1,5 +1,6 @@
 """Each attack must catch released training rows and a generator that leaks, and let an independent sample pass."""
 
+import re
 from functools import cache
 
 import numpy as np
@@ -12,7 +13,7 @@ import synth_components as synth
 from synth_components.errors import SchemaError
 from synth_components.evaluation import METRICS, EvaluateConfig, PrivacyConfig, evaluate
 from synth_components.evaluation.attacks.rates import TRIES, rates, right, risk, tries
-from synth_components.evaluation.attacks.risk import MOST, gains
+from synth_components.evaluation.attacks.risk import MOST, exposure, gains
 from synth_components.evaluation.attacks.risk import risk as overall_risk
 from synth_components.evaluation.attacks.singling_out import Predicates, isolates, one_column, several_columns
 from synth_components.evaluation.columns import coded
@@ -254,6 +255,34 @@ def test_few_rows_are_told_not_to_rule_a_risk_out():
     )
     assert small.value("privacy.risk") < 0.3
     assert any("cannot rule out" in one.finding for one in small.recommendations)
+    upper = next(one.interval[1] for one in small.scores if one.name == "privacy.risk")
+    (count,) = re.findall(rf"(\d+) attacked records: the attack could be as strong as {upper:.3f} \(", small.exposure)
+    assert 0 < int(count) <= 60
+    assert "Fewer records rule out less" in small.to_markdown()
+    assert small.exposure.replace("'", "&#39;") in small.to_html()
+    many = report("fresh")
+    assert next(one.interval[1] for one in many.scores if one.name == "privacy.risk") < upper
+
+
+def test_what_few_records_do_not_rule_out_tells_the_records_of_the_attack_that_could_be_strongest():
+    auc = Score("privacy.membership.auc", 0.6, (0.5, 0.7), 0.05, 0.5, 0.5, ())
+    alone = Score("privacy.membership.isolated.auc", 0.6, (0.3, 0.9), 0.15, 0.5, 0.5, ())
+    rate = Score("privacy.linkability.risk", 0.1, (0.0, 0.2), 0.05, 0.0, 0.0, ())
+    tries = pd.DataFrame(
+        {
+            "score": [rate.name],
+            "subject": [""],
+            "attack_hits": [3],
+            "attack_tries": [12],
+            "control_hits": [0],
+            "control_tries": [12],
+        }
+    )
+    for scores, tables, count in (((auc,), None, 400), ((auc, alone), None, 40), ((auc, rate), {TRIES: tries}, 12)):
+        high = max(gain.high for gain in gains(scores, tables))
+        told = exposure(scores, tables, records=400)
+        assert told.startswith(f"{count} attacked records: the attack could be as strong as {high:.3f} (")
+    assert exposure((), records=400) == ""
 
 
 def test_the_page_shows_risk_and_attacks_with_their_floors():

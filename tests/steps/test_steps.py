@@ -324,6 +324,25 @@ def test_gate_lets_no_risk_above_three_tenths_pass_unless_told_to(judged, tmp_pa
         gated({"fidelity.shape": 0.9}, max_risk=0.2)
 
 
+def test_gate_holds_what_few_records_do_not_rule_out_if_it_is_asked_to(judged, tmp_path):
+    def gated(risk, interval, **options):
+        value = json.loads((judged / "report.json").read_text(encoding="utf-8"))
+        told = {"deviation": 0.0, "floor": 0.0, "ideal": 0.0, "subject": []}
+        value["scores"] = [{"name": name, "value": risk, "interval": interval, **told} for name in options.pop("names")]
+        (tmp_path / "report.json").write_text(json.dumps(value))
+        gate(GateConfig(**options), report=tmp_path / "report.json")
+
+    names = ("privacy.risk",)
+    gated(0.1, [0.1, 0.6], names=names)
+    gated(0.1, [0.1, 0.6], names=names, max_risk_upper=0.6)
+    with pytest.raises(ThresholdError, match=r"could be as large as 0\.6, at most 0\.5 is allowed"):
+        gated(0.1, [0.1, 0.6], names=names, max_risk_upper=0.5)
+    with pytest.raises(ThresholdError, match=r"could be as large as 0\.2"):
+        gated(0.2, None, names=names, max_risk_upper=0.1)
+    with pytest.raises(DataError, match="no score"):
+        gated(0.9, None, names=("fidelity.shape",), max_risk_upper=0.5)
+
+
 def test_gate_holds_the_epsilon_of_the_model_against_its_threshold(judged, tmp_path):
     given = {"report": judged / "report.json"}
     with pytest.raises(ThresholdError, match="the model's epsilon is not bounded, at most 1 is allowed"):

@@ -143,3 +143,24 @@ def risk(scores: Sequence[Score], tables: Mapping[str, pd.DataFrame] | None = No
     value, bound = max(one.low for one in found), max(one.high for one in found)
     reach = (value, bound) if bound > value else None
     return (Score(NAME, value, reach, 0.0, 0.0, 0.0),)
+
+
+def exposure(scores: Sequence[Score], tables: Mapping[str, pd.DataFrame] | None = None, *, records: int) -> str:
+    """Return in a sentence how strong an attack could be for all that the records tell; empty without.
+
+    Args:
+        records: About how many records were attacked, where an attack does not tell itself.
+    """
+    found = list(gains(scores, tables))
+    if not found:
+        return ""
+    one = max(found, key=lambda gain: gain.high)
+    tally = _counted(tables).get((one.score.name, ", ".join(one.score.subject)))
+    count = records // 10 if "isolated" in one.score.name else records  # the tenth that stand most alone
+    count = count if tally is None else int(tally["attack_tries"])
+    about = f"'{', '.join(one.score.subject)}'" if one.score.subject else "the whole table"
+    return (
+        f"{count:,} attacked records: the attack could be as strong as {one.high:.3f} ({one.label}, {about}); what was "
+        f"found beyond chance is {max(gain.low for gain in found):.3f}. Fewer records rule out less, so that a small "
+        "table passes more easily; hold the upper end with max_risk_upper."
+    )
