@@ -50,7 +50,7 @@ def marginal(recipe: object, fits: int) -> tuple[float, float]:
 
 def report(fits: int) -> tuple[float, float]:
     """Return the bound and the claim of the private report."""
-    return reports.mu_of_reports(reports.by_ratio, fits), reports.CLAIM
+    return reports.mu_of_reports(reports.by_ratio, reports.told(fits)), reports.CLAIM
 
 
 def audits() -> dict[str, tuple[Audit, Twins]]:

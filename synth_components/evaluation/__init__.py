@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -369,7 +370,8 @@ def audited(found: Evidence, *, rows: int, config: StepConfig) -> Report:
     )
 
 
-def software() -> dict[str, str]:
+@cache  # reading what is installed takes as long as a small private report
+def software() -> Mapping[str, str]:
     """Return the versions of the software that a report rests on, by name."""
     made = {"python": platform.python_version()}
     for name in ("synth-components", "numpy", "pandas", "scipy", "scikit-learn"):
@@ -377,7 +379,7 @@ def software() -> dict[str, str]:
             made[name] = version(name)
         except PackageNotFoundError:
             continue
-    return made
+    return MappingProxyType(made)
 
 
 def _left_out(score: str, reason: str) -> Evidence:
