@@ -176,11 +176,29 @@ def test_opacus_can_clip_every_layer():
     for network, held, loss in (
         (Autoencoder(features, latent=2, **size), rows, loss_of(1.0)),
         (RowDenoiser(features, **size), rows, row_loss),
-        (LatentDenoiser(5, **size), [torch.ones(8, 5)], latent_loss),
+        (LatentDenoiser(5, **size), [torch.ones(8, 5), torch.ones(8, 5)], latent_loss),
     ):
         clipped = opacus.GradSampleModule(network)
         loss(clipped, held, torch.Generator().manual_seed(0)).mean().backward()
         assert all(parameter.grad_sample.shape == (8, *parameter.shape) for parameter in clipped.parameters())
+
+
+def test_latents_are_drawn_anew_from_their_laws():
+    """Of a network that says nothing a latent of variance 1 costs 1 at all times; means alone would cost less."""
+    torch = pytest.importorskip("torch", reason="the extra torch is not installed")
+    from synth_components.generators._torch.denoiser import LatentDenoiser, latent_loss
+
+    network = LatentDenoiser(5, hidden=8, depth=1, dropout=0.0, seed=0)
+    torch.nn.init.zeros_(network.write.weight)
+    means = torch.zeros(20_000, 5)
+
+    def cost(deviation: float) -> float:
+        rows = [means, torch.full_like(means, deviation)]
+        with torch.no_grad():
+            return float(latent_loss(network, rows, torch.Generator().manual_seed(0)).mean()) / 5
+
+    assert abs(cost(1.0) - 1) < 0.03  # 6 sigma
+    assert cost(0.0) < 0.9
 
 
 def test_a_denoiser_is_in_numpy_what_it_is_in_torch():

@@ -84,11 +84,12 @@ class LatentDenoiser(nn.Module):
 
 
 def latent_loss(module: nn.Module, rows: Rows, random: torch.Generator) -> Tensor:
-    """Return the squared errors (n,) of latents of variance 1.
+    """Return the squared errors (n,) of latents of variance 1, drawn anew from their laws: means and deviations (n, l).
 
     Source: Karras et al. 2022 (arXiv:2206.00364), Eq. 8, weighed as in Table 1.
     """
-    (latents,) = rows
+    means, deviations = rows
+    latents = means + deviations * normal(means.shape, random, means.device)
     time = stratified(len(latents), latents.device, random)
     noisy, wanted, sigma = noised(latents, time, random)
     made = module(noisy * torch.rsqrt(sigma**2 + 1), time, random)

@@ -77,13 +77,15 @@ def loss_of(beta: float) -> Loss:
 
 
 @torch.no_grad()
-def latents_of(network: Autoencoder, rows: Rows, device: torch.device, *, size: int = 8192) -> Tensor:
-    """Return the means of the latents (n, latent) of rows, computed on a device, on the CPU."""
+def latents_of(network: Autoencoder, rows: Rows, device: torch.device, *, size: int = 8192) -> tuple[Tensor, Tensor]:
+    """Return means and standard deviations of the latents (n, latent) of rows, computed on a device, on the CPU."""
     network.to(device).eval()
     random = stream(device, 0)  # no layer draws from it where nothing is trained
-    parts = []
+    means, deviations = [], []
     for start in range(0, len(rows[0]), size):
         tokens, scores = (part[start : start + size].to(device) for part in rows)
-        parts.append(network.encode(tokens, scores, random)[0].cpu())
+        mean, log_variance = network.encode(tokens, scores, random)
+        means.append(mean.cpu())
+        deviations.append(torch.exp(0.5 * log_variance).cpu())
     network.to("cpu")
-    return torch.cat(parts)
+    return torch.cat(means), torch.cat(deviations)

@@ -4,10 +4,12 @@ Source: Zhang et al. 2024, "Mixed-Type Tabular Data Synthesis with Score-based D
     (arXiv:2310.09656), TabSyn, Sec. 3; Karras et al. 2022, "EDM" (arXiv:2206.00364), the diffusion; Lu et al. 2022,
     "DPM-Solver++" (arXiv:2211.01095), Algorithm 2, the steps.
 Differs: the autoencoder is that of ``tabular.vae``, residual layers over sums of embeddings, not transformers over
-    columns; numbers that many rows share are tokens, and features are drawn from their laws.  The divergence has one
-    small weight, not one that falls.  Latents are scaled to variance 1 one by one.  AdamW with a step size that falls
-    to nothing.  Steps are of second order and without added noise.  Rare categories are redistributed.  A fit that goes
-    on from a model learns the encoder anew first (``_torch.reader``).
+    columns; numbers that many rows share are tokens, and features are drawn from their laws.  The divergence has its
+    full weight, not a small one that falls, and latents are drawn anew from their laws at each pass, where TabSyn
+    keeps their means: so the diffusion learns what the decoder was taught to read (as Vahdat et al. 2021, "LSGM",
+    arXiv:2106.05931, but one network after the other).  Latents are scaled to variance 1 one by one.  AdamW with a
+    step size that falls to nothing.  Steps are of second order and without added noise.  Rare categories are
+    redistributed.  A fit that goes on from a model learns the encoder anew first (``_torch.reader``).
 """
 
 from __future__ import annotations
@@ -65,9 +67,9 @@ class LatentDiffusion(Recipe):
 
     hidden: int = Field(256, ge=4, le=4096, description="Width of the autoencoder.")
     depth: int = Field(2, ge=1, le=32, description="Residual blocks of the encoder, and of the decoder.")
-    latent: int = Field(32, ge=1, le=4096, description="Numbers that a row is decoded from.")
+    latent: int = Field(16, ge=1, le=4096, description="Numbers that a row is decoded from.")
     beta: float = Field(
-        0.01,
+        1.0,
         ge=0,
         le=1000,
         description="Weight of the divergence between the latents and the normal law. Less keeps more of a row; more "
@@ -82,8 +84,8 @@ class LatentDiffusion(Recipe):
         le=10_000,
         description="Most passes over the latents. The step size falls to nothing over all of them.",
     )
-    batch_rows: BatchRows = 512
-    learning_rate: LearningRate = 2e-3
+    batch_rows: BatchRows = 128
+    learning_rate: LearningRate = 1e-3
     dropout: Dropout = 0.0
     weight_decay: WeightDecay = 0.01
     patience: Patience = 15
@@ -171,15 +173,19 @@ class LatentDiffusion(Recipe):
         with threads():
             latents = latents_of(encoder, rows, device_of(run.device))
             judged = None if held_out is None else latents_of(encoder, held_out, device_of(run.device))
-        mean = latents.mean(dim=0)
-        deviation = latents.std(dim=0, correction=0).clamp_min(LEAST_DEVIATION)
+        mean = latents[0].mean(dim=0)
+        spread = latents[0].var(dim=0, correction=0) + torch.square(latents[1]).mean(dim=0)
+        deviation = torch.sqrt(spread).clamp_min(LEAST_DEVIATION)
         denoiser = LatentDenoiser(
             latent, hidden=denoiser_hidden, depth=denoiser_depth, dropout=self.dropout, seed=seeds[1]
         )
         if denoising:
             start_from(denoiser, denoising)
-        scaled = None if judged is None else [(judged - mean) / deviation]
-        trained(denoiser, [(latents - mean) / deviation], latent_loss, scaled, "denoiser")
+
+        def scaled(laws: tuple[Tensor, Tensor]) -> list[Tensor]:
+            return [(laws[0] - mean) / deviation, laws[1] / deviation]
+
+        trained(denoiser, scaled(latents), latent_loss, None if judged is None else scaled(judged), "denoiser")
         return made()
 
 
