@@ -110,7 +110,8 @@ def test_10_the_condition_holds_copies_as_the_gate_does(name, allow_copies, judg
     asked = GateConfig(allow_copies=allow_copies)
     definition = pipeline(PLATFORM, Options(Training(gate=asked)), thresholds=Thresholds(max_copy_rate=1))
     passed = []
-    for value, bound, chance in itertools.product((0.0, 0.2, 0.4), (0.0, 0.2), (0.0, CHANCE[name] / 2, CHANCE[name], 1.0)):
+    chances = (0.0, CHANCE[name] / 2, CHANCE[name], 1.0)
+    for value, bound, chance in itertools.product((0.0, 0.2, 0.4), (0.0, 0.2), chances):
         values = {"privacy.membership.auc": 0.5, "privacy.risk": 0.0}
         for other in COPIES:
             found = (value, bound, chance) if other == name else (0.0, 0.1, 1.0)
