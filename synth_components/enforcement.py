@@ -47,6 +47,7 @@ def enforce(
     accepts: Callable[[pd.DataFrame, Positions], Mask] | None = None,
     before: pd.DataFrame | None = None,
     group: str = "",
+    length: int = 0,
 ) -> pd.DataFrame:
     """Return exactly ``n`` rows that obey the schema and every rule but the warned ones.
 
@@ -59,6 +60,7 @@ def enforce(
         before: Rows of earlier blocks, for rules that span rows.
         group: The column that tells sequences apart, where ``draw`` makes sequences one after the other, of which the
             last may be cut short.  Of one with a row that is rejected all rows are, and no other sequence is torn.
+        length: Rows of each such sequence but the last; 0 if they differ.
 
     Raises:
         ConstraintError: naming the rule that the fewest candidates obeyed, if redrawing does not reach ``n``; or the
@@ -73,9 +75,10 @@ def enforce(
     obeyed = dict.fromkeys([*(rule.name for rule in kept), _SCHEMA, *([_CONDITIONS] if accepts else [])], 0)
     pieces: list[pd.DataFrame] = []
     places: list[Positions] = []
-    missing, drawn, factor = everyone, 0, 1
+    taken: set[Any] = set()  # names of sequences
+    missing, drawn, factor, ahead = everyone, 0, 1, max(n, 1)
     while len(missing) or not pieces:
-        positions = np.tile(missing, factor)[:_BATCH]
+        positions = missing[:ahead] if group else np.tile(missing, factor)[:_BATCH]
         earlier = [piece for piece in ([before] if before is not None else []) + pieces if len(piece)]
         candidates, masks, changed, touched = _mended(draw(positions), rows, spanning, earlier, schema, rng)
         good = np.ones(len(candidates), dtype=bool)
@@ -93,20 +96,27 @@ def enforce(
             good = _spanned(candidates, good, earlier, spanning, obeyed)
         drawn += len(positions)
         if group:
-            taken = [piece[group] for piece in pieces if len(piece)]
-            chosen = _whole(candidates[group], good, taken, movable=accepts is None)
-            filled = missing[: len(chosen)]
+            lost = _lost(candidates[group], good, taken)
+            if length:  # what is lost are whole sequences, and new ones fill their places
+                chosen = np.flatnonzero(~lost)
+                filled = positions[chosen]
+            else:
+                chosen = _whole(candidates[group], lost, movable=accepts is None, is_cut=len(positions) < len(missing))
+                filled = missing[: len(chosen)]
+                ahead = ahead if accepts is None else _ahead(candidates[group], lost, ahead)
         else:
             chosen, filled = _choose(positions, good, missing, exchangeable=accepts is None)
-        pieces.append(candidates.iloc[chosen])
-        places.append(filled)
+        if len(chosen) or not pieces:
+            pieces.append(candidates.iloc[chosen])
+            places.append(filled)
+            taken |= set(pieces[-1][group].unique()) if group else set()
         missing = np.setdiff1d(missing, filled, assume_unique=True)
         if not len(missing):
             break
         share = good.sum() / len(positions)
         if (share == 0 and drawn >= MIN_DRAWS) or drawn >= max(MIN_DRAWS, MAX_DRAWS_PER_ROW * n):
             raise _unsatisfiable(obeyed, drawn, n)
-        factor = 1 if group else int(np.clip(1.2 / max(share, 1e-3) + 1, 2, max(2, _BATCH // len(missing))))
+        factor = int(np.clip(1.2 / max(share, 1e-3) + 1, 2, max(2, _BATCH // len(missing))))
     order = np.argsort(np.concatenate(places), kind="stable")
     whole = _joined(pieces).iloc[order].reset_index(drop=True)
     for rule in spanning:  # the others were asked about these very rows
@@ -161,26 +171,48 @@ def _choose(positions: Positions, good: Mask, missing: Positions, *, exchangeabl
     return accepted[first], filled
 
 
-def _whole(names: pd.Series[Any], good: Mask, taken: Sequence[pd.Series[Any]], *, movable: bool) -> Positions:
-    """Return the candidates that are kept: whole sequences, none with a name that is taken.
+def _lost(names: pd.Series[Any], good: Mask, taken: set[Any]) -> Mask:
+    """Return which candidates are of a sequence with a rejected row, or with a name that is taken.
 
     Args:
         names: The name of each candidate's sequence.
         taken: The names that others have.
-        movable: Whether a sequence may take the place of one before it; else those after the first that is rejected
-            are drawn again, too.
     """
-    number = pd.factorize(names)[0]
-    is_taken = np.zeros(len(names), dtype=bool)
-    for others in taken:
-        is_taken |= names.isin(others).to_numpy()
-    lost = np.isin(number, number[~good | is_taken])
-    if not lost.any():
+    number, known = pd.factorize(names)
+    is_taken = np.array([name in taken for name in known], dtype=bool)
+    return np.isin(number, number[~good | is_taken[number]])
+
+
+def _whole(names: pd.Series[Any], lost: Mask, *, movable: bool, is_cut: bool) -> Positions:
+    """Return the candidates that are kept: whole sequences, of any length.
+
+    Args:
+        names: The name of each candidate's sequence.
+        lost: Which candidates are of a sequence that is not kept.
+        movable: Whether a sequence may take the place of one before it; else those after the first that is lost are
+            drawn again, too.
+        is_cut: Whether other rows are to come after the last sequence, which may be cut short.
+    """
+    if not lost.any() and not is_cut:
         return np.arange(len(names))
-    if not movable:
-        return np.arange(int(np.argmax(lost)))
+    number = pd.factorize(names)[0]
     # The last one may be cut short, and would be in the midst of others.
-    return np.flatnonzero(~lost & (number != number[-1]))
+    if movable:
+        return np.flatnonzero(~lost & (number != number[-1]))
+    return np.arange(int(np.argmax(lost | (number == number[-1]))))
+
+
+def _ahead(names: pd.Series[Any], lost: Mask, ahead: int) -> int:
+    """Return how many rows to draw where those after the first sequence that is lost are drawn again.
+
+    They are ten times as many as until then: to draw all that are missing would take the square of their number, and
+    to draw so few that often none is lost would favour short sequences, as the last one is cut.
+    """
+    if not lost.any():
+        return 2 * ahead
+    first = int(np.argmax(lost))
+    ends = first + int((names == names.iloc[first]).sum())
+    return max(10 * ends, ahead // 2)
 
 
 def _mended(

@@ -265,6 +265,7 @@ class Model:
             accepts=fixed,
             before=before,
             group="" if told is None else told.group,
+            length=0 if told is None else told.length,
         )
         if not early:
             acceptance = table.attrs
