@@ -85,6 +85,34 @@ def stopped_by_signals() -> Iterator[Request]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def signals_held() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C and SIGTERM back, and yield what lets them through; else the end of the block does.
+
+    Whoever starts a process lets them through once it knows how to end it: an exception out of ``subprocess.Popen``
+    itself would leave it running.  The process hears signals as ever, as it would not if they were blocked, which is
+    inherited.  Outside the main thread, which alone may handle signals, none are held.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    held: list[int] = []
+
+    def let_through() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        before.clear()
+        while held:
+            signal.raise_signal(held.pop(0))
+
+    asking = [int(number) for number in SIGNALS if signal.getsignal(number) not in {signal.SIG_IGN, None}]
+    before = {number: signal.signal(number, lambda number, _: held.append(number)) for number in asking}
+    try:
+        yield let_through
+    finally:
+        let_through()
+
+
 class _Overdue(BaseException):
     """Time is over; no ``except Exception`` of the work itself keeps it from ending."""
 

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 from synth_components.errors import DataError, SynthError, ThresholdError, UnsupportedError
 from synth_components.io.archive import pack
+from synth_components.stopping import signals_held
 from synth_sagemaker.layout import MODEL_ARCHIVE, ROOT, Layout
 from synth_sagemaker.secret import ENCRYPT_KEY
 
@@ -224,15 +225,19 @@ class Machine:
         known = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
         line = ""
         # What ends this command, a signal too, ends the job: nobody waits for it any longer.
-        with subprocess.Popen(  # noqa: S603 - the command of a job
-            command,
-            cwd=root,
-            env=known if inside else {**known, **variables, ROOT: str(root)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process:
+        with (
+            signals_held() as let_through,
+            subprocess.Popen(  # noqa: S603 - the command of a job
+                command,
+                cwd=root,
+                env=known if inside else {**known, **variables, ROOT: str(root)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            ) as process,
+        ):
             try:
+                let_through()
                 for said in process.stdout or ():
                     line = said.strip() or line
                     sys.stderr.write(said)

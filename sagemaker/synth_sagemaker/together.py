@@ -21,6 +21,7 @@ from synth_components.generators import recipe_type
 from synth_components.generators._torch import require_torch
 from synth_components.steps.record import write_text
 from synth_components.steps.train import TrainConfig
+from synth_components.stopping import signals_held
 from synth_sagemaker.layout import Cluster
 
 PORT = 7777
@@ -49,8 +50,12 @@ def run_torchrun(config: TrainConfig, cluster: Cluster, folder: Path) -> None:
     require_torch(config.generator)
     status = folder / "status"
     arguments = command(config, cluster, status)
-    with subprocess.Popen(arguments, env={**os.environ, **variables(cluster)}) as process:  # noqa: S603 - our own module
+    with (
+        signals_held() as let_through,
+        subprocess.Popen(arguments, env={**os.environ, **variables(cluster)}) as process,  # noqa: S603 - our own module
+    ):
         try:
+            let_through()
             ended = process.wait()
         finally:
             if process.poll() is None:  # a signal: whoever fits hears of it, and keeps its state

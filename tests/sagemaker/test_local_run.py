@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import signal
+import subprocess
 import sys
 import threading
 from contextlib import contextmanager
@@ -231,6 +232,29 @@ def test_12_a_job_that_does_not_hear_is_killed(tmp_path, data, monkeypatch):
         main(run_words(tmp_path, data, deaf))
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
+
+
+def test_12_a_job_ends_although_nobody_knew_its_process_yet(tmp_path, data, monkeypatch):
+    """The signal comes while the process is begun, and not yet in the hands of who asked for it."""
+    began = []
+
+    class Interrupted(subprocess.Popen):
+        def __init__(self, *arguments, **named):
+            super().__init__(*arguments, **named)
+            began.append(self)
+            signal.raise_signal(signal.SIGTERM)
+
+    try:
+        monkeypatch.setattr(subprocess, "Popen", Interrupted)
+        with pytest.raises(SystemExit) as left:
+            main(run_words(tmp_path, data, "exec sleep 300"))
+        assert left.value.code == 128 + signal.SIGTERM
+        assert [one.returncode for one in began] == [-signal.SIGTERM]
+    finally:
+        for one in began:
+            one.kill()
+            one.wait()
+            one.stdout.close()
 
 
 def test_12_a_container_is_killed_by_its_name(tmp_path, data, monkeypatch):

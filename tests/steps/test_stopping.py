@@ -99,6 +99,53 @@ def test_handlers_and_an_ignored_signal_are_left_as_they_were(monkeypatch):
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.parametrize("number", stopping.SIGNALS)
+@pytest.mark.parametrize("early", [True, False])
+def test_signals_that_are_held_come_when_they_are_let_through_and_at_the_end_at_the_latest(number, early):
+    came = []
+    before = [signal.signal(one, lambda number, _: came.append(number)) for one in stopping.SIGNALS]
+    handlers = [signal.getsignal(one) for one in stopping.SIGNALS]
+    try:
+        with stopping.signals_held() as let_through:
+            signal.raise_signal(number)
+            assert came == []
+            if early:
+                let_through()
+                assert came == [number]
+                assert [signal.getsignal(one) for one in stopping.SIGNALS] == handlers
+        assert came == [number]
+        assert [signal.getsignal(one) for one in stopping.SIGNALS] == handlers
+    finally:
+        for one, handler in zip(stopping.SIGNALS, before, strict=True):
+            signal.signal(one, handler)
+
+
+def test_a_held_signal_whose_handler_raises_leaves_every_handler_as_it_was():
+    before = [signal.getsignal(one) for one in stopping.SIGNALS]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), stopping.signals_held():
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.getsignal(signal.SIGTERM) == before[1]
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+
+
+def test_outside_the_main_thread_no_signal_is_held():
+    def held():
+        before = signal.getsignal(signal.SIGTERM)
+        with stopping.signals_held() as let_through:
+            found.append(signal.getsignal(signal.SIGTERM) is before)
+            let_through()
+
+    found = []
+    thread = threading.Thread(target=held)
+    thread.start()
+    thread.join()
+    assert found == [True]
+
+
 def test_outside_the_main_thread_nobody_asks():
     said = []
 
