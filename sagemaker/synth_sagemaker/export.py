@@ -65,7 +65,9 @@ def export(config: ExportConfig, *, model: InModel, bundle: OutDirectory) -> Non
 
     if config.allowed_regions:  # boto3, which asks where the bucket lies, is not needed to pack
         from synth_sagemaker.launch import require_allowed
+        from synth_sagemaker.residency import refuse_unknown_places
 
+        refuse_unknown_places({"destination": config.destination}, config.allowed_regions)
         named = {"destination": config.destination, **({"Image": config.image} if config.name else {})}
         require_allowed(named, config.allowed_regions)
     fitted = Model.load(model)  # refuses what is no model, or one that was changed, before anything is written

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
@@ -67,6 +67,28 @@ def refuse_foreign_buckets(request: Any, allowed: Sequence[str], region_of: Call
         return
     for bucket in buckets(request):
         require_region(region_of(bucket), allowed, f"bucket '{bucket}'")
+
+
+def refuse_unknown_places(places: Mapping[str, str], allowed: Sequence[str]) -> None:
+    """Refuse addresses that tell no region: of another store than S3, or of an endpoint of their own.
+
+    Args:
+        places: By name, paths of this machine, which are let pass, and addresses.
+
+    Raises:
+        DataError: naming the place.
+    """
+    for name, place in places.items() if allowed else ():
+        scheme, colon, rest = place.partition(":")
+        if not colon or "/" in scheme or scheme == "file":
+            continue
+        if scheme != "s3":
+            raise DataError(
+                f"{name}: an address of '{scheme}:' tells no region, and only {', '.join(allowed)} are allowed; use "
+                "s3://BUCKET/KEY there"
+            )
+        if "?" in rest:
+            raise DataError(f"{name}: the query of an address may name another endpoint; write it as s3://BUCKET/KEY")
 
 
 def require_region(region: str, allowed: Sequence[str], what: str) -> None:

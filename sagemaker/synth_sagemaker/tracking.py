@@ -42,7 +42,8 @@ def log_job(
     Raises:
         ConfigError: if ``tracking`` is no ARN of a tracking server.
         DataError: if the plug-in that signs requests is not installed, an archive cannot be read, or something lies in
-            no allowed region: nothing was read or sent then, or if it is the server's artifacts, a run was begun alone.
+            no allowed region, or at an address that tells none: nothing was read or sent then, or if it is the
+            server's artifacts, a run was begun alone.
         ArtifactError: if the archive holds no model, or a changed one.
         GuardError: if the privacy policy does not allow to register it; nothing was logged.
     """
@@ -54,8 +55,11 @@ def log_job(
             option="tracking",
         )
     from synth_sagemaker.launch import require_allowed
+    from synth_sagemaker.residency import refuse_unknown_places
 
-    require_allowed({"tracking": tracking, "model": str(model), "output": str(output)}, allowed_regions, s3=s3)
+    archives = {"model": str(model), "output": str(output or "")}
+    refuse_unknown_places(archives, allowed_regions)
+    require_allowed({"tracking": tracking, **archives}, allowed_regions, s3=s3)
     if find_spec("sagemaker_mlflow") is None:
         raise DataError(
             "the plug-in that signs MLflow's requests is not installed; pip install sagemaker-mlflow mlflow"
@@ -76,7 +80,9 @@ def log_job(
         if registered_name:
             guard.release(fitted, largest_of(found), to=f"models:/{registered_name}")
         with mlflow.start_run(experiment_id=_experiment(experiment)) as run:
-            require_allowed({"artifacts": run.info.artifact_uri}, allowed_regions, s3=s3)
+            artifacts = {"artifacts": run.info.artifact_uri}
+            refuse_unknown_places(artifacts, allowed_regions)
+            require_allowed(artifacts, allowed_regions, s3=s3)
             mlflow.log_params(lineage.params(fitted))
             info = mlflow_flavor.log_model(fitted, name="model")
             if found is not None:

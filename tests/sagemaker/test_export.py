@@ -112,6 +112,7 @@ def test_the_archive_is_copied_to_s3_and_the_request_names_it_there(model, tmp_p
     [
         (("--destination", "s3://far/customers"), "bucket 'far' lies in us-west-2, and only us-east-1 are allowed"),
         (("--destination", "s3://none/customers"), "GetBucketLocation was refused"),
+        (("--destination", "s3://near/customers?endpoint_override=elsewhere"), "may name another endpoint"),
         (
             ("--destination", "s3://near/customers", *REQUESTED, "--image", IMAGE.replace("us-east-1", "us-west-2")),
             "Image lies in us-west-2",

@@ -128,6 +128,10 @@ def test_17_model_and_report_are_logged_and_registered_and_mlflow_points_where_i
         ({"tracking": ARN.replace("eu-central-1", "us-west-2")}, "tracking lies in us-west-2"),
         ({"model": "s3://far/model.tar.gz"}, "bucket 'far' lies in us-west-2"),
         ({"output": "s3://far/output.tar.gz"}, "bucket 'far' lies in us-west-2"),
+        ({"model": "gs://far/model.tar.gz"}, "model: an address of 'gs:' tells no region"),
+        ({"model": "s3a://far/model.tar.gz"}, "model: an address of 's3a:' tells no region"),
+        ({"output": "https://example.org/output.tar.gz"}, "output: an address of 'https:' tells no region"),
+        ({"model": "s3://near/model.tar.gz?endpoint_override=elsewhere"}, "may name another endpoint"),
     ],
 )
 def test_17_a_server_or_archive_in_no_allowed_region_is_refused_before_anything_is_read(placed, change, told):
@@ -136,14 +140,22 @@ def test_17_a_server_or_archive_in_no_allowed_region_is_refused_before_anything_
         log_job(**asked, allowed_regions=["eu-central-1"], s3=placed)
 
 
-def test_17_artifacts_in_no_allowed_region_are_not_sent(job, imitated, placed, monkeypatch):
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("s3://far/mlflow", "bucket 'far' lies in us-west-2"),
+        ("gs://far/mlflow", "artifacts: an address of 'gs:' tells no region"),
+        ("mlflow-artifacts:/far", "artifacts: an address of 'mlflow-artifacts:' tells no region"),
+    ],
+)
+def test_17_artifacts_in_no_allowed_region_are_not_sent(job, imitated, placed, monkeypatch, place, told):
     import mlflow
     from mlflow import MlflowClient
 
     client = MlflowClient(imitated, imitated)
-    client.create_experiment("far", artifact_location="s3://far/mlflow")
+    client.create_experiment("far", artifact_location=place)
     monkeypatch.setattr(mlflow, "log_params", lambda params: pytest.fail("something was logged"))
-    with pytest.raises(DataError, match="bucket 'far' lies in us-west-2"):
+    with pytest.raises(DataError, match=told):
         log_job(job / "model.tar.gz", tracking=imitated, experiment="far", allowed_regions=["eu-central-1"], s3=placed)
 
 
