@@ -206,6 +206,19 @@ def test_a_regression_is_told_by_its_own_measures(job, tables):
     assert constraints["r2"]["comparison_operator"] == "LessThanThreshold"
 
 
+def test_a_private_report_has_statistics_of_the_noisy_number_of_rows(job):
+    pytest.importorskip("opendp", reason="the extra dp is not installed")
+    column = {"type": "categorical", "dtype": "object", "categories": ["u", "v"], "public": True}
+    schema = {"tables": {"table": {"y": column, "z": column}}, "root": "table"}
+    rows = pd.DataFrame({"y": ["u", "v"] * 60, "z": ["v", "v"] * 60}).to_csv(index=False)
+    inputs = {f"{name}/rows.csv": rows for name in ("train", "holdout", "synthetic")}
+    asked = ["--privacy", "dp", "--epsilon", "2", "--mechanism", "laplace", "--delta", "0", "--replicates", "10"]
+    root, status = job("evaluate", *asked, inputs={**inputs, "schema/schema.json": json.dumps(schema)})
+    assert status == OK
+    place = root / "processing/output/report"
+    assert_is_of_model_monitor(place, json.loads((place / "report.json").read_text())["rows"]["real"])
+
+
 def test_an_evaluation_that_misses_its_threshold_leaves_the_report_for_the_pipeline(job, tables):
     root, status = job("evaluate-privacy", "--replicates", "10", "--min-quality", "1.0", inputs=tables)
     assert status == MISSED
