@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import shutil
+from importlib.util import find_spec
 from math import isfinite
 
 from pydantic import Field, model_validator
 
 from synth_components.config import StepConfig
+from synth_components.errors import UnsupportedError
 from synth_components.steps.port import InModel, OutDirectory
 from synth_sagemaker.residency import AllowedRegions
 
@@ -55,6 +57,7 @@ def export(config: ExportConfig, *, model: InModel, bundle: OutDirectory) -> Non
 
     Raises:
         DataError: if bucket or image lies in no allowed region; nothing was written or sent then.
+        UnsupportedError: for allowed regions without boto3.
     """
     from synth_components.io.archive import pack
     from synth_components.io.location import locate, writing
@@ -64,6 +67,10 @@ def export(config: ExportConfig, *, model: InModel, bundle: OutDirectory) -> Non
     from synth_sagemaker.layout import MODEL_ARCHIVE
 
     if config.allowed_regions:  # boto3, which asks where the bucket lies, is not needed to pack
+        if find_spec("boto3") is None:
+            raise UnsupportedError(
+                "allowed_regions asks S3 where the bucket lies, by boto3; pip install 'synth-components[sagemaker]'"
+            )
         from synth_sagemaker.launch import require_allowed
         from synth_sagemaker.residency import refuse_unknown_places
 

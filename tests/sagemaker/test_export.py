@@ -137,6 +137,14 @@ def test_a_bucket_or_image_in_no_allowed_region_is_refused_before_anything_is_wr
     assert not (tmp_path / "bundle").exists()
 
 
+def test_allowed_regions_without_boto3_name_the_extra(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("synth_sagemaker.export.find_spec", lambda name: None)
+    asked = ("--destination", "s3://near/customers", "--allowed-regions", '["us-east-1"]')
+    assert export(model, tmp_path / "bundle", *asked) == 2
+    assert "pip install 'synth-components[sagemaker]'" in capsys.readouterr().err
+    assert not (tmp_path / "bundle").exists()
+
+
 def test_exporting_needs_no_boto3(model, tmp_path):
     import subprocess
     import sys
