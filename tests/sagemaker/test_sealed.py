@@ -1,9 +1,13 @@
 """Encryption at rest in jobs and endpoints: sealed models and tables, and nothing in plain text beside them."""
 
+import contextlib
 import json
 import os
+import shutil
+import tempfile
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import boto3
 import pandas as pd
@@ -15,7 +19,7 @@ from served import serving
 from synth_components.__main__ import OK, USER_ERROR, main
 from synth_components.circumstances import Circumstances, within
 from synth_components.config import ConfigError
-from synth_components.encryption.confined import PREFIX
+from synth_components.encryption.confined import PREFIX, confined
 from synth_components.encryption.sealed import is_sealed
 from synth_components.errors import DataError, EncryptionError
 from synth_components.io import artifact
@@ -41,18 +45,36 @@ SECRET = b"Zyzzogeton"
 INDEPENDENT = {"generator": "tabular.independent"}
 OPENS = Circumstances(encrypt_key="env:MODEL_KEY")
 MEMORY = Path("/dev/shm")
+MARK = "TEST_OF_SEALED"
+"""Variable that tells this test's processes from those of others, which use the same memory."""
 
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch):
     monkeypatch.setenv("MODEL_KEY", "ab" * 32)
+    monkeypatch.setenv(MARK, uuid4().hex)
     before = set(MEMORY.glob(f"{PREFIX}*"))
     yield
     for _ in range(200):
-        if set(MEMORY.glob(f"{PREFIX}*")) <= before:  # those of other processes come and go
+        if not left(before):
             return
         time.sleep(0.05)
     pytest.fail("a folder of plain text is left")
+
+
+def left(before):
+    """Return the folders that are new here, but for those that the watcher of another test's process cares for.
+
+    Who made a folder, its watcher's variables tell.  One that nobody watches counts: it would stay.
+    """
+    new = set(MEMORY.glob(f"{PREFIX}*")) - before
+    others = set()
+    for process in Path("/proc").glob("[0-9]*") if new else ():
+        with contextlib.suppress(OSError):  # it has ended
+            words = process.joinpath("cmdline").read_bytes().split(b"\0")
+            if f"{MARK}={os.environ[MARK]}".encode() not in process.joinpath("environ").read_bytes().split(b"\0"):
+                others |= {Path(os.fsdecode(word)) for word in words}
+    return {folder for folder in new - others if folder.exists()}
 
 
 @pytest.fixture
@@ -103,6 +125,24 @@ def plain_files(root):
     """Return the files of a job, but for its inputs, that hold the text of a cell."""
     files = (path for path in root.rglob("*") if path.is_file() and not path.is_relative_to(root / "input"))
     return [path.relative_to(root).as_posix() for path in files if SECRET in path.read_bytes()]
+
+
+def test_what_other_processes_keep_in_memory_is_not_taken_for_left_over(monkeypatch):
+    before = set(MEMORY.glob(f"{PREFIX}*"))
+    ours = os.environ[MARK]
+    with monkeypatch.context() as patch:
+        patch.setenv(MARK, "another")
+        with confined(1) as theirs:
+            assert theirs in left(before)
+            patch.setenv(MARK, ours)
+            assert theirs.exists()
+            assert theirs not in left(before)
+    with confined(1) as folder:
+        assert folder in left(before)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=MEMORY))
+    assert folder in left(before)
+    shutil.rmtree(folder)
+    assert folder not in left(before)
 
 
 def test_a_job_whose_models_are_sealed_leaves_nothing_in_plain_text(opt_ml, train, seals):
