@@ -42,7 +42,7 @@ from synth_components.evaluation.recommendation import Recommendation, recommend
 from synth_components.evaluation.report import NO_HOLDOUT, NO_TRAIN, Report
 from synth_components.limits import costing, metered
 from synth_components.privacy.budget_file import BudgetFile, opened
-from synth_components.privacy.charges import Charge, charges, unit_of
+from synth_components.privacy.charges import of_evaluation
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Context, Dataset, Evidence, report_nothing
 from synth_components.protocols import Report as Progress
@@ -149,6 +149,7 @@ def evaluate(
     if real is None:
         raise DataError("there are no real rows to judge by; give the training rows and a holdout")
     account = opened(ledger)
+    before = len(account.entries)
     told = [_size(data, name, config) for name, data in (("train", train), ("holdout", holdout)) if data is not None]
     account.note_uncovered(f"evaluate: {' and '.join(told)} rows")
     known = _schema(real, schema)
@@ -189,7 +190,7 @@ def evaluate(
                     report(done, total)
     named = tuple(utility.tasks(context, config)) if isinstance(config, UtilityConfig) else ()
     made = _report(evidence, sides, named, groups, config, (*notes, *_remarks(known)), account)
-    return replace(made, costs=tuple(meter.costs), ledger=_charges(account, known))
+    return replace(made, costs=tuple(meter.costs), ledger=of_evaluation(account, known, since=before))
 
 
 def _privately(
@@ -218,6 +219,7 @@ def _privately(
         raise DataError("the synthetic table has no rows; there is nothing to judge")
     rng = random.default_rng(random.SeedSequence(config.seed, spawn_key=(zlib.crc32(b"private"),)))
     units = account.account.read().units if isinstance(account.account, BudgetFile) else None
+    before = len(account.entries)
     with _one_thread():
         found, rows = private_evidence(judged, drawn, config=config, ledger=account, rng=rng, units=units)
     unit = known.unit
@@ -231,6 +233,7 @@ def _privately(
         f"{who}, added or removed, and adds to what else was released of the same rows.",
         "Every score is made of noisy counts and of the synthetic rows, which are taken to be public.",
     )
+    delta = config.delta if config.mechanism == "gaussian" else 0.0
     return Report(
         scores=found.scores,
         curves=found.curves,
@@ -250,14 +253,8 @@ def _privately(
         tasks=(),
         config=config.model_dump(mode="json"),
         costs=(),  # time and memory tell how many rows there are
-        ledger=_charges(account, known, delta=config.delta if config.mechanism == "gaussian" else 0.0),
+        ledger=of_evaluation(account, known, since=before, delta=delta),
     )
-
-
-def _charges(account: Ledger, schema: Schema, *, delta: float = 0.0) -> tuple[Charge, ...]:
-    """Return what an evaluation was charged, at the delta of the ledger's budget, or else of the evaluation."""
-    at = delta if account.budget is None else account.budget.delta
-    return charges(account, of="evaluation", delta=at, unit=unit_of(schema))
 
 
 _NO_HOLDOUT = (

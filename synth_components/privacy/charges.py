@@ -46,10 +46,16 @@ class Charge:
     neighbours: str
 
 
-def charges(ledger: Ledger, *, of: Side, delta: float, unit: str, neighbours: str = NEIGHBOURS) -> tuple[Charge, ...]:
-    """Return the entries of a ledger in their order, the uncovered ones first."""
+def charges(
+    ledger: Ledger, *, of: Side, delta: float, unit: str, neighbours: str = NEIGHBOURS, since: int = 0
+) -> tuple[Charge, ...]:
+    """Return the entries of a ledger in their order, the uncovered ones first.
+
+    Args:
+        since: Entries that somebody else was charged before: they count into the totals, and are not told.
+    """
     made = []
-    for place, entry in enumerate(ledger.entries):
+    for place, entry in enumerate(ledger.entries[since:], since):
         alone = Ledger(None, [entry]).epsilon(delta) if entry.covered else math.inf
         total = Ledger(None, list(ledger.entries[: place + 1])).epsilon(delta)
         made.append(Charge(of, entry.label, entry.covered, _bounded(alone), _bounded(total), delta, unit, neighbours))
@@ -74,6 +80,17 @@ def uncovered_first(told: Sequence[Charge]) -> tuple[Charge, ...]:
 def of_model(ledger: Ledger, privacy: Statement) -> tuple[Charge, ...]:
     """Return what the ledger of a model was charged, at the delta of its promise."""
     return charges(ledger, of="model", delta=privacy.delta, unit=privacy.unit, neighbours=privacy.neighbours)
+
+
+def of_evaluation(ledger: Ledger, schema: Schema, *, since: int, delta: float = 0.0) -> tuple[Charge, ...]:
+    """Return what an evaluation was charged, at the delta of the budget, or else its own.
+
+    Args:
+        since: Entries that the ledger had before the evaluation.
+        delta: Of the evaluation, for a ledger without a budget.
+    """
+    at = delta if ledger.budget is None else ledger.budget.delta
+    return charges(ledger, of="evaluation", delta=at, unit=unit_of(schema), since=since)
 
 
 def facts(ledger: Ledger, privacy: Statement) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from synth_components.limits import costing, metered
 from synth_components.packs import Pack
 from synth_components.packs import load as load_pack
 from synth_components.privacy.budget_file import opened
-from synth_components.privacy.charges import charges, unit_of
+from synth_components.privacy.charges import of_evaluation
 from synth_components.privacy.ledger import Ledger
 from synth_components.profile import Profile, ProfileConfig, profile
 from synth_components.protocols import Report as Progress
@@ -79,6 +79,7 @@ def validate(
     pack = load_pack(config.pack) if config.pack else None
     config = config if pack is None else _asked(pack, table, config)
     account = opened(ledger)
+    before = len(account.entries)
     if real is not None:
         account.note_uncovered(f"validate: {len(real)} real rows")
     if schema is not None:
@@ -115,7 +116,7 @@ def validate(
             with costing("validate performance"):
                 tallies.append(utility(table, real, common, config=config, ledger=account))
         report(4, 4)
-    told = charges(account, of="evaluation", delta=0.0, unit=unit_of(known))
+    told = of_evaluation(account, known, since=before)
     return replace(_report(tallies, table, real, found, config), costs=tuple(meter.costs), ledger=told)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import synth_components as synth
 from synth_components.errors import ArtifactError
-from synth_components.evaluation import EvaluateConfig, Report, evaluate
+from synth_components.evaluation import EvaluateConfig, FidelityConfig, Report, evaluate
 from synth_components.io.artifact import Statement, ledger_of
 from synth_components.privacy.accounting import pure, zero_concentrated
 from synth_components.privacy.charges import charges, facts, of_model
@@ -17,6 +17,7 @@ from synth_components.privacy.ledger import ORDERS, Ledger, epsilon_of, not_priv
 from synth_components.protocols import Budget
 from synth_components.schema import TABLE, Categorical, Schema, Unit
 from synth_components.steps.evaluate import evaluate as evaluate_step
+from synth_components.validation import validate
 
 QUICK = EvaluateConfig(
     replicates=10, detector_rows=60, detector_folds=2, manifold_rows=60, global_utility=False, attacks=()
@@ -141,3 +142,14 @@ def test_a_private_report_tells_what_it_cost_and_for_whom(mechanism, delta):
 def test_the_charges_of_a_model_are_at_the_delta_of_its_promise():
     told = of_model(ledger(), Statement(epsilon=1.0, delta=DELTA, unit="a person"))
     assert {(one.of, one.delta, one.unit) for one in told} == {("model", DELTA, "a person")}
+
+
+def test_a_report_tells_what_its_own_call_was_charged_and_nothing_that_the_ledger_had_before(model):
+    shared = Ledger.from_json(model.ledger.to_json())
+    config = FidelityConfig(replicates=10, detector_rows=60, detector_folds=2, manifold_rows=60)
+    judged = evaluate(rows(0), rows(1), rows(2), config=config, ledger=shared)
+    assert [one.label for one in judged.ledger] == ["evaluate: 120 train and 120 holdout rows"]
+    before = len(shared.entries)
+    checked = validate(rows(2), real=rows(0), ledger=shared)
+    assert [one.label for one in checked.ledger] == [entry.label for entry in shared.entries[before:]]
+    assert checked.ledger[0].label == "validate: 120 real rows"
