@@ -98,7 +98,8 @@ def protect(
         raise PolicyError("the table has no rows; there is nobody to protect, and nothing to release")
     account = opened(ledger)
     found = unnamed_columns(table, policy, account)  # charged before it reads; where that is refused, nothing is read
-    account.note_uncovered(f"protect: {len(table)} rows")
+    # Whoever holds to a budget is not told how many rows there were.
+    account.note_uncovered("protect: rows" if account.budget is not None else f"protect: {len(table)} rows")
     sensitive = sensitive_columns(policy, found)
     plan = policy.plan(sensitive)
     _require_roles(policy, plan, found)

@@ -15,7 +15,7 @@ import pandas as pd
 from synth_components.constraints import Constraint
 from synth_components.encode import cast_to
 from synth_components.enforcement import refuse_contradictions
-from synth_components.errors import DataError, SchemaError
+from synth_components.errors import DataError, SchemaError, UnsupportedError
 from synth_components.evaluation import software
 from synth_components.evaluation.floor import EXPLANATION, INTERVALS
 from synth_components.evaluation.report import Report
@@ -66,18 +66,24 @@ def validate(
         rules: Rules that its rows should obey, beside those of the schema and of the pack.
         real: Real rows that it stands for, to look for copies of and to compare with.
         config: What is asked for; a pack's policy may ask for more.
-        ledger: Written to, not charged: reading real rows here is outside the epsilon of any model.
+        ledger: Written to, not charged: reading real rows here is outside the epsilon of any model.  One with a budget
+            is refused where there are real rows.
         report: Told after every part how many are done.
 
     Raises:
         DataError: for a table without rows, or a target without real rows.
         SchemaError: for a table whose column names no schema can hold, or a named column that it lacks.
         ConstraintError: for rules that contradict each other or the schema.
-        UnsupportedError: for an unknown pack.
+        UnsupportedError: for an unknown pack, or real rows and a ledger with a budget, which is then unchanged.
     """
     _require(table, real, config)
     pack = load_pack(config.pack) if config.pack else None
     config = config if pack is None else _asked(pack, table, config)
+    if real is not None and ledger is not None and ledger.budget is not None:
+        raise UnsupportedError(
+            "a ledger with a budget was given, and a validation reads real rows without noise; give no real rows, or "
+            "no budget"
+        )
     account = opened(ledger)
     before = len(account.entries)
     if real is not None:

@@ -14,6 +14,8 @@ from synth_components.constraints import (
 )
 from synth_components.errors import ConstraintError, DataError, SchemaError, UnsupportedError
 from synth_components.evaluation.report import Report
+from synth_components.privacy.ledger import Ledger
+from synth_components.protocols import Budget
 from synth_components.schema import Categorical, Datetime, Key, Numeric, Schema, Text
 from synth_components.validation import ValidateConfig, validate
 from synth_components.validation.exposure import class_sizes
@@ -443,3 +445,11 @@ def test_the_table_is_left_as_it_was():
     table, before = people(), people()
     validate(table, schema=SCHEMA, rules=[ADULTS], real=OTHER)
     pd.testing.assert_frame_equal(table, before)
+
+
+def test_real_rows_and_a_ledger_with_a_budget_are_refused_before_anything_is_written_to_it():
+    spent = Ledger(Budget(1.0, 1e-6))
+    table = pd.DataFrame({"x": [1.0, 2.0, 3.0]})
+    with pytest.raises(UnsupportedError, match="ledger with a budget"):
+        validate(table, real=table, ledger=spent)
+    assert spent.entries == ()

@@ -227,7 +227,9 @@ def test_the_search_is_charged_before_it_reads(unnamed):
     assert [entry.label for entry in spent.entries if entry.covered] == ["detection of sensitive columns"]
     with pytest.raises(BudgetExceededError):
         protect(unnamed, Policy(quasi_identifiers=("age",)), ledger=Ledger(Budget(1.0, 1e-6)))
-    protect(unnamed, Policy(quasi_identifiers=("age",), detect=False), ledger=Ledger(Budget(1.0, 1e-6)))
+    bounded = Ledger(Budget(1.0, 1e-6))
+    protect(unnamed, Policy(quasi_identifiers=("age",), detect=False), ledger=bounded)
+    assert [entry.label for entry in bounded.entries] == ["protect: rows"]  # and not how many
 
 
 def test_a_policy_without_quasi_identifiers_is_told_of_columns_that_may_be(unnamed):
