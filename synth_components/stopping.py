@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -111,6 +113,24 @@ def signals_held() -> Iterator[Callable[[], None]]:
         yield let_through
     finally:
         let_through()
+
+
+def end(process: subprocess.Popen[str], grace: float) -> None:
+    """End a process that was begun: it hears SIGTERM first, and is killed if it is deaf.
+
+    So a fit in it keeps its state.  What it still says goes to standard error.  A second signal does not wait.
+
+    Args:
+        grace: Seconds within which it must have ended.
+    """
+    process.terminate()
+    try:
+        said, _ = process.communicate(timeout=grace)
+        sys.stderr.write(said or "")
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        process.kill()
 
 
 class _Overdue(BaseException):

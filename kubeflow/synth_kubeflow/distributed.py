@@ -19,9 +19,12 @@ from synth_components.errors import SynthError, UnsupportedError
 from synth_components.steps.port import InConstraints, InDataset, InSchema, OptionalInModel, OutModel
 from synth_components.steps.record import write_json
 from synth_components.steps.train import TrainConfig
+from synth_components.stopping import end, signals_held
 
 _ENTRY = "synth_components.distributed"
 _OPTIONS = "options.json"
+_GRACE = 100.0
+"""Seconds that processes have to keep their state after SIGTERM, if the pod's own grace period is not over first."""
 
 
 class DistributedConfig(TrainConfig):
@@ -114,13 +117,22 @@ def _here(num_processes: int, options: Path) -> None:
     ]
     variables = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     line = ""
-    with subprocess.Popen(  # noqa: S603 - our own module
-        command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        for said in process.stdout or ():
-            sys.stderr.write(said)
-            if said.startswith("synth "):
-                line = line or said.strip()
+    with (
+        signals_held() as let_through,
+        subprocess.Popen(  # noqa: S603 - our own module
+            command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process,
+    ):
+        try:
+            let_through()
+            for said in process.stdout or ():
+                sys.stderr.write(said)
+                if said.startswith("synth "):
+                    line = line or said.strip()
+            process.wait()
+        except BaseException:  # a signal: whoever fits hears of it, and keeps its state
+            end(process, _GRACE)
+            raise
     if process.returncode:
         if not line:  # no error of the user's: torchrun has shown the trace
             raise RuntimeError(f"torchrun ended with status {process.returncode}")

@@ -18,10 +18,13 @@ from kfp.local.status import Status
 
 from synth_components.errors import DataError, SynthError, ThresholdError
 from synth_components.steps.places import claim
+from synth_components.stopping import end, signals_held
 
 Runner: TypeAlias = Literal["auto", "host", "docker"]
 
 _MISSED = 3
+_GRACE = 10.0
+"""Seconds within which a task that is told to end must have ended."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +53,33 @@ class Machine:
     failures: list[Failure] = field(default_factory=list)
 
     def run(self, image: str, command: Sequence[str], variables: Mapping[str, str]) -> int:
-        """Run a command, with its output on standard error, and return its exit status."""
+        """Run a command, with its output on standard error, and return its exit status.
+
+        What ends this in the main thread, a signal too, ends the command.  Tasks of a ``dsl.ParallelFor``, which kfp
+        runs in threads of its own, and waits for, do not hear of SIGTERM.
+        """
         known = {"MLFLOW_TRACKING_URI": f"sqlite:///{self.folder / 'mlflow.db'}", **variables}
         line = ""
-        with subprocess.Popen(  # noqa: S603 - the command of a component
-            self._container(image, command, known) if self.in_containers else _process(command),
-            cwd=self.folder,
-            env={**known, **os.environ, **variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process:
-            for said in process.stdout or ():
-                line = said.strip() or line
-                sys.stderr.write(said)
+        with (
+            signals_held() as let_through,
+            subprocess.Popen(  # noqa: S603 - the command of a component
+                self._container(image, command, known) if self.in_containers else _process(command),
+                cwd=self.folder,
+                env={**known, **os.environ, **variables},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            ) as process,
+        ):
+            try:
+                let_through()
+                for said in process.stdout or ():
+                    line = said.strip() or line
+                    sys.stderr.write(said)
+                process.wait()
+            except BaseException:
+                end(process, _GRACE)
+                raise
         if process.returncode:
             self.failures.append(Failure(command[3] if len(command) > 3 else command[0], process.returncode, line))
         return process.returncode
