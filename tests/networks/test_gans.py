@@ -93,6 +93,20 @@ def test_a_gan_draws_the_same_rows_where_there_is_no_torch(tmp_path, name):
     assert done.stdout.strip() == str(pd.util.hash_pandas_object(model.sample(200, seed=5).astype(str)).sum())
 
 
+def test_rows_of_a_copula_gan_fill_space_and_lie_on_no_curve():
+    """With one step of the critic for each of the generator's, the two of nothing are -.67 and .63."""
+    pytest.importorskip("torch", reason="the extra torch is not installed")
+    rng = np.random.default_rng(0)
+    mixed = rng.standard_normal((1_000, 3)) @ np.array([[1.0, 0.8, 0.0], [0.0, 0.6, 0.0], [0.0, 0.0, 1.0]])
+    table = pd.DataFrame(mixed, columns=list("abc")).assign(side=np.where(mixed[:, 0] > 0, "left", "right"))
+    recipe = CopulaGAN(hidden=32, latent=16, epochs=200, batch_rows=100, learning_rate=1e-3, pack=1, dropout=0.0)
+    drawn = synth.fit(table, generator=recipe, seed=0).sample(2_000, seed=1)
+    found = drawn[list("abc")].corr().to_numpy()
+    assert found[0, 1] > 0.5
+    assert abs(found[0, 2]) < 0.5
+    assert abs(found[1, 2]) < 0.5
+
+
 def test_rows_and_conditions_are_drawn_as_training_by_sampling_draws_them():
     torch = pytest.importorskip("torch", reason="the extra torch is not installed")
     from synth_components.generators._torch.conditional_gan import rates_of

@@ -136,7 +136,7 @@ class State:
         held = {f"module.{name}": value for name, value in self._module.state_dict().items()}
         held |= {f"average.{name}": value for name, value in self._average.items()}
         for name, parameter in self._module.named_parameters():
-            for moment in _MOMENTS:
+            for moment in (*_MOMENTS, "step"):  # of its own: the generator of a GAN takes fewer than its critic
                 if moment in self._optimizer.state[parameter]:
                     held[f"{moment}.{name}"] = self._optimizer.state[parameter][moment]
         return held

@@ -6,8 +6,9 @@ Source: Xu et al. 2019, "Modeling Tabular Data using Conditional GAN" (arXiv:190
     (arXiv:1704.00028), the gradient penalty; Lin et al. 2018, "PacGAN" (arXiv:1712.04086).
 Differs: the marginals are the grids that the other generators keep, not parametric families, and no library's code is
     used.  A number that many rows share, and null, are categories beside the others, so that they come back exactly,
-    and conditions may name them.  Generator and critic step at once, the critic's gradient reversed, without momentum
-    (Gulrajani et al., Algorithm 1); the step size falls to nothing.  Layers are residual with layer normalisation
+    and conditions may name them.  The critic takes five steps for each of the generator's, without momentum, as in
+    Gulrajani et al., Algorithm 1, where Xu et al. take one; at its turn the generator steps with the critic, whose
+    gradient reaches it reversed; the step size falls to nothing.  Layers are residual with layer normalisation
     instead of batch normalisation, so that a row does not depend on those drawn with it.  Features are drawn from the
     softmax itself, at temperature 1 as the loss of the condition is; then logits are shifted, and scores ranked among
     the generator's own, so that every column has its marginal.  A row is drawn for a condition with the share that it
@@ -84,6 +85,7 @@ class CopulaGAN(Recipe):
     pack: int = Field(
         10, ge=1, le=100, description="Rows that the critic judges together; more keep the rows from being alike."
     )
+    critic_steps: int = Field(5, ge=1, le=100, description="Steps of the critic for each of the generator's.")
     dropout: float = Field(
         0.5, ge=0, lt=1, description="Privacy knob: share of the critic's hidden units left out at each step."
     )
@@ -155,7 +157,7 @@ class CopulaGAN(Recipe):
             train(
                 network,
                 [torch.from_numpy(of_rows), torch.from_numpy(scores)],
-                loss_of(PENALTY),
+                loss_of(PENALTY, critic_steps=self.critic_steps),
                 Schedule.of(self, epochs=epochs, betas=BETAS, clip_norm=CLIP_NORM, holdout_share=0.0),
                 seed=seeds[1],
                 recipe=self.canonical(),
