@@ -40,7 +40,8 @@ METADATA: Mapping[str, str] = MappingProxyType(
         "synth.package_version": "Version of synth-components that wrote it.",
         "synth.data_digest": "SHA-256 of the file, or of the folder's names and files.",
         "synth.seed": "Seed that was used; absent where the step has none.",
-        "synth.rows": "Rows of a dataset, or training rows of a model; absent under differential privacy.",
+        "synth.rows": "Rows of a dataset, or training rows of a model; absent of a model with differential privacy, "
+        "and of the real rows that were split for one.",
         "synth.generator": "Generator of a model.",
         "synth.epsilon": "Privacy loss of a model; absent where it is not bounded, and then the next three are, too.",
         "synth.delta": "Probability with which epsilon may be exceeded.",
@@ -169,7 +170,8 @@ def _about(port: Port, path: Path, config: StepConfig) -> dict[str, Any]:
         "synth.seed": getattr(config, "seed", None),
     }
     if port.kind == "dataset":
-        known["synth.rows"] = _num_rows(path)
+        # What a private model is made from has no exact number, either: the model tells none.
+        known["synth.rows"] = None if getattr(config, "privacy", "none") == "dp" else _num_rows(path)
     elif port.kind == "model":
         from synth_components.model import Model
         from synth_components.privacy.charges import facts

@@ -80,6 +80,13 @@ def test_every_component_tells_seconds_and_peak_memory_as_metrics_that_are_numbe
     assert all(isinstance(value, int | float) for value in said.values())
 
 
+def test_real_rows_that_are_split_for_a_private_model_are_not_counted(tmp_path, csv, executor_input):
+    execute(COMPONENTS["split_data"], executor_input("split_data", tmp_path / "task", {"data": csv}, privacy="dp"))
+    for side in ("train", "holdout"):
+        assert "synth.rows" not in metadata_of(tmp_path / "task", side)
+    assert set(metadata_of(tmp_path / "task", "metrics")) == {"seconds", "peak_memory_mib"}
+
+
 def test_the_metrics_of_tables_tell_their_rows(ran):
     said = metadata_of(ran / "split_data", "metrics")
     assert said["rows.train"] + said["rows.holdout"] == 240
