@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase as fnmatch
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -46,6 +47,10 @@ MOST_CHARACTERS = 6_144
 
 PREFIX = "synth"
 """How the names begin of what a launcher makes, unless another beginning is asked for."""
+
+_PASSED_TO = "iam:PassedToService"
+_SOME_SERVICE = "any-service.amazonaws.com"
+"""What stands for every service: a pattern that it matches names none."""
 
 _PIPELINES = "pipelines-"
 """How AWS begins the name of every job and model that any pipeline of the account makes."""
@@ -249,32 +254,54 @@ def _findings(statement: Mapping[str, Any]) -> Iterator[str]:
         return
     if "NotAction" in statement or "NotResource" in statement or "NotPrincipal" in statement:
         yield f"{name}: allows all but what it names"
+    asked = {action.lower() for action in actions}  # IAM ignores the case of actions
     for action in actions:
-        if "*" in action:
+        if "*" in action or "?" in action:
             yield f"{name}: action '{action}' is a wildcard"
-    if statement.get("Principal") in ("*", {"AWS": "*"}):
+    principal = statement.get("Principal", {})
+    if principal == "*" or (isinstance(principal, Mapping) and "*" in _listed(principal, "AWS")):
         yield f"{name}: everyone may take it on"
     for resource in resources:
         if resource == "*" and not _is_unnamed(actions, statement):
             yield f"{name}: resource '*' with an action that takes a resource"
         elif re.match(r"^arn:[^:]*:s3:::[^/]*\*", resource) or re.match(r"^arn:[^:]*:[^:]*:[^:]*:[^:]*:\*$", resource):
             yield f"{name}: resource '{resource}' names nothing"
-    if "iam:PassRole" in actions and not statement.get("Condition"):
+    if "iam:passrole" in asked and not _is_passed_to_named(statement):
         yield f"{name}: the role may be passed to any service"
-    if "kms:CreateGrant" in actions and statement.get("Condition") != LENT:
+    if "kms:creategrant" in asked and not _is_lent_to_aws(statement):
         yield f"{name}: the key may be lent to anyone"
 
 
 def _is_unnamed(actions: Sequence[str], statement: Mapping[str, Any]) -> bool:
+    asked = {action.lower() for action in actions}
     bound = statement.get("Condition", {}).get("StringLike", {}).get("cloudwatch:namespace", "*")
-    if list(actions) == ["cloudwatch:PutMetricData"]:
+    if asked == {"cloudwatch:putmetricdata"}:
         return bool(bound != "*")
-    return all(action in UNNAMED_ACTIONS for action in actions)
+    return asked <= {action.lower() for action in UNNAMED_ACTIONS}
+
+
+def _is_passed_to_named(statement: Mapping[str, Any]) -> bool:
+    """Return whether the condition names the services that a role may be passed to; any further one narrows it."""
+    equal = [*_held(statement, "StringEquals", _PASSED_TO), *_held(statement, "StringEqualsIgnoreCase", _PASSED_TO)]
+    like = _held(statement, "StringLike", _PASSED_TO)
+    return bool(equal) or (bool(like) and not any(fnmatch(_SOME_SERVICE, one) for one in like))
+
+
+def _is_lent_to_aws(statement: Mapping[str, Any]) -> bool:
+    """Return whether the condition of ``LENT`` is asked, among others or alone: all must hold."""
+    return [one.lower() for one in _held(statement, "Bool", "kms:GrantIsForAWSResource")] == ["true"]
+
+
+def _held(statement: Mapping[str, Any], operator: str, key: str) -> list[str]:
+    """Return the values that an operator of the condition holds a key against; IAM ignores the case of keys."""
+    asked = statement.get("Condition", {}).get(operator, {})
+    found = [_listed(asked, name) for name in asked if name.lower() == key.lower()]
+    return [value for values in found for value in values]
 
 
 def _listed(statement: Mapping[str, Any], name: str) -> list[str]:
     value = statement.get(name, [])
-    return [value] if isinstance(value, str) else list(value)
+    return [str(one) for one in value] if isinstance(value, list | tuple) else [str(value)]
 
 
 def _policy(*statements: Policy) -> Policy:

@@ -46,6 +46,10 @@ def test_15_a_star_stands_for_registry_log_in_network_interfaces_and_bound_metri
 ALLOWED = {"Sid": "S", "Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::bucket/a/*"]}
 
 
+LENDS = {"Action": ["kms:CreateGrant"], "Resource": [KEY]}
+PASSES = {"Action": ["iam:PassRole"], "Resource": ["arn:aws:iam::123456789012:role/r"]}
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -58,7 +62,22 @@ ALLOWED = {"Sid": "S", "Effect": "Allow", "Action": ["s3:GetObject"], "Resource"
         ({"Resource": ["arn:aws:s3:::synth*/a"]}, "names nothing"),
         ({"Resource": ["arn:aws:sagemaker:eu-west-1:123456789012:*"]}, "names nothing"),
         ({"NotAction": ["s3:DeleteObject"]}, "all but"),
+        ({"Action": ["s3:GetObjec?"]}, "action 's3:GetObjec?'"),
         ({"Principal": "*"}, "everyone"),
+        ({"Principal": {"AWS": "*"}}, "everyone"),
+        ({"Principal": {"AWS": ["arn:aws:iam::123456789012:root", "*"]}}, "everyone"),
+        ({"Action": ["KMS:createGrant"], "Resource": [KEY]}, "lent to anyone"),
+        ({**LENDS, "Condition": {"Bool": {"kms:GrantIsForAWSResource": "false"}}}, "lent to anyone"),
+        ({**LENDS, "Condition": {"Bool": {"kms:GrantIsForAWSResource": ["true", "false"]}}}, "lent to anyone"),
+        ({**LENDS, "Condition": {"StringEquals": {"kms:ViaService": "s3.eu-west-1.amazonaws.com"}}}, "lent to anyone"),
+        ({**PASSES, "Action": "iam:passrole"}, "any service"),
+        ({**PASSES, "Condition": {"StringEquals": {"aws:RequestedRegion": "eu-central-1"}}}, "any service"),
+        ({**PASSES, "Condition": {"StringNotEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}}, "any service"),
+        (
+            {**PASSES, "Condition": {"StringEqualsIfExists": {"iam:PassedToService": "ec2.amazonaws.com"}}},
+            "any service",
+        ),
+        ({**PASSES, "Condition": {"StringLike": {"iam:PassedToService": ["ec2.*", "*.amazonaws.com"]}}}, "any service"),
         ({"Action": ["kms:CreateGrant"], "Resource": [KEY]}, "lent to anyone"),
         ({"Resource": [f"arn:aws:s3:::bucket/{place}" for place in range(300)]}, "at most 6,144 in a managed policy"),
         ({"Action": ["iam:PassRole"], "Resource": ["arn:aws:iam::123456789012:role/r"]}, "any service"),
@@ -67,6 +86,32 @@ ALLOWED = {"Sid": "S", "Effect": "Allow", "Action": ["s3:GetObject"], "Resource"
 def test_15_the_linter_finds_a_policy_that_names_too_little(change, told):
     (line,) = findings({"Version": "2012-10-17", "Statement": [{**ALLOWED, **change}]})
     assert told in line
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {**LENDS, "Condition": {"Bool": {"kms:GrantIsForAWSResource": True}}},
+        {
+            **LENDS,
+            "Condition": {
+                "Bool": {"kms:GrantIsForAWSResource": "true"},
+                "StringEquals": {"kms:ViaService": "sagemaker.eu-central-1.amazonaws.com"},
+            },
+        },
+        {
+            **PASSES,
+            "Condition": {
+                "StringEquals": {"IAM:passedToService": "sagemaker.amazonaws.com", "aws:RequestedRegion": "eu-west-1"}
+            },
+        },
+        {**PASSES, "Condition": {"StringLike": {"iam:PassedToService": ["sagemaker.amazonaws.*"]}}},
+        {"Action": ["ECR:getAuthorizationToken"], "Resource": "*"},
+        {"Principal": {"AWS": ["arn:aws:iam::123456789012:root"]}},
+    ],
+)
+def test_15_the_linter_takes_a_condition_that_is_stricter_or_written_otherwise(change):
+    assert findings({"Version": "2012-10-17", "Statement": [{**ALLOWED, **change}]}) == []
 
 
 def test_15_a_policy_of_just_as_many_characters_as_iam_takes_is_taken():
