@@ -70,6 +70,9 @@ def proximity(
     was here before).  It finds 28 % of training rows with noise of 1e-6 in all of 1,000 tables of 150 rows and more,
     and 5 % among 1,000 rows; in tables of 100 rows 16 to 33 %, in those of 60 1 to 2 %: twelve held-out rows cannot
     tell more.
+
+    With fewer than ten rows of any table nothing of this is scored: the report says so among what was left out,
+    ``synth gate`` holds no near copies then, the privacy guard calls them unproven, and SageMaker's pipeline fails.
     """
     whole = coded(train, holdout, synthetic)
     if not whole.names or min(len(whole.train), len(whole.holdout), len(whole.synthetic)) < _LEAST:

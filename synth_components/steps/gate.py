@@ -155,7 +155,8 @@ def limits(config: GateConfig, known: Collection[str] = ()) -> dict[str, float]:
 def shortfalls(report: Report, config: GateConfig) -> list[str]:
     """Return what a report misses, a line each.
 
-    Copies are held against their bounds as in the acceptance card: more than chance explains is a miss.
+    Copies are held against their bounds as in the acceptance card: more than chance explains is a miss.  Those that
+    were not scored, as near copies among fewer than ten rows, are not held.
 
     Raises:
         DataError: if the report has no score of a name that the thresholds use.

@@ -132,6 +132,21 @@ def test_10_the_condition_holds_copies_as_the_gate_does(name, allow_copies, judg
     assert set(passed) == ({True} if allow_copies else {True, False})
 
 
+def test_10_where_near_copies_could_not_be_scored_the_gate_holds_none_and_the_pipeline_fails(tmp_path, definition):
+    table = pd.DataFrame({"a": range(9)})
+    report = evaluate(table, table + 20, table + 40, config=PrivacyConfig(attacks=(), replicates=10))
+    names = {one.name for one in report.scores}
+    assert "privacy.copies" in names
+    assert "privacy.near_copies" not in names
+    assert shortfalls(report, GateConfig()) == []
+    (tmp_path / "report.json").write_text(json.dumps(report.to_json()))
+    here = Values({}, {}, files={("EvaluatePrivacy", "EvaluatePrivacyReport"): tmp_path / "report.json"})
+    exact, near = (one for one in gate(definition)["Conditions"] if one["Type"] == "Or")
+    assert here.holds(exact)
+    with pytest.raises(DataError, match="near_copies"):
+        here.holds(near)
+
+
 def test_10_the_model_waits_for_approval_with_its_metrics(plain):
     register = steps_of(plain)["Register"]["Arguments"]
     assert register["ModelApprovalStatus"] == "PendingManualApproval"
