@@ -34,13 +34,15 @@ def log_job(
         model: What the job wrote as ``model.tar.gz``: a path or an address of S3.
         tracking: ARN of the tracking server; empty for none.
         output: What it wrote as ``output.tar.gz``, if it judged its model.
-        experiment: Name of the experiment; empty for MLflow's default.
-        registered_name: Name to register the model under; empty to register nothing.
+        experiment: Name of the experiment, which is made if there is none; empty for MLflow's own, ``Default``,
+            whatever experiment the caller's other work goes to.
+        registered_name: Name to register the model under, on the same server; empty to register nothing.
         allowed_regions: Regions that the server, its artifacts and both archives may lie in; empty for any.
         s3: The client of boto3 for S3, which tells the region of a bucket; needed with ``allowed_regions`` alone.
 
     Raises:
-        ConfigError: if ``tracking`` is no ARN of a tracking server.
+        ConfigError: if ``tracking`` is no ARN of a tracking server, or a model is to be registered and MLflow's
+            registry is elsewhere (``MLFLOW_REGISTRY_URI``); nothing was read or sent.
         DataError: if the plug-in that signs requests is not installed, an archive cannot be read, or something lies in
             no allowed region, or at an address that tells none: nothing was read or sent then, or if it is the
             server's artifacts, a run was begun alone.
@@ -74,6 +76,12 @@ def log_job(
     from synth_components.steps.report_file import largest_of, read_report
 
     with TemporaryDirectory() as folder, _server(tracking):
+        if registered_name and mlflow.get_registry_uri() != tracking:  # in whatever region: nobody has asked
+            raise ConfigError(
+                "MLflow registers models elsewhere than on the tracking server; unset MLFLOW_REGISTRY_URI, and leave "
+                "mlflow.set_registry_uri out",
+                option="registered_name",
+            )
         fitted = Model.load(_unpacked(model, Path(folder) / "model"))
         held = None if output is None else _unpacked(output, Path(folder) / "output") / "report.json"
         found = None if held is None or not held.is_file() else read_report(held)
@@ -92,12 +100,12 @@ def log_job(
         return str(run.info.run_id)
 
 
-def _experiment(name: str) -> str | None:
+def _experiment(name: str) -> str:
     """Return the id of an experiment, which is made if there is none; the caller's own stays the active one."""
     import mlflow
+    from mlflow.entities import Experiment
 
-    if not name:
-        return None
+    name = name or Experiment.DEFAULT_EXPERIMENT_NAME
     found = mlflow.get_experiment_by_name(name)
     return str(mlflow.create_experiment(name) if found is None else found.experiment_id)
 

@@ -122,6 +122,29 @@ def test_17_model_and_report_are_logged_and_registered_and_mlflow_points_where_i
     assert [version.run_id for version in client.search_model_versions("name='adult'")] == [run_id]
 
 
+def test_17_without_an_experiment_it_is_mlflows_default_whatever_the_callers_is(job, imitated, monkeypatch):
+    import mlflow
+    from mlflow import MlflowClient
+
+    client = MlflowClient(imitated, imitated)
+    mine = client.create_experiment("mine")
+    monkeypatch.setattr(mlflow.tracking.fluent, "_active_experiment_id", mine)
+    run_id = log_job(job / "model.tar.gz", tracking=imitated)
+    assert client.get_experiment(client.get_run(run_id).info.experiment_id).name == "Default"
+    assert mlflow.tracking.fluent._active_experiment_id == mine
+
+
+def test_17_a_registry_elsewhere_is_refused_before_anything_is_logged(job, imitated, monkeypatch, tmp_path):
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path}/elsewhere.db")
+    with pytest.raises(ConfigError, match="unset MLFLOW_REGISTRY_URI"):
+        log_job(job / "model.tar.gz", tracking=imitated, registered_name="adult")
+    assert not (tmp_path / "elsewhere.db").exists()
+    client = MlflowClient(imitated, imitated)
+    assert client.search_runs([one.experiment_id for one in client.search_experiments()]) == []
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
