@@ -149,7 +149,7 @@ class ConditionalGAN(nn.Module):
 
 
 def loss_of(penalty: float, *, critic_steps: int) -> Loss:
-    """Return the loss of packs of rows: the critic's, and, at the generator's turn, that of the condition on made rows.
+    """Return the loss of packs of rows: the critic's, and at the generator's turn the condition's.
 
     Args:
         penalty: Weight of the squared distance of the critic's slope from 1.

@@ -84,7 +84,9 @@ class LatentDenoiser(nn.Module):
 
 
 def latent_loss(module: nn.Module, rows: Rows, random: torch.Generator) -> Tensor:
-    """Return the squared errors (n,) of latents of variance 1, drawn anew from their laws: means and deviations (n, l).
+    """Return the squared errors (n,) of latents of variance 1, drawn anew from their laws.
+
+    The laws are means and deviations (n, l).
 
     Source: Karras et al. 2022 (arXiv:2206.00364), Eq. 8, weighed as in Table 1.
     """

@@ -78,7 +78,7 @@ def loss_of(beta: float) -> Loss:
 
 @torch.no_grad()
 def latents_of(network: Autoencoder, rows: Rows, device: torch.device, *, size: int = 8192) -> tuple[Tensor, Tensor]:
-    """Return means and standard deviations of the latents (n, latent) of rows, computed on a device, on the CPU."""
+    """Return means and deviations of the latents (n, latent) of rows, computed on a device, on the CPU."""
     network.to(device).eval()
     random = stream(device, 0)  # no layer draws from it where nothing is trained
     means, deviations = [], []
