@@ -426,8 +426,9 @@ def fit(
     if limit is not None:
         require_private(recipe, name, limit)
     _admit(limit, schema, label=f"fit {name}")
-    # Of several processes that fit one model together the first one pays.
-    shared = account(budget) if run is None or run.rank == 0 else None
+    # Of several processes that fit one model together the first one pays; a rank alone does not make them several.
+    is_other = run is not None and 0 < run.rank < run.world_size and getattr(recipe, "trains_together", False)
+    shared = None if is_other else account(budget)
     ledger = Ledger(limit, account=shared)
     chosen = _seed(seed)
 

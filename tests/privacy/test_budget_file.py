@@ -27,7 +27,7 @@ from synth_components.privacy.budget_file import ADAPTED, BudgetFile, account
 from synth_components.privacy.ledger import ORDERS, Ledger
 from synth_components.privacy.smallest_delta import require_small
 from synth_components.proposal import propose
-from synth_components.protocols import Budget, Dataset
+from synth_components.protocols import Budget, Dataset, Run
 from synth_components.schema import Categorical, Schema, Unit
 from synth_components.selection.optimizing import auto_optimize
 from synth_components.selection.tuning import tune
@@ -483,3 +483,10 @@ def test_a_charge_costs_the_same_whether_the_file_is_named_in_python_or_by_the_c
     fitted(other, units=200)
     assert other.read().spent == pytest.approx(by_command)
     assert np.isfinite(by_command)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_rank_does_not_spare_a_fit_by_one_process_its_charge(tmp_path, world_size):
+    file = made(tmp_path)
+    fitted(file, 0.5, run=Run(rank=1, world_size=world_size))
+    assert 0.4 < file.read().spent <= 0.5 * (1 + 1e-9)
