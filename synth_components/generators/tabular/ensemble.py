@@ -3,6 +3,8 @@
 Under a budget every member gets an equal part of epsilon and delta, and the weights must be given: finding them reads
 held-out rows.  The members' charges stand in the ledger one by one, which composes them.
 
+It is no generator of sequences: whichever member draws a row, the rows before it may be another's.
+
 Source: Smyth & Wolpert 1998, "Stacked Density Estimation" (NIPS 10), weights by held-out likelihood; Grover & Ermon
     2018, "Boosted Generative Models" (arXiv:1702.08484), densities that a classifier tells.
 Differs: the likelihood is a detector's (``_stacking``).  Members are fitted again on all rows once the weights are

@@ -6,6 +6,8 @@ column, or at privacy; the second must condition, and one that cannot is resampl
 
 Under a budget each generator gets a part of epsilon and delta; both charges stand in the ledger, which composes them.
 
+It is no generator of sequences: of one with a row that a rule rejects that row alone is drawn again.
+
 Source: Nowok, Raab & Dibben 2016, "synthpop: Bespoke Creation of Synthetic Data in R" (J. Stat. Softw. 74(11)),
     Sec. 2.1: a joint distribution as a sequence of conditional ones, each with a method of its own; Reiter 2005, "Using
     CART to Generate Partially Synthetic Public Use Microdata" (J. Off. Stat. 21(3)).
