@@ -15,7 +15,10 @@ from common import Row
 
 TARGET = common.ROOT / "docs" / "choosing.svg"
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 760, 420, 60, 20, 190, 50
-COLOURS = ("#1b6ca8", "#c8553d", "#2a9d5c", "#7b4ea3", "#c79a1b", "#4a4a4a", "#d0679d", "#3aa6a6")
+COLOURS = (
+    *("#1b6ca8", "#c8553d", "#2a9d5c", "#7b4ea3", "#c79a1b", "#4a4a4a", "#d0679d", "#3aa6a6"),
+    *("#8b5a2b", "#000080", "#99b433", "#e377ff", "#800000", "#9aa5b1", "#00a0ff", "#556b2f"),
+)
 SHAPES = {"adult": "A", "default": "D", "shoppers": "S", "magic": "M", "beijing": "B"}
 
 
@@ -66,7 +69,7 @@ def svg(drawn: Sequence[Row]) -> str:
     parts.append(f'<text x="{LEFT}" y="{TOP - 6}">C2ST against train, 1 is indistinguishable</text>')
     names = sorted({row["generator"] for row in drawn})
     for place, name in enumerate(names):
-        colour = COLOURS[place % len(COLOURS)]
+        colour = COLOURS[place]  # no two names may share one
         parts.append(f'<text x="{WIDTH - RIGHT + 14}" y="{TOP + 18 * (place + 1)}" fill="{colour}">{name}</text>')
         for row in drawn:
             if row["generator"] == name:
