@@ -15,6 +15,7 @@ _MOST_EXPLAINED = 0.9995  # of the variance of a column's scores; the rest keeps
 _FEASIBLE = 0.98  # the share up to which targets count as consistent
 _HALVINGS = 20
 _SINGULAR = 1e-6  # a smaller eigenvalue of the features' correlations is a dependence among them
+_NO_VARIANCE = 1e-13  # scores have variance 1, and the rarest indicator of ten million rows 1e-7
 _INDEFINITE = 1e-9
 _SLIGHT = 1e-3  # a lower eigenvalue says that the fixed entries contradict each other
 _CLOSE = 0.4  # share of the tolerance to come within
@@ -180,8 +181,11 @@ def _inverse(square: Floats) -> Floats:
     Directions without variance are left out: the indicators of a column add up to 1, and one column may determine
     another.  What targets ask for along them cannot be had.
     """
-    scale = np.sqrt(np.maximum(np.diag(square), 1e-300))
-    values, vectors = np.linalg.eigh(square / np.outer(scale, scale))
+    variances = np.diag(square)
+    varies = variances > _NO_VARIANCE
+    scale = np.sqrt(np.where(varies, variances, 1.0))
+    # Of a column that does not vary rounding may leave covariances, which nothing may be divided into.
+    values, vectors = np.linalg.eigh(np.where(np.outer(varies, varies), square / np.outer(scale, scale), 0.0))
     kept = values > _SINGULAR
     half = vectors[:, kept] / np.sqrt(values[kept]) / scale[:, None]
     made: Floats = half @ half.T

@@ -428,6 +428,15 @@ def test_tiny_tables_come_back_with_their_values(real, rows):
         assert values(found.table[name]) == values(few[name])
 
 
+def test_what_rounding_leaves_of_a_column_without_variance_is_left_out():
+    """LAPACK met covariances of 1e-17 divided by deviations of 1e-150, and on some processors did not converge."""
+    square = np.array([[1.0, 0.5, 1e-17], [0.5, 1.0, -1e-17], [1e-17, -1e-17, -1e-33]])
+    inverse = iman_conover._inverse(square)
+    assert np.allclose(inverse[:2, :2], np.linalg.inv(square[:2, :2]))
+    assert not inverse[2].any()
+    assert not inverse[:, 2].any()
+
+
 def test_constant_and_empty_columns_are_left_alone():
     table = numbers(200).assign(same=1.0, kind="x", none=np.nan)
     found = preserve(table, shuffled(table, ["a", "b", "c"]))
