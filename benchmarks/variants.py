@@ -23,6 +23,7 @@ RESULTS = common.RESULTS / "variants.jsonl"
 SECTIONS = {
     "variants": ("tabular.autoregressive",),
     "variants-deep": ("tabular.vae", "tabular.diffusion", "tabular.latent_diffusion"),
+    "variants-gans": ("tabular.copula_gan",),
     "variants-classic": ("tabular.circuit", "tabular.bayesian_network", "tabular.mixture", "tabular.smote"),
 }
 """The tables of README.md, and the generators that stand in each."""
