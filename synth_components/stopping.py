@@ -11,9 +11,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -113,6 +114,41 @@ def signals_held() -> Iterator[Callable[[], None]]:
         yield let_through
     finally:
         let_through()
+
+
+def followed(
+    command: Sequence[str],
+    hear: Callable[[str], None],
+    ending: Callable[[subprocess.Popen[str]], None],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+) -> int:
+    """Run a command, with what it says on standard error, and return its exit status.
+
+    Args:
+        command: The program and its arguments.
+        hear: Is given each line, too.
+        ending: Ends the process where this ends early: by a signal in the main thread, or by whatever ``hear`` raises.
+        env: All variables of the process.
+        cwd: Where it runs; here, if not told.
+    """
+    with (
+        signals_held() as let_through,
+        subprocess.Popen(  # noqa: S603 - the caller's own command
+            command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process,
+    ):
+        try:
+            let_through()
+            for said in process.stdout or ():
+                sys.stderr.write(said)
+                hear(said)
+            process.wait()
+        except BaseException:
+            ending(process)
+            raise
+    return process.returncode
 
 
 def end(process: subprocess.Popen[str], grace: float) -> None:

@@ -6,8 +6,8 @@ import os
 import secrets
 import shutil
 import socket
-import subprocess
 import sys
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,7 @@ from synth_components.errors import SynthError, UnsupportedError
 from synth_components.steps.port import InConstraints, InDataset, InSchema, OptionalInModel, OutModel
 from synth_components.steps.record import write_json
 from synth_components.steps.train import TrainConfig
-from synth_components.stopping import end, signals_held
+from synth_components.stopping import end, followed
 
 _ENTRY = "synth_components.distributed"
 _OPTIONS = "options.json"
@@ -117,25 +117,17 @@ def _here(num_processes: int, options: Path) -> None:
     ]
     variables = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     line = ""
-    with (
-        signals_held() as let_through,
-        subprocess.Popen(  # noqa: S603 - our own module
-            command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as process,
-    ):
-        try:
-            let_through()
-            for said in process.stdout or ():
-                sys.stderr.write(said)
-                if said.startswith("synth "):
-                    line = line or said.strip()
-            process.wait()
-        except BaseException:  # a signal: whoever fits hears of it, and keeps its state
-            end(process, _GRACE)
-            raise
-    if process.returncode:
+
+    def hear(said: str) -> None:
+        nonlocal line
+        if said.startswith("synth "):
+            line = line or said.strip()
+
+    # Whoever fits hears of a signal, and keeps its state.
+    status = followed(command, hear, partial(end, grace=_GRACE), env=variables)
+    if status:
         if not line:  # no error of the user's: torchrun has shown the trace
-            raise RuntimeError(f"torchrun ended with status {process.returncode}")
+            raise RuntimeError(f"torchrun ended with status {status}")
         raise SynthError(f"a training process failed: {line.partition(': ')[2]}")
 
 

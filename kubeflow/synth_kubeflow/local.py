@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -18,7 +19,7 @@ from kfp.local.status import Status
 
 from synth_components.errors import DataError, SynthError, ThresholdError
 from synth_components.steps.places import claim
-from synth_components.stopping import end, signals_held
+from synth_components.stopping import end, followed
 
 Runner: TypeAlias = Literal["auto", "host", "docker"]
 
@@ -60,29 +61,21 @@ class Machine:
         """
         known = {"MLFLOW_TRACKING_URI": f"sqlite:///{self.folder / 'mlflow.db'}", **variables}
         line = ""
-        with (
-            signals_held() as let_through,
-            subprocess.Popen(  # noqa: S603 - the command of a component
-                self._container(image, command, known) if self.in_containers else _process(command),
-                cwd=self.folder,
-                env={**known, **os.environ, **variables},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            ) as process,
-        ):
-            try:
-                let_through()
-                for said in process.stdout or ():
-                    line = said.strip() or line
-                    sys.stderr.write(said)
-                process.wait()
-            except BaseException:
-                end(process, _GRACE)
-                raise
-        if process.returncode:
-            self.failures.append(Failure(command[3] if len(command) > 3 else command[0], process.returncode, line))
-        return process.returncode
+
+        def hear(said: str) -> None:
+            nonlocal line
+            line = said.strip() or line
+
+        status = followed(
+            self._container(image, command, known) if self.in_containers else _process(command),
+            hear,
+            partial(end, grace=_GRACE),
+            cwd=self.folder,
+            env={**known, **os.environ, **variables},
+        )
+        if status:
+            self.failures.append(Failure(command[3] if len(command) > 3 else command[0], status, line))
+        return status
 
     def _container(self, image: str, command: Sequence[str], variables: Mapping[str, str]) -> list[str]:
         """Return the command that runs a command in a container as a cluster does: it replaces the entry point.

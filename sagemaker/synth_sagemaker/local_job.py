@@ -12,12 +12,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from synth_components.errors import DataError, SynthError, ThresholdError, UnsupportedError
 from synth_components.io.archive import pack
-from synth_components.stopping import signals_held
+from synth_components.stopping import followed
 from synth_sagemaker.layout import MODEL_ARCHIVE, ROOT, Layout
 from synth_sagemaker.secret import ENCRYPT_KEY
 
@@ -224,31 +225,23 @@ class Machine:
             command = self._process(image, [_moved(word, root) for word in words])
         known = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
         line = ""
+
+        def hear(said: str) -> None:
+            nonlocal line
+            line = said.strip() or line
+
         # What ends this command, a signal too, ends the job: nobody waits for it any longer.
-        with (
-            signals_held() as let_through,
-            subprocess.Popen(  # noqa: S603 - the command of a job
-                command,
-                cwd=root,
-                env=known if inside else {**known, **variables, ROOT: str(root)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            ) as process,
-        ):
-            try:
-                let_through()
-                for said in process.stdout or ():
-                    line = said.strip() or line
-                    sys.stderr.write(said)
-                process.wait()
-            except BaseException:
-                _end(process, _container_of(root) if inside else "")
-                raise
-        if process.returncode:
+        status = followed(
+            command,
+            hear,
+            partial(_end, container=_container_of(root) if inside else ""),
+            cwd=root,
+            env=known if inside else {**known, **variables, ROOT: str(root)},
+        )
+        if status:
             told = reason.read_text(encoding="utf-8", errors="replace").strip() if reason.is_file() else line
-            kind = {_USER_ERROR: SynthError, _MISSED: ThresholdError}.get(process.returncode, BrokenJob)
-            raise kind(f"job '{root.name}' ended with status {process.returncode}: {told}")
+            kind = {_USER_ERROR: SynthError, _MISSED: ThresholdError}.get(status, BrokenJob)
+            raise kind(f"job '{root.name}' ended with status {status}: {told}")
 
     def _container(self, image: str, words: Sequence[str], variables: Mapping[str, str], root: Path) -> list[str]:
         """Return the command that runs a job as SageMaker does; its entry point replaces the image's."""

@@ -10,6 +10,7 @@ import math
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,6 +23,32 @@ SHARE = 0.25
 """How many passes a new reader has by itself, for each that all weights make together."""
 
 _RESOLUTION = 1_000  # of progress, for each training of a fit
+
+
+class Training(Protocol):
+    """Trains for so many passes; a stage that has a name is not the last one."""
+
+    def __call__(self, epochs: int, run: Run, *, stage: str = "") -> None:
+        """Train, and tell ``run`` of it."""
+
+
+def train_beside(module: nn.Module, writer: Weights, trained: Training, *, epochs: int, run: Run, reader: str) -> None:
+    """Train all weights; first, where some are of a model, what reads rows beside those.
+
+    Args:
+        module: What is trained.
+        writer: Weights that a model kept, by name; none for a fit from scratch.
+        trained: Trains the module.
+        epochs: Passes of all weights together.
+        run: Of the whole fit.
+        reader: Name of the stage in which the others learn alone.
+    """
+    if writer:
+        writer_from(module, writer)
+        with held_still(module, writer):
+            trained(epochs_alone(epochs), part_of(run, 0, 2), stage=reader)
+        run = part_of(run, 1, 2)
+    trained(epochs, run)
 
 
 def epochs_alone(epochs: int) -> int:

@@ -113,7 +113,7 @@ class CopulaGAN(Recipe):
         from synth_components.generators._torch.conditional_gan import ConditionalGAN, loss_of, rates_of
         from synth_components.generators._torch.layers import arrays
         from synth_components.generators._torch.loop import Schedule, train
-        from synth_components.generators._torch.reader import epochs_alone, held_still, part_of, writer_from
+        from synth_components.generators._torch.reader import train_beside
 
         ledger.spend("fit tabular.copula_gan", not_private)
         if run.should_stop():
@@ -170,12 +170,7 @@ class CopulaGAN(Recipe):
                 chances=chances,
             )
 
-        if writer:
-            writer_from(network, writer)
-            with held_still(network, writer):
-                trained(epochs_alone(self.epochs), part_of(run, 0, 2), stage="critic")
-            run = part_of(run, 1, 2)
-        trained(self.epochs, run)
+        train_beside(network, writer, trained, epochs=self.epochs, run=run, reader="critic")
         return made()
 
 

@@ -117,7 +117,7 @@ class TableGAN(Recipe):
 
         from synth_components.generators._torch.layers import arrays
         from synth_components.generators._torch.loop import Schedule, train
-        from synth_components.generators._torch.reader import epochs_alone, held_still, part_of, writer_from
+        from synth_components.generators._torch.reader import train_beside
         from synth_components.generators._torch.table_gan import TableNetworks, loss_of
 
         if self.target and self.target not in data.schema.columns:
@@ -177,12 +177,7 @@ class TableGAN(Recipe):
                 sampler=None if stage else made,
             )
 
-        if writer:
-            writer_from(network, writer)
-            with held_still(network, writer):
-                trained(epochs_alone(self.epochs), part_of(run, 0, 2), stage="critic")
-            run = part_of(run, 1, 2)
-        trained(self.epochs, run)
+        train_beside(network, writer, trained, epochs=self.epochs, run=run, reader="critic")
         return made()
 
 

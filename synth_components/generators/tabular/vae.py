@@ -119,7 +119,7 @@ class VAE(PrivateTraining):
 
         from synth_components.generators._torch.layers import arrays
         from synth_components.generators._torch.loop import Schedule, train
-        from synth_components.generators._torch.reader import epochs_alone, held_still, part_of, writer_from
+        from synth_components.generators._torch.reader import train_beside
         from synth_components.generators._torch.token_rows import token_rows
         from synth_components.generators._torch.vae import Autoencoder, loss_of
 
@@ -143,12 +143,12 @@ class VAE(PrivateTraining):
         def made() -> VAESampler:
             return VAESampler(data.schema, tokens, decoder_of(arrays(network)))
 
-        def trained(schedule: Schedule, run: Run, *, stage: str = "") -> None:
+        def trained(epochs: int, run: Run, *, stage: str = "") -> None:
             train(
                 network,
                 rows,
                 loss_of(self.beta),
-                schedule,
+                Schedule.of(self, epochs=epochs),
                 seed=seeds[1],
                 recipe=self.canonical(),
                 run=run,
@@ -158,13 +158,8 @@ class VAE(PrivateTraining):
                 sampler=None if stage else made,
             )
 
-        if isinstance(before, VAESampler):
-            writer_from(network, before.weights)
-            with held_still(network, before.weights):
-                alone = Schedule.of(self, epochs=epochs_alone(self.epochs))
-                trained(alone, part_of(run, 0, 2), stage="encoder")
-            run = part_of(run, 1, 2)
-        trained(Schedule.of(self), run)
+        writer = before.weights if isinstance(before, VAESampler) else {}
+        train_beside(network, writer, trained, epochs=self.epochs, run=run, reader="encoder")
         return made()
 
     def _fit_privately(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> VAESampler:
