@@ -244,3 +244,58 @@ def test_a_device_that_is_not_there_is_refused():
 
 def test_the_recipe_is_found_by_its_name():
     assert recipe_type("tabular.autoregressive") is Autoregressive
+
+
+def network_and_rows(share, n=30):
+    """Return a small network of three features, one of which has places, and rows (n, 3) that it reads."""
+    any_order = pytest.importorskip("synth_components.generators._torch.any_order", exc_type=ModuleNotFoundError)
+    torch = sys.modules["torch"]
+    edges = np.linspace(0, 1, 101)
+    grids = [grid(edges[:-1], edges[1:], np.full(100, 0.01)), *2 * [grid(np.arange(4), np.arange(4), np.full(4, 0.25))]]
+    cells = [Cells.of(one, cells=8) for one in grids]
+    made = any_order.AnyOrderNetwork(
+        cells, [one.mass for one in grids], [2, 0, 1], hidden=16, dropout=0.0, fixed_order_share=share, seed=1
+    )
+    rng = np.random.default_rng(2)
+    codes = {feature: rng.integers(one.size, size=n).astype(np.int32) for feature, one in enumerate(grids)}
+    return torch, made, any_order.tensors_of(cells, codes)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_what_is_written_by_hand_is_what_single_rows_give(share):
+    torch, network, rows = network_and_rows(share)
+    with torch.no_grad():  # else the first head, which is told of nothing, has no slope yet
+        network.bias.normal_(generator=torch.Generator().manual_seed(3))
+
+    def found(batches):
+        network.zero_grad()
+        total = sum(network.losses(batch, torch.Generator().manual_seed(5)).sum() for batch in batches)
+        total.backward()
+        return total.item(), {name: weight.grad for name, weight in network.named_parameters()}
+
+    # A single row takes the plain formulas, whose gradients torch derives.
+    loss, slopes = found([rows])
+    alone, expected = found([[part[row : row + 1] for part in rows] for row in range(len(rows[0]))])
+    assert loss == pytest.approx(alone, rel=1e-5)
+    for name, slope in slopes.items():
+        assert slope.abs().max() > 0
+        torch.testing.assert_close(slope, expected[name], rtol=1e-4, atol=1e-4, msg=name)
+
+
+def test_a_head_is_told_of_the_features_before_its_own_and_of_no_other():
+    torch, network, _rows = network_and_rows(1.0)  # in the order 2, 0, 1
+    before = network._before(torch.Generator().manual_seed(0))
+    assert before.tolist() == [[0, 0, 1], [1, 0, 1], [0, 0, 0], [0, 0, 1]]  # the last tells the place in feature 0
+    free = network_and_rows(0.0)[1]
+    drawn = {tuple(free._before(torch.Generator().manual_seed(seed))[:3].sum(dim=1).tolist()) for seed in range(60)}
+    assert len(drawn) == 6  # every order of three
+
+
+def test_half_precision_products_give_about_the_same_losses_and_gradients():
+    torch, network, rows = network_and_rows(1.0)
+    plain = network.losses(rows, torch.Generator().manual_seed(5))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = network.losses(rows, torch.Generator().manual_seed(5))
+    rounded.float().mean().backward()
+    assert network.weight.grad.dtype == torch.float32
+    torch.testing.assert_close(rounded.float(), plain, rtol=0.05, atol=0.05)

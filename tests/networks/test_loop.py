@@ -11,6 +11,7 @@ from synth_components.protocols import Budget, Run
 
 torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 loop = pytest.importorskip("synth_components.generators._torch.loop", exc_type=ModuleNotFoundError)
+device = pytest.importorskip("synth_components.generators._torch.device", exc_type=ModuleNotFoundError)
 
 SCHEDULE = loop.Schedule(epochs=4, batch_rows=40, learning_rate=0.05, patience=4, holdout_share=0.25)
 
@@ -284,3 +285,21 @@ def test_the_number_of_threads_is_that_of_the_environment_and_is_put_back(monkey
     trained(Line(), loss=spy)
     assert set(seen) == {1}
     assert torch.get_num_threads() == before
+
+
+def test_products_are_rounded_within_the_block_where_the_processor_has_tiles(monkeypatch):
+    products = getattr(torch.backends.mkldnn, "matmul", None)
+    if products is None:
+        pytest.skip("this torch cannot round the factors of products on a processor")
+    before = products.fp32_precision
+    for has_tiles in (True, False):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has_tiles: {"amx_bf16": has})
+        with device.quick(torch.device("cpu")):
+            assert products.fp32_precision == ("bf16" if has_tiles else before)
+        assert products.fp32_precision == before
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    with device.quick(torch.device("cuda")):
+        assert products.fp32_precision == before
+    with pytest.raises(ValueError, match="within"), device.quick(torch.device("cpu")):
+        raise ValueError("within")
+    assert products.fp32_precision == before

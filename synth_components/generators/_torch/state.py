@@ -117,7 +117,7 @@ class State:
             if not used:
                 continue
             self._optimizer.state[parameter] = {
-                "step": torch.tensor(float(step)),
+                "step": torch.tensor(float(step), device=device),
                 **{name: torch.zeros_like(parameter) for name in _MOMENTS},
             }
         if self.best_epoch:
