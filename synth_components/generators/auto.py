@@ -99,7 +99,7 @@ class Auto(Recipe):
 
     def _raced(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> AutoSampler:
         from synth_components.evaluation.detection import c2st
-        from synth_components.selection.choice import Choice, candidates
+        from synth_components.selection.choice import Choice, candidates, left_out
         from synth_components.selection.race import RESOLUTION, race
 
         deadline = time.monotonic() + self.time_limit
@@ -133,6 +133,8 @@ class Auto(Recipe):
             f"it was hardest to detect of {len(tried)} generators tried within {self.time_limit:g} s: C2ST {best:.3f} "
             f"against {len(apart)} rows that none of them saw"
         ]
+        if not self.candidates:
+            reasons += [f"{name} was not tried: {why}" for name, why in left_out(data.schema).items()]
         sampler: Sampler = ended.sampler
         learned = int(len(learnt) * ended.share)
         again = None

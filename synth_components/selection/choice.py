@@ -30,6 +30,23 @@ APART = {
 }
 """Generators that are never chosen without a budget, and why."""
 
+FOLLOWS_ROWS = ("tabular.circuit", "tabular.mixture")
+"""Generators on which attacks did best on the tables of the benchmarks: left out of a race over persons' rows."""
+BY_CATEGORY = (
+    "tabular.copula_gan",
+    "tabular.diffusion",
+    "tabular.latent_diffusion",
+    "tabular.table_gan",
+    "tabular.transformer",
+    "tabular.vae",
+)
+"""Networks whose first and last layers have a weight for each category: left out of a race where there are many."""
+
+FOLLOWS_ROWS = ("tabular.circuit", "tabular.mixture")
+"""Generators on which attacks did best on the tables of the benchmarks."""
+BY_CATEGORY = ("tabular.copula_gan", "tabular.diffusion", "tabular.latent_diffusion", "tabular.vae")
+"""Networks whose last layer has a weight for every category of every column."""
+
 FEW_ROWS = 200
 """Below this a tree, whose leaves hold 30 rows, has too few leaves to learn a dependence from."""
 MANY_COLUMNS = 60
@@ -71,6 +88,8 @@ def is_installed(name: str) -> bool:
 def candidates(schema: Schema, asked: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the generators that may be tried on a table, of which all packages are installed.
 
+    Columns of many categories, and rows of persons, leave some out (``left_out``) unless they are asked for.
+
     Args:
         asked: Names to try; none takes ours.
 
@@ -83,7 +102,7 @@ def candidates(schema: Schema, asked: Sequence[str] = ()) -> tuple[str, ...]:
             raise UnsupportedError(f"none of {', '.join(asked)} can be fitted here; install the packages they need")
         return found
     others = {point.name for point in brought()}
-    apart = set(APART) | others | (set() if schema.order else set(SEQUENCES))
+    apart = set(APART) | others | set(left_out(schema)) | (set() if schema.order else set(SEQUENCES))
     return tuple(name for name in names() if name.startswith("tabular.") and name not in apart and is_installed(name))
 
 
@@ -142,14 +161,36 @@ def _private(schema: Schema, budget: Budget) -> Choice:
     return Choice(AIM, {}, ("it measures where its model is worst, and was the closest at every epsilon", ground))
 
 
+def left_out(schema: Schema) -> dict[str, str]:
+    """Return the generators that what a schema says of its columns leaves out of a race, and why."""
+    made = {}
+    if wide := _wide(schema):
+        why = f"column '{wide}' has more than {MANY_CATEGORIES} categories, for each of which they have weights"
+        made |= dict.fromkeys(BY_CATEGORY, why)
+    if _is_personal(schema):
+        why = "the rows belong to persons or other units, and attacks on these did best in the benchmarks"
+        made |= dict.fromkeys(FOLLOWS_ROWS, why)
+    return made
+
+
+def _wide(schema: Schema) -> str:
+    """Return the first column of more than ``MANY_CATEGORIES``; empty for none."""
+    columns = schema.columns.items()
+    wide = [n for n, column in columns if isinstance(column, Categorical) and len(column.categories) > MANY_CATEGORIES]
+    return wide[0] if wide else ""
+
+
+def _is_personal(schema: Schema) -> bool:
+    """Return whether a schema names a unit of privacy, or has what may name one: keys, texts, images."""
+    return schema.unit is not None or any(isinstance(held, Key | Text | Image) for held in schema.columns.values())
+
+
 def _remarks(schema: Schema) -> tuple[str, ...]:
-    """Return what else the columns say."""
+    """Return what else the columns say of a choice by rules."""
     made = []
-    wide = [n for n, c in schema.columns.items() if isinstance(c, Categorical) and len(c.categories) > MANY_CATEGORIES]
-    if wide:
-        made.append(f"column '{wide[0]}' has more than {MANY_CATEGORIES} categories: one-hot networks were not chosen")
-    anew = [name for name, column in schema.columns.items() if isinstance(column, Key | Text | Image)]
-    if schema.unit is not None or anew:
+    if wide := _wide(schema):
+        made.append(f"column '{wide}' has more than {MANY_CATEGORIES} categories: one-hot networks were not chosen")
+    if _is_personal(schema):
         made.append(
             "the rows belong to persons or other units: nothing that holds rows was considered; epsilon protects"
         )

@@ -26,6 +26,7 @@ from synth_components.selection.choice import (
     candidates,
     chosen,
     is_installed,
+    left_out,
 )
 from synth_components.selection.race import race, rounds
 from synth_components.toy import toy_table
@@ -114,6 +115,25 @@ def test_candidates_are_ours_installed_and_hold_no_rows():
     assert {COPULA, "tabular.trees"} <= set(found)
     assert not {AIM, MST, ALONE, "tabular.ensemble", "tabular.specified", "tabular.smote"} & set(found)
     assert all(is_installed(name) for name in found)
+
+
+def test_persons_rows_and_many_categories_leave_generators_out_of_a_race_unless_asked_for(monkeypatch):
+    monkeypatch.setattr("synth_components.selection.choice.is_installed", lambda name: True)
+    plain = dependent(10).schema
+    assert left_out(plain) == {}
+    whole = set(candidates(plain))
+    of_persons = replace(plain, unit=Unit(TABLE, ("x",)))
+    assert whole - set(candidates(of_persons)) == {"tabular.circuit", "tabular.mixture"}
+    wide = Categorical(categories=tuple(f"c{number:04d}" for number in range(1_001)))
+    many = Schema({TABLE: {"city": wide, **plain.columns}})
+    assert whole - set(candidates(many)) == {
+        "tabular.copula_gan",
+        "tabular.diffusion",
+        "tabular.latent_diffusion",
+        "tabular.vae",
+    }
+    assert "'city'" in left_out(many)["tabular.vae"]
+    assert candidates(many, ("tabular.vae",)) == ("tabular.vae",)
 
 
 def test_an_uninstalled_candidate_is_left_out(monkeypatch):
