@@ -31,18 +31,6 @@ APART = {
 """Generators that are never chosen without a budget, and why."""
 
 FOLLOWS_ROWS = ("tabular.circuit", "tabular.mixture")
-"""Generators on which attacks did best on the tables of the benchmarks: left out of a race over persons' rows."""
-BY_CATEGORY = (
-    "tabular.copula_gan",
-    "tabular.diffusion",
-    "tabular.latent_diffusion",
-    "tabular.table_gan",
-    "tabular.transformer",
-    "tabular.vae",
-)
-"""Networks whose first and last layers have a weight for each category: left out of a race where there are many."""
-
-FOLLOWS_ROWS = ("tabular.circuit", "tabular.mixture")
 """Generators on which attacks did best on the tables of the benchmarks."""
 BY_CATEGORY = ("tabular.copula_gan", "tabular.diffusion", "tabular.latent_diffusion", "tabular.vae")
 """Networks whose last layer has a weight for every category of every column."""
@@ -163,7 +151,7 @@ def _private(schema: Schema, budget: Budget) -> Choice:
 
 def left_out(schema: Schema) -> dict[str, str]:
     """Return the generators that what a schema says of its columns leaves out of a race, and why."""
-    made = {}
+    made: dict[str, str] = {}
     if wide := _wide(schema):
         why = f"column '{wide}' has more than {MANY_CATEGORIES} categories, for each of which they have weights"
         made |= dict.fromkeys(BY_CATEGORY, why)

@@ -85,7 +85,14 @@ def split(
     )
     write_table(kept, train)
     write_table(held, holdout)
-    _LOG.info("split %d training rows from %d held-out rows", len(kept), len(held))
+    _tell(config, len(kept), len(held))
+
+
+def _tell(config: SplitConfig, kept: int, held: int) -> None:
+    if config.privacy == "dp":  # how many there are is told by a noisy count, or not at all
+        _LOG.info("split training rows from held-out rows")
+    else:
+        _LOG.info("split %d training rows from %d held-out rows", kept, held)
 
 
 def _stream(
@@ -115,4 +122,4 @@ def _stream(
             counts = [counts[0] + len(kept), counts[1] + len(held)]
         if min(counts) == 0:
             raise DataError("one side of the split would be empty; choose another share or seed, or a finer unit")
-    _LOG.info("split %d training rows from %d held-out rows", *counts)
+    _tell(config, *counts)

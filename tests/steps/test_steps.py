@@ -82,6 +82,23 @@ def judged(folder):
     return folder
 
 
+def test_a_private_split_tells_no_count(tmp_path, caplog):
+    people().to_csv(tmp_path / "real.csv", index=False)
+    told = {}
+    for privacy in ("none", "dp"):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            split(
+                SplitConfig(privacy=privacy),
+                data=tmp_path / "real.csv",
+                train=tmp_path / "train.csv",
+                holdout=tmp_path / "holdout.csv",
+            )
+        told[privacy] = caplog.text
+    assert re.search(r"split \d+ training rows from \d+ held-out rows", told["none"])
+    assert "split training rows from held-out rows" in told["dp"]
+
+
 def test_split_keeps_each_person_on_one_side(folder):
     kept, held = read_table(folder / "train.parquet"), read_table(folder / "holdout.parquet")
     assert not set(kept["person"]) & set(held["person"])
