@@ -60,6 +60,9 @@ def augment(table: pd.DataFrame, model: Model, *, config: AugmentConfig, seed: i
 
     Counts are exact.  Rows whose group is missing are kept and count as no group.
 
+    No ledger is charged, nor a budget file asked: the result holds the rows themselves, so that it goes to nobody who
+    may not see them, and there is nothing that epsilon could bound.
+
     Args:
         seed: Seed of the added rows; ``None`` takes the config's.
 

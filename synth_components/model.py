@@ -41,7 +41,7 @@ from synth_components.privacy.budget_file import BudgetFile, account
 from synth_components.privacy.charges import unit_of
 from synth_components.privacy.contribution import bounded
 from synth_components.privacy.domain import private_schema
-from synth_components.privacy.ledger import Ledger, not_private
+from synth_components.privacy.ledger import SETTLED, Ledger, not_private
 from synth_components.privacy.mechanism import Mechanism
 from synth_components.privacy.share import rehearse
 from synth_components.privacy.smallest_delta import require_below, require_small
@@ -429,7 +429,7 @@ def fit(
     # Of several processes that fit one model together the first one pays; a rank alone does not make them several.
     is_other = run is not None and 0 < run.rank < run.world_size and getattr(recipe, "trains_together", False)
     shared = None if is_other else account(budget)
-    ledger = Ledger(limit, account=shared)
+    ledger = Ledger(limit, account=SETTLED if is_other else shared)
     chosen = _seed(seed)
 
     _require_names(tables)

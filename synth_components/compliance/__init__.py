@@ -12,6 +12,9 @@ from typing import Any
 
 from synth_components.compliance.evidence import Evidence, Observation, Status, observed
 from synth_components.compliance.preset import Preset, load
+from synth_components.errors import UnsupportedError
+from synth_components.privacy.budget_file import opened
+from synth_components.privacy.ledger import Ledger
 
 FORMAT = 1
 
@@ -125,12 +128,32 @@ class ComplianceReport:
         )
 
 
-def assess(name: str, evidence: Evidence, *, inputs: tuple[str, ...] = ()) -> ComplianceReport:
+def assess(
+    name: str, evidence: Evidence, *, inputs: tuple[str, ...] = (), ledger: Ledger | None = None
+) -> ComplianceReport:
     """Return what is shown of a preset's requirements by the evidence.
 
+    Args:
+        ledger: Written to, not charged, where there are tables: rows that are to be released may be real, and are read
+            outside the epsilon of any model.  ``None`` writes to the budget file, if one is named.
+
     Raises:
-        UnsupportedError: if there is no preset of that name.
+        UnsupportedError: if there is no preset of that name, or for tables and a ledger with a budget.
+        BudgetExceededError: if the budget file refuses such reads; nothing was read.
     """
+    load(name)  # what cannot be assessed is not read
+    if evidence.tables:
+        if ledger is not None and ledger.budget is not None:
+            raise UnsupportedError(
+                "a ledger with a budget was given, and a regulation's checks read rows without noise; give no tables, "
+                "or no budget"
+            )
+        opened(ledger).note_uncovered(f"compliance: {sum(map(len, evidence.tables.values()))} rows")
+    return assessed(name, evidence, inputs=inputs)
+
+
+def assessed(name: str, evidence: Evidence, *, inputs: tuple[str, ...] = ()) -> ComplianceReport:
+    """Return what ``assess`` does, of rows whose reading was written down already."""
     preset: Preset = load(name)
     findings = []
     for requirement in preset.requirements:

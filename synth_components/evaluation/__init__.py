@@ -43,7 +43,7 @@ from synth_components.evaluation.report import NO_HOLDOUT, NO_TRAIN, Report
 from synth_components.limits import costing, metered
 from synth_components.privacy.budget_file import BudgetFile, opened
 from synth_components.privacy.charges import of_evaluation
-from synth_components.privacy.ledger import Ledger
+from synth_components.privacy.ledger import SETTLED, Ledger
 from synth_components.protocols import Context, Dataset, Evidence, report_nothing
 from synth_components.protocols import Report as Progress
 from synth_components.schema import Schema
@@ -218,7 +218,8 @@ def _privately(
     if len(drawn.table) == 0:
         raise DataError("the synthetic table has no rows; there is nothing to judge")
     rng = random.default_rng(random.SeedSequence(config.seed, spawn_key=(zlib.crc32(b"private"),)))
-    units = account.account.read().units if isinstance(account.account, BudgetFile) else None
+    shared = account.shared()
+    units = shared.read().units if isinstance(shared, BudgetFile) else None
     before = len(account.entries)
     with _one_thread():
         found, rows = private_evidence(judged, drawn, config=config, ledger=account, rng=rng, units=units)
@@ -390,7 +391,7 @@ def _schema(train: pd.DataFrame | Dataset, schema: Schema | None) -> Schema:
         return train.schema
     from synth_components.profile import profile
 
-    return profile(train, ledger=Ledger()).schema  # written down already
+    return profile(train, ledger=Ledger(account=SETTLED)).schema  # written down already
 
 
 def _size(data: pd.DataFrame | Dataset, name: str, config: JudgeConfig) -> str:

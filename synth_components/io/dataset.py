@@ -32,7 +32,7 @@ from synth_components.io.json_lines import count_lines, json_lines_batches, json
 from synth_components.io.location import Location, locate, writing
 from synth_components.io.sql import Relation, relation
 from synth_components.privacy.budget_file import opened
-from synth_components.privacy.ledger import Ledger, not_private
+from synth_components.privacy.ledger import SETTLED, Ledger, not_private
 from synth_components.profile import ProfileConfig, profile
 from synth_components.protocols import Dataset, PrivacyLedger
 from synth_components.schema import TABLE, AnyColumn, Boolean, Categorical, Key, Numeric, Schema, Text, same_dtype
@@ -496,7 +496,7 @@ def read_dataset(
         return _lazy(tuple(sources), schema)
     table = _together(sources, None if schema is None else schema.columns)
     if schema is None:
-        schema = profile(table, config=ProfileConfig(describe=False), ledger=Ledger()).schema  # charged above
+        schema = profile(table, config=ProfileConfig(describe=False), ledger=Ledger(account=SETTLED)).schema
     return Dataset({schema.root: table}, schema)
 
 
@@ -513,9 +513,9 @@ def _lazy(parts: tuple[Source, ...], schema: Schema | None) -> LazyDataset:
 def _profiled(head: pd.DataFrame, spread: pd.DataFrame) -> Schema:
     """Return the schema of rows from everywhere; keys of the first rows, which count upwards only there, stay keys."""
     config = ProfileConfig(describe=False)
-    schema = profile(spread, config=config, ledger=Ledger()).schema  # charged as one read
+    schema = profile(spread, config=config, ledger=Ledger(account=SETTLED)).schema  # charged as one read
     columns = dict(schema.columns)
-    for name, column in profile(head, config=config, ledger=Ledger()).schema.columns.items():
+    for name, column in profile(head, config=config, ledger=Ledger(account=SETTLED)).schema.columns.items():
         if isinstance(column, Key) and isinstance(columns[name], Numeric) and spread[name].dropna().is_unique:
             columns[name] = replace(column, dtype=columns[name].dtype, nullable=columns[name].nullable)
     key = next((name for name, column in columns.items() if isinstance(column, Key) and not column.nullable), None)

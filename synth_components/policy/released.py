@@ -10,7 +10,7 @@ from synth_components.policy import Policy, Technique
 from synth_components.policy.audit import Promise, promises_of
 from synth_components.policy.protection import sensitive_columns, unnamed_columns
 from synth_components.privacy.anonymity.classes import measure
-from synth_components.privacy.ledger import Ledger
+from synth_components.privacy.ledger import SETTLED, Ledger
 from synth_components.schema import Schema
 
 CLASSES: tuple[Technique, ...] = ("k_anonymity", "l_diversity", "t_closeness")
@@ -57,7 +57,7 @@ def kept(policy: Policy, table: pd.DataFrame) -> tuple[tuple[str, bool], ...]:
     missing = list(undeclared(policy, None)) + list(_absent(policy, set(table.columns), of="the table"))
     if missing or not asked(policy):
         return tuple((told, False) for told in missing)
-    sensitive = sensitive_columns(policy, unnamed_columns(table, policy, Ledger()))
+    sensitive = sensitive_columns(policy, unnamed_columns(table, policy, Ledger(account=SETTLED)))
     plan = [layer for layer in policy.plan(sensitive) if layer.technique in CLASSES]
     found = measure(table, policy.quasi_identifiers, tuple(sensitive))
     promises: tuple[Promise, ...] = promises_of(plan, policy, table, found, rows=len(table), applied=())

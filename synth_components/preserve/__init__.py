@@ -16,7 +16,7 @@ from synth_components.preserve.frame import Aim, Frame, Order, frames, square
 from synth_components.preserve.options import Method, Mode, PreserveConfig
 from synth_components.preserve.residuals import Infeasible, Preserved, residuals
 from synth_components.privacy.budget_file import opened
-from synth_components.privacy.ledger import Ledger
+from synth_components.privacy.ledger import SETTLED, Ledger
 from synth_components.protocols import Dataset, Floats
 from synth_components.schema import Schema
 
@@ -106,7 +106,7 @@ def _nested(targets: Mapping[tuple[str, str], float]) -> dict[str, dict[str, flo
 def _profiled(rows: pd.DataFrame) -> Schema:
     from synth_components.profile import profile
 
-    return profile(rows, ledger=Ledger()).schema  # written down already
+    return profile(rows, ledger=Ledger(account=SETTLED)).schema  # written down already
 
 
 def _rows(data: pd.DataFrame | Dataset, side: str) -> pd.DataFrame:

@@ -277,7 +277,10 @@ def opened(ledger: PrivacyLedger | None) -> PrivacyLedger: ...
 
 
 def opened(ledger: PrivacyLedger | None) -> PrivacyLedger:
-    """Return a ledger, or a new one that the budget file of the circumstances, if any, is charged with."""
+    """Return a ledger, or a new one; either charges the budget file of the circumstances, if there is one.
+
+    It is not charged by a ledger with an account of its own, nor by one that is no ``Ledger``.
+    """
     return Ledger(account=account()) if ledger is None else ledger
 
 

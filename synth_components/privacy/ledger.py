@@ -68,12 +68,22 @@ class Account(Protocol):
         """Write down a charge, or raise ``BudgetExceededError`` and write down nothing."""
 
 
+class _Settled:
+    def charge(self, entry: Entry) -> None:
+        """Write down nothing."""
+
+
+SETTLED: Account = _Settled()
+"""Of what was charged already, or reads no real rows: a ledger with this account charges no budget file."""
+
+
 @dataclass
 class Ledger:
     """An append-only account of every read of raw rows, against an optional budget.
 
     Without a budget nothing is refused, and ``epsilon`` tells what was spent.  With an ``account`` every charge is made
-    there, too, before it counts here, and what the account refuses is refused.
+    there, too, before it counts here, and what the account refuses is refused.  Without one it is made to the budget
+    file that the circumstances name, if they name one: a ledger of one's own does not pass by it.
     """
 
     budget: Budget | None = None
@@ -145,10 +155,21 @@ class Ledger:
         spent = pure if math.isfinite(pure) else self.epsilon(self.budget.delta)
         return Budget(max(0.0, self.budget.epsilon - spent), max(0.0, self.budget.delta - self._delta))
 
+    def shared(self) -> Account | None:
+        """Return what every charge is made to as well, ``None`` if it counts here alone.
+
+        Raises:
+            DataError: if the circumstances name a budget file that is not there.
+        """
+        from synth_components.privacy.budget_file import account
+
+        return account() if self.account is None and self.is_told else self.account
+
     def _write(self, entry: Entry) -> None:
         """Write an entry where it must not be lost first: whoever dies in between has paid."""
-        if self.account is not None:
-            self.account.charge(entry)
+        shared = self.shared()
+        if shared is not None:
+            shared.charge(entry)
         self._tell(entry)
         self._entries.append(entry)
         self._add(entry)

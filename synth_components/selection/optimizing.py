@@ -311,7 +311,7 @@ def _parts(
     trust: tuple[str, ...],
 ) -> tuple[Dataset, Dataset]:
     """Return the training rows to fit on, and those to judge by: whole privacy units, or sequences."""
-    from synth_components.privacy.ledger import Ledger
+    from synth_components.privacy.ledger import SETTLED, Ledger
     from synth_components.profile import ProfileConfig, profile
 
     known = schema if schema is not None else table.schema if isinstance(table, Dataset) else None
@@ -328,7 +328,7 @@ def _parts(
     group = getattr(recipe_type(generator, trust=trust).parse(dict(options or {})), "group", "")
     learnt, apart = split(rows, share=config.share, rng=rng, unit=unit or ((group,) if group else ()))
     if known is None:  # read off the rows that are learned from, as the whole fit reads it off all of them
-        known = profile(learnt, config=ProfileConfig(describe=False), ledger=Ledger()).schema  # charged with the search
+        known = profile(learnt, config=ProfileConfig(describe=False), ledger=Ledger(account=SETTLED)).schema
     root = TABLE if isinstance(table, pd.DataFrame) and schema is None else known.root
     return Dataset({root: learnt}, known), Dataset({root: apart}, known)
 

@@ -26,7 +26,7 @@ from synth_components.generators import make, recipe_type
 from synth_components.null_indicator import modelled
 from synth_components.policy import guard
 from synth_components.privacy.budget_file import opened
-from synth_components.privacy.ledger import Ledger, not_private
+from synth_components.privacy.ledger import SETTLED, Ledger, not_private
 from synth_components.protocols import Dataset, PrivacyLedger, Run
 from synth_components.selection.objective import Aim, scores
 from synth_components.selection.space import Choices, Space
@@ -202,7 +202,7 @@ def _fold(
     learnt = replace(data, tables={root: table[~mask].reset_index(drop=True)})
     apart = replace(data, tables={root: table[mask].reset_index(drop=True)})
     quiet = Run(device=run.device, should_stop=run.should_stop)
-    sampler = recipe.fit(learnt, rng=np.random.default_rng(seed), ledger=Ledger(), run=quiet)
+    sampler = recipe.fit(learnt, rng=np.random.default_rng(seed), ledger=Ledger(account=SETTLED), run=quiet)
     drawn = sampler.sample(min(DRAWN_ROWS, len(learnt.table)), rng=np.random.default_rng(seed))
     return scores(learnt, apart, drawn, aims=aims, target=target, seed=seed)
 

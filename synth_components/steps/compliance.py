@@ -91,7 +91,7 @@ def compliance(
     Raises:
         ThresholdError: if a check fails, or is unknown, and that was to be a gate.
     """
-    from synth_components.compliance import assess
+    from synth_components.compliance import assessed
     from synth_components.compliance.evidence import Evidence
     from synth_components.io.dataset import read_table
     from synth_components.privacy.budget_file import opened, require_uncovered
@@ -120,7 +120,7 @@ def compliance(
         sensitive=config.sensitive,
         year=config.year or datetime.datetime.now(tz=datetime.UTC).year,
     )
-    made = assess(config.preset, given, inputs=tuple(inputs))
+    made = assessed(config.preset, given, inputs=tuple(inputs))
     write_json(evidence, made.to_json())
     if page is not None:
         write_text(page, made.to_html())

@@ -187,7 +187,7 @@ def _judge(
     from synth_components.preserve.residuals import reported
     from synth_components.privacy.budget_file import account
     from synth_components.privacy.charges import of_model, uncovered_first
-    from synth_components.privacy.ledger import Ledger
+    from synth_components.privacy.ledger import SETTLED, Ledger
 
     earlier = (*costs_so_far(), *costs_beside(model), *costs_beside(synthetic))
     shared = account()
@@ -197,7 +197,7 @@ def _judge(
     if shared is not None and not is_private:
         shared.require_uncovered("evaluate")
     with stage("evaluate") as progress:
-        real = read_dataset(train, schema=schema, ledger=Ledger())  # the judge writes it down
+        real = read_dataset(train, schema=schema, ledger=Ledger(account=SETTLED))  # the judge writes it down
         unseen, drawn = (_rows(place, real.schema) for place in (holdout, synthetic))
         if shared is not None:
             for rows in (real, unseen):

@@ -53,11 +53,11 @@ def preserve(
     """
     from synth_components.io.dataset import read_dataset, write_table
     from synth_components.privacy.budget_file import require_uncovered
-    from synth_components.privacy.ledger import Ledger
+    from synth_components.privacy.ledger import SETTLED, Ledger
 
     require_uncovered("preserve")
     known = read_schema(schema, model)
-    real = read_dataset(data, schema=known, ledger=Ledger())  # what preserves writes it down
+    real = read_dataset(data, schema=known, ledger=Ledger(account=SETTLED))  # what preserves writes it down
     drawn = read_dataset(synthetic, schema=real.schema)
     with stage("preserve") as report:
         made = preserve_table(real, drawn, schema=real.schema, config=settled(config))

@@ -355,6 +355,7 @@ def _watch(
     """Return who compares the stream with real rows, or with its own first blocks, which costs no privacy."""
     from synth_components.io.dataset import read_table
     from synth_components.privacy.budget_file import opened
+    from synth_components.privacy.ledger import SETTLED, Ledger
     from synth_components.stream.drift import DriftConfig, reference
     from synth_components.stream.watch import Knob, Watch
 
@@ -372,7 +373,10 @@ def _watch(
         table = read_table(real, columns=model.schema.columns)
         _LOG.info("the reference reads %d real rows, without privacy", len(table))
     known = reference(
-        table, model.schema, config=DriftConfig(false_alarms=config.false_alarms, tolerance=config.tolerance)
+        table,
+        model.schema,
+        config=DriftConfig(false_alarms=config.false_alarms, tolerance=config.tolerance),
+        ledger=Ledger(account=SETTLED, is_told=False),  # real rows are written down above
     )
     knobs = {
         name: Knob(min(max(config.rate or high, low), high), low, high) for name, (low, high) in config.knobs.items()

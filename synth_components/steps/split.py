@@ -106,14 +106,15 @@ def _stream(
 ) -> None:
     """Split a table that does not fit into memory, batch by batch."""
     from synth_components.io.dataset import read_dataset, table_writer
-    from synth_components.privacy.ledger import Ledger
+    from synth_components.privacy.ledger import SETTLED, Ledger
 
     if config.stratify:
         raise UnsupportedError(
             "a table that is too large for memory cannot be split by strata; leave out the option 'stratify': at this "
             "size a random split keeps the shares of all but the rarest values"
         )
-    rows = read_dataset(data, schema=schema, max_bytes=0, ledger=Ledger())  # of the schema only its types are used
+    # The rows are handed on, and of the schema only its types are used.
+    rows = read_dataset(data, schema=schema, max_bytes=0, ledger=Ledger(account=SETTLED))
     counts = [0, 0]
     with table_writer(train) as write_train, table_writer(holdout) as write_holdout:
         for kept, held in split_batches(rows, share=config.share, rng=rng, unit=unit, hashed=config.is_hashed):

@@ -29,8 +29,10 @@ from pydantic import Field
 
 from synth_components.config import MIN_CATEGORY_COUNT, Config
 from synth_components.encode import cast_to
-from synth_components.errors import DataError
+from synth_components.errors import DataError, UnsupportedError
 from synth_components.evaluation.columns import numbers_of, seconds_of
+from synth_components.privacy.budget_file import opened
+from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Floats
 from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Image, Key, Numeric, Schema, Text
 
@@ -209,21 +211,33 @@ class Reference:
             yield Alarm(chunk, columns, "association", float(means[i, j]), *ends, float(p_values[i, j]))
 
 
-def reference(table: pd.DataFrame, schema: Schema, *, config: DriftConfig | None = None) -> Reference:
+def reference(
+    table: pd.DataFrame, schema: Schema, *, config: DriftConfig | None = None, ledger: Ledger | None = None
+) -> Reference:
     """Return what a stream is compared with, from rows without drift.
 
     Args:
         table: The rows: the first ones of the stream, or real ones.  Real rows are read without privacy.
         schema: Schema with one table.
         config: How sure an alarm is.
+        ledger: Written to, not charged, whatever the rows are, since nobody can tell; one with ``account=SETTLED``
+            says that they are the stream's own.  ``None`` writes to the budget file, if one is named.
 
     Raises:
+        BudgetExceededError: if the budget file refuses such reads; nothing was read.
+        UnsupportedError: for a ledger with a budget, which is then unchanged.
         DataError: for fewer than ``MIN_REFERENCE_ROWS`` rows.
         SchemaError: for values that the schema's columns do not have.
     """
+    if ledger is not None and ledger.budget is not None:
+        raise UnsupportedError(
+            "a ledger with a budget was given, and the reference of a stream is read without noise; give the stream's "
+            "own first rows, and no budget"
+        )
     config = DriftConfig() if config is None else config
     if len(table) < MIN_REFERENCE_ROWS:
         raise DataError(f"the reference of a stream has {len(table)} rows; give at least {MIN_REFERENCE_ROWS:,}")
+    opened(ledger).note_uncovered(f"reference of a stream: {len(table)} rows")
     # Every other row, so that both halves are alike even if the rows are sorted.
     gauges = tuple(_gauge(name, column, table[name].iloc[::2]) for name, column in schema.columns.items())
     counted = table.iloc[1::2]

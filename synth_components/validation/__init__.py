@@ -25,7 +25,7 @@ from synth_components.packs import Pack
 from synth_components.packs import load as load_pack
 from synth_components.privacy.budget_file import opened
 from synth_components.privacy.charges import of_evaluation
-from synth_components.privacy.ledger import Ledger
+from synth_components.privacy.ledger import SETTLED, Ledger
 from synth_components.profile import Profile, ProfileConfig, profile
 from synth_components.protocols import Report as Progress
 from synth_components.protocols import report_nothing
@@ -142,7 +142,7 @@ def _profiled(table: pd.DataFrame, config: ValidateConfig) -> tuple[Profile, dic
     while True:
         kept = table[[name for name in table.columns if name not in unreadable]]
         try:
-            return profile(kept, config=options, ledger=Ledger()), unreadable  # written down already
+            return profile(kept, config=options, ledger=Ledger(account=SETTLED)), unreadable  # written down already
         except SchemaError as error:
             if error.column is None or list(kept.columns).count(error.column) != 1:
                 raise

@@ -14,26 +14,39 @@ import pandas as pd
 import pytest
 
 import synth_components as synth
+from synth_components import generators
 from synth_components.__main__ import main
+from synth_components.compliance import assess
+from synth_components.compliance.evidence import Evidence
 from synth_components.config import ConfigError
-from synth_components.errors import ArtifactError, BudgetExceededError, DataError, DeltaError, TamperedError
-from synth_components.evaluation import EvaluateConfig, PrivacyConfig
+from synth_components.errors import (
+    ArtifactError,
+    BudgetExceededError,
+    DataError,
+    DeltaError,
+    TamperedError,
+    UnsupportedError,
+)
+from synth_components.evaluation import EvaluateConfig, PrivacyConfig, evaluate
 from synth_components.evaluation.attacks.shadow import shadow
 from synth_components.io.dataset import read_dataset
 from synth_components.policy import Policy
 from synth_components.policy.protection import protect
 from synth_components.privacy.accounting import pure, rho_within, zero_concentrated
 from synth_components.privacy.budget_file import ADAPTED, BudgetFile, account
-from synth_components.privacy.ledger import ORDERS, Ledger
+from synth_components.privacy.ledger import ORDERS, SETTLED, Ledger
 from synth_components.privacy.smallest_delta import require_small
 from synth_components.proposal import propose
 from synth_components.protocols import Budget, Dataset, Run
 from synth_components.schema import Categorical, Schema, Unit
 from synth_components.selection.optimizing import auto_optimize
 from synth_components.selection.tuning import tune
-from synth_components.sensitive import detect
+from synth_components.sensitive import Sensitivity, detect
+from synth_components.specification import specify
 from synth_components.steps import STEPS, load
 from synth_components.steps.port import ports
+from synth_components.stream.drift import reference
+from synth_components.testing import BoundCheck, Case, check_fit_charges_the_ledger
 
 TOTAL = Budget(1.0, 1e-6)
 TABLE = pd.DataFrame({"x": ["a", "b"] * 100, "y": [True, False] * 100})
@@ -215,14 +228,120 @@ class Unread:
         raise AssertionError("rows were read")
 
 
-def test_what_is_read_with_a_schema_or_a_ledger_is_charged_there_and_not_to_the_file(tmp_path, monkeypatch):
+def test_what_is_read_with_a_schema_or_charged_already_asks_nothing_of_the_file(tmp_path, monkeypatch):
     TABLE.to_csv(tmp_path / "rows.csv", index=False)
     file = made(tmp_path)
     monkeypatch.setenv("SYNTH_BUDGET_FILE", str(file.path))
-    ledger = Ledger()
+    ledger = Ledger(account=SETTLED)
     found = read_dataset(tmp_path / "rows.csv", ledger=ledger)
     assert [entry.label for entry in ledger.entries] == ["profile"]
     assert read_dataset(tmp_path / "rows.csv", schema=found.schema).num_rows("table") == len(TABLE)
+    assert file.read().ledger.entries == ()
+
+
+def evidence():
+    return Evidence(tables={"table": TABLE}, found=Sensitivity((), {}, {}))
+
+
+OWN = {
+    "profile": lambda ledger: synth.profile(TABLE, ledger=ledger),
+    "detect": lambda ledger: detect(TABLE, ledger=ledger),
+    "read": lambda ledger: read_dataset("rows.csv", ledger=ledger),
+    "fit": lambda ledger: generators.make("tabular.independent", {}).fit(
+        Dataset({"table": TABLE}, Schema.from_json(SCHEMA)), rng=np.random.default_rng(0), ledger=ledger, run=Run()
+    ),
+}
+"""What charges a ledger of one's own with what is not differentially private."""
+NOTED = {
+    "evaluate": lambda ledger: evaluate(
+        TABLE, TABLE, TABLE, config=PrivacyConfig(attacks=()), ledger=ledger, schema=Schema.from_json(SCHEMA)
+    ),
+    "preserve": lambda ledger: synth.preserve(TABLE, TABLE, seed=0, ledger=ledger),
+    "protect": lambda ledger: protect(TABLE, POLICY, ledger=ledger),
+    "assess": lambda ledger: assess("gdpr", evidence(), ledger=ledger),
+    "reference": lambda ledger: reference(LONG, Schema.from_json(SCHEMA), ledger=ledger),
+}
+"""What notes in a ledger of one's own that rows were read outside of any epsilon."""
+POLICY = Policy(quasi_identifiers=("x",), layers=("k_anonymity",), detect=False)
+LONG = pd.concat([TABLE] * 5, ignore_index=True)
+
+
+@pytest.mark.parametrize("name", sorted(OWN))
+def test_a_ledger_of_ones_own_does_not_pass_by_the_file(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    TABLE.to_csv("rows.csv", index=False)
+    file = made(tmp_path)
+    ledger = Ledger()
+    with monkeypatch.context() as around:
+        around.setenv("SYNTH_BUDGET_FILE", str(file.path))
+        with pytest.raises(BudgetExceededError, match="nothing was read"):
+            OWN[name](ledger)
+    assert ledger.entries == file.read().ledger.entries == ()
+    OWN[name](ledger)  # where no file is named it is the caller's own account
+    assert ledger.entries
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own ledger", "none"])
+@pytest.mark.parametrize("name", sorted(NOTED))
+def test_what_is_measured_in_python_is_noted_in_the_file_and_in_a_ledger_of_ones_own(name, own, tmp_path, monkeypatch):
+    file = made(tmp_path)
+    monkeypatch.setenv("SYNTH_BUDGET_FILE", str(file.path))
+    ledger = Ledger() if own else None
+    NOTED[name](ledger)
+    (noted,) = file.read().ledger.entries
+    assert not noted.covered
+    if ledger is not None:
+        assert ledger.entries == (noted,)
+
+
+@pytest.mark.parametrize("name", ["assess", "reference"])
+def test_the_checks_of_a_regulation_and_the_reference_of_a_stream_are_refused_before_they_read(
+    name, tmp_path, monkeypatch
+):
+    file = made(tmp_path, uncovered="refuse")
+    monkeypatch.setenv("SYNTH_BUDGET_FILE", str(file.path))
+    monkeypatch.setattr("synth_components.compliance.observed", never)
+    monkeypatch.setattr("synth_components.stream.drift._gauge", never)
+    with pytest.raises(BudgetExceededError, match="nothing was read"):
+        NOTED[name](None)
+    limited = Ledger(TOTAL, account=SETTLED)
+    with pytest.raises(UnsupportedError, match="a ledger with a budget was given"):
+        NOTED[name](limited)
+    assert limited.entries == ()
+
+
+def test_the_rows_of_a_stream_itself_ask_nothing_of_the_file(tmp_path, monkeypatch):
+    file = made(tmp_path, uncovered="refuse")
+    monkeypatch.setenv("SYNTH_BUDGET_FILE", str(file.path))
+    reference(LONG, Schema.from_json(SCHEMA), ledger=Ledger(account=SETTLED))
+    assert file.read().ledger.entries == ()
+
+
+def test_a_private_fit_with_a_ledger_of_ones_own_is_charged_to_both_and_refused_by_either(tmp_path, monkeypatch):
+    pytest.importorskip("opendp", reason="the extra dp is not installed")
+    file = made(tmp_path)
+    monkeypatch.setenv("SYNTH_BUDGET_FILE", str(file.path))
+    data = Dataset({"table": TABLE}, Schema.from_json(SCHEMA))
+    recipe = generators.make("tabular.mst", {})
+    ledger = Ledger(Budget(0.6, 1e-6))
+    recipe.fit(data, rng=np.random.default_rng(0), ledger=ledger, run=Run())
+    assert ledger.entries == file.read().ledger.entries
+    other = BudgetFile.create(tmp_path / "other.budget", TOTAL, name="other rows")
+    theirs = Ledger(Budget(0.6, 1e-6), account=other)  # of a file that is named by hand, that alone
+    recipe.fit(data, rng=np.random.default_rng(0), ledger=theirs, run=Run())
+    assert len(file.read().ledger.entries) == len(other.read().ledger.entries) == 1
+    large = Ledger(Budget(0.9, 1e-6))
+    with pytest.raises(BudgetExceededError, match="asks for more than is left"):
+        recipe.fit(data, rng=np.random.default_rng(0), ledger=large, run=Run())
+    assert large.entries == ()
+
+
+def test_a_check_of_a_generator_and_a_specification_ask_nothing_of_the_file(tmp_path, monkeypatch):
+    file = made(tmp_path, uncovered="refuse")
+    monkeypatch.setenv("SYNTH_BUDGET_FILE", str(file.path))
+    case = Case("tabular.independent", generators.make("tabular.independent", {}))
+    BoundCheck(check_fit_charges_the_ledger, case)()
+    specify(Schema.from_json(SCHEMA))
     assert file.read().ledger.entries == ()
 
 
