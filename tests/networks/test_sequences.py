@@ -17,7 +17,7 @@ from synth_components.generators.tabular._tokens import split_rows, tokens_of
 from synth_components.generators.tabular.transformer import Drawn, Transformer, TransformerSampler
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Budget, Dataset, Given, Interval, Run
-from synth_components.schema import Categorical, Datetime, Numeric, Schema
+from synth_components.schema import Boolean, Categorical, Datetime, Numeric, Schema
 
 CHAIN = np.array([[0.8, 0.15, 0.05], [0.1, 0.6, 0.3], [0.3, 0.1, 0.6]])
 STATES = np.array(["idle", "busy", "down"], dtype=object)
@@ -127,6 +127,66 @@ def test_sequences_have_the_length_and_the_beginning_that_are_asked_for():
     first = table.groupby("machine").first()
     assert (first["state"] == "down").all()
     assert (first["load"] == 0.5).all()
+
+
+def alarmed():
+    """Return logs of machines that also tell of an alarm, most often of those that are down."""
+    data, rng = machines(40), np.random.default_rng(1)
+    rang = rng.random(len(data.table)) < np.where(data.table["state"] == "down", 0.9, 0.2)
+    columns = {**data.schema.columns, "alarm": Boolean()}
+    return Dataset({"data": data.table.assign(alarm=rang)}, Schema({"data": columns}, root="data"))
+
+
+def require_law(found, wanted, *, slack):
+    """Fail unless states, alarms and loads of rows have the law of others, but for ``slack`` and 5 sigma."""
+    sigma = np.sqrt(1 / len(found) + 1 / len(wanted))
+    for part in (lambda t: t["state"] == "idle", lambda t: t["state"] == "busy", lambda t: t["alarm"]):
+        assert abs(part(found).mean() - part(wanted).mean()) < slack + 5 * 0.5 * sigma
+    for load in wanted["load"].quantile([0.1, 0.3, 0.5, 0.7, 0.9]):
+        assert abs((found["load"] <= load).mean() - (wanted["load"] <= load).mean()) < slack + 5 * 0.5 * sigma
+
+
+BEGINNINGS = {
+    "category": ({"state": "down"}, lambda first: first["state"] == "down"),
+    "boolean": ({"alarm": True}, lambda first: first["alarm"]),
+    "number": ({"load": 1.5}, lambda first: first["load"].between(1.0, 2.0)),
+}
+
+
+@pytest.fixture(scope="module")
+def unasked():
+    """Return a sampler, and 800 sequences of 5 rows that it draws without being asked for anything."""
+    sampler = fitted(alarmed(), epochs=4, **BY, length=5)
+    return sampler, drawn(sampler, 4_000)
+
+
+@pytest.mark.parametrize("about", BEGINNINGS)
+@pytest.mark.parametrize("how", ["initial_state", "conditions"])
+def test_later_rows_have_the_law_of_sequences_that_happen_to_begin_so(unasked, about, how):
+    state, is_so = BEGINNINGS[about]
+    sampler, free = unasked
+    if how == "initial_state":
+        table = drawn(fitted(alarmed(), epochs=4, **BY, length=5, initial_state=state), 4_000, seed=2)
+    else:
+        request = pd.DataFrame({name: [value, None, None, None, None] * 800 for name, value in state.items()})
+        table = drawn(sampler, 4_000, seed=2, given=Given(rows=request))
+    begins = np.arange(4_000) % 5 == 0
+    ((name, value),) = state.items()
+    assert (table.loc[begins, name] == value).all()
+    those = np.repeat(is_so(free[begins]).to_numpy(dtype=bool), 5)
+    assert those[begins].sum() > 100
+    require_law(table[~begins], free[those & ~begins], slack=0.08)
+
+
+def test_conditions_on_some_sequences_leave_the_others_alone(unasked):
+    sampler, free = unasked
+    asked = np.repeat(np.arange(200) % 2 == 0, 5)  # every other sequence, in all of its rows
+    for name, value in (("state", "down"), ("load", 1.5), ("alarm", True)):
+        request = pd.DataFrame({name: np.where(asked, value, None)}, dtype=object)
+        request[name] = request[name].astype(float) if name == "load" else request[name]
+        table = drawn(sampler, 1_000, seed=2, given=Given(rows=request))
+        assert (table.loc[asked, name] == value).all()
+        require_law(table[~asked], free, slack=0.05)
 
 
 def test_conditions_are_met_row_by_row(learnt):

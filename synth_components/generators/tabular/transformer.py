@@ -379,7 +379,7 @@ class TransformerSampler:
         together = DRAWN_ROWS // (CANDIDATES if wanted else 1)
         d, m = len(self.order), len(scored(self._placed))
         tokens, scores = np.zeros((n, d), dtype=np.int64), np.zeros((n, m), dtype=np.float32)
-        asked = {place: np.zeros(n) for place in wanted}
+        met: list[tuple[Ints, Mapping[int, Floats]]] = []  # values that were asked for, at the rows of each step
         nothing = self.weights["none.weight"][:, 0] + self.weights["none.bias"]
         for first in range(0, len(starts), together):
             part = longest[first : first + together]
@@ -389,11 +389,13 @@ class TransformerSampler:
                 rows = starts[part[:going]] + step
                 made = self._next(past[:going], {place: one.at(rows) for place, one in wanted.items()}, rng=rng)
                 tokens[rows], scores[rows] = made.tokens, made.scores
-                for place, held in made.values.items():
-                    asked[place][rows] = held
+                met.append((rows, made.values))
                 past[:going, :-1] = past[:going, 1:]
                 past[:going, -1] = self._told(made)
-        values = self._values(Drawn(tokens, scores, asked, np.zeros(n)), rng=rng)
+        values = self._values(Drawn(tokens, scores, {}, np.zeros(n)), rng=rng)
+        for rows, asked in met:
+            for place, held in asked.items():
+                values[rows, self.order[place]] = held
         made_rows = rows_of(values, self.learnt)
         if given is not None and given.columns:
             broken = int((~meets(made_rows.table, given, self.learnt)).sum())
