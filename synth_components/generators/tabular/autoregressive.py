@@ -1,4 +1,4 @@
-"""Any-order autoregressive network on discretised columns: exact conditional sampling on any columns.
+"""Any-order autoregressive network on discretised columns: it draws any columns given any others.
 
 Under a budget (``epsilon``, ``delta``) it is differentially private: the columns are cut by the public schema, the
 heads begin at noisy marginals, and a narrower network is trained by DP-SGD (``_torch.private``).  The guarantee is
@@ -11,8 +11,9 @@ Differs: contexts are cumulative sums of embeddings and the heads of all columns
     has no loop over networks. A number is two digits of one code, a cell and a place within it, over the knots that the
     other generators keep; within its cell it is embedded between its neighbours, so that near numbers are alike. Part
     of the batches are in one fixed order, in which rows without conditions are drawn. Heads begin at the marginals.
-    Rare categories are redistributed, not replaced by a token. A condition that allows several values is met exactly by
-    the first such column, and by sequential importance resampling from the second on.
+    Rare categories are redistributed, not replaced by a token. Conditions hold exactly; the law of the other columns is
+    what the network learnt for that order of columns, and orders agree as far as it learnt. A condition that allows
+    several values is met exactly by the first such column, and by sequential importance resampling from the second on.
 """
 
 from __future__ import annotations
@@ -67,9 +68,9 @@ class Autoregressive(PrivateTraining):
     is_monitored: ClassVar[bool] = True
     starts_warm: ClassVar[bool] = True
 
-    hidden: int = Field(256, ge=4, le=4096, description="Width of the network.")
+    hidden: int = Field(128, ge=4, le=4096, description="Width of the network.")
     epochs: int = Field(
-        12,
+        24,
         ge=1,
         le=10_000,
         description="Most passes over the rows. The step size falls to nothing over all of them: far more than are "
@@ -77,9 +78,9 @@ class Autoregressive(PrivateTraining):
     )
     batch_rows: BatchRows = 512
     learning_rate: LearningRate = 4e-3
-    dropout: Dropout = 0.3
+    dropout: Dropout = 0.2
     weight_decay: WeightDecay = 0.01
-    patience: Patience = 6
+    patience: Patience = 10
     holdout_share: HoldoutShare = 0.1
     fixed_order_share: float = Field(
         0.5,

@@ -61,7 +61,7 @@ class CopulaGAN(Recipe):
     """Make each row from noise and a condition, by a GAN whose numbers are normal scores."""
 
     without_privacy: ClassVar[str] = (
-        "its critic judges packs of rows that are chosen by their categories, so that no row has a gradient of its own"
+        "its critic judges rows, or packs, chosen by their categories, so that no row has a gradient of its own"
     )
     trains_together: ClassVar[bool] = True
     is_monitored: ClassVar[bool] = True
