@@ -1,11 +1,12 @@
 """Differential privacy audited: how far whole fits with a canary are told apart from those without, beside the claim.
 
-    python benchmarks/audits.py                        every private generator, and the private report, with their twins
+    python benchmarks/audits.py        every private generator, and the private profile and report, with their twins
     python benchmarks/audits.py --only tabular.vae report --fits 1000
 
 What is fitted, the canary, the statistic and its threshold are those of the slow tests in tests/privacy, fixed before
 any of these fits. Each row is one audit: of what is claimed (twin "none"), or of a twin that is broken on purpose.
 Bounds and claims are mu of Gaussian differential privacy, and the epsilon that it stands for at the budget's delta.
+With Laplace noise the claim is a trade-off curve, told as a mu at the bound's rate of false alarms, without an epsilon.
 Each of a bound's two error rates holds with a confidence of 1 - 1e-4. A row with twin "none" must stay below the claim,
 and each other above it: the script ends with status 1 if one does not. It needs the packages of the tests, and torch.
 """
@@ -27,10 +28,12 @@ from scipy import optimize, stats
 for folder in ("tests", "tests/privacy"):
     sys.path.insert(0, str(common.ROOT / folder))
 
-_OF = ("test_dpsgd", "test_marginal_generators", "test_private_report")
-networks, marginals, reports = map(importlib.import_module, _OF)
+_OF = ("test_domain", "test_dpsgd", "test_marginal_generators", "test_private_report")
+profiles, networks, marginals, reports = map(importlib.import_module, _OF)
 
 RESULTS = common.RESULTS / "audits.jsonl"
+
+PURE = ", Laplace noise"
 
 Twins = dict[str, Callable[[Any], Any]]
 Audit = Callable[[int], tuple[float, float]]
@@ -43,11 +46,6 @@ def network(name: str, fits: int) -> tuple[float, float]:
     return bound, networks.claimed(multipliers)
 
 
-def marginal(recipe: object, fits: int) -> tuple[float, float]:
-    """Return the bound and the claim of a generator that counts cells."""
-    return marginals.mu_of_fits(recipe, fits), marginals.claimed(recipe)
-
-
 def report(fits: int) -> tuple[float, float]:
     """Return the bound and the claim of the private report."""
     return reports.mu_of_reports(reports.by_ratio, reports.told(fits)), reports.CLAIM
@@ -55,10 +53,14 @@ def report(fits: int) -> tuple[float, float]:
 
 def audits() -> dict[str, tuple[Audit, Twins]]:
     """Return every audit by the name of what is audited, with its broken twins."""
-    counted = zip(("tabular.mst", "tabular.aim", "tabular.private_trees"), marginals.RECIPES, strict=True)
+    names = ("tabular.mst", "tabular.mst" + PURE, "tabular.aim", "tabular.aim" + PURE, "tabular.private_trees")
+    counted = dict(zip(names, marginals.RECIPES, strict=True))
+    profiled = {"profile": "gaussian", "profile" + PURE: "laplace"}
+    of_counts, of_profiles = ({"half the noise": module.half_the_noise} for module in (marginals, profiles))
     of_networks = {"half the noise": networks.half_the_noise, "no clipping": networks.no_clipping}
     return {
-        **{name: (partial(marginal, recipe), {"half the noise": marginals.half_the_noise}) for name, recipe in counted},
+        **{name: (partial(marginals.audited, recipe), of_counts) for name, recipe in counted.items()},
+        **{name: (partial(profiles.audited, mechanism), of_profiles) for name, mechanism in profiled.items()},
         **{name: (partial(network, name), of_networks) for name in networks.NETWORKS},
         "report": (report, {"half the noise": reports.half_the_noise}),
     }
@@ -93,17 +95,17 @@ def main() -> None:
             with pytest.MonkeyPatch.context() as patch:
                 broken(patch)
                 bound, claim = audit(given.fits)
-            delta = networks.BUDGET.delta
+            budget = marginals.PURE if name.endswith(PURE) else networks.BUDGET
+            of_mu = {"epsilon_at_least": bound, "epsilon_claimed": claim} if budget is networks.BUDGET else {}
             row = {
                 "generator": name,
                 "twin": twin,
                 "fits": given.fits,
                 "mu_at_least": bound,
                 "mu_claimed": claim,
-                "epsilon_at_least": epsilon(bound, delta),
-                "epsilon_claimed": epsilon(claim, delta),
-                "budget": networks.BUDGET.epsilon,
-                "delta": delta,
+                **{key: epsilon(mu, budget.delta) for key, mu in of_mu.items()},
+                "budget": budget.epsilon,
+                "delta": budget.delta,
                 "confidence_of_each_rate": networks.SURE,
                 "processor_seconds": process_time() - start,
             }

@@ -5,13 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from audit import mu_at_least, mu_of_pure, upper_rate
 from scipy.stats import norm
 
 import synth_components as synth
 from synth_components.config import ConfigError
 from synth_components.errors import BudgetExceededError, SchemaError, SynthError, UnsupportedError
 from synth_components.model import PROFILE_SHARE
-from synth_components.privacy import domain
+from synth_components.privacy import domain, noise
+from synth_components.privacy.accounting import rho_within
 from synth_components.privacy.domain import private_schema
 from synth_components.privacy.ledger import ORDERS, Ledger
 from synth_components.protocols import Budget
@@ -244,3 +246,88 @@ def test_no_value_of_one_row_stands_in_the_schema():
     rows.loc[0, "city"] = "CANARY"
     assert TABLE in schema_of(rows).tables
     assert "CANARY" not in schema_of(rows).canonical()
+
+
+# The audit of whole profiles, of which nothing is looked at but the schema: a table of a number, a text and a time, and
+# the same with one row more, with which each of them is as many as pass if noise is at least 0.  That two of the three
+# show in the schema is taken for a sign of the row.  Gaussian counts of rho are mu-GDP with mu^2 = 2 rho, those of a
+# pure epsilon what `audit.mu_of_pure` says; the delta of texts, 1e-12, is less than anything here.
+
+AUDITED = {"gaussian": Budget(8.0, 1e-2), "laplace": Budget(3.0, 1e-2)}
+PROFILES = 200
+SURE = 1 - 1e-4
+
+
+def threshold_of(paid):
+    """Return the least noisy count with which a text is kept."""
+    seen = []
+    measurements = noise._opendp().measurements
+    honest = measurements.make_noise_threshold
+
+    def watched(*args, threshold, **given):
+        seen.append(threshold)
+        return honest(*args, threshold=threshold, **given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measurements, "make_noise_threshold", watched)
+        domain.kept_keys({"text": 1}, amount=paid.amount, delta=paid.delta, mechanism=paid.mechanism)
+    return seen[-1]
+
+
+def tables_of_an_audit(mechanism):
+    """Return the table with the row and the one without it."""
+    paid = domain._paid(AUDITED[mechanism], 3, 1, mechanism)
+    passes = {  # of whole numbers, and of years, so many cells
+        "number": int(paid.enough(126)) + 1,
+        "text": threshold_of(paid),
+        "time": int(paid.enough(200)) + 1,
+    }
+    place = np.arange(400)
+    rare = {name: place < count for name, count in passes.items()}
+    times = np.where(rare["time"], np.datetime64("2015-05-05", "s"), np.datetime64("2010-05-05", "s"))
+    more = pd.DataFrame(
+        {
+            "number": np.where(rare["number"], 100, 40),
+            "text": np.where(rare["text"], "rare", "common").astype(object),
+            "time": times,
+        }
+    )
+    return more, more.iloc[1:].reset_index(drop=True)
+
+
+def shows(rows, mechanism):
+    """Return whether a profile shows the row."""
+    columns = schema_of(rows, AUDITED[mechanism], mechanism).columns
+    signs = [columns["number"].high >= 128, "rare" in columns["text"].categories, columns["time"].high >= "2016"]
+    return sum(signs) >= 2
+
+
+def audited(mechanism, profiles=PROFILES):
+    """Return a lower bound on mu, and what is claimed."""
+    sides = [[shows(rows, mechanism) for _ in range(profiles)] for rows in tables_of_an_audit(mechanism)]
+    budget = AUDITED[mechanism]
+    if mechanism == "gaussian":
+        claim = float(np.sqrt(2 * rho_within(Budget(budget.epsilon, budget.delta - domain.SINGLE))))
+    else:
+        claim = mu_of_pure([budget.epsilon / 3] * 3, upper_rate(sum(sides[1]), profiles, SURE))
+    return mu_at_least(*sides, confidence=SURE), claim
+
+
+@pytest.mark.slow
+@of_each_mechanism
+def test_profiles_with_and_without_a_row_are_no_easier_to_tell_apart_than_claimed(mechanism):
+    bound, claim = audited(mechanism)
+    assert bound <= claim
+
+
+def half_the_noise(patch):
+    honest = noise._scale
+    patch.setattr(noise, "_scale", lambda *args: honest(*args) / 2)
+
+
+@pytest.mark.slow
+@of_each_mechanism
+def test_a_profile_with_half_the_noise_is_caught(mechanism, monkeypatch):
+    half_the_noise(monkeypatch)
+    bound, claim = audited(mechanism)
+    assert bound > claim
