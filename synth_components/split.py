@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,51 @@ from numpy.typing import NDArray
 from synth_components.encode import cast_to
 from synth_components.errors import DataError, SchemaError
 from synth_components.protocols import Dataset
+from synth_components.schema import Schema
+
+
+def together(schema: Schema | None, recipe: object = None) -> tuple[str, ...]:
+    """Return the columns whose values keep rows together: of the privacy unit, else of sequences.
+
+    Args:
+        recipe: Of the generator that learns the rows; ``group`` of one of sequences names the column.
+    """
+    unit = None if schema is None else schema.unit
+    if schema is not None and unit is not None and unit.table == schema.root and unit.columns:
+        return unit.columns
+    group: str = getattr(recipe, "group", "")
+    return (group,) if group else ()
+
+
+def units(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
+    """Return the unit of each row (n,) as a number from 0; without columns a row is a unit."""
+    if not columns:
+        return np.arange(len(table))
+    return np.asarray(table.groupby(list(columns), sort=False, dropna=False).ngroup(), dtype=np.int64)
+
+
+def folds(
+    table: pd.DataFrame, count: int, *, rng: random.Generator, unit: Sequence[str] = ()
+) -> list[NDArray[np.int64]]:
+    """Return the rows, in order, of each of ``count`` parts of about as many units; no unit is in two.
+
+    Raises:
+        DataError: if there are fewer units than parts.
+        SchemaError: for a column that the table does not have.
+    """
+    _require_columns(unit, table.columns)
+    number = units(table, unit)
+    total = int(number.max(initial=-1)) + 1
+    if total < count:
+        what = f"different values of {', '.join(unit)}" if unit else "rows"
+        raise DataError(f"{count} folds need as many {what}, and there are {total}; give more rows, or fewer folds")
+    return [np.flatnonzero(np.isin(number, part)) for part in np.array_split(rng.permutation(total), count)]
+
+
+def _require_columns(names: Sequence[str], held: Sequence[str] | pd.Index[Any] | Mapping[str, Any]) -> None:
+    for name in names:
+        if name not in held:
+            raise SchemaError(f"split names column '{name}', which the table does not have", column=name)
 
 
 def split(
@@ -41,9 +86,7 @@ def split(
     """
     if not 0 < share < 1:
         raise DataError(f"share ({share}) must lie strictly between 0 and 1")
-    for name in (*unit, *((stratify,) if stratify else ())):
-        if name not in table.columns:
-            raise SchemaError(f"split names column '{name}', which the table does not have", column=name)
+    _require_columns((*unit, *((stratify,) if stratify else ())), table.columns)
     if hashed:
         if stratify:
             raise DataError("a split by hashes keeps no strata, which one row more may move; leave out one of both")
@@ -51,7 +94,7 @@ def split(
         if held.all() or not held.any():
             raise DataError("one side of the split would be empty; choose another share or seed, or a finer unit")
         return table.loc[~held].reset_index(drop=True), table.loc[held].reset_index(drop=True)
-    groups = table.groupby(list(unit), sort=False, dropna=False).ngroup().to_numpy() if unit else np.arange(len(table))
+    groups = units(table, unit)
     _, first = np.unique(groups, return_index=True)
     if len(first) < 2:
         what = "privacy unit" if unit else "row"
@@ -80,9 +123,7 @@ def split_batches(
     """
     if not 0 < share < 1:
         raise DataError(f"share ({share}) must lie strictly between 0 and 1")
-    for name in unit:
-        if name not in data.schema.columns:
-            raise SchemaError(f"split names column '{name}', which the table does not have", column=name)
+    _require_columns(unit, data.schema.columns)
     total = data.num_rows(data.schema.root)
     if total < 2:
         raise DataError(f"the table has {total} row(s); a split needs at least 2")
@@ -100,9 +141,21 @@ def split_batches(
 
 def _hashed(rows: pd.DataFrame, unit: tuple[str, ...], share: float, key: str) -> NDArray[np.bool_]:
     """Return which rows (n,) are held out, by the hash of their unit's columns or of all; a key has 16 letters."""
+    return np.asarray(_hashes(rows, unit, key) / 2.0**64 < share)
+
+
+def _hashes(rows: pd.DataFrame, unit: Sequence[str], key: str) -> NDArray[np.uint64]:
+    """Return the keyed hash (n,) of each row's unit, or of all its columns.
+
+    Source: Steele, Lea and Flood 2014, "Fast Splittable Pseudorandom Number Generators" (OOPSLA), the finaliser of
+        SplitMix64: pandas keys the hashes of text alone, and the numbers of persons are to have another order, too.
+    """
     held = rows[list(unit)] if unit else rows
-    codes = pd.util.hash_pandas_object(held, index=False, hash_key=key, categorize=False).to_numpy()
-    return np.asarray(codes / 2.0**64 < share)
+    plain = pd.util.hash_pandas_object(held, index=False, hash_key=key, categorize=False)
+    mixed = plain.to_numpy(dtype=np.uint64) ^ np.uint64(int(key, 16))
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
 def some_of(data: Dataset, n: int, *, rng: random.Generator) -> pd.DataFrame:
@@ -112,12 +165,38 @@ def some_of(data: Dataset, n: int, *, rng: random.Generator) -> pd.DataFrame:
     return pd.concat(held, ignore_index=True) if held else data.tables[data.schema.root].iloc[:0]
 
 
-def reduced(data: Dataset, n: int, *, rng: random.Generator) -> Dataset:
-    """Return a single table of at most ``n`` rows, drawn at random, in memory."""
+def reduced(data: Dataset, n: int, *, rng: random.Generator, unit: Sequence[str] = ()) -> Dataset:
+    """Return a single table of at most ``n`` rows, drawn at random, in memory.
+
+    Args:
+        unit: Columns of which equal rows are all taken, or none of them.
+
+    Raises:
+        SchemaError: for a column that the table does not have.
+    """
     root = data.schema.root
     if data.num_rows(root) <= n and not data.is_lazy:
         return data
-    return Dataset({root: some_of(data, n, rng=rng)}, data.schema)
+    if not unit or not data.num_rows(root):
+        return Dataset({root: some_of(data, n, rng=rng)}, data.schema)
+    _require_columns(unit, data.schema.columns)
+    return Dataset({root: some_units(lambda: data.batches(root), n, unit=unit, rng=rng)}, data.schema)
+
+
+def some_units(
+    batches: Callable[[], Iterator[pd.DataFrame]], n: int, *, unit: Sequence[str], rng: random.Generator
+) -> pd.DataFrame:
+    """Return all rows of units drawn at random, in their order.
+
+    They are ``n`` rows at most, but no less than two units.
+
+    Args:
+        batches: Begins to read the table; it is read twice.
+    """
+    key = rng.bytes(8).hex()  # the order of the units' hashes is a random one
+    found, sizes = np.unique(np.concatenate([_hashes(one, unit, key) for one in batches()]), return_counts=True)
+    kept = found[: max(2, int(np.searchsorted(sizes.cumsum(), n, side="right")))]
+    return pd.concat([one[np.isin(_hashes(one, unit, key), kept)] for one in batches()], ignore_index=True)
 
 
 def _chosen(data: Dataset, n: int, rng: random.Generator) -> Iterator[tuple[pd.DataFrame, NDArray[np.int64]]]:

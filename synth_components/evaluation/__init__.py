@@ -47,7 +47,7 @@ from synth_components.privacy.ledger import SETTLED, Ledger
 from synth_components.protocols import Context, Dataset, Evidence, report_nothing
 from synth_components.protocols import Report as Progress
 from synth_components.schema import Schema
-from synth_components.split import some_of, split
+from synth_components.split import some_of, split, together
 
 
 class Judge(Protocol):
@@ -164,9 +164,8 @@ def evaluate(
         evidence.append(_left_out("privacy", "there were no training rows to find copies of"))
     if train is None or holdout is None:
         frame = _held(real, "holdout" if train is None else "train", known, config, notes).table
-        unit = known.unit.columns if known.unit is not None and known.unit.table == known.root else ()
         notes.append(_NO_HOLDOUT if holdout is None else _NO_TRAIN)
-        train, holdout = split(frame, share=HOLDOUT_SHARE, rng=rng, unit=unit)
+        train, holdout = split(frame, share=HOLDOUT_SHARE, rng=rng, unit=together(known))
     given = {"train": train, "holdout": holdout, "synthetic": synthetic}
     sides = [_held(data, name, known, config, notes) for name, data in given.items()]
     for name, data in zip(("train", "holdout", "synthetic"), sides, strict=True):

@@ -33,7 +33,7 @@ from synth_components.generators import make, recipe_type, sampler_type
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Given, PrivacyLedger, Run, Sampler
 from synth_components.schema import Schema
-from synth_components.split import split
+from synth_components.split import split, together
 from synth_components.stopping import interrupted_at
 
 LEAST_HELD_OUT = 100
@@ -104,9 +104,8 @@ class Auto(Recipe):
 
         deadline = time.monotonic() + self.time_limit
         table = data.table
-        unit = () if data.schema.unit is None else data.schema.unit.columns
         share = min(self.holdout_share, MOST_HELD_OUT / len(table))
-        learnt, apart = split(table, share=share, rng=rng, unit=unit)
+        learnt, apart = split(table, share=share, rng=rng, unit=together(data.schema))
         held_out = replace(data, tables={data.schema.root: apart})
         seed = int(rng.integers(2**31))
 

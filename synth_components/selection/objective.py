@@ -9,6 +9,7 @@ import numpy as np
 
 from synth_components.errors import DataError
 from synth_components.protocols import Context, Dataset
+from synth_components.split import together
 
 Aim: TypeAlias = Literal["detection", "utility", "privacy"]
 AIMS: tuple[Aim, ...] = ("detection", "utility", "privacy")
@@ -59,7 +60,8 @@ def _score(train: Dataset, held_out: Dataset, drawn: Dataset, aim: Aim, *, targe
     from synth_components.evaluation.options import PrivacyConfig
 
     options = PrivacyConfig(attack_rows=ATTACKED_ROWS)
-    found = membership(train, held_out, drawn, context=Context(), rng=rng, config=options)
+    context = Context(unit=together(held_out.schema))
+    found = membership(train, held_out, drawn, context=context, rng=rng, config=options)
     areas = [one.value for one in found.scores if one.name == "privacy.membership.auc"]
     if not areas:
         raise DataError("the membership attack found too few rows; give more, or fewer folds")

@@ -23,7 +23,7 @@ from synth_components.evaluation.recommendation import Recommendation, resolved
 from synth_components.generators import DEFAULT, recipe_type
 from synth_components.protocols import Dataset, PrivacyLedger, Run
 from synth_components.schema import TABLE, Schema
-from synth_components.split import reduced, split
+from synth_components.split import reduced, some_units, split, together
 
 if TYPE_CHECKING:
     from synth_components.constraints import Constraint
@@ -318,15 +318,17 @@ def _parts(
     if known is not None and len(known.tables) > 1:
         raise UnsupportedError("auto_optimize judges a single table; tune linked ones by hand")
     rng = np.random.default_rng([seed, 1])  # not the stream of the fit
+    recipe = recipe_type(generator, trust=trust).parse(dict(options or {}))
+    unit = unit or together(known, recipe)
     if isinstance(table, Dataset):
-        rows = reduced(table, config.optimize_rows, rng=rng).table
+        rows = reduced(table, config.optimize_rows, rng=rng, unit=unit).table
+    elif len(table) <= config.optimize_rows:
+        rows = table
+    elif unit:
+        rows = some_units(lambda: iter((table,)), config.optimize_rows, rng=rng, unit=unit)
     else:
-        chosen = len(table) > config.optimize_rows
-        rows = table.iloc[np.sort(rng.choice(len(table), config.optimize_rows, replace=False))] if chosen else table
-    if not unit and known is not None and known.unit is not None:
-        unit = known.unit.columns
-    group = getattr(recipe_type(generator, trust=trust).parse(dict(options or {})), "group", "")
-    learnt, apart = split(rows, share=config.share, rng=rng, unit=unit or ((group,) if group else ()))
+        rows = table.iloc[np.sort(rng.choice(len(table), config.optimize_rows, replace=False))]
+    learnt, apart = split(rows, share=config.share, rng=rng, unit=unit)
     if known is None:  # read off the rows that are learned from, as the whole fit reads it off all of them
         known = profile(learnt, config=ProfileConfig(describe=False), ledger=Ledger(account=SETTLED)).schema
     root = TABLE if isinstance(table, pd.DataFrame) and schema is None else known.root

@@ -30,6 +30,8 @@ from synth_components.privacy.ledger import SETTLED, Ledger, not_private
 from synth_components.protocols import Dataset, PrivacyLedger, Run
 from synth_components.selection.objective import Aim, scores
 from synth_components.selection.space import Choices, Space
+from synth_components.split import folds as split_in_folds
+from synth_components.split import together
 
 JOURNAL = "trials.journal"
 STARTUP = 5
@@ -122,6 +124,7 @@ def tune(
         BudgetExceededError: under a privacy budget; nothing was read.
         GuardError: if the privacy policy asks for one; nothing was read.
         UnsupportedError: if Optuna is not installed, or every fit is refused.
+        DataError: if there are fewer privacy units, or sequences, than folds.
         ArtifactError: if ``state`` holds another search.
         StoppedError: if ``run`` says so; what is finished is kept in ``state``.
     """
@@ -130,11 +133,11 @@ def tune(
     optuna = _optuna()
     run = Run() if run is None else run
     learnable, fixed = modelled(data), dict(fixed or {})
-    recipe_type(generator, trust=trust).parse(fixed)
-    about = [generator, fixed, repr(space), list(aims), target, folds, seed, digest({"rows": [learnable.table]})]
+    unit = together(data.schema, recipe_type(generator, trust=trust).parse(fixed))
+    of_rows = split_in_folds(data.table, folds, rng=np.random.default_rng(seed), unit=unit)
+    rows = digest({"rows": [learnable.table]})
+    about = [generator, fixed, repr(space), list(aims), target, folds, seed, rows, list(unit)]
     study = _study(optuna, aims, state, hashlib.sha256(json.dumps(about).encode()).hexdigest())
-    order = np.random.default_rng(seed).permutation(len(learnable.table))
-    parts = [np.sort(part) for part in np.array_split(order, folds)]
     started, last = time.monotonic(), ""
     if on_trial is not None:
         for one in _ended(optuna, study, aims):
@@ -151,6 +154,9 @@ def tune(
         try:
             recipe = make(generator, dict(tried), trust=trust)
             assert isinstance(recipe, Recipe)  # noqa: S101 - the contract of GENERATOR
+            parts = of_rows
+            if (own := together(data.schema, recipe)) != unit:  # the column of the sequences is searched, too
+                parts = split_in_folds(data.table, folds, rng=np.random.default_rng(seed), unit=own)
             for place, part in enumerate(parts):
                 found.append(_fold(recipe, learnable, part, aims=aims, target=target, seed=seed, run=run))
                 if len(aims) == 1 and place + 1 < folds:

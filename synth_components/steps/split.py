@@ -11,7 +11,7 @@ from pydantic import Field
 from synth_components.config import StepConfig
 from synth_components.errors import DataError, UnsupportedError
 from synth_components.split import split as split_table
-from synth_components.split import split_batches
+from synth_components.split import split_batches, together
 from synth_components.steps.map_file import read_schema
 from synth_components.steps.port import InDataset, InSchema, OutDataset, Place
 
@@ -70,10 +70,8 @@ def split(
     from synth_components.io.dataset import is_large, read_table, write_table
     from synth_components.steps.record import settled
 
-    unit = config.unit
     known = read_schema(schema)
-    if not unit and known is not None and known.unit is not None:
-        unit = known.unit.columns
+    unit = config.unit or together(known)
     if config.privacy == "dp" and not config.is_hashed:
         _LOG.warning("%s", STRATA)
     rng = np.random.default_rng(settled(config).seed)

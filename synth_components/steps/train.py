@@ -226,7 +226,7 @@ def _monitored(rows: Dataset, config: TrainConfig, recipe: Recipe) -> tuple[Data
     Which rows are set apart does not depend on the seed: of several processes each may have drawn its own.
     """
     from synth_components.monitor import QualityMonitor
-    from synth_components.split import split
+    from synth_components.split import split, together
 
     if rows.is_lazy:
         raise UnsupportedError(
@@ -234,8 +234,7 @@ def _monitored(rows: Dataset, config: TrainConfig, recipe: Recipe) -> tuple[Data
             "leave monitor_every at 0"
         )
     schema = rows.schema
-    group = getattr(recipe, "group", "")
-    unit = schema.unit.columns if schema.unit is not None else (group,) if group else ()
+    unit = together(schema, recipe)
     kept, apart = split(rows.table, share=config.monitor_share, rng=np.random.default_rng(0), unit=unit)
     monitor = QualityMonitor(
         Dataset({schema.root: apart}, schema),

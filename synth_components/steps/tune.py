@@ -15,7 +15,7 @@ from synth_components.generators import DEFAULT, recipe_type
 from synth_components.io.artifact import refuse_foreign
 from synth_components.progress import stage
 from synth_components.protocols import Run
-from synth_components.split import reduced
+from synth_components.split import reduced, together
 from synth_components.steps.map_file import read_schema
 from synth_components.steps.port import InDataset, InSchema, OptionalOutModel, Port
 from synth_components.steps.record import write_json
@@ -95,8 +95,9 @@ def tune(
         raise ConfigError("option 'target' of TuneConfig: utility needs a column to predict", option="target")
     if not config.target:
         aims = tuple(aim for aim in aims if aim != "utility")
+    recipe = recipe_type(config.generator, trust=config.trust)
     space = space_of(
-        recipe_type(config.generator, trust=config.trust),
+        recipe,
         asked=config.parameters,
         ranges=config.ranges,
         fixed=config.generator_options,
@@ -108,11 +109,12 @@ def tune(
     if shared is not None:
         shared.require_room(None, label=f"tune {config.generator}")
     rows = read_dataset(data, schema=declared)
+    unit = together(rows.schema, recipe.parse(config.generator_options))
     said = around().checkpoint
     with stage(f"tune {config.generator}") as report, stopped_by_signals() as should_stop:
         run = Run(device=config.device, report=report, should_stop=should_stop)
         found = search(
-            reduced(rows, config.tune_rows, rng=np.random.default_rng(config.seed)),
+            reduced(rows, config.tune_rows, rng=np.random.default_rng(config.seed), unit=unit),
             generator=config.generator,
             space=space,
             fixed=config.generator_options,

@@ -224,7 +224,17 @@ def test_without_a_threshold_or_with_a_private_report_there_is_nothing_to_mend()
         auto_optimize(dependent(), evaluate=EvaluateConfig(privacy="dp", epsilon=1.0), missed=lambda _: ("all",))
 
 
-def test_the_rows_of_a_unit_are_learned_from_or_judged_by():
+@pytest.mark.parametrize(
+    ("most", "judged_by", "whole"),
+    [
+        # Nine of 43 persons with seven rows each, but the last with six; a fifth of the rows by themselves is 60.
+        (300, {62, 63}, {300}),
+        # Of 28 persons, which is 196 rows or one less, six.
+        (200, {41, 42}, {195, 196}),
+    ],
+    ids=["all", "some"],
+)
+def test_the_rows_of_a_unit_are_learned_from_or_judged_by(most, judged_by, whole):
     table = dependent(300).assign(person=np.arange(300) // 7)
     judged = []
 
@@ -238,11 +248,11 @@ def test_the_rows_of_a_unit_are_learned_from_or_judged_by():
         evaluate=EvaluateConfig(**QUICK),
         unit=("person",),
         missed=missed,
-        config=OptimizeConfig(share=0.2),
+        config=OptimizeConfig(share=0.2, optimize_rows=most),
     )
     (rows,) = judged
-    # Nine of 43 persons with seven rows each, but the last with six; a fifth of the rows by themselves is 60.
-    assert rows["holdout"] in {62, 63}
+    assert rows["holdout"] in judged_by
+    assert sum(rows[side] for side in ("train", "holdout")) in whole
 
 
 def test_of_many_rows_some_are_taken_and_too_few_are_refused():

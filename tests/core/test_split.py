@@ -3,7 +3,9 @@ import pandas as pd
 import pytest
 
 from synth_components.errors import DataError, SchemaError
-from synth_components.split import split
+from synth_components.protocols import Dataset
+from synth_components.schema import TABLE, Numeric, Schema, Unit
+from synth_components.split import folds, reduced, split, together
 from synth_components.steps.run import RunConfig
 from synth_components.steps.split import STRATA, SplitConfig, split_for
 from synth_components.steps.split import split as split_step
@@ -115,3 +117,71 @@ def test_the_step_splits_by_hashes_for_a_private_fit_and_says_what_strata_cost(t
     assert STRATA not in caplog.text
     assert kept(privacy="dp", stratify="kind") == kept(stratify="kind")
     assert STRATA in caplog.text
+
+
+@pytest.mark.parametrize("unit", [(), ("person",)], ids=["row", "person"])
+def test_another_seed_moves_hashed_numbers_to_other_sides(unit):
+    numbers = table()[["row", "person"]]
+    rngs = [np.random.default_rng(seed) for seed in (0, 1)]
+    held = [split(numbers, share=0.3, rng=rng, unit=unit, hashed=True)[1] for rng in rngs]
+    assert set(held[0]["row"]) != set(held[1]["row"])
+
+
+def counted():
+    whole = Numeric(places=0)
+    return Dataset({TABLE: table()[["row", "person"]]}, Schema({TABLE: {"row": whole, "person": whole}}))
+
+
+def test_a_person_is_in_one_fold_and_every_row_in_some():
+    parts = folds(table(), 3, rng=np.random.default_rng(0), unit=("person",))
+    assert sorted(np.concatenate(parts)) == list(range(100))
+    persons = [set(table()["person"].iloc[part]) for part in parts]
+    assert sorted(len(one) for one in persons) == [8, 8, 9]
+    assert len(set.union(*persons)) == 25
+
+
+def test_folds_of_rows_are_those_of_a_permutation():
+    order = np.random.default_rng(7).permutation(100)
+    expected = [np.sort(part) for part in np.array_split(order, 3)]
+    assert all(map(np.array_equal, folds(table(), 3, rng=np.random.default_rng(7)), expected))
+
+
+def test_more_folds_than_units_are_refused():
+    with pytest.raises(DataError, match="3 folds need as many different values of kind, and there are 2"):
+        folds(table(), 3, rng=np.random.default_rng(0), unit=("kind",))
+
+
+class InBatches(Dataset):
+    """A table that is read in parts."""
+
+    @property
+    def is_lazy(self):
+        return True
+
+    def batches(self, name=TABLE, rows=7):
+        return (self.tables[name].iloc[start : start + rows] for start in range(0, 100, rows))
+
+
+@pytest.mark.parametrize("kind", [Dataset, InBatches], ids=["in memory", "in batches"])
+def test_fewer_rows_are_those_of_whole_persons_drawn_at_random(kind):
+    data = kind(counted().tables, counted().schema)
+    kept = [reduced(data, 42, rng=np.random.default_rng(seed), unit=("person",)).table for seed in range(3)]
+    assert all(set(one.groupby("person").size()) == {4} and len(one) == 40 for one in kept)
+    assert len({tuple(one["row"]) for one in kept}) == 3
+    assert all(one["row"].is_monotonic_increasing for one in kept)
+
+
+def test_persons_of_more_rows_than_are_wanted_still_give_two_sides():
+    kept = reduced(counted(), 3, rng=np.random.default_rng(0), unit=("person",)).table
+    assert kept["person"].nunique() == 2
+
+
+def test_the_unit_comes_before_the_sequence_if_it_names_columns():
+    class Sequences:
+        group = "row"
+
+    plain = counted().schema
+    by_person = Schema(plain.tables, unit=Unit(TABLE, ("person",)))
+    assert together(plain) == ()
+    assert together(plain, Sequences()) == together(Schema(plain.tables, unit=Unit(TABLE)), Sequences()) == ("row",)
+    assert together(by_person, Sequences()) == ("person",)

@@ -6,12 +6,12 @@ import pytest
 
 from synth_components.circumstances import Circumstances, within
 from synth_components.config import ConfigError, Recipe
-from synth_components.errors import ArtifactError, BudgetExceededError, StoppedError, UnsupportedError
+from synth_components.errors import ArtifactError, BudgetExceededError, DataError, StoppedError, UnsupportedError
 from synth_components.generators import names, recipe_type
 from synth_components.privacy.budget_file import BudgetFile
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Budget, Dataset, Run
-from synth_components.schema import TABLE, Boolean, Numeric, Schema
+from synth_components.schema import TABLE, Boolean, Numeric, Schema, Unit
 from synth_components.selection.objective import scores
 from synth_components.selection.space import Choices, Range, space_of
 
@@ -95,6 +95,44 @@ def test_a_search_finds_the_option_that_the_rows_need_and_repeats_itself():
     assert found.options == best.options
     assert found.options["knots"] > min(t.options["knots"] for t in found.trials)  # two knots are no normal
     assert search(trials=6) == found
+
+
+def of_persons(unit=()):
+    rows = dependent(240).table.assign(person=np.arange(240) % 24)
+    columns = {**dependent(1).schema.columns, "person": Numeric(places=0, low=0, high=23)}
+    return Dataset({TABLE: rows}, Schema({TABLE: columns}, unit=Unit(TABLE, unit) if unit else None))
+
+
+@pytest.mark.parametrize(
+    ("unit", "options"),
+    [
+        (("person",), {}),
+        ((), {"generator": "tabular.markov", "fixed": {"group": "person"}}),
+        ((), {"generator": "tabular.markov", "space": {"group": Choices(("person",))}}),
+    ],
+    ids=["unit", "group", "searched group"],
+)
+def test_no_person_or_sequence_is_on_both_sides_of_a_fold(monkeypatch, unit, options):
+    from synth_components.selection import tuning
+
+    seen = []
+
+    def spies(train, held_out, drawn, **asked):
+        seen.append((set(train.table["person"]), set(held_out.table["person"])))
+        return {"detection": 0.5}
+
+    monkeypatch.setattr(tuning, "scores", spies)
+    known = {"smoothing": Range(0.1, 1, is_whole=False, is_log=True)}
+    search(of_persons(unit), trials=1, **({"space": known} if "generator" in options else {}) | options)
+    assert len(seen) == 2
+    for learnt, held_out in seen:
+        assert len(learnt) == len(held_out) == 12
+        assert not learnt & held_out
+
+
+def test_fewer_persons_than_folds_are_refused_before_a_fit():
+    with pytest.raises(DataError, match="25 folds need as many different values of person, and there are 24"):
+        search(of_persons(("person",)), folds=25)
 
 
 def test_a_search_that_was_stopped_goes_on_to_the_same_end(tmp_path):

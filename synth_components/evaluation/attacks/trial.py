@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy import random
-from numpy.typing import NDArray
 
 from synth_components.evaluation.columns import Coded, coded, some_rows
 from synth_components.evaluation.options import PrivacyConfig
 from synth_components.protocols import Context, Dataset, Evidence, Floats
+from synth_components.split import units
 
 LEAST = 20
 """Fewest rows of each part that an attack is tried on."""
@@ -53,7 +53,8 @@ def parts(
     view = coded(train, holdout, synthetic)
     if not view.names or min(len(view.train), len(view.holdout) // 2, len(view.synthetic)) < LEAST:
         return None
-    group: NDArray[np.int64] = units(holdout.table, context.unit)
+    known = set(context.unit) <= set(holdout.table.columns)
+    group = units(holdout.table, context.unit if known else ())
     count = int(group.max()) + 1
     chosen = np.zeros(count, dtype=np.bool_)
     order = rng.permutation(count)
@@ -71,13 +72,6 @@ def parts(
         some_rows(view.holdout[left], config.attack_references, rng),
         some_rows(view.synthetic, config.attack_references, rng),
     )
-
-
-def units(table: pd.DataFrame, columns: tuple[str, ...]) -> NDArray[np.int64]:
-    """Return the privacy unit of each row (n,) as a number; each row is one where there are no columns."""
-    if not columns or not set(columns) <= set(table.columns):
-        return np.arange(len(table))
-    return np.asarray(table.groupby(list(columns), sort=False, dropna=False).ngroup(), dtype=np.int64)
 
 
 def left_out(name: str, reason: str, subject: str = "") -> Evidence:

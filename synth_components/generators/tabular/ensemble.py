@@ -47,7 +47,7 @@ from synth_components.privacy.ledger import not_private
 from synth_components.privacy.share import shares
 from synth_components.protocols import Dataset, Floats, Generator, Given, PrivacyLedger, Run, Sampler
 from synth_components.schema import Schema
-from synth_components.split import split
+from synth_components.split import split, together
 
 LEAST_HELD_OUT = 50
 """Fewest held-out rows that weights are read off; of fewer, members weigh the same."""
@@ -148,8 +148,7 @@ def _held_out(data: Dataset, run: Run, share: float, *, rng: random.Generator) -
         return (data, run.holdout) if len(run.holdout.table) >= LEAST_HELD_OUT else None
     if share * len(data.table) < LEAST_HELD_OUT:
         return None
-    unit = () if data.schema.unit is None else data.schema.unit.columns
-    learnt, held_out = split(data.table, share=share, rng=rng, unit=unit)
+    learnt, held_out = split(data.table, share=share, rng=rng, unit=together(data.schema))
     return (
         replace(data, tables={data.schema.root: learnt}),
         replace(data, tables={data.schema.root: held_out}),
