@@ -11,8 +11,8 @@ import synth_components as synth
 from synth_components.errors import ConditionError, SchemaError, UnsupportedError
 from synth_components.generators.tabular.markov import Markov
 from synth_components.privacy.ledger import Ledger
-from synth_components.protocols import Dataset, Given, Run
-from synth_components.schema import Categorical, Datetime, Numeric, Schema
+from synth_components.protocols import Dataset, Given, Interval, Run
+from synth_components.schema import Boolean, Categorical, Datetime, Numeric, Schema
 
 CHAIN = np.array([[0.8, 0.15, 0.05], [0.1, 0.6, 0.3], [0.3, 0.1, 0.6]])
 STATES = np.array(["idle", "busy", "down"], dtype=object)
@@ -125,6 +125,71 @@ def test_rows_that_are_asked_for_are_met_and_numbering_is_not_asked_for():
     assert (table["state"][::2] == "down").all()
     with pytest.raises(ConditionError, match="number sequences"):
         drawn(sampler, 1, given=Given(rows=pd.DataFrame({"machine": [1]})))
+
+
+def alarmed():
+    """Return logs of machines with an alarm, mostly of those that are down, and a heat that is higher in alarm."""
+    data, rng = machines(400, 8), np.random.default_rng(1)
+    late = data.table["hour"] >= pd.Timestamp("2024-01-01 04:00")  # by then they are in different states
+    data = replace(data, tables={"data": data.table[late].reset_index(drop=True)})
+    rang = rng.random(len(data.table)) < np.where(data.table["state"] == "down", 0.95, 0.1)
+    heat = (rng.normal(size=len(rang)) + 2 * rang).round(2)
+    columns = {**data.schema.columns, "alarm": Boolean(), "heat": Numeric(places=2)}
+    return Dataset({"data": data.table.assign(alarm=rang, heat=heat)}, Schema({"data": columns}, root="data"))
+
+
+def joint(table):
+    """Return the shares of states, alarms and heats together."""
+    parts = [table["state"], table["alarm"], pd.cut(table["heat"], [-9.0, 0.0, 1.0, 2.0, 9.0])]
+    return table.groupby(parts, observed=False).size() / len(table)
+
+
+def require_joint(found, wanted):
+    """Fail unless rows have the joint law of others, but for 5 sigma."""
+    sigma = np.sqrt(joint(wanted) * (1 / len(found) + 1 / len(wanted)))
+    assert ((joint(found) - joint(wanted)).abs() <= 5 * sigma + 5 / len(wanted)).all()
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize(
+    ("allowed", "is_so"),
+    [
+        ({"state": frozenset({"down"})}, lambda t: t["state"] == "down"),
+        ({"state": frozenset({"down", "busy"})}, lambda t: t["state"] != "idle"),
+        ({"alarm": frozenset({True})}, lambda t: t["alarm"]),
+        ({"heat": Interval(1.5, 9.0)}, lambda t: t["heat"] >= 1.5),
+        (
+            {"heat": Interval(1.5, 9.0), "state": frozenset({"idle"})},
+            lambda t: t["heat"].ge(1.5) & (t["state"] == "idle"),
+        ),
+    ],
+)
+def test_all_columns_of_a_row_have_the_law_given_what_is_asked_of_some(order, allowed, is_so):
+    sampler = fitted(alarmed(), **BY, length=1, order=order)  # each row begins a sequence
+    free = drawn(sampler, 40_000)
+    require_joint(drawn(sampler, 10_000, seed=2, given=Given(allowed=allowed)), free[is_so(free)])
+
+
+def test_a_sequence_begins_as_rows_do_that_have_its_initial_state():
+    sampler = fitted(alarmed(), **BY, length=2)
+    begun = fitted(alarmed(), **BY, length=2, initial_state={"state": "down"})
+    free, table = drawn(sampler, 60_000), drawn(begun, 20_000, seed=2)
+    is_so = (free["state"] == "down").to_numpy()[::2]
+    require_joint(table[::2], free[::2][is_so])
+    require_joint(table[1::2], free[1::2][is_so])
+
+
+def test_a_condition_on_a_later_row_is_met_given_the_rows_before():
+    sampler = fitted(alarmed(), **BY, length=2, order=2)
+    fixed = {"state": "idle", "alarm": False, "heat": 0.5}
+    tables = []
+    for later, n in ((None, 60_000), ("down", 8_000)):
+        request = pd.DataFrame({name: [value, None] * (n // 2) for name, value in fixed.items()}, dtype=object)
+        request["heat"] = request["heat"].astype(float)
+        request.loc[1::2, "state"] = later
+        tables.append(drawn(sampler, n, seed=n, given=Given(rows=request))[1::2])
+    free, asked = tables
+    require_joint(asked, free[free["state"] == "down"])
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,9 @@ from synth_components.schema import Schema
 Ints = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
 
+MOST_AT_ONCE = 4_000_000
+"""Entries of the largest array while conditions are met: it bounds memory, and changes no row."""
+
 
 @dataclass(frozen=True, eq=False)
 class Codebook:
@@ -158,6 +161,31 @@ def places_within(cells: Sequence[Cells], grids: Sequence[Grid]) -> tuple[Floats
     """Return the probability (cells, places) of each place given the cell, by feature."""
     made = [cut.by_place(grid.mass, absent=0.0) for cut, grid in zip(cells, grids, strict=True)]
     return tuple(mass / mass.sum(axis=1, keepdims=True) for mass in made)
+
+
+def evidence_of(condition: Condition, rows: Ints, *, cells: Cells, allowed: Floats) -> Floats:
+    """Return what a condition says of the cells (n, cells) of some rows.
+
+    That is the fixed cell where there is one, else how much is allowed of each.
+
+    Args:
+        allowed: (cells, places) probability of each place given the cell, of those that are allowed.
+    """
+    cell, _ = cells.split(condition.codes[rows])
+    fixed = np.arange(len(cells.first)) == cell[:, None]
+    return np.asarray(np.where(condition.is_fixed[rows, None], fixed, allowed.sum(axis=1)))
+
+
+def codes_in(
+    cell: Ints, rows: Ints, condition: Condition | None, *, cells: Cells, allowed: Floats, rng: random.Generator
+) -> Codes:
+    """Return codes (n,) of some rows in these cells (n,), and the fixed ones where a condition fixes them."""
+    # A cell in which nothing is allowed is drawn by rows with a fixed value alone.
+    masses = np.where(allowed.sum(axis=1, keepdims=True) > 0, allowed, 1.0)
+    codes = cells.join(cell, drawn_by_row(masses, cell, rng=rng))
+    if condition is None:
+        return codes
+    return np.where(condition.is_fixed[rows], condition.codes[rows], codes)
 
 
 def stop_if_asked(run: Run) -> None:

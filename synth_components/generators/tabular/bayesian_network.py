@@ -26,11 +26,13 @@ from synth_components.errors import ArtifactError
 from synth_components.generators.tabular import _junction
 from synth_components.generators.tabular._cells import Cells
 from synth_components.generators.tabular._codebook import (
+    MOST_AT_ONCE,
     Arrays,
     Codebook,
     Ints,
     cell_masses,
-    drawn_by_row,
+    codes_in,
+    evidence_of,
     places_within,
     stop_if_asked,
 )
@@ -40,9 +42,6 @@ from synth_components.generators.tabular._junction import Node
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
-
-MOST_AT_ONCE = 4_000_000
-"""Entries of the largest array while conditions are met: it bounds memory, and changes no row."""
 
 
 class BayesianNetwork(Recipe):
@@ -149,20 +148,12 @@ class BayesianNetworkSampler:
         for feature, asked in wanted.items():
             cells = self.cells[feature]
             placed[feature] = placed[feature] * cells.by_place(asked.allowed, absent=0.0)
-            cell, _ = cells.split(asked.codes[rows])
-            fixed = np.arange(len(cells.first)) == cell[:, None]
-            evidence[feature] = np.where(asked.is_fixed[rows, None], fixed, placed[feature].sum(axis=1))
+            evidence[feature] = evidence_of(asked, rows, cells=cells, allowed=placed[feature])
         drawn = _junction.draw(self.network, len(rows), evidence, rng=rng)
-        made = []
-        for feature, (cells, cell) in enumerate(zip(self.cells, drawn, strict=True)):
-            # A cell in which nothing is allowed is drawn by rows with a fixed value alone.
-            masses = np.where(placed[feature].sum(axis=1, keepdims=True) > 0, placed[feature], 1.0)
-            codes = cells.join(cell, drawn_by_row(masses, cell, rng=rng))
-            condition = wanted.get(feature)
-            if condition is not None:
-                codes = np.where(condition.is_fixed[rows], condition.codes[rows], codes)
-            made.append(codes)
-        return made
+        return [
+            codes_in(cell, rows, wanted.get(feature), cells=cells, allowed=allowed, rng=rng)
+            for feature, (cells, cell, allowed) in enumerate(zip(self.cells, drawn, placed, strict=True))
+        ]
 
     def save(self, directory: Path) -> None:
         """Write ``schema.json``, ``bayesian_network.json`` and ``bayesian_network.safetensors``."""

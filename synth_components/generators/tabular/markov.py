@@ -4,8 +4,8 @@ Source: Norris 1997, "Markov Chains", Ch. 1, order one; Raftery 1985, "A model f
     Peto 1995, "A hierarchical Dirichlet language model", smoothing by shorter contexts; Murphy 2002, "Dynamic Bayesian
     Networks", for rows of several columns; Chow & Liu 1968, for the tree within a row.
 Differs: a column of a row is drawn given its own values in the ``order`` rows before and one other column of the same
-    row, not given all columns of all these rows.  Numbers are cells of about equal mass.  Conditions are met row by row
-    given the rows before, without looking ahead.
+    row, not given all columns of all these rows.  Numbers are cells of about equal mass.  Conditions on a row are met
+    exactly given the rows before, by messages up the row's tree, and without looking ahead to later rows.
 """
 
 from __future__ import annotations
@@ -26,15 +26,19 @@ from synth_components.errors import UnsupportedError
 from synth_components.generators.tabular._cells import Cells
 from synth_components.generators.tabular._circuit import Tree
 from synth_components.generators.tabular._codebook import (
+    MOST_AT_ONCE,
     Arrays,
     Codebook,
     Ints,
     cell_masses,
-    drawn_by_row,
+    codes_in,
+    drawn_each,
+    evidence_of,
     places_within,
     stop_if_asked,
 )
 from synth_components.generators.tabular._condition import Condition
+from synth_components.generators.tabular._grid import Codes
 from synth_components.generators.tabular._sequences import (
     Group,
     InitialState,
@@ -159,6 +163,31 @@ class Link:
         made = np.cumsum(self.flat, axis=1)
         return np.asarray((made / made[:, -1:] + np.arange(len(made))[:, None]).ravel())
 
+    def drawn(self, past: Ints, above: Ints | None, known: Floats | None, *, rng: random.Generator) -> Ints:
+        """Return cells (m,), drawn given their past, what is above, and what is known.
+
+        Args:
+            past: Their cells (order, m) in the rows before, the latest first.
+            above: Cells (m,) of the feature above, ``None`` without one.
+            known: Weights (m, cells), ``None`` for nothing.
+        """
+        context, size = self.contexts(past, above), self.table.shape[-1]
+        if known is not None:
+            return drawn_each(self.flat[context] * known, rng=rng)
+        place = np.searchsorted(self.cumulative, context + rng.random(len(context)), side="right")
+        return np.asarray(np.minimum(place - context * size, size - 1))
+
+    def told(self, past: Ints, known: Floats) -> Floats:
+        """Return what is said of the cell above (m, its cells) by weights ``known`` (m, cells)."""
+        above, size = self.table.shape[1], self.table.shape[-1]
+        made = np.empty((len(known), above))
+        step = max(1, MOST_AT_ONCE // (above * size))
+        for first in range(0, len(known), step):
+            rows = slice(first, first + step)
+            context = self.contexts(past[:, rows, None], np.arange(above))
+            made[rows] = (self.flat[context] @ known[rows, :, None])[:, :, 0]
+        return made
+
     def contexts(self, past: Ints, above: Ints | None) -> Ints:
         """Return the row (m,) of the flat table: ``past`` (order, m) holds its own cells, the latest first."""
         row = past[0]
@@ -208,11 +237,11 @@ class MarkovSampler:
         made = self.book.rows(codes, rng=rng, given=given, wanted=wanted)
         return self.sequences.numbered(made, starts, rng=rng)
 
-    def _codes(self, starts: Ints, n: int, wanted: Mapping[int, Condition], *, rng: random.Generator) -> list[Ints]:
+    def _codes(self, starts: Ints, n: int, wanted: Mapping[int, Condition], *, rng: random.Generator) -> list[Codes]:
         """Return codes (n,) by feature: all sequences at once, one row after the other."""
-        within = list(self._within)
-        for feature, limit in wanted.items():
-            within[feature] = within[feature] * self.cells[feature].by_place(limit.allowed, absent=0.0)
+        allowed = list(self._within)
+        for feature, asked in wanted.items():
+            allowed[feature] = allowed[feature] * self.cells[feature].by_place(asked.allowed, absent=0.0)
         ends = np.append(starts, n)[1:]
         by_length = np.argsort(starts - ends, kind="stable")  # the longest first: those still going are a slice
         starts, lengths = starts[by_length], (ends - starts)[by_length]
@@ -223,27 +252,39 @@ class MarkovSampler:
         for step in range(int(lengths.max(initial=0))):
             going = int(np.searchsorted(-lengths, -step, side="left"))
             rows = starts[:going] + step
+            evidence = {
+                feature: evidence_of(asked, rows, cells=self.cells[feature], allowed=allowed[feature])
+                for feature, asked in wanted.items()
+                if not asked.is_free or asked.is_fixed[rows].any()
+            }
+            made = self._row([own[:, :going] for own in past], evidence, rng=rng)
             for link, own in zip(self.links, past, strict=True):
-                above = None if link.above < 0 else drawn[link.above][rows]
-                context = link.contexts(own[:, :going], above)
-                asked = wanted.get(link.feature)
-                if asked is None:
-                    place = np.searchsorted(link.cumulative, context + rng.random(going), side="right")
-                    cell = np.minimum(place - context * link.table.shape[-1], link.table.shape[-1] - 1)
-                else:
-                    share = within[link.feature].sum(axis=1)
-                    fixed, _ = self.cells[link.feature].split(asked.codes[rows])
-                    cell = drawn_by_row(link.flat[context] * share, np.arange(going), rng=rng)
-                    cell = np.where(asked.is_fixed[rows], fixed, cell)
-                drawn[link.feature][rows] = cell
+                drawn[link.feature][rows] = made[link.feature]
                 own[1:, :going] = own[:-1, :going]
-                own[0, :going] = cell
-        made = []
-        for feature, (cells, cell) in enumerate(zip(self.cells, drawn, strict=True)):
-            masses = np.where(within[feature].sum(axis=1, keepdims=True) > 0, within[feature], 1.0)
-            codes = cells.join(cell, drawn_by_row(masses, cell, rng=rng)).astype(np.int64)
-            condition = wanted.get(feature)
-            made.append(codes if condition is None else np.where(condition.is_fixed, condition.codes, codes))
+                own[0, :going] = made[link.feature]
+        everyone = np.arange(n)
+        return [
+            codes_in(cell, everyone, wanted.get(feature), cells=cells, allowed=allowed[feature], rng=rng)
+            for feature, (cells, cell) in enumerate(zip(self.cells, drawn, strict=True))
+        ]
+
+    def _row(self, past: Sequence[Ints], evidence: Mapping[int, Floats], *, rng: random.Generator) -> dict[int, Ints]:
+        """Return cells (m,) by feature, of a row of m sequences, given what is asked of it.
+
+        Args:
+            past: Of each link, its own cells (order, m) in the rows before.
+            evidence: What is asked of cells (m, cells), by feature.
+        """
+        known = dict(evidence)
+        for link, own in zip(reversed(self.links), reversed(past), strict=True):  # up the tree
+            if link.above < 0 or link.feature not in known:
+                continue
+            told = link.told(own, known[link.feature])
+            told = known[link.above] * told if link.above in known else told
+            known[link.above] = told / told.max(axis=1, keepdims=True)
+        made: dict[int, Ints] = {}
+        for link, own in zip(self.links, past, strict=True):  # and down
+            made[link.feature] = link.drawn(own, made.get(link.above), known.get(link.feature), rng=rng)
         return made
 
     @cached_property
