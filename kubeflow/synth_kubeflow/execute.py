@@ -38,7 +38,8 @@ METADATA: Mapping[str, str] = MappingProxyType(
         "evidence or directory.",
         "synth.schema_version": "Version of this metadata, 1.",
         "synth.package_version": "Version of synth-components that wrote it.",
-        "synth.data_digest": "SHA-256 of the file, or of the folder's names and files.",
+        "synth.data_digest": "SHA-256 of the file, or of the folder's names and files; absent of the real rows that "
+        "were split for a model with differential privacy.",
         "synth.seed": "Seed that was used; absent where the step has none.",
         "synth.rows": "Rows of a dataset, or training rows of a model; absent of a model with differential privacy, "
         "and of the real rows that were split for one.",
@@ -170,8 +171,12 @@ def _about(port: Port, path: Path, config: StepConfig) -> dict[str, Any]:
         "synth.seed": getattr(config, "seed", None),
     }
     if port.kind == "dataset":
-        # What a private model is made from has no exact number, either: the model tells none.
-        known["synth.rows"] = None if getattr(config, "privacy", "none") == "dp" else _num_rows(path)
+        if getattr(config, "privacy", "none") == "dp":
+            # What a private model is made from has no exact number here, as the model tells none, and no digest, which
+            # would tell whoever guesses a table, or knows all of it but a row, whether the guess is right.
+            del known["synth.data_digest"]
+        else:
+            known["synth.rows"] = _num_rows(path)
     elif port.kind == "model":
         from synth_components.model import Model
         from synth_components.privacy.charges import facts

@@ -80,10 +80,14 @@ def test_every_component_tells_seconds_and_peak_memory_as_metrics_that_are_numbe
     assert all(isinstance(value, int | float) for value in said.values())
 
 
-def test_real_rows_that_are_split_for_a_private_model_are_not_counted(tmp_path, csv, executor_input):
+def test_of_real_rows_that_are_split_for_a_private_model_neither_number_nor_digest_is_told(
+    tmp_path, csv, executor_input
+):
     execute(COMPONENTS["split_data"], executor_input("split_data", tmp_path / "task", {"data": csv}, privacy="dp"))
+    said = (tmp_path / "task" / "executor_output.json").read_text()
     for side in ("train", "holdout"):
-        assert "synth.rows" not in metadata_of(tmp_path / "task", side)
+        assert not {"synth.rows", "synth.data_digest"} & set(metadata_of(tmp_path / "task", side))
+        assert hashlib.sha256((tmp_path / "task" / side).read_bytes()).hexdigest() not in said
     assert set(metadata_of(tmp_path / "task", "metrics")) == {"seconds", "peak_memory_mib"}
 
 
