@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
 
@@ -14,11 +15,42 @@ from synth_components.errors import SynthError
 
 C = TypeVar("C", bound="Config")
 
+
+@dataclass(frozen=True)
+class Sought:
+    """How a search treats an option: a mark in its annotation, beside its rules.
+
+    Attributes:
+        is_left: Whether it keeps its default unless it is named: a request, a consent, or what a budget alone puts to
+            use, under which nothing is searched.
+        safer: The way of a privacy knob that leads away from the training rows; past its default it goes the other way
+            only if it is named.
+        values: What to try instead of numbers around the default.
+        multiple_of: The option that it must be a multiple of.
+    """
+
+    is_left: bool = False
+    safer: Literal["", "up", "down"] = ""
+    values: tuple[int, ...] = ()
+    multiple_of: str = ""
+
+
+LEFT = Sought(is_left=True)
+SAFER_UP = Sought(safer="up")
+SAFER_DOWN = Sought(safer="down")
+
+
+def sought(metadata: Sequence[Any]) -> Sought:
+    """Return how a search treats a field, by its metadata."""
+    return next((mark for mark in metadata if isinstance(mark, Sought)), Sought())
+
+
 MIN_CATEGORY_COUNT = 10
 """Fewest rows that must share a value before the value itself may stand in a schema or a model."""
 
 MinCategoryCount = Annotated[
     int,
+    SAFER_UP,
     Field(
         ge=1,
         description="Privacy knob: fewest training rows that must share a category, or an inflated number, before the "
@@ -30,6 +62,7 @@ KNOTS = 1000
 
 Knots = Annotated[
     int,
+    SAFER_DOWN,
     Field(
         ge=2,
         le=1000,

@@ -21,13 +21,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from numpy import random
 from pydantic import Field
 
-from synth_components.config import Recipe
+from synth_components.config import LEFT, Recipe
 from synth_components.errors import ArtifactError, StoppedError, UnsupportedError
 from synth_components.generators import make, recipe_type, sampler_type
 from synth_components.privacy.ledger import not_private
@@ -46,7 +46,7 @@ class Auto(Recipe):
 
     of_members: ClassVar[bool] = True
 
-    time_limit: float = Field(
+    time_limit: Annotated[float, LEFT] = Field(
         0.0,
         ge=0,
         le=604_800,

@@ -149,6 +149,7 @@ def tune(
         study.sampler = _sampler(optuna, seed + number)
         trial = study.ask()
         options = {name: _suggested(trial, name, part) for name, part in space.items()}
+        trial.set_user_attr("options", options)
         tried = {**fixed, **options}
         found: list[dict[str, float]] = []
         try:
@@ -253,6 +254,9 @@ def _sampler(optuna: Any, seed: int) -> Any:  # noqa: ANN401
 def _suggested(trial: Any, name: str, part: Any) -> Any:  # noqa: ANN401 - Optuna's trial, one option's range and value
     if isinstance(part, Choices):
         return trial.suggest_categorical(name, list(part.values))
+    if part.step > 1:  # searched by ratio, which Optuna does in steps of one alone
+        low, high = int(part.low) // part.step, int(part.high) // part.step
+        return part.step * trial.suggest_int(f"{name} / {part.step}", low, high, log=part.is_log)
     if part.is_whole:
         return trial.suggest_int(name, int(part.low), int(part.high), log=part.is_log)
     return trial.suggest_float(name, part.low, part.high, log=part.is_log)
@@ -274,7 +278,8 @@ def _made(optuna: Any, trial: Any, aims: Sequence[Aim]) -> Trial:  # noqa: ANN40
     values = dict(zip(aims, trial.values, strict=True)) if is_done else {}
     pruned = trial.state == optuna.trial.TrialState.PRUNED and not note
     state = "complete" if is_done else "pruned" if pruned else "failed"
-    return Trial(trial.number, dict(trial.params), values, state, note, folds)
+    options = dict(trial.user_attrs.get("options", trial.params))
+    return Trial(trial.number, options, values, state, note, folds)
 
 
 def _beats(one: Trial, other: Trial, aims: Sequence[Aim]) -> bool:

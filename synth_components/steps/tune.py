@@ -40,14 +40,18 @@ class TuneConfig(StepConfig):
     )
     target: str = Field("", description="Column to predict, for utility; without it pareto leaves utility out.")
     parameters: tuple[str, ...] = Field(
-        (), description="Options to search; empty takes every number, truth value and choice of the generator."
+        (),
+        description="Options to search; empty takes every number, truth value and choice of the generator, of privacy "
+        "knobs what leads from the default away from the rows.",
     )
     ranges: dict[str, list[Any]] = Field(
         {}, description="Range [low, high], or values to try, by option; others are sought around their defaults."
     )
     span: float = Field(8.0, gt=1, le=1e6, description="How far from its default a number is sought, as a factor.")
     trials: int = Field(20, ge=1, le=10_000, description="Sets of options to try.")
-    folds: int = Field(3, ge=2, le=20, description="Parts of the rows, each held out once.")
+    folds: int = Field(
+        3, ge=2, le=20, description="Parts of the rows, each held out once; a privacy unit, or a sequence, is in one."
+    )
     time_limit: float = Field(0.0, ge=0, description="Seconds after which no further trial begins; 0 for no limit.")
     tune_rows: int = Field(10_000, ge=100, description="Rows that trials are fitted on; of more, so many at random.")
     seed: int = Field(0, ge=0, lt=2**53, description="Seed of the search, the folds, fits and samples.")

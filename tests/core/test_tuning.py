@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from synth_components.circumstances import Circumstances, within
-from synth_components.config import ConfigError, Recipe
+from synth_components.config import ConfigError, Recipe, sought
 from synth_components.errors import ArtifactError, BudgetExceededError, DataError, StoppedError, UnsupportedError
+from synth_components.evaluation.answers import ANSWERS
 from synth_components.generators import names, recipe_type
 from synth_components.privacy.budget_file import BudgetFile
 from synth_components.privacy.ledger import Ledger
@@ -28,16 +29,87 @@ def dependent(n, seed=0):
 
 def test_a_range_is_read_off_the_bounds_and_the_default():
     space = space_of(recipe_type(TREES))
-    assert space["min_leaf"] == Range(4, 240, is_whole=True, is_log=True)  # 30 / 8 to 30 * 8, whole and within 1 to 1e5
-    assert space["n_trees"] == Range(2, 64, is_whole=True, is_log=True)  # the option allows no more
-    assert space["min_evidence"] == Range(-12, 4, is_whole=False, is_log=False)
+    assert space["max_correction_rows"] == Range(6250, 400_000, is_whole=True, is_log=True)  # an eighth to eightfold
+    assert space["n_trees"].high == 64  # the option allows no more
+    named = space_of(recipe_type(TREES), asked=("min_leaf", "min_evidence"))
+    assert named["min_leaf"] == Range(4, 240, is_whole=True, is_log=True)  # 30 / 8 to 30 * 8, whole and within 1 to 1e5
+    assert named["min_evidence"] == Range(-12, 4, is_whole=False, is_log=False)
     network = space_of(recipe_type("tabular.autoregressive"))
     assert network["fixed_order_share"] == Range(0, 1, is_whole=False, is_log=False)
     assert network["dropout"].high < 1  # which the option itself does not allow
     assert space_of(recipe_type("tabular.mst"))["mechanism"] == Choices(("gaussian", "laplace"))
 
 
-@pytest.mark.parametrize("name", [name for name in names() if name not in ("tabular.specified", "tabular.hybrid")])
+SEARCHED = [name for name in names() if name not in ("tabular.specified", "tabular.hybrid")]
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_random_points_of_what_is_searched_by_default_make_a_valid_recipe(name):
+    recipe, rng = recipe_type(name), np.random.default_rng(0)
+    for _ in range(30):
+        point = {}
+        for option, part in space_of(recipe).items():
+            if isinstance(part, Choices):
+                point[option] = part.values[rng.integers(len(part.values))]
+            elif part.is_whole:
+                point[option] = part.step * int(rng.integers(part.low // part.step, part.high // part.step + 1))
+            else:
+                point[option] = rng.uniform(part.low, part.high)
+        made = recipe.parse(point)
+        if name == "tabular.transformer":  # what a fit asks first
+            made._require_heads("hidden", made.hidden)
+            made._ordered(dependent(2))
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_what_is_searched_by_default_acts_and_leads_no_knob_past_its_default_to_the_rows(name):
+    space = space_of(recipe_type(name))
+    for option, field in recipe_type(name).model_fields.items():
+        told = field.description or ""
+        mark = sought(field.metadata)
+        assert bool(mark.safer) or mark.is_left or "rivacy knob" not in told
+        if told.startswith("Under epsilon"):
+            assert option not in space
+        if mark.safer and option in space:
+            low, high = space[option].low, space[option].high
+            assert (low if mark.safer == "up" else high) == field.default
+            loosest = space_of(recipe_type(name), asked=(option,))[option]
+            assert loosest.low <= low
+            assert loosest.high >= high
+
+
+def test_a_knob_is_guarded_where_following_recommendations_guards_it():
+    for change in {one for changes in ANSWERS.values() for one in changes if one.loosens}:
+        marks = {
+            sought(recipe_type(name).model_fields[change.option].metadata).safer
+            for name in names()
+            if change.generator in ("", name) and change.option in recipe_type(name).model_fields
+        }
+        assert marks == {"up" if change.way == "lower" else "down"}, change.option
+
+
+def test_a_width_is_searched_in_multiples_of_the_heads_that_are_tried():
+    recipe = recipe_type("tabular.transformer")
+    assert space_of(recipe)["hidden"] == Range(8, 512, is_whole=True, is_log=True, step=8)
+    assert space_of(recipe, asked=("hidden",), fixed={"heads": 3})["hidden"].step == 3
+    assert space_of(recipe, asked=("heads",), fixed={"hidden": 100})["heads"] == Choices((1, 2, 4))
+    assert space_of(recipe, asked=("heads",), ranges={"heads": [3, 9]})["heads"] == Choices((4, 8))
+    both = space_of(recipe, ranges={"hidden": [30, 100], "heads": [2, 3]}, asked=("hidden", "heads"))
+    assert (both["hidden"].low, both["hidden"].high, both["hidden"].step) == (30, 96, 6)
+    with pytest.raises(ConfigError, match="'hidden' is to be a multiple of each value of 'heads'"):
+        space_of(recipe, ranges={"hidden": [30, 100], "heads": [2, 30]}, asked=("hidden", "heads"))
+
+
+def test_an_option_in_steps_is_told_and_tried_as_its_value():
+    space = {"knots": Range(20, 200, is_whole=True, is_log=True, step=20)}
+    found = search(space=space, trials=4)
+    tried = {trial.options["knots"] for trial in found.trials}
+    assert tried <= set(range(20, 201, 20))
+    assert len(tried) > 1
+    assert found.options["knots"] in tried
+
+
+@pytest.mark.parametrize("name", SEARCHED)
 def test_every_end_of_every_range_is_a_value_of_its_option(name):
     recipe: type[Recipe] = recipe_type(name)
     for option, part in space_of(recipe).items():

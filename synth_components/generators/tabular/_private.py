@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from synth_components.config import Recipe
+from synth_components.config import LEFT, Recipe
 from synth_components.errors import BudgetExceededError, UnsupportedError
 from synth_components.generators.tabular._codebook import stop_if_asked
 from synth_components.generators.tabular._graphical import estimated, measured, rows_per_unit
@@ -28,7 +28,9 @@ from synth_components.privacy.noise import Grant, require_opendp
 from synth_components.protocols import Dataset, Floats, PrivacyLedger, Run
 from synth_components.schema import Boolean, Categorical, Numeric, Schema
 
-PrivateDepth = Annotated[int, Field(ge=0, le=32, description="Under epsilon: layers or residual blocks, as `depth`.")]
+PrivateDepth = Annotated[
+    int, LEFT, Field(ge=0, le=32, description="Under epsilon: layers or residual blocks, as `depth`.")
+]
 
 LEAST_MASS = 1e-6
 """Mass that every cell of the public domain keeps, whatever its noisy count is."""
@@ -40,23 +42,25 @@ _HALF = 0.49
 class PrivateTraining(Recipe):
     """The options of a generator that DP-SGD trains where there is a budget; without one they do nothing."""
 
-    private_steps: int = Field(
+    private_steps: Annotated[int, LEFT] = Field(
         200, ge=1, le=100_000, description="Under epsilon: noisy steps that the budget pays for."
     )
-    private_sample_rate: float = Field(
+    private_sample_rate: Annotated[float, LEFT] = Field(
         0.02, gt=0, le=1, description="Under epsilon: probability that a row is in a step, each row by itself."
     )
-    private_hidden: int = Field(
+    private_hidden: Annotated[int, LEFT] = Field(
         16, ge=4, le=4096, description="Under epsilon: width of the network; noise grows with the number of weights."
     )
-    private_clip_norm: float = Field(
+    private_clip_norm: Annotated[float, LEFT] = Field(
         0.3, gt=0, le=1e6, description="Under epsilon: longest gradient of a row; longer ones are shortened to it."
     )
-    private_learning_rate: float = Field(0.02, gt=0, le=1, description="Under epsilon: step size of AdamW.")
-    private_marginal_share: float = Field(
+    private_learning_rate: Annotated[float, LEFT] = Field(
+        0.02, gt=0, le=1, description="Under epsilon: step size of AdamW."
+    )
+    private_marginal_share: Annotated[float, LEFT] = Field(
         0.1, gt=0, lt=1, description="Under epsilon: share of the budget for noisy counts of single columns."
     )
-    private_bins: int = Field(
+    private_bins: Annotated[int, LEFT] = Field(
         16, ge=2, le=256, description="Under epsilon: equal cells of a number or time, beside one for its lower bound."
     )
 

@@ -19,6 +19,7 @@ from pydantic import Field
 from safetensors.numpy import load_file, save_file
 
 from synth_components.conditions import parse
+from synth_components.config import LEFT
 from synth_components.encode import Features, decode, encode_table, slices
 from synth_components.errors import ConditionError, SchemaError, UnsupportedError
 from synth_components.generators.tabular._condition import Condition, conditions
@@ -41,7 +42,7 @@ OrderBy = Annotated[
 ]
 
 Length = Annotated[
-    int, Field(ge=0, le=10_000_000, description="Rows per drawn sequence; 0: as long as the training ones.")
+    int, LEFT, Field(ge=0, le=10_000_000, description="Rows per drawn sequence; 0: as long as the training ones.")
 ]
 
 InitialState = Annotated[

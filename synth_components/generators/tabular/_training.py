@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from synth_components.config import SAFER_DOWN, SAFER_UP
+
 BatchRows = Annotated[int, Field(ge=1, le=1_000_000, description="Rows per step.")]
 
 LearningRate = Annotated[
@@ -14,15 +16,16 @@ LearningRate = Annotated[
 ]
 
 Dropout = Annotated[
-    float, Field(ge=0, lt=1, description="Privacy knob: share of the hidden units left out at each step.")
+    float, SAFER_UP, Field(ge=0, lt=1, description="Privacy knob: share of the hidden units left out at each step.")
 ]
 
 WeightDecay = Annotated[
-    float, Field(ge=0, le=10, description="Privacy knob: how strongly weights are drawn to nothing.")
+    float, SAFER_UP, Field(ge=0, le=10, description="Privacy knob: how strongly weights are drawn to nothing.")
 ]
 
 Patience = Annotated[
     int,
+    SAFER_DOWN,
     Field(
         ge=1,
         le=10_000,

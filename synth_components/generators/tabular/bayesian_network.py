@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from numpy import random
 from pydantic import Field
 
-from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, SAFER_UP, Knots, MinCategoryCount, Recipe
 from synth_components.encode import encode
 from synth_components.errors import ArtifactError
 from synth_components.generators.tabular import _junction
@@ -61,7 +61,7 @@ class BayesianNetwork(Recipe):
     )
     cells: int = Field(32, ge=2, le=1000, description="Cells of about equal mass into which a number is cut.")
     max_cells: int = Field(100_000, ge=4, le=10_000_000, description="Most entries of one table.")
-    prior: float = Field(
+    prior: Annotated[float, SAFER_UP] = Field(
         1.0,
         gt=0,
         le=10_000,

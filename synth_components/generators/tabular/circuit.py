@@ -17,13 +17,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from numpy import random
 from pydantic import Field
 
-from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, SAFER_UP, Knots, MinCategoryCount, Recipe
 from synth_components.encode import encode
 from synth_components.errors import ArtifactError
 from synth_components.generators.tabular._circuit import (
@@ -63,20 +63,20 @@ class ProbabilisticCircuit(Recipe):
         description="Most passes over the rows; the last ones average. Far more than are needed end early, unaveraged.",
     )
     batch_rows: BatchRows = 1024
-    prior: float = Field(
+    prior: Annotated[float, SAFER_UP] = Field(
         0.1,
         gt=0,
         le=1000,
         description="Privacy knob: rows' worth of the marginal that every state holds beside its own rows. Larger "
         "blurs more.",
     )
-    min_state_rows: int = Field(
+    min_state_rows: Annotated[int, SAFER_UP] = Field(
         60,
         ge=1,
         le=1_000_000,
         description="Privacy knob: fewest training rows per hidden state; fewer rows have fewer states.",
     )
-    least_variance: float = Field(
+    least_variance: Annotated[float, SAFER_UP] = Field(
         1e-3,
         gt=0,
         le=1,

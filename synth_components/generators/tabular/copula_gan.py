@@ -23,14 +23,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal, Self, TypeAlias
+from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy import random
 from pydantic import Field
 from scipy.special import ndtri
 
-from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, SAFER_UP, Knots, MinCategoryCount, Recipe
 from synth_components.encode import encode
 from synth_components.errors import StoppedError
 from synth_components.generators._torch import require_torch
@@ -88,7 +88,7 @@ class CopulaGAN(Recipe):
         1, ge=1, le=100, description="Rows that the critic judges together; more keep the rows from being alike."
     )
     critic_steps: int = Field(5, ge=1, le=100, description="Steps of the critic for each of the generator's.")
-    dropout: float = Field(
+    dropout: Annotated[float, SAFER_UP] = Field(
         0.0, ge=0, lt=1, description="Privacy knob: share of the critic's hidden units left out at each step."
     )
     frequency: Literal["log", "linear"] = Field(

@@ -33,7 +33,7 @@ from numpy import random
 from numpy.typing import NDArray
 from pydantic import Field
 
-from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, SAFER_UP, Knots, MinCategoryCount, Recipe
 from synth_components.encode import encode
 from synth_components.errors import SynthError, UnsupportedError
 from synth_components.generators.tabular._codebook import Codebook, drawn_each, stop_if_asked
@@ -80,10 +80,10 @@ class CTGAN(Recipe):
     )
     learning_rate: float = Field(2e-4, gt=0, le=1, description="Step size of the generator's Adam.")
     critic_learning_rate: float = Field(2e-4, gt=0, le=1, description="Step size of the critic's Adam.")
-    weight_decay: float = Field(
+    weight_decay: Annotated[float, SAFER_UP] = Field(
         1e-6, ge=0, le=10, description="Privacy knob: how strongly the generator's weights are drawn to nothing."
     )
-    critic_weight_decay: float = Field(
+    critic_weight_decay: Annotated[float, SAFER_UP] = Field(
         1e-6, ge=0, le=10, description="Privacy knob: how strongly the critic's weights are drawn to nothing."
     )
     critic_steps: int = Field(1, ge=1, le=100, description="Steps of the critic for each one of the generator.")

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.special import ndtr, ndtri
 
 from synth_components.conditions import ends_of, typed
-from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, Recipe
+from synth_components.config import MIN_CATEGORY_COUNT, SAFER_DOWN, MinCategoryCount, Recipe
 from synth_components.encode import Features, decode, encode, encoder, slices
 from synth_components.errors import ConditionError, StoppedError, UnsupportedError
 from synth_components.gaussian import Region, conditional_draw, draw, interval_mass, nearest_correlation
@@ -49,7 +49,9 @@ class GaussianCopula(Recipe):
 
     without_privacy: ClassVar[str] = "its marginals and correlations are taken off the rows without noise"
 
-    knots: int = Field(500, ge=2, le=1000, description="Knots of a numeric column's quantile function.")
+    knots: Annotated[int, SAFER_DOWN] = Field(
+        500, ge=2, le=1000, description="Knots of a numeric column's quantile function."
+    )
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
     max_rows: int = Field(
         200_000, ge=100, le=10_000_000, description="Most rows, chosen at random, that correlations are estimated on."

@@ -11,14 +11,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from numpy import random
 from pydantic import Field
 from safetensors.numpy import load_file, save_file
 
-from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, Recipe
+from synth_components.config import MIN_CATEGORY_COUNT, SAFER_DOWN, MinCategoryCount, Recipe
 from synth_components.encode import Features, decode, encode, slices
 from synth_components.errors import StoppedError, UnsupportedError
 from synth_components.marginal import Marginal, marginals_of, quantiles
@@ -32,7 +32,9 @@ class Independent(Recipe):
 
     without_privacy: ClassVar[str] = "its marginals are counted without noise"
 
-    knots: int = Field(500, ge=2, le=1000, description="Knots of a numeric column's quantile function.")
+    knots: Annotated[int, SAFER_DOWN] = Field(
+        500, ge=2, le=1000, description="Knots of a numeric column's quantile function."
+    )
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> IndependentSampler:

@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from numpy import random
 from pydantic import Field
 
-from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, SAFER_UP, Knots, MinCategoryCount, Recipe
 from synth_components.encode import encode_table
 from synth_components.errors import UnsupportedError
 from synth_components.generators.tabular._cells import Cells
@@ -63,7 +63,7 @@ class Markov(Recipe):
     order_by: OrderBy = ""
     length: Length = 0
     initial_state: InitialState = Field(default_factory=dict)
-    smoothing: float = Field(
+    smoothing: Annotated[float, SAFER_UP] = Field(
         1.0,
         gt=0,
         le=10_000,

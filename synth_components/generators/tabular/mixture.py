@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from numpy import random
 from pydantic import Field
 from scipy.special import digamma
 
-from synth_components.config import MIN_CATEGORY_COUNT, Knots, MinCategoryCount, Recipe
+from synth_components.config import MIN_CATEGORY_COUNT, SAFER_UP, Knots, MinCategoryCount, Recipe
 from synth_components.encode import encode
 from synth_components.generators.tabular._circuit import Alphabet, Emission, Matrix, clusters, placed
 from synth_components.generators.tabular._codebook import (
@@ -69,19 +69,19 @@ class Mixture(Recipe):
     tolerance: float = Field(
         1e-3, ge=0, le=1, description="Gain of the mean log-likelihood, in nats, below which the fit ends."
     )
-    prior: float = Field(
+    prior: Annotated[float, SAFER_UP] = Field(
         0.1,
         gt=0,
         le=1000,
         description="Privacy knob: rows' worth of the marginal that every component holds beside its own rows.",
     )
-    min_component_rows: int = Field(
+    min_component_rows: Annotated[int, SAFER_UP] = Field(
         30,
         ge=1,
         le=1_000_000,
         description="Privacy knob: fewest training rows per component; fewer rows have fewer components.",
     )
-    least_variance: float = Field(
+    least_variance: Annotated[float, SAFER_UP] = Field(
         1e-2,
         gt=0,
         le=1,

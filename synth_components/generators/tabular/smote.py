@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from numpy import random
@@ -23,7 +23,7 @@ from pydantic import Field
 from safetensors.numpy import load_file, save_file
 from threadpoolctl import threadpool_limits
 
-from synth_components.config import Recipe
+from synth_components.config import LEFT, Recipe
 from synth_components.encode import Features, decode, encode, slices
 from synth_components.errors import SchemaError, UnsupportedError
 from synth_components.generators.tabular._codebook import Ints, stop_if_asked
@@ -40,7 +40,7 @@ class Smote(Recipe):
 
     without_privacy: ClassVar[str] = "every row that it draws lies between two real ones"
 
-    keep_rows: bool = Field(
+    keep_rows: Annotated[bool, LEFT] = Field(
         default=False,
         description="Privacy knob: must be true, since the model keeps every training row and whoever has it has them.",
     )

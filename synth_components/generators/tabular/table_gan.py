@@ -17,14 +17,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self, TypeAlias
+from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy import random
 from pydantic import Field
 from scipy.special import ndtr, ndtri
 
-from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, ConfigError, Knots, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, SAFER_UP, ConfigError, Knots, MinCategoryCount, Recipe
 from synth_components.encode import Features, encode
 from synth_components.errors import StoppedError
 from synth_components.generators._torch import require_torch
@@ -78,14 +78,14 @@ class TableGAN(Recipe):
     classification: float = Field(
         1.0, ge=0, le=1000, description="Weight of the classification loss: that the target fits the other columns."
     )
-    delta_mean: float = Field(
+    delta_mean: Annotated[float, SAFER_UP] = Field(
         0.0,
         ge=0,
         le=1000,
         description="Privacy knob: difference of the means that the information loss leaves alone; the paper's are 0, "
         "0.1 and 0.2.",
     )
-    delta_sd: float = Field(
+    delta_sd: Annotated[float, SAFER_UP] = Field(
         0.0,
         ge=0,
         le=1000,

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from numpy import random
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from synth_components.conditions import meets
-from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, ConfigError, Knots, MinCategoryCount
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, SAFER_UP, ConfigError, Knots, MinCategoryCount, Sought
 from synth_components.encode import encode
 from synth_components.errors import BudgetExceededError, ConditionError, UnsupportedError
 from synth_components.generators._torch import require_torch
@@ -85,9 +85,13 @@ class Transformer(PrivateTraining):
     starts_warm: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("torch",)
 
-    hidden: int = Field(64, ge=4, le=4096, description="Width of the network, a multiple of the heads.")
+    hidden: Annotated[int, Sought(multiple_of="heads")] = Field(
+        64, ge=4, le=4096, description="Width of the network, a multiple of the heads."
+    )
     depth: int = Field(2, ge=1, le=32, description="Layers of attention.")
-    heads: int = Field(4, ge=1, le=64, description="Heads of each layer of attention.")
+    heads: Annotated[int, Sought(values=(1, 2, 4, 8))] = Field(
+        4, ge=1, le=64, description="Heads of each layer of attention."
+    )
     epochs: int = Field(
         30,
         ge=1,
@@ -96,7 +100,7 @@ class Transformer(PrivateTraining):
     )
     batch_rows: BatchRows = 512
     learning_rate: LearningRate = 2e-3
-    dropout: float = Field(
+    dropout: Annotated[float, SAFER_UP] = Field(
         0.1, ge=0, lt=1, description="Privacy knob: share of what each layer adds that is left out at each step."
     )
     weight_decay: WeightDecay = 0.01

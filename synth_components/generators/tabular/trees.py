@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,7 @@ from pydantic import Field
 from safetensors.numpy import load_file, save_file
 
 from synth_components.conditions import meets
-from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, SAFER_DOWN, SAFER_UP, Knots, MinCategoryCount, Recipe
 from synth_components.encode import Features, encode_table, slices
 from synth_components.errors import ArtifactError, ConditionError, StoppedError
 from synth_components.generators.tabular._anchor import Anchor, anchors, extended
@@ -57,21 +57,21 @@ class Trees(Recipe):
 
     without_privacy: ClassVar[str] = "its trees are split and filled without noise"
 
-    n_trees: int = Field(
+    n_trees: Annotated[int, SAFER_UP] = Field(
         10,
         ge=1,
         le=64,
         description="Privacy knob: trees per column, each on half of the rows; a draw is from one. More blur one row's "
         "trace.",
     )
-    min_leaf: int = Field(
+    min_leaf: Annotated[int, SAFER_UP] = Field(
         30,
         ge=1,
         le=100_000,
         description="Privacy knob: fewest rows that a leaf of a tree's structure covers. Larger is more private, "
         "less exact.",
     )
-    min_evidence: float = Field(
+    min_evidence: Annotated[float, SAFER_UP] = Field(
         -4.0,
         ge=-100,
         le=100,
@@ -80,14 +80,14 @@ class Trees(Recipe):
     )
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
     knots: Knots = KNOTS
-    correction_trees: int = Field(
+    correction_trees: Annotated[int, SAFER_DOWN] = Field(
         300,
         ge=0,
         le=1000,
         description="Privacy knob: most trees, in each round, of the density ratio by which drawn rows are accepted; "
         "rows set apart end a round. 0 accepts every row, faster and more private.",
     )
-    correction_rounds: int = Field(
+    correction_rounds: Annotated[int, SAFER_DOWN] = Field(
         3,
         ge=1,
         le=10,

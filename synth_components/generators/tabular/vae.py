@@ -18,13 +18,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from numpy import random
 from pydantic import Field
 
-from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount
+from synth_components.config import KNOTS, LEFT, MIN_CATEGORY_COUNT, Knots, MinCategoryCount
 from synth_components.encode import encode
 from synth_components.errors import StoppedError
 from synth_components.generators._torch import require_torch
@@ -93,10 +93,10 @@ class VAE(PrivateTraining):
     knots: Knots = KNOTS
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
     private_depth: PrivateDepth = 0
-    private_latent: int = Field(
+    private_latent: Annotated[int, LEFT] = Field(
         4, ge=1, le=4096, description="Under epsilon: normal numbers that a row is decoded from."
     )
-    private_beta: float = Field(
+    private_beta: Annotated[float, LEFT] = Field(
         0.2,
         ge=0,
         le=1000,
