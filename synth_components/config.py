@@ -114,6 +114,7 @@ class Recipe(Config):
         needs: Import names of optional packages without which a fit is refused.
         is_monitored: Whether a fit asks ``Run.monitor`` after its epochs.
         starts_warm: Whether a fit can go on from the model in ``Run.warm_start``.
+        kept_warm: Options that such a fit has from that model: the shape of its network, and how columns are cut.
         without_privacy: Why no fit is differentially private; empty where one may be.
         of_members: Whether it fits other generators, on which it depends whether a fit is.
     """
@@ -122,6 +123,7 @@ class Recipe(Config):
     needs: ClassVar[tuple[str, ...]] = ()
     is_monitored: ClassVar[bool] = False
     starts_warm: ClassVar[bool] = False
+    kept_warm: ClassVar[tuple[str, ...]] = ()
     without_privacy: ClassVar[str] = ""
     of_members: ClassVar[bool] = False
 

@@ -59,7 +59,7 @@ from synth_components.schema import (
     same_dtype,
     violations,
 )
-from synth_components.warm_start import drift, folder_of, require_same, require_warm
+from synth_components.warm_start import drift, folder_of, going_on, require_same, require_warm
 
 _LOG = logging.getLogger(__name__)
 
@@ -421,6 +421,9 @@ def fit(
     name = generator if isinstance(generator, str) else _name_of(generator)
     if run is not None and run.monitor is not None:
         require_monitored(recipe, name)
+    before = None if run is None or run.warm_start is None else _before(run.warm_start, recipe, name, trust)
+    if before is not None:
+        recipe = going_on(recipe, before.manifest)
     rules = tuple(constraint_from_json(rule) if isinstance(rule, Mapping) else rule for rule in constraints)
     limit = None if epsilon is None else Budget(epsilon, DEFAULT_DELTA if delta is None else delta)
     if limit is not None:
@@ -463,7 +466,7 @@ def fit(
     learnable = modelled(data if limit is None else bounded(data))
     if not learnable.schema.columns:
         raise SchemaError("every column is a key, text or an image, which are made anew: there is nothing to learn")
-    began_with = _warm_start(run, recipe, name, data, trust)
+    began_with = {} if before is None else _began_with(before, data)
     rng = np.random.default_rng(chosen if limit is None else None)
     sampler = recipe.fit(learnable, rng=rng, ledger=ledger, run=Run() if run is None else run)
     manifest = Manifest(
@@ -483,14 +486,17 @@ def fit(
     return Model(sampler, data.schema, ledger, manifest)
 
 
-def _warm_start(run: Run | None, recipe: Recipe, name: str, data: Dataset, trust: tuple[str, ...]) -> dict[str, Any]:
-    """Return what the manifest says of the model to go on from; nothing without one."""
-    if run is None or run.warm_start is None:
-        return {}
+def _before(folder: Path, recipe: Recipe, name: str, trust: tuple[str, ...]) -> artifact.Artifact:
+    """Return the model to go on from."""
     require_warm(recipe, name)
-    before = artifact.load(run.warm_start, trust=trust)
+    before = artifact.load(folder, trust=trust)
     if name != "tabular.ensemble" and before.manifest.generator != name:
         raise UnsupportedError(f"{name} goes on from its own models, and this one is of {before.manifest.generator}")
+    return before
+
+
+def _began_with(before: artifact.Artifact, data: Dataset) -> dict[str, Any]:
+    """Return what the manifest says of the model to go on from."""
     require_same(before.schema, data.schema)
     found = drift(data.schema, data.tables)
     for sentence in found:

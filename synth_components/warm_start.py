@@ -11,16 +11,19 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
 
-from synth_components.config import Recipe
+from synth_components.config import ConfigError, Recipe
 from synth_components.errors import SchemaError, UnsupportedError
 from synth_components.schema import Image, Key, Schema, Text, outside_of
 
 if TYPE_CHECKING:
+    from synth_components.io.artifact import Manifest
     from synth_components.model import Model
+
+R = TypeVar("R", bound=Recipe)
 
 
 @contextmanager
@@ -45,6 +48,27 @@ def require_warm(recipe: Recipe, name: str) -> None:
             f"{name} does not go on from a model: fit it on old and new rows together, or use tabular.ensemble, which "
             "keeps the old model beside the new one"
         )
+
+
+def going_on(recipe: R, start: Manifest) -> R:
+    """Return the recipe with the options that a fit has from the model that it goes on from.
+
+    Raises:
+        ConfigError: if one of them was said, and is another one in that model.
+    """
+    held, is_private = start.options, start.privacy.epsilon is not None
+    kept = {
+        name: held[own]
+        for name in type(recipe).kept_warm
+        if (own := f"private_{name}" if is_private and f"private_{name}" in held else name) in held
+    }
+    for name, value in kept.items():
+        if name in recipe.model_fields_set and getattr(recipe, name) != value:
+            raise ConfigError(
+                f"option '{name}' is {value!r} in the model to go on from, which keeps it; leave it out, or fit anew",
+                option=name,
+            )
+    return recipe.model_copy(update=kept)
 
 
 def drift(schema: Schema, tables: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:

@@ -7,9 +7,13 @@ import pandas as pd
 import pytest
 
 import synth_components as synth
+from synth_components.config import ConfigError
 from synth_components.errors import SchemaError, UnsupportedError
+from synth_components.generators import names, recipe_type
 from synth_components.generators.tabular._grid import Grid, reweighed
+from synth_components.io.artifact import Manifest, Statement
 from synth_components.marginal import Marginal
+from synth_components.warm_start import going_on
 
 COPULA = "tabular.gaussian_copula"
 
@@ -111,3 +115,48 @@ def test_rows_too_few_to_tell_leave_the_masses_as_they_were():
     grid = Grid(Marginal(ends[:-1], ends[1:], np.linspace(1, 10, 10) / 55, 0.0), is_nominal=False, is_exact=True)
     (made,) = reweighed((grid,), np.full((9, 1), 0.5), min_count=10, rng=np.random.default_rng(0))
     assert np.allclose(made.mass, grid.mass)
+
+
+KEEPING = [name for name in names() if recipe_type(name).kept_warm]
+
+
+@pytest.mark.parametrize("name", KEEPING)
+def test_an_option_of_shape_is_that_of_the_model_and_another_one_that_is_said_is_refused(name):
+    of = recipe_type(name)
+    other = {"normal": "uniform", "uniform": "normal"}
+    start = Manifest(generator=name, options=of.parse().model_dump(), library_version="0")
+    for option in of.kept_warm:
+        was = start.options[option]
+        new = other[was] if was in other else was - 1
+        with pytest.raises(ConfigError, match=rf"option '{option}' is '?{was}'? in the model to go on from") as caught:
+            going_on(of.parse({option: new}), start)
+        assert caught.value.option == option
+        changed = start.model_copy(update={"options": start.options | {option: new}})
+        assert getattr(going_on(of.parse(), changed), option) == new
+        assert going_on(of.parse({option: new}), changed) == going_on(of.parse(), changed)
+    assert going_on(of.parse({"learning_rate": 0.25}), start).learning_rate == 0.25
+
+
+def test_the_network_of_a_private_model_has_its_private_shape():
+    of = recipe_type("tabular.vae")
+    options = of.parse({"private_hidden": 8}).model_dump()
+    start = Manifest(
+        generator="tabular.vae", options=options, library_version="0", privacy=Statement(epsilon=1.0, delta=1e-6)
+    )
+    assert going_on(of.parse(), start).hidden == 8
+    with pytest.raises(ConfigError, match="'hidden' is 8 in the model"):
+        going_on(of.parse({"hidden": 256}), start)
+
+
+def test_what_a_start_keeps_is_asked_before_anything_else(monkeypatch):
+    kept = type(recipe_type("tabular.ensemble").parse())
+    monkeypatch.setattr(kept, "kept_warm", ("holdout_share",))
+    options = {"generators": [COPULA]}
+    first = synth.fit(rows(200, 0), generator="tabular.ensemble", options=options | {"holdout_share": 0.3}, seed=0)
+    again = synth.fit(rows(200, 1), generator="tabular.ensemble", options=options, start=first, seed=0)
+    assert again.manifest.options["holdout_share"] == 0.3
+    read = []
+    monkeypatch.setattr("synth_components.model._dataset", lambda *_: read.append(1))
+    with pytest.raises(ConfigError, match=r"option 'holdout_share' is 0\.3"):
+        synth.fit(rows(200, 1), generator="tabular.ensemble", options={"holdout_share": 0.2}, start=first)
+    assert not read

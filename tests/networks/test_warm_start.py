@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import synth_components as synth
+from synth_components.config import ConfigError
 from synth_components.encode import encode
 from synth_components.errors import ArtifactError, StoppedError, UnsupportedError
 from synth_components.generators import recipe_type
@@ -99,14 +100,19 @@ def test_shifted_rows_are_learned_in_fewer_passes_from_a_model_than_from_nothing
 
 
 @pytest.mark.parametrize("name", GOING_ON)
-def test_a_wider_network_goes_on_with_the_width_it_has(name):
+def test_a_network_goes_on_with_the_shape_it_has_and_no_other_is_asked_of_it(name):
     options = options_of(name, epochs=1)
     wide = {key: 2 * options[key] for key in ("hidden", "latent", "depth", "denoiser_hidden") if key in options}
     wide |= {"channels": 16} if "channels" in options else {}
     before = synth.fit(rows(300, 0), generator=name, options=options, seed=0)
-    after = synth.fit(rows(300, 1), generator=name, options=options | wide, seed=0, start=before)
+    unsaid = {key: value for key, value in options.items() if key not in recipe_type(name).kept_warm}
+    after = synth.fit(rows(300, 1), generator=name, options=unsaid, seed=0, start=before)
     shapes = [{key: held.shape for key, held in model.sampler.weights.items()} for model in (before, after)]
     assert shapes[0] == shapes[1]
+    assert after.manifest.options == before.manifest.options
+    for key, value in wide.items():
+        with pytest.raises(ConfigError, match=f"option '{key}' is {options[key]} in the model to go on from"):
+            synth.fit(rows(300, 1), generator=name, options=unsaid | {key: value}, seed=0, start=before)
 
 
 @pytest.mark.parametrize("name", ["tabular.copula_gan", "tabular.table_gan"])
@@ -160,8 +166,12 @@ def test_sequences_go_on_and_rows_without_them_do_not_go_on_as_sequences():
     table = rows(300, 0).assign(at=np.arange(300) // 2)
     ordered = synth.fit(table, generator="tabular.transformer", options=options | {"order_by": "at"}, seed=0)
     wide = options | {"order_by": "at", "order": 5}
-    after = synth.fit(table, generator="tabular.transformer", options=wide, seed=0, start=ordered)
+    unsaid = {key: value for key, value in wide.items() if key != "order"}
+    after = synth.fit(table, generator="tabular.transformer", options=unsaid, seed=0, start=ordered)
     assert after.sampler.shape == ordered.sampler.shape
+    assert after.manifest.options["order"] == 2
+    with pytest.raises(ConfigError, match="option 'order' is 2"):
+        synth.fit(table, generator="tabular.transformer", options=wide, seed=0, start=ordered)
     with pytest.raises(UnsupportedError, match="number sequences"):
         synth.fit(table, generator="tabular.transformer", options=options, seed=0, start=ordered)
 

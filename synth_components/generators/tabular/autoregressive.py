@@ -67,6 +67,7 @@ class Autoregressive(PrivateTraining):
     needs: ClassVar[tuple[str, ...]] = ("torch",)
     is_monitored: ClassVar[bool] = True
     starts_warm: ClassVar[bool] = True
+    kept_warm: ClassVar[tuple[str, ...]] = ("hidden", "cells", "knots", "min_category_count")
 
     hidden: int = Field(128, ge=4, le=4096, description="Width of the network.")
     epochs: int = Field(

@@ -66,6 +66,7 @@ class CopulaGAN(Recipe):
     trains_together: ClassVar[bool] = True
     is_monitored: ClassVar[bool] = True
     starts_warm: ClassVar[bool] = True
+    kept_warm: ClassVar[tuple[str, ...]] = ("hidden", "depth", "latent", "noise", "knots")
     needs: ClassVar[tuple[str, ...]] = ("torch",)
 
     hidden: int = Field(256, ge=4, le=4096, description="Width of the generator, and of the critic.")

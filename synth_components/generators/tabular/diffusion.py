@@ -65,6 +65,7 @@ class Diffusion(PrivateTraining):
     trains_together: ClassVar[bool] = True
     is_monitored: ClassVar[bool] = True
     starts_warm: ClassVar[bool] = True
+    kept_warm: ClassVar[tuple[str, ...]] = ("hidden", "depth", "knots", "min_category_count")
 
     hidden: int = Field(256, ge=4, le=4096, description="Width of the network.")
     depth: int = Field(3, ge=1, le=32, description="Residual blocks of the network.")

@@ -64,6 +64,16 @@ class LatentDiffusion(Recipe):
     trains_together: ClassVar[bool] = True
     is_monitored: ClassVar[bool] = True
     starts_warm: ClassVar[bool] = True
+    kept_warm: ClassVar[tuple[str, ...]] = (
+        "hidden",
+        "depth",
+        "latent",
+        "denoiser_hidden",
+        "denoiser_depth",
+        "cells",
+        "knots",
+        "min_category_count",
+    )
 
     hidden: int = Field(256, ge=4, le=4096, description="Width of the autoencoder.")
     depth: int = Field(2, ge=1, le=32, description="Residual blocks of the encoder, and of the decoder.")

@@ -58,6 +58,7 @@ class TableGAN(Recipe):
     trains_together: ClassVar[bool] = True
     is_monitored: ClassVar[bool] = True
     starts_warm: ClassVar[bool] = True
+    kept_warm: ClassVar[tuple[str, ...]] = ("channels", "latent", "noise", "knots")
     needs: ClassVar[tuple[str, ...]] = ("torch",)
 
     target: str = Field(

@@ -83,6 +83,7 @@ class Transformer(PrivateTraining):
     trains_together: ClassVar[bool] = True
     is_monitored: ClassVar[bool] = True
     starts_warm: ClassVar[bool] = True
+    kept_warm: ClassVar[tuple[str, ...]] = ("hidden", "depth", "heads", "order", "cells", "knots", "min_category_count")
     needs: ClassVar[tuple[str, ...]] = ("torch",)
 
     hidden: Annotated[int, Sought(multiple_of="heads")] = Field(

@@ -66,6 +66,7 @@ class VAE(PrivateTraining):
     needs: ClassVar[tuple[str, ...]] = ("torch",)
     is_monitored: ClassVar[bool] = True
     starts_warm: ClassVar[bool] = True
+    kept_warm: ClassVar[tuple[str, ...]] = ("hidden", "depth", "latent", "cells", "knots", "min_category_count")
 
     hidden: int = Field(256, ge=4, le=4096, description="Width of the network.")
     depth: int = Field(2, ge=1, le=32, description="Residual blocks of the encoder, and of the decoder.")
