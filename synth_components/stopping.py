@@ -174,12 +174,17 @@ class _Overdue(BaseException):
 
 
 _AGAIN = 0.1  # seconds until the next interruption, where a destructor swallowed one
+_SOON = 0.01  # seconds until the next look, where an interruption would leave something half done
+
+_WHOLE = frozenset({"__enter__", "__exit__", "__del__"})
+_IMPORTING = "<frozen importlib._bootstrap>"
 
 
 def interrupted_at(ends: float, work: Callable[[], T]) -> T:
     """Return what ``work`` returns, or interrupt it at a time on the clock of ``time.monotonic``.
 
-    It need not ask whether it shall stop; a single call into compiled code is waited for.
+    It need not ask whether it shall stop; a single call into compiled code is waited for, and so are an import, which
+    would leave half a module to whoever imports it next, and what enters or leaves a ``with`` block.
 
     Raises:
         StoppedError: if time was over first.
@@ -190,10 +195,13 @@ def interrupted_at(ends: float, work: Callable[[], T]) -> T:
     is_done, lock = threading.Event(), threading.Lock()
 
     def watch() -> None:
-        while not is_done.wait(max(0.0, ends - time.monotonic()) or _AGAIN):
+        pause = 0.0
+        while not is_done.wait(max(0.0, ends - time.monotonic()) or pause):
             with lock:
                 if not is_done.is_set() and time.monotonic() >= ends:
-                    _raise_in(thread, _Overdue)
+                    pause = _SOON if _is_to_end(thread) else _AGAIN
+                    if pause == _AGAIN:
+                        _raise_in(thread, _Overdue)
 
     try:
         try:
@@ -207,6 +215,16 @@ def interrupted_at(ends: float, work: Callable[[], T]) -> T:
         is_done.set()
         _raise_in(thread, None)
         raise StoppedError("fit interrupted: its time was over") from None
+
+
+def _is_to_end(thread: int) -> bool:
+    """Return whether a thread's interruptible work is in the middle of what must not be left half done."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None and frame.f_code is not interrupted_at.__code__:
+        if frame.f_code.co_name in _WHOLE or frame.f_code.co_filename == _IMPORTING:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _raise_in(thread: int, what: type[BaseException] | None) -> None:

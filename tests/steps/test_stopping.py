@@ -1,6 +1,8 @@
 """Ctrl-C and SIGTERM stop a fit as `run.should_stop` does, and `--checkpoint` says where its state is kept."""
 
+import importlib
 import signal
+import sys
 import threading
 import time
 
@@ -203,3 +205,68 @@ def test_an_interruption_passes_whatever_the_work_catches_and_hits_nothing_after
         assert not watcher.is_alive()  # nobody is left who would interrupt
     with pytest.raises(StoppedError):
         interrupted_at(time.monotonic() - 1.0, stubborn)
+
+
+def test_an_import_is_not_interrupted_half_way(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    for number, seconds in enumerate((0.2, 5.0, 60.0)):  # on a busy machine time may be over before the import begins
+        name = f"imported_slowly_{number}"
+        ends = time.monotonic() + seconds
+        waits = f"import time\nwhile time.monotonic() < {ends + 0.5}: pass\nis_whole = True\n"
+        (tmp_path / f"{name}.py").write_text(waits, encoding="utf-8")
+
+        def work(name=name):
+            importlib.import_module(name)
+            while True:
+                sum(range(1_000))
+
+        with pytest.raises(StoppedError):
+            interrupted_at(ends, work)
+        if name in sys.modules:
+            break
+    assert sys.modules.pop(name).is_whole
+
+
+def test_what_leaves_a_block_is_not_interrupted_half_way():
+    class Block:
+        is_left = False
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            while time.monotonic() < ends + 0.5:
+                pass
+            self.is_left = True
+
+    for seconds in (0.2, 5.0, 60.0):
+        block, ends = Block(), time.monotonic() + seconds
+        entered = []
+
+        def work(block=block, entered=entered):
+            with block:
+                entered.append(time.monotonic())
+            while True:
+                sum(range(1_000))
+
+        with pytest.raises(StoppedError):
+            interrupted_at(ends, work)
+        if entered and entered[0] < ends:
+            break
+    assert block.is_left
+
+
+def test_work_within_a_block_or_an_import_of_the_caller_is_interrupted():
+    class Caller:
+        def __enter__(self):
+            interrupted_at(time.monotonic() + 0.2, forever)
+
+        def __exit__(self, *_):
+            pass
+
+    def forever():
+        while True:
+            sum(range(1_000))
+
+    with pytest.raises(StoppedError), Caller():
+        pass
