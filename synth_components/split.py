@@ -108,6 +108,19 @@ def split(
     )
 
 
+def split_of_size(
+    table: pd.DataFrame, *, share: float, rng: random.Generator, unit: tuple[str, ...] = (), least: int
+) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """Return (train, holdout) as ``split``; ``None`` where a side would have fewer than ``least`` rows.
+
+    A few large units may leave either side with nearly all rows, and one unit cannot be split.
+    """
+    if len(table[list(unit)].drop_duplicates() if unit else table) < 2:
+        return None
+    train, holdout = split(table, share=share, rng=rng, unit=unit)
+    return None if min(len(train), len(holdout)) < least else (train, holdout)
+
+
 def split_batches(
     data: Dataset, *, share: float, rng: random.Generator, unit: tuple[str, ...] = (), hashed: bool = False
 ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:

@@ -15,7 +15,7 @@ from synth_components.generators.tabular.hybrid import Hybrid
 from synth_components.privacy.ledger import Ledger, not_private
 from synth_components.privacy.share import shares
 from synth_components.protocols import Budget, Dataset, Run
-from synth_components.schema import TABLE, Categorical, Numeric, Schema
+from synth_components.schema import TABLE, Categorical, Numeric, Schema, Unit
 from synth_components.testing import digest
 from synth_components.toy import toy_table
 
@@ -65,6 +65,14 @@ def test_rows_that_are_given_find_the_weights_and_teach_nothing():
 
 def test_too_few_rows_weigh_the_members_alike():
     assert fitted(Ensemble(generators=(ALONE, COPULA)), dependent(60)).weights.tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("sites", [np.ones(600), np.where(np.arange(600) < 595, 1.0, 2.0)])
+def test_units_that_cannot_be_split_weigh_the_members_alike(sites):
+    data = dependent(600)
+    schema = Schema({TABLE: {**data.schema.columns, "site": Numeric()}}, unit=Unit(TABLE, ("site",), 600))
+    data = Dataset({TABLE: data.table.assign(site=sites)}, schema)
+    assert fitted(Ensemble(generators=(ALONE, COPULA)), data).weights.tolist() == [0.5, 0.5]
 
 
 def test_given_weights_are_the_shares_of_the_rows():

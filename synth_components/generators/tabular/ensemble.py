@@ -47,10 +47,10 @@ from synth_components.privacy.ledger import not_private
 from synth_components.privacy.share import shares
 from synth_components.protocols import Dataset, Floats, Generator, Given, PrivacyLedger, Run, Sampler
 from synth_components.schema import Schema
-from synth_components.split import split, together
+from synth_components.split import split_of_size, together
 
 LEAST_HELD_OUT = 50
-"""Fewest held-out rows that weights are read off; of fewer, members weigh the same."""
+"""Fewest rows of either side of the split that weights are read off; of fewer, members weigh the same."""
 
 PILOT_ROWS = 2_000
 """Rows of each member that tell how likely it is to meet a condition."""
@@ -148,11 +148,11 @@ def _held_out(data: Dataset, run: Run, share: float, *, rng: random.Generator) -
         return (data, run.holdout) if len(run.holdout.table) >= LEAST_HELD_OUT else None
     if share * len(data.table) < LEAST_HELD_OUT:
         return None
-    learnt, held_out = split(data.table, share=share, rng=rng, unit=together(data.schema))
-    return (
-        replace(data, tables={data.schema.root: learnt}),
-        replace(data, tables={data.schema.root: held_out}),
-    )
+    sides = split_of_size(data.table, share=share, rng=rng, unit=together(data.schema), least=LEAST_HELD_OUT)
+    if sides is None:
+        return None
+    learnt, held_out = (replace(data, tables={data.schema.root: side}) for side in sides)
+    return learnt, held_out
 
 
 def _fitted(
