@@ -1,5 +1,7 @@
 """The training loop: it learns, stops early, goes on from its checkpoint byte for byte, and stays within its run."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -303,3 +305,25 @@ def test_products_are_rounded_within_the_block_where_the_processor_has_tiles(mon
     with pytest.raises(ValueError, match="within"), device.quick(torch.device("cpu")):
         raise ValueError("within")
     assert products.fp32_precision == before
+
+
+@pytest.mark.slow  # it imports torch anew
+def test_after_loading_the_training_of_a_network_imports_nothing():
+    code = """
+import sys
+import numpy as np
+from synth_components.generators import make
+from synth_components.privacy.ledger import Ledger
+from synth_components.protocols import Run
+from synth_components.selection.loading import load
+from synth_components.toy import toy_table
+
+load(["tabular.autoregressive", "tabular.vae"])
+before = set(sys.modules)
+for name in ("tabular.autoregressive", "tabular.vae"):
+    make(name, {"epochs": 1}).fit(toy_table(rows=100), rng=np.random.default_rng(0), ledger=Ledger(), run=Run())
+print(*sorted(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
