@@ -115,7 +115,7 @@ def split_of_size(
 
     A few large units may leave either side with nearly all rows, and one unit cannot be split.
     """
-    if len(table[list(unit)].drop_duplicates() if unit else table) < 2:
+    if len(np.unique(units(table, unit))) < 2:
         return None
     train, holdout = split(table, share=share, rng=rng, unit=unit)
     return None if min(len(train), len(holdout)) < least else (train, holdout)

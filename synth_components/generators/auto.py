@@ -2,9 +2,10 @@
 
 Without a time limit, rules decide by columns, rows and privacy (``selection.choice``).  With one, candidates whose
 packages are installed race by successive halving (``selection.race``): all on some rows, the better ones on more, by a
-detector on rows that none of them saw; the winner is fitted on all rows if there is time.  The choice, its reasons and
-every trial stand in the model's manifest.  Where the schema orders the rows, rules decide: the detector sees single
-rows, and not whether sequences are like the training ones.
+detector on rows that none of them saw; the winner is fitted on all rows if there is time.  If none was fitted and
+judged in time, the rules choose after all.  The choice, its reasons and every trial stand in the model's manifest.
+Where the schema orders the rows, rules decide: the detector sees single rows, and not whether sequences are like the
+training ones.
 
 Under a privacy budget nothing is tried: the schema and the budget decide alone.
 
@@ -19,25 +20,25 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 from numpy import random
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from synth_components.config import LEFT, Recipe
 from synth_components.errors import ArtifactError, StoppedError, UnsupportedError
-from synth_components.generators import make, recipe_type, sampler_type
+from synth_components.generators import make, sampler_type
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Given, PrivacyLedger, Run, Sampler
 from synth_components.schema import Schema
-from synth_components.split import split, together
+from synth_components.split import split_of_size, together
 from synth_components.stopping import interrupted_at
 
 LEAST_HELD_OUT = 100
-"""Fewest held-out rows that a race is judged by; of smaller tables the rules choose."""
+"""Fewest rows that a race is judged by, and learns from; of smaller tables the rules choose."""
 MOST_HELD_OUT = 5_000
 
 
@@ -50,15 +51,26 @@ class Auto(Recipe):
         0.0,
         ge=0,
         le=604_800,
-        description="Seconds in which candidates race, the last fit included; 0 lets rules choose by columns, rows "
-        "and privacy. None under a privacy budget, where no row may be tried.",
+        description="Seconds in which candidates race, the last fit included, their imports not; if none is fitted in "
+        "time, the rules' choice is, however long it takes. 0 lets rules choose by columns, rows and privacy. None "
+        "under a privacy budget, where no row may be tried.",
     )
     candidates: tuple[str, ...] = Field(
-        (), description="Names of the generators that race; empty takes all of ours whose packages are installed."
+        (),
+        description="Names of the generators that race, in this order where time is short; empty takes all of ours "
+        "whose packages are installed.",
     )
     holdout_share: float = Field(
         0.1, gt=0, le=0.5, description="Share of the rows, at most 5,000 of them, by which the race is judged."
     )
+
+    @field_validator("candidates")
+    @classmethod
+    def _are_others(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse this generator itself."""
+        if "auto" in names:
+            raise ValueError("auto cannot be a candidate of auto; name generators that it may choose")
+        return names
 
     def members_without_privacy(self) -> str:
         """Return why a fit with these options is not differentially private, if that is for its members."""
@@ -70,9 +82,10 @@ class Auto(Recipe):
         Raises:
             UnsupportedError: for a time limit under a privacy budget, or if no candidate's packages are installed.
             BudgetExceededError: under a budget, if no generator that keeps one is installed.
+            SynthError: if all candidates refuse the table.
             StoppedError: if ``run`` says so.
         """
-        from synth_components.selection.choice import Choice, chosen
+        from synth_components.selection.choice import chosen
 
         budget = ledger.remaining()
         if budget is not None:
@@ -84,28 +97,61 @@ class Auto(Recipe):
             choice = chosen(data.schema, rows=None, budget=budget)
             return _fitted(choice, data, rng=rng, ledger=ledger, run=run)
         ledger.spend("choose a generator", not_private)
-        rows = data.num_rows(data.schema.root)
-        is_large = self.holdout_share * rows >= LEAST_HELD_OUT
-        is_judged = bool(self.candidates) or not data.schema.order
-        if not (self.time_limit > 0 and is_large and is_judged):
-            choice = chosen(data.schema, rows=rows, budget=None, is_timed=self.time_limit > 0)
-            if self.time_limit:
-                told = f"{rows} rows are too few to race on"
-                if not is_judged:
-                    told = "no race: its judge sees single rows, and not whether sequences are like the training ones"
-                choice = Choice(choice.generator, choice.options, (told, *choice.reasons))
-            return _fitted(choice, data, rng=rng, ledger=ledger, run=run)
-        return self._raced(data, rng=rng, ledger=ledger, run=run)
+        if self.time_limit:
+            return self._timed(data, rng=rng, ledger=ledger, run=run)
+        choice = chosen(data.schema, rows=data.num_rows(data.schema.root), budget=None)
+        return _fitted(choice, data, rng=rng, ledger=ledger, run=run)
 
-    def _raced(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> AutoSampler:
+    def _timed(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> AutoSampler:
+        """Return the winner of a race; the generator that the rules choose, where there can be none or no winner."""
+        from synth_components.selection.choice import Choice, candidates, chosen
+        from synth_components.selection.race import UndecidedError
+
+        rows = data.num_rows(data.schema.root)
+        trials: tuple[dict[str, Any], ...] = ()
+        refused: frozenset[str] = frozenset()
+        sides = None
+        if data.schema.order and not self.candidates:
+            told = "no race: its judge sees single rows, and not whether sequences are like the training ones"
+        elif self.holdout_share * rows < LEAST_HELD_OUT:
+            told = f"{rows} rows are too few to race on"
+        else:
+            share, unit = min(self.holdout_share, MOST_HELD_OUT / rows), together(data.schema)
+            sides = split_of_size(data.table, share=share, rng=rng, unit=unit, least=LEAST_HELD_OUT)
+            told = f"no race: the privacy units cannot be split into sides of {LEAST_HELD_OUT} rows or more"
+        if sides is not None:
+            try:
+                return self._raced(data, *sides, rng=rng, ledger=ledger, run=run)
+            except UndecidedError as error:
+                told = (
+                    f"none of the candidates was fitted and judged within {self.time_limit:g} s, as the trials tell: "
+                    "this fit has no limit"
+                )
+                trials, refused = tuple(trial.to_json() for trial in error.trials), error.refused
+        choice = chosen(data.schema, rows=rows, budget=None, is_timed=True)
+        asked = candidates(data.schema, self.candidates) if self.candidates else ()
+        able = [name for name in asked if name not in refused]
+        if able and choice.generator not in able:
+            choice = Choice(able[0], {}, ("it is the first of the candidates that can be fitted",))
+        choice = replace(choice, reasons=(told, *choice.reasons), trials=trials)
+        return _fitted(choice, data, rng=rng, ledger=ledger, run=run)
+
+    def _raced(
+        self,
+        data: Dataset,
+        learnt: pd.DataFrame,
+        apart: pd.DataFrame,
+        *,
+        rng: random.Generator,
+        ledger: PrivacyLedger,
+        run: Run,
+    ) -> AutoSampler:
         from synth_components.evaluation.detection import c2st
         from synth_components.selection.choice import Choice, candidates, left_out
+        from synth_components.selection.loading import load
         from synth_components.selection.race import RESOLUTION, race
 
-        deadline = time.monotonic() + self.time_limit
         table = data.table
-        share = min(self.holdout_share, MOST_HELD_OUT / len(table))
-        learnt, apart = split(table, share=share, rng=rng, unit=together(data.schema))
         held_out = replace(data, tables={data.schema.root: apart})
         seed = int(rng.integers(2**31))
 
@@ -115,19 +161,19 @@ class Auto(Recipe):
             return c2st(held_out, drawn, rng=np.random.default_rng(seed))
 
         names = candidates(data.schema, self.candidates)
-        for package in dict.fromkeys(needed for name in names for needed in recipe_type(name).needs):
-            import_module(package)  # here, where no clock interrupts it half-way
+        load(names)
+        deadline = time.monotonic() + self.time_limit
         ended = race(
             names,
             replace(data, tables={data.schema.root: learnt}),
             judge,
             deadline=deadline,
-            rng=rng,
+            seed=seed,
             ledger=ledger,
             run=run,
         )
         tried = {trial.generator for trial in ended.trials if trial.score is not None}
-        best = max(t.score for t in ended.trials if t.generator == ended.generator and t.score is not None)
+        best = next(t.score for t in reversed(ended.trials) if t.generator == ended.generator and t.score is not None)
         reasons = [
             f"it was hardest to detect of {len(tried)} generators tried within {self.time_limit:g} s: C2ST {best:.3f} "
             f"against {len(apart)} rows that none of them saw"
@@ -137,6 +183,7 @@ class Auto(Recipe):
         sampler: Sampler = ended.sampler
         learned = int(len(learnt) * ended.share)
         again = None
+        # It takes longer than the last one, of fewer rows; how much longer is a guess, and trying costs what is left.
         if time.monotonic() + ended.seconds <= deadline:
             reached = int(RESOLUTION * (1 - (deadline - time.monotonic()) / self.time_limit))
 
@@ -145,7 +192,7 @@ class Auto(Recipe):
                 run.report(min(place, RESOLUTION - 1), RESOLUTION, **metrics)
 
             last = replace(run, warm_start=None, report=report)
-            again = _again(ended.generator, data, deadline, rng=rng, ledger=ledger, run=last)
+            again = _again(ended.generator, data, deadline, seed=seed, ledger=ledger, run=last)
         if again is None:
             reasons.append(f"its model is that of the race, of {learned} of {len(table)} rows: time was over")
         else:
@@ -156,15 +203,14 @@ class Auto(Recipe):
         return AutoSampler(sampler, Choice(ended.generator, {}, tuple(reasons), trials).to_json())
 
 
-def _again(
-    name: str, data: Dataset, deadline: float, *, rng: random.Generator, ledger: PrivacyLedger, run: Run
-) -> Sampler | None:
+def _again(name: str, data: Dataset, deadline: float, *, seed: int, ledger: PrivacyLedger, run: Run) -> Sampler | None:
     """Return the winner's sampler fitted on all rows; ``None`` if time is over first."""
+    from synth_components.selection.race import stream
 
     def is_over() -> bool:
         return run.should_stop() or time.monotonic() >= deadline
 
-    bounded = replace(run, should_stop=is_over)
+    rng, bounded = stream(seed, name, len(data.table)), replace(run, should_stop=is_over)
     try:
         return interrupted_at(deadline, lambda: make(name).fit(data, rng=rng, ledger=ledger, run=bounded))
     except StoppedError:

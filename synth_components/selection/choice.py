@@ -35,6 +35,22 @@ FOLLOWS_ROWS = ("tabular.circuit", "tabular.mixture")
 BY_CATEGORY = ("tabular.copula_gan", "tabular.diffusion", "tabular.latent_diffusion", "tabular.vae")
 """Networks whose last layer has a weight for every category of every column."""
 
+RANKED = (
+    DEFAULT,
+    "tabular.circuit",
+    "tabular.mixture",
+    "tabular.bayesian_network",
+    "tabular.gaussian_copula",
+    "tabular.autoregressive",
+    "tabular.diffusion",
+    "tabular.vae",
+    "tabular.latent_diffusion",
+    "tabular.copula_gan",
+    "tabular.table_gan",
+)
+"""Who is tried first where time is short: those fitted in seconds, then networks, the closer ones of the benchmarks
+first."""
+
 FEW_ROWS = 200
 """Below this a tree, whose leaves hold 30 rows, has too few leaves to learn a dependence from."""
 MANY_COLUMNS = 60
@@ -74,12 +90,12 @@ def is_installed(name: str) -> bool:
 
 
 def candidates(schema: Schema, asked: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the generators that may be tried on a table, of which all packages are installed.
+    """Return the installed generators that may be tried on a table, in the order to try them in.
 
     Columns of many categories, and rows of persons, leave some out (``left_out``) unless they are asked for.
 
     Args:
-        asked: Names to try; none takes ours.
+        asked: Names to try, in this order; none takes ours, in that of ``RANKED``.
 
     Raises:
         UnsupportedError: if none of those asked for can be fitted here.
@@ -91,7 +107,8 @@ def candidates(schema: Schema, asked: Sequence[str] = ()) -> tuple[str, ...]:
         return found
     others = {point.name for point in brought()}
     apart = set(APART) | others | set(left_out(schema)) | (set() if schema.order else set(SEQUENCES))
-    return tuple(name for name in names() if name.startswith("tabular.") and name not in apart and is_installed(name))
+    ours = [name for name in names() if name.startswith("tabular.") and name not in apart and is_installed(name)]
+    return tuple(sorted(ours, key=lambda name: RANKED.index(name) if name in RANKED else len(RANKED)))
 
 
 def chosen(schema: Schema, *, rows: int | None, budget: Budget | None, is_timed: bool = False) -> Choice:
@@ -107,7 +124,6 @@ def chosen(schema: Schema, *, rows: int | None, budget: Budget | None, is_timed:
     """
     if budget is not None:
         return _private(schema, budget)
-    noted = _remarks(schema)
     if schema.order and (known := [name for name in SEQUENCES if name in names() and is_installed(name)]):
         group = _group(schema)
         told = () if not group else (f"rows of one '{group}', the privacy unit, are one sequence",)
@@ -115,11 +131,11 @@ def chosen(schema: Schema, *, rows: int | None, budget: Budget | None, is_timed:
         name = known[-1] if is_timed else known[0]
         if name != known[0]:
             told = ("of those that do it is fitted in seconds, and there is a time limit", *told)
-        return Choice(name, {"group": group} if group else {}, (why, *told, *noted))
+        return Choice(name, {"group": group} if group else {}, (why, *told))
     if rows is not None and rows < FEW_ROWS:
-        return Choice(COPULA, {}, (f"there are fewer than {FEW_ROWS} rows: a copula needs the fewest", *noted))
+        return Choice(COPULA, {}, (f"there are fewer than {FEW_ROWS} rows: a copula needs the fewest",))
     why = "it is the closest of those that are fitted in seconds, on the five tables of the benchmarks"
-    return Choice(DEFAULT, {}, (why, *noted))
+    return Choice(DEFAULT, {}, (why,))
 
 
 def _group(schema: Schema) -> str:
@@ -150,7 +166,7 @@ def _private(schema: Schema, budget: Budget) -> Choice:
 
 
 def left_out(schema: Schema) -> dict[str, str]:
-    """Return the generators that what a schema says of its columns leaves out of a race, and why."""
+    """Return the installed generators that a schema's columns leave out of a race, and why."""
     made: dict[str, str] = {}
     if wide := _wide(schema):
         why = f"column '{wide}' has more than {MANY_CATEGORIES} categories, for each of which they have weights"
@@ -158,7 +174,7 @@ def left_out(schema: Schema) -> dict[str, str]:
     if _is_personal(schema):
         why = "the rows belong to persons or other units, and attacks on these did best in the benchmarks"
         made |= dict.fromkeys(FOLLOWS_ROWS, why)
-    return made
+    return {name: why for name, why in made.items() if is_installed(name)}
 
 
 def _wide(schema: Schema) -> str:
@@ -171,15 +187,3 @@ def _wide(schema: Schema) -> str:
 def _is_personal(schema: Schema) -> bool:
     """Return whether a schema names a unit of privacy, or has what may name one: keys, texts, images."""
     return schema.unit is not None or any(isinstance(held, Key | Text | Image) for held in schema.columns.values())
-
-
-def _remarks(schema: Schema) -> tuple[str, ...]:
-    """Return what else the columns say of a choice by rules."""
-    made = []
-    if wide := _wide(schema):
-        made.append(f"column '{wide}' has more than {MANY_CATEGORIES} categories: one-hot networks were not chosen")
-    if _is_personal(schema):
-        made.append(
-            "the rows belong to persons or other units: nothing that holds rows was considered; epsilon protects"
-        )
-    return tuple(made)

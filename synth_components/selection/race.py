@@ -2,15 +2,19 @@
 
 Source: Jamieson & Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization"
     (arXiv:1502.07943), Algorithm 1; the resource is training rows.
-Differs: two candidates at least go into the last round.  A candidate whose next fit would not end in time, by how its
-    last one took, drops out; the time for a last fit of the leader is kept.  Seconds decide, so that another machine
-    may choose otherwise: the choice is written down.
+Differs: the first candidate that can is fitted on few rows before the first round, so that there soon is a model, and
+    its seconds tell how many rows that round may have.  Two candidates at least go into the last round.  A candidate
+    whose next fit would not end in time, by how its last one took, drops out; the time for a last fit of the leader is
+    kept.  Seconds decide, so that another machine may choose otherwise: the choice is written down.  The model does
+    not depend on them: the randomness of a fit follows from the seed, the generator and the number of rows.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,14 +27,21 @@ from synth_components.generators import make
 from synth_components.protocols import Dataset, PrivacyLedger, Run, Sampler
 from synth_components.stopping import interrupted_at
 
+_LOG = logging.getLogger(__name__)
+
 KEPT = 3
 """One of so many candidates goes on from a round, with so many times the rows."""
+FIRST_ROWS = 500
+"""Rows of the fit before the first round, and the fewest of a round."""
 LEAST_ROWS = 2_000
-"""Rows of the first round."""
+"""Rows of the first round, where there is time."""
+SLOWER = 10
+"""How many times longer than the first candidate's the fits of the others are taken to last, before one is known."""
 MARGIN = 1.25
 """How much longer than its last fit, row for row, a fit may take."""
 GRACE = 2.0
-"""Seconds after which a fit that is asked to stop, and does not, is interrupted; at the deadline there are none."""
+"""Seconds after which a fit that is asked to stop, and does not, is interrupted; at most a tenth of the time, and at
+the deadline there are none."""
 RESOLUTION = 1_000
 
 Judge = Callable[[Sampler], float]
@@ -68,7 +79,7 @@ class Finish:
         generator: The winner.
         sampler: Its last fit.
         share: The share of the race's rows that it learned from.
-        seconds: What a fit on all rows is expected to take.
+        seconds: What that fit took.
         trials: All fits, in order.
     """
 
@@ -79,13 +90,46 @@ class Finish:
     trials: tuple[Trial, ...]
 
 
+class UndecidedError(SynthError):
+    """Time was over before any candidate was fitted and judged.
+
+    Attributes:
+        trials: All fits, in order.
+        refused: The candidates that refused the table.
+    """
+
+    def __init__(self, trials: tuple[Trial, ...], refused: frozenset[str]) -> None:
+        super().__init__("no generator was fitted and judged in time; raise time_limit, or give it 0")
+        self.trials, self.refused = trials, refused
+
+
+@dataclass(frozen=True)
+class _Made:
+    """One fit: its trial, its sampler if the judge scored it, the seconds of either, and what was raised instead."""
+
+    trial: Trial
+    sampler: Sampler | None = None
+    fitting: float = 0.0
+    judging: float = 0.0
+    refusal: SynthError | None = None
+
+    def expected(self, rows: int) -> float:
+        """Return how long a fit is allowed to be expected to take, by this one; time grows with the rows."""
+        return MARGIN * self.fitting * rows / self.trial.rows
+
+
+def stream(seed: int, name: str, rows: int) -> random.Generator:
+    """Return the randomness of a generator's fit on so many rows, whatever was tried before."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(zlib.crc32(name.encode()), rows)))
+
+
 def race(
     names: Sequence[str],
     data: Dataset,
     judge: Judge,
     *,
     deadline: float,
-    rng: random.Generator,
+    seed: int,
     ledger: PrivacyLedger,
     run: Run,
 ) -> Finish:
@@ -94,111 +138,191 @@ def race(
     Every fit is charged to the ledger by the generator itself, which under a finite budget refuses.
 
     Args:
+        names: The candidates; where time is short the first ones are tried, so that cheap and strong ones come first.
         judge: Scores a sampler, larger is better.
         deadline: When the race and a last fit of the winner must be over, on the clock of ``time.monotonic``: then
             whatever a candidate does is interrupted.
+        seed: Of all that is random.
 
     Raises:
         StoppedError: if ``run`` says so.
-        SynthError: if no candidate could be fitted in time.
+        SynthError: if all candidates refuse the table; an ``UndecidedError`` if none was fitted and judged in time.
     """
-    sizes = rounds(len(data.table), len(names))
-    order = rng.permutation(len(data.table))
-    started, trials = time.monotonic(), []
-    alive: dict[str, Trial] = {name: Trial(name, 0, None, 0.0) for name in names}
-    leader: _Leader | None = None
+    return _Race(names, data, judge, deadline=deadline, seed=seed, ledger=ledger, run=run).finish()
 
-    def over(ends: float) -> Callable[[], bool]:
-        return lambda: run.should_stop() or time.monotonic() >= ends
 
-    def told() -> None:
-        passed, whole = time.monotonic() - started, max(deadline - started, 1e-9)
-        run.report(min(RESOLUTION - 1, int(RESOLUTION * passed / whole)), RESOLUTION)
+class _Race:
+    """The state of a race: who is in it, what was tried, and who leads."""
 
-    for size in sizes:
-        rows = np.sort(order[:size])
-        part = replace(data, tables={data.schema.root: data.table.iloc[rows].reset_index(drop=True)})
-        fitted: dict[str, tuple[Trial, Sampler]] = {}
-        for place, (name, last) in enumerate(alive.items()):
-            if run.should_stop():
-                raise StoppedError("fit stopped as asked; nothing was saved")
-            told()
-            left = deadline - time.monotonic() - (_expected(leader.last, len(order)) if leader else 0.0)
-            if last.rows and _expected(last, size) > left:
-                trials.append(Trial(name, size, None, 0.0, "it would not have ended in time"))
+    def __init__(
+        self,
+        names: Sequence[str],
+        data: Dataset,
+        judge: Judge,
+        *,
+        deadline: float,
+        seed: int,
+        ledger: PrivacyLedger,
+        run: Run,
+    ) -> None:
+        self._data, self._judge, self._ledger, self._run = data, judge, ledger, run
+        self._started, self._deadline, self._seed = time.monotonic(), deadline, seed
+        self._rows = len(data.table)
+        self._order = np.random.default_rng(seed).permutation(self._rows)
+        self._alive: dict[str, _Made | None] = dict.fromkeys(names)
+        self._trials: list[Trial] = []
+        self._refusals: dict[str, SynthError] = {}
+        self._leader: _Made | None = None
+        self._judging = 0.0  # what the judge took at last
+
+    def finish(self) -> Finish:
+        """Run all rounds."""
+        entrants = len(self._alive)
+        first = self._first()
+        for size in rounds(self._rows, entrants, first):
+            if not self._round(size):
+                break
+        if self._run.should_stop():
+            raise StoppedError("fit stopped as asked; nothing was saved")
+        trials = tuple(self._trials)
+        if self._leader is None or self._leader.sampler is None:
+            if len(self._refusals) == entrants:
+                raise _all_refused(self._refusals)
+            raise UndecidedError(trials, frozenset(self._refusals))
+        last = self._leader.trial
+        return Finish(last.generator, self._leader.sampler, last.rows / self._rows, self._leader.fitting, trials)
+
+    def _first(self) -> int:
+        """Return the most rows for the first round, told by the first candidate that can be fitted on a few."""
+        if self._rows < 2 * FIRST_ROWS:
+            return self._rows
+        for name in tuple(self._alive):
+            made = self._tried(name, FIRST_ROWS, len(self._alive))
+            if made.sampler is None:
+                del self._alive[name]  # on more rows it would neither end sooner nor take the table
                 continue
-            # The first fits have no forecast: together they may take half of the time, each an equal part of what is
-            # left of it, so that none eats up the rest.
-            first = started + (deadline - started) / 2 - time.monotonic()
-            ends = time.monotonic() + (left if last.rows else max(0.0, min(left, first))) / (len(alive) - place)
-            quiet = Run(device=run.device, should_stop=over(ends))
-            last_calls = (min(ends + GRACE, deadline), deadline)
-            made, sampler = _tried(name, part, judge, rng=rng, ledger=ledger, run=quiet, last_calls=last_calls)
-            trials.append(made)
-            if sampler is not None:
-                fitted[name] = (made, sampler)
+            self._alive[name] = self._leader = made
+            others = max(len(self._alive) - 1, 1)
+            fitting = self._half() / others - made.judging
+            return max(FIRST_ROWS, min(self._rows, int(FIRST_ROWS * fitting / (SLOWER * max(made.fitting, 1e-3)))))
+        return FIRST_ROWS
+
+    def _half(self) -> float:
+        """Return what is left of the first half of the time, in which candidates without a forecast are fitted."""
+        return max(0.0, (self._started + self._deadline) / 2 - time.monotonic())
+
+    def _round(self, size: int) -> bool:
+        """Fit those that are in the race on so many rows, and return whether there is anyone to go on with."""
+        fitted: dict[str, _Made] = {}
+        for place, (name, last) in enumerate(self._alive.items()):
+            if last is not None and last.trial.rows >= size:
+                fitted[name] = last
+                continue
+            left = self._deadline - time.monotonic() - self._reserve()
+            if last is not None and last.expected(size) + self._judging > left:
+                self._trials.append(Trial(name, size, None, 0.0, "it would not have ended in time"))
+                continue
+            made = self._tried(name, size, len(self._alive) - place, last)
+            if made.sampler is not None:
+                fitted[name] = made
         if not fitted:
-            break
-        if leader is not None and leader.last.generator not in fitted:
+            return False
+        if self._leader is not None and self._leader.trial.generator not in fitted:
             # Its fit on more rows did not end: its earlier one is a model as good as its score says.
-            fitted[leader.last.generator] = (leader.last, leader.sampler)
-        ranked = sorted(fitted, key=lambda name: -(fitted[name][0].score or 0.0))
-        leader = _Leader(*fitted[ranked[0]])
+            fitted[self._leader.trial.generator] = self._leader
+        ranked = sorted(fitted, key=lambda name: -(fitted[name].trial.score or 0.0))
+        self._leader = fitted[ranked[0]]
         # Two go into the last round: on few rows the order of the best two is often another.
-        alive = {name: fitted[name][0] for name in ranked[: max(2, math.ceil(len(ranked) / KEPT))]}
-    if run.should_stop():
-        raise StoppedError("fit stopped as asked; nothing was saved")
-    if leader is None:
-        told_by = "; ".join(sorted({f"{trial.generator}: {trial.note}" for trial in trials}))
-        raise SynthError(f"no generator could be fitted in time ({told_by}); raise time_limit, or give it 0")
-    last = leader.last
-    share, seconds = last.rows / len(order), _expected(last, len(order))
-    return Finish(last.generator, leader.sampler, share, seconds, tuple(trials))
+        self._alive = {name: fitted[name] for name in ranked[: max(2, math.ceil(len(ranked) / KEPT))]}
+        return True
+
+    def _reserve(self) -> float:
+        """Return the seconds kept for a last fit of the leader."""
+        return 0.0 if self._leader is None else self._leader.expected(self._rows)
+
+    def _tried(self, name: str, size: int, waiting: int, last: _Made | None = None) -> _Made:
+        """Return a fit on so many rows, judged.
+
+        Without a last one there is no forecast: all first fits together take half of the time.  Each has a third of
+        what is left of it, or an equal part if that is more, so that none eats up the rest.
+
+        Args:
+            waiting: How many candidates are to be fitted in this round, with this one.
+        """
+        if self._run.should_stop():
+            raise StoppedError("fit stopped as asked; nothing was saved")
+        now = time.monotonic()
+        passed, whole = now - self._started, max(self._deadline - self._started, 1e-9)
+        self._run.report(min(RESOLUTION - 1, int(RESOLUTION * passed / whole)), RESOLUTION)
+        if last is None:
+            ends = now + max(0.0, self._half() - self._judging) / min(waiting, KEPT)
+        else:
+            equal = (self._deadline - now - self._reserve()) / waiting - self._judging
+            ends = now + max(equal, last.expected(size))
+        rows = np.sort(self._order[:size])
+        root = self._data.schema.root
+        part = replace(self._data, tables={root: self._data.table.iloc[rows].reset_index(drop=True)})
+        run = self._run
+        quiet = Run(device=run.device, should_stop=lambda: run.should_stop() or time.monotonic() >= ends)
+        grace = min(GRACE, whole / 10)
+        made = self._fitted(name, part, run=quiet, last_call=min(ends + grace, self._deadline))
+        self._trials.append(made.trial)
+        if made.refusal is not None:
+            self._refusals[name] = made.refusal
+        elif made.sampler is not None:
+            self._judging = made.judging
+        return made
+
+    def _fitted(self, name: str, part: Dataset, *, run: Run, last_call: float) -> _Made:
+        """Return a fit, interrupted at ``last_call``; one that is refused, fails, or is stopped has no sampler."""
+        begun, rows = time.monotonic(), len(part.table)
+        rng, ledger = stream(self._seed, name, rows), self._ledger
+
+        def without(note: str, refusal: SynthError | None = None) -> _Made:
+            return _Made(Trial(name, rows, None, time.monotonic() - begun, note), refusal=refusal)
+
+        try:
+            sampler = interrupted_at(last_call, lambda: make(name).fit(part, rng=rng, ledger=ledger, run=run))
+        except StoppedError:
+            return without("its time was over")
+        except SynthError as error:
+            return without(f"it refused: {type(error).__name__}", error)
+        except Exception as error:  # noqa: BLE001 - a fault of one, which is told, shall not cost the others' model
+            # Not with its message, which may quote a cell.
+            _LOG.warning("%s failed in a race: %s; fit it alone to see why", name, type(error).__name__)
+            return without(f"it failed: {type(error).__name__}")
+        judged_at = time.monotonic()
+        try:
+            score = interrupted_at(self._deadline, lambda: self._judge(sampler))
+        except StoppedError:
+            return without("time was over before it was judged")
+        except SynthError as error:
+            return without(f"it could not be judged: {type(error).__name__}")
+        ended = time.monotonic()
+        return _Made(Trial(name, rows, score, ended - begun), sampler, judged_at - begun, ended - judged_at)
 
 
-@dataclass(frozen=True)
-class _Leader:
-    """The best trial so far, and its sampler."""
+def _all_refused(refusals: dict[str, SynthError]) -> SynthError:
+    """Return an error that tells the causes, each once, with those that name it."""
+    causes: dict[str, list[str]] = {}
+    for name, error in refusals.items():
+        causes.setdefault(str(error), []).append(name)
+    told = "; ".join(f"{', '.join(names)}: {cause}" for cause, names in causes.items())
+    made = SynthError(f"every candidate refused the table: {told}")
+    made.__cause__ = next(iter(refusals.values()))
+    return made
 
-    last: Trial
-    sampler: Sampler
 
+def rounds(rows: int, entrants: int, first: int) -> list[int]:
+    """Return the rows of each round: they grow ``KEPT``-fold to all, in as many rounds as entrants need.
 
-def rounds(rows: int, entrants: int) -> list[int]:
-    """Return the rows of each round: they grow ``KEPT``-fold to all, in as many rounds as entrants need."""
+    Args:
+        first: The most rows for the first round.
+    """
     most = 1 + math.ceil(math.log(max(entrants, 1), KEPT) - 1e-9)
     made = [rows]
     while len(made) < most and made[0] // KEPT >= LEAST_ROWS:
         made.insert(0, made[0] // KEPT)
-    return made
-
-
-def _expected(last: Trial, rows: int) -> float:
-    """Return how long a fit is allowed to be expected to take, by the last one; time grows with the rows."""
-    return 0.0 if not last.rows else MARGIN * last.seconds * rows / last.rows
-
-
-def _tried(
-    name: str,
-    part: Dataset,
-    judge: Judge,
-    *,
-    rng: random.Generator,
-    ledger: PrivacyLedger,
-    run: Run,
-    last_calls: tuple[float, float],
-) -> tuple[Trial, Sampler | None]:
-    """Return a trial and its sampler; a generator that refuses the table, or is stopped, has none.
-
-    Args:
-        last_calls: When the fit is interrupted, and when the judge is.
-    """
-    begun, rows = time.monotonic(), len(part.table)
-    try:
-        sampler = interrupted_at(last_calls[0], lambda: make(name).fit(part, rng=rng, ledger=ledger, run=run))
-        score = interrupted_at(last_calls[1], lambda: judge(sampler))
-    except StoppedError:
-        return Trial(name, rows, None, time.monotonic() - begun, "its time was over"), None
-    except SynthError as error:
-        return Trial(name, rows, None, time.monotonic() - begun, f"it refused: {type(error).__name__}"), None
-    return Trial(name, rows, score, time.monotonic() - begun), sampler
+    if first >= made[0]:
+        return made
+    return [first, *(size for size in made if size >= 2 * first)]

@@ -1,6 +1,8 @@
 """The generator that chooses: its rules, its race, what a budget forbids, and where the reasons stand."""
 
 import json
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,8 +12,9 @@ import pandas as pd
 import pytest
 
 import synth_components as synth
+from synth_components.config import ConfigError
 from synth_components.errors import BudgetExceededError, StoppedError, SynthError, UnsupportedError
-from synth_components.generators import recipe_type
+from synth_components.generators import DEFAULT, recipe_type
 from synth_components.generators.auto import Auto
 from synth_components.io.artifact import reasons_of
 from synth_components.privacy.ledger import Ledger
@@ -22,13 +25,14 @@ from synth_components.selection.choice import (
     COPULA,
     MANY_COLUMNS,
     MST,
+    RANKED,
     SEQUENCES,
     candidates,
     chosen,
     is_installed,
     left_out,
 )
-from synth_components.selection.race import race, rounds
+from synth_components.selection.race import FIRST_ROWS, LEAST_ROWS, UndecidedError, race, rounds
 from synth_components.toy import toy_table
 
 ALONE = "tabular.independent"
@@ -51,12 +55,11 @@ def test_the_rules_choose_by_rows_and_say_why():
     assert "five tables" in many.reasons[0]
 
 
-def test_the_rules_note_wide_categories_and_whom_the_rows_are_about():
+def test_the_rules_say_nothing_of_what_decided_nothing():
     many = Categorical(categories=tuple(f"v{i}" for i in range(1_001)), public=True)
     schema = Schema({TABLE: {"place": many, "who": Numeric(public=True)}}, unit=Unit(TABLE, ("who",)))
-    told = " ".join(chosen(schema, rows=9_000, budget=None).reasons)
-    assert "'place' has more than 1000 categories" in told
-    assert "persons" in told
+    plain = Schema({TABLE: {"place": Numeric(public=True)}})
+    assert chosen(schema, rows=9_000, budget=None) == chosen(plain, rows=9_000, budget=None)
 
 
 @pytest.mark.parametrize(("places", "options"), [(0, {"group": "who"}), (2, {})])
@@ -136,6 +139,30 @@ def test_persons_rows_and_many_categories_leave_generators_out_of_a_race_unless_
     assert candidates(many, ("tabular.vae",)) == ("tabular.vae",)
 
 
+def test_a_generator_that_is_not_installed_anyway_is_not_told_as_left_out(monkeypatch):
+    monkeypatch.setattr("synth_components.selection.choice.is_installed", lambda name: name != "tabular.mixture")
+    assert set(left_out(replace(dependent(10).schema, unit=Unit(TABLE, ("x",))))) == {"tabular.circuit"}
+
+
+def test_the_default_is_tried_first_then_what_needs_no_package_then_networks(monkeypatch):
+    monkeypatch.setattr("synth_components.selection.choice.is_installed", lambda name: True)
+    found = candidates(dependent(10).schema)
+    assert set(found) <= set(RANKED)
+    assert found[0] == DEFAULT
+    needs = [bool(recipe_type(name).needs) for name in found]
+    assert needs == sorted(needs)
+    assert True in needs
+
+
+def test_candidates_that_are_asked_for_keep_their_order():
+    assert candidates(dependent(10).schema, (COPULA, ALONE)) == (COPULA, ALONE)
+
+
+def test_auto_is_no_candidate_of_itself():
+    with pytest.raises(ConfigError, match="auto cannot be a candidate"):
+        Auto.parse({"candidates": [COPULA, "auto"]})
+
+
 def test_an_uninstalled_candidate_is_left_out(monkeypatch):
     missing = type("Missing", (recipe_type(COPULA),), {"needs": ("no_such_package",)})
     monkeypatch.setattr("synth_components.generators.tabular.gaussian_copula.GENERATOR", missing)
@@ -150,8 +177,12 @@ def test_the_race_chooses_what_is_hardest_to_detect_and_the_model_and_report_say
     model = synth.fit(data, generator="auto", options=options, seed=0)
     choice = model.manifest.choice
     assert choice["generator"] == COPULA
-    assert [trial["generator"] for trial in choice["trials"]] == [ALONE, COPULA]
-    assert choice["trials"][1]["score"] > choice["trials"][0]["score"] + 0.2
+    assert [(trial["generator"], trial["rows"]) for trial in choice["trials"]] == [
+        (ALONE, FIRST_ROWS),
+        (ALONE, 1_800),
+        (COPULA, 1_800),
+    ]
+    assert choice["trials"][2]["score"] > choice["trials"][1]["score"] + 0.2
     model.save(tmp_path / "model")
     assert json.loads((tmp_path / "model" / "manifest.json").read_text())["choice"] == choice
     assert "hardest to detect of 2 generators" in reasons_of(tmp_path / "model")[0]
@@ -194,19 +225,46 @@ def test_a_model_whose_generator_was_named_says_nothing_of_a_choice(tmp_path):
 
 
 def test_rounds_grow_threefold_to_all_rows_as_many_as_the_entrants_need():
-    assert rounds(54_000, 9) == [6_000, 18_000, 54_000]
-    assert rounds(54_000, 1) == [54_000]
-    assert rounds(3_000, 9) == [3_000]
+    assert rounds(54_000, 9, 54_000) == [6_000, 18_000, 54_000]
+    assert rounds(54_000, 1, 54_000) == [54_000]
+    assert rounds(3_000, 9, 3_000) == [3_000]
 
 
-def fits(deadline, judge=lambda sampler: 1.0, rows=300, names=(ALONE, COPULA)):
-    ledger, rng = Ledger(), np.random.default_rng(0)
-    return race(names, dependent(rows), judge, deadline=deadline, rng=rng, ledger=ledger, run=Run())
+def test_the_first_round_has_fewer_rows_where_time_is_short():
+    assert rounds(54_000, 9, 7_000) == [6_000, 18_000, 54_000]
+    assert rounds(54_000, 9, 2_000) == [2_000, 6_000, 18_000, 54_000]
+    assert rounds(54_000, 9, 5_000) == [5_000, 18_000, 54_000]
+    assert rounds(3_000, 9, 500) == [500, 3_000]
+    assert rounds(3_000, 9, 2_000) == [2_000]
 
 
-def test_a_race_without_time_is_refused_with_what_to_do():
-    with pytest.raises(SynthError, match="raise time_limit"):
+def fits(deadline, judge=lambda sampler: 1.0, rows=300, names=(ALONE, COPULA), data=None):
+    data = dependent(rows) if data is None else data
+    return race(names, data, judge, deadline=deadline, seed=0, ledger=Ledger(), run=Run())
+
+
+def test_a_race_without_time_is_undecided_and_says_what_was_tried():
+    with pytest.raises(UndecidedError, match="raise time_limit") as caught:
         fits(time.monotonic() - 1)
+    assert [trial.note for trial in caught.value.trials] == ["its time was over"] * 2
+
+
+NO_TIME = 1e-9
+
+
+def test_when_time_is_over_without_a_trial_the_rules_choose_and_the_reasons_say_so():
+    made = Auto(time_limit=NO_TIME).fit(dependent(2_000), rng=np.random.default_rng(0), ledger=Ledger(), run=Run())
+    assert made.choice["generator"] == DEFAULT
+    assert "none of the candidates was fitted and judged within 1e-09 s" in made.choice["reasons"][0]
+    assert "this fit has no limit" in made.choice["reasons"][0]
+    assert {trial["note"] for trial in made.choice["trials"]} == {"its time was over"}
+    assert len(made.sample(5, rng=np.random.default_rng(0)).table) == 5
+
+
+def test_when_time_is_over_without_a_trial_nobody_is_fitted_but_candidates():
+    recipe = Auto(time_limit=NO_TIME, candidates=(COPULA, ALONE))
+    made = recipe.fit(dependent(2_000), rng=np.random.default_rng(0), ledger=Ledger(), run=Run())
+    assert made.choice["generator"] == COPULA
 
 
 @pytest.fixture
@@ -214,38 +272,157 @@ def clock(monkeypatch):
     """A clock that a test sets forward by minutes, so that it does not matter how busy the machine is."""
     moved = SimpleNamespace(by=0.0)
     moved.monotonic = lambda: time.monotonic() + moved.by
-    for module in ("selection.race", "stopping"):
+    for module in ("selection.race", "stopping", "generators.auto"):
         monkeypatch.setattr(f"synth_components.{module}.time", moved)
     return moved
 
 
-def test_a_candidate_that_would_not_end_in_time_drops_out_and_the_leader_keeps_its_time(clock):
-    def judge(sampler):
-        seen.append(sampler)
-        clock.by += 50 if len(seen) == 2 else 0  # the copula's first fit seems to take so many seconds
-        return float(len(seen))
+def replaced(monkeypatch, name, fit):
+    """Let a generator be fitted by a function of (recipe, data, rng, ledger, run)."""
+    module = f"synth_components.generators.{name}.GENERATOR"
+    monkeypatch.setattr(module, type("Replaced", (recipe_type(name),), {"fit": fit}))
 
-    seen = []
+
+def test_imports_are_done_before_the_clock_starts(monkeypatch, clock):
+    def load(names):
+        clock.by += 1_000
+
+    monkeypatch.setattr("synth_components.selection.loading.load", load)
+    recipe = Auto(time_limit=600, candidates=(ALONE,))
+    made = recipe.fit(dependent(1_000), rng=np.random.default_rng(0), ledger=Ledger(), run=Run())
+    assert made.choice["reasons"][-1] == "it was fitted again on all rows"
+
+
+@pytest.mark.slow  # it imports scikit-learn anew
+def test_after_loading_neither_fits_nor_the_judge_import_anything():
+    code = """
+import sys
+import numpy as np
+from synth_components.evaluation.detection import c2st
+from synth_components.generators import make
+from synth_components.privacy.ledger import Ledger
+from synth_components.protocols import Run
+from synth_components.selection.choice import RANKED
+from synth_components.generators import DEFAULT, recipe_type
+from synth_components.selection.loading import load
+from synth_components.toy import toy_table
+
+data = toy_table(rows=300)
+names = [name for name in RANKED if not recipe_type(name).needs]
+load(names)
+before = set(sys.modules)
+for name in names:
+    sampler = make(name).fit(data, rng=np.random.default_rng(0), ledger=Ledger(), run=Run())
+    c2st(data, sampler.sample(300, rng=np.random.default_rng(0)), rng=np.random.default_rng(0))
+print(*sorted(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
+def test_the_first_candidate_is_tried_on_few_rows_which_tell_how_many_the_first_round_has(monkeypatch, clock):
+    def slow(self, data, *, rng, ledger, run):
+        clock.by += len(data.table) / FIRST_ROWS  # a second for so many rows
+        return fit(self, data, rng=rng, ledger=ledger, run=run)
+
+    fit = recipe_type(ALONE).fit
+    replaced(monkeypatch, ALONE, slow)
+    ended = fits(clock.monotonic() + 60, rows=6_000)
+    first, second, *_ = ended.trials
+    assert (first.generator, first.rows) == (ALONE, FIRST_ROWS)
+    assert FIRST_ROWS < second.rows < LEAST_ROWS  # the copula, ten times slower, would have half of the time for them
+    assert fits(clock.monotonic() + 6_000, rows=6_000).trials[1].rows == LEAST_ROWS
+
+
+def test_the_judge_is_counted_in_the_time_of_a_fit(monkeypatch, clock):
+    def endless(self, data, *, rng, ledger, run):
+        while not run.should_stop():
+            clock.by += 1
+        raise StoppedError("stopped")
+
+    def judge(sampler):
+        clock.by += 300
+        return 1.0
+
+    replaced(monkeypatch, ALONE, endless)
+    ended = fits(clock.monotonic() + 1_000, judge, names=(COPULA, ALONE))
+    # Of half of the time 200 s are left, in which it could not be judged.
+    assert ended.trials[1].note == "its time was over"
+    assert ended.trials[1].seconds < 100
+
+
+def test_what_a_fit_draws_depends_on_no_other(monkeypatch):
+    def fickle(self, data, *, rng, ledger, run):
+        rng.random(drawn)  # as one that is interrupted, at another place each time
+        return alone(self, data, rng=rng, ledger=ledger, run=run)
+
+    def told(self, data, *, rng, ledger, run):
+        heard.append((len(data.table), rng.random()))
+        return copula(self, data, rng=rng, ledger=ledger, run=run)
+
+    alone, copula = recipe_type(ALONE).fit, recipe_type(COPULA).fit
+    replaced(monkeypatch, ALONE, fickle)
+    replaced(monkeypatch, COPULA, told)
+    runs = []
+    for drawn in (1, 8):  # noqa: B007 - read by the fit
+        heard = []
+        made = Auto(time_limit=600, candidates=(ALONE, COPULA)).fit(
+            dependent(1_000), rng=np.random.default_rng(0), ledger=Ledger(), run=Run()
+        )
+        assert made.choice["generator"] == COPULA
+        runs.append(heard)
+    assert runs[0] == runs[1]
+    assert [rows for rows, _ in runs[0]] == [900, 1_000]
+    assert runs[0][0][1] != runs[0][1][1]
+
+
+def test_a_candidate_that_would_not_end_in_time_drops_out_and_the_leader_keeps_its_time(monkeypatch, clock):
+    def slow(self, data, *, rng, ledger, run):
+        clock.by += 50
+        return fit(self, data, rng=rng, ledger=ledger, run=run)
+
+    fit = recipe_type(COPULA).fit
+    replaced(monkeypatch, COPULA, slow)
     # Three times the rows would take the copula 1.25 * 3 * 50 s in the second round: it does not get it.
-    ended = fits(clock.monotonic() + 180, judge, rows=6_000)
-    assert ended.generator in (ALONE, COPULA)
-    assert any(trial.note == "it would not have ended in time" for trial in ended.trials)
+    ended = fits(clock.monotonic() + 180, lambda sampler: 1.0, rows=6_000)
+    assert ended.generator == ALONE
+    dropped = [trial.generator for trial in ended.trials if trial.note == "it would not have ended in time"]
+    assert dropped == [COPULA]
 
 
 def test_a_candidate_that_refuses_the_table_is_told_and_another_wins():
     data = toy_table(rows=400)
     wrong = replace(data, schema=replace(data.schema, tables={**data.schema.tables, "other": {"a": Numeric()}}))
-    ended = race(
-        ("tabular.hybrid", ALONE),
-        wrong,
-        lambda sampler: 1.0,
-        deadline=time.monotonic() + 600,
-        rng=np.random.default_rng(0),
-        ledger=Ledger(),
-        run=Run(),
-    )
+    ended = fits(time.monotonic() + 600, names=("tabular.hybrid", ALONE), data=wrong)
     assert ended.generator == ALONE
     assert ended.trials[0].note == "it refused: UnsupportedError"
+    with pytest.raises(SynthError, match=r"every candidate refused the table: tabular.hybrid: .*tables") as caught:
+        fits(time.monotonic() + 600, names=("tabular.hybrid",), data=wrong)
+    assert "time" not in str(caught.value)
+
+
+def test_a_fault_of_a_candidate_is_told_and_another_wins(monkeypatch, caplog):
+    def broken(self, data, *, rng, ledger, run):
+        return data.no_such_attribute
+
+    replaced(monkeypatch, ALONE, broken)
+    ended = fits(time.monotonic() + 600)
+    assert ended.generator == COPULA
+    assert ended.trials[0].note == "it failed: AttributeError"
+    assert f"{ALONE} failed in a race: AttributeError; fit it alone to see why" in caplog.messages
+
+
+@pytest.mark.parametrize("sites", [np.ones(1_500), np.where(np.arange(1_500) < 1_495, 1.0, 2.0)])
+def test_without_a_race_where_the_units_cannot_be_split(sites):
+    data = dependent(1_500)
+    columns = {**data.schema.columns, "site": Numeric()}
+    data = Dataset({TABLE: data.table.assign(site=sites)}, Schema({TABLE: columns}, unit=Unit(TABLE, ("site",), 1_500)))
+    recipe = Auto(time_limit=600, candidates=(ALONE,))
+    made = recipe.fit(data, rng=np.random.default_rng(0), ledger=Ledger(), run=Run())
+    assert made.choice["generator"] == ALONE
+    assert made.choice["reasons"][0].startswith("no race: the privacy units cannot be split into sides of 100 rows")
+    assert not made.choice["trials"]
 
 
 def test_a_first_fit_without_end_leaves_the_others_half_of_the_time(monkeypatch, clock):
@@ -254,8 +431,7 @@ def test_a_first_fit_without_end_leaves_the_others_half_of_the_time(monkeypatch,
             clock.by += 1
         raise StoppedError("stopped")
 
-    endless = type("Endless", (recipe_type(ALONE),), {"fit": forever})
-    monkeypatch.setattr("synth_components.generators.tabular.independent.GENERATOR", endless)
+    replaced(monkeypatch, ALONE, forever)
     ended = fits(clock.monotonic() + 400, names=(COPULA, ALONE))
     assert (ended.generator, ended.trials[1].note) == (COPULA, "its time was over")
     assert ended.trials[1].seconds < 250  # half of the time, at most, and what one look at the clock takes
@@ -272,9 +448,7 @@ def deaf(monkeypatch, seconds):
             pass
         return fit(self, data, rng=rng, ledger=ledger, run=run)
 
-    monkeypatch.setattr(
-        "synth_components.generators.tabular.independent.GENERATOR", type("Deaf", (recipe_type(ALONE),), {"fit": slow})
-    )
+    replaced(monkeypatch, ALONE, slow)
 
 
 def test_a_candidate_that_does_not_hear_that_its_time_is_over_is_interrupted_at_the_deadline(monkeypatch):
@@ -297,13 +471,19 @@ def test_a_last_fit_that_takes_longer_than_the_one_before_leaves_the_model_of_th
     assert len(model.sample(10, seed=0)) == 10
 
 
-def test_a_leader_whose_fit_on_more_rows_does_not_end_stays_ahead_of_worse_ones(monkeypatch):
+def test_a_leader_whose_fit_on_more_rows_does_not_end_stays_ahead_of_worse_ones(monkeypatch, clock):
     def judge(sampler):
         return 0.9 if sampler.__class__.__name__ == "IndependentSampler" else 0.5
 
-    monkeypatch.setattr("synth_components.selection.race.GRACE", 0.0)  # so that more is left to the copula
-    deaf(monkeypatch, [0, 0, 50])
-    fits(time.monotonic() + 600)  # what is imported late is there
-    ended = fits(time.monotonic() + 8.0, judge, rows=6_000)
-    assert ended.trials[-1].score == 0.5  # the copula's last fit did end
+    def fickle(self, data, *, rng, ledger, run):
+        while len(data.table) == 6_000:
+            clock.by += 1
+            if run.should_stop():
+                raise StoppedError("stopped")
+        return fit(self, data, rng=rng, ledger=ledger, run=run)
+
+    fit = recipe_type(ALONE).fit
+    replaced(monkeypatch, ALONE, fickle)
+    ended = fits(clock.monotonic() + 4_000, judge, rows=6_000)
+    assert (ended.trials[-1].generator, ended.trials[-1].rows, ended.trials[-1].score) == (COPULA, 6_000, 0.5)
     assert (ended.generator, round(ended.share, 2)) == (ALONE, 0.33)
