@@ -331,6 +331,12 @@ def decode(features: Features) -> Dataset:
     return Dataset({features.schema.root: table}, features.schema)
 
 
+def greatest(column: Numeric) -> int:
+    """Return the greatest whole number that a column's dtype, and a float, hold exactly."""
+    dtype = _numpy_dtype(column.dtype)
+    return min(int(np.iinfo(dtype).max), _EXACT - 1) if dtype.kind in "iu" else _EXACT - 1
+
+
 def _numpy_dtype(dtype: str) -> np.dtype[Any]:
     if dtype == "decimal":
         return np.dtype("float64")

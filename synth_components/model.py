@@ -53,6 +53,7 @@ from synth_components.schema import (
     Categorical,
     Image,
     Key,
+    Numeric,
     Schema,
     Text,
     outside_of,
@@ -219,7 +220,7 @@ class Model:
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
             where = np.arange(first, first + size)
             block = self._block(
-                size, first, rng, None if given is None else conditioning.at(given, where), rules, before
+                size, first, n, rng, None if given is None else conditioning.at(given, where), rules, before
             )
             if spanning:
                 seen = block.table[spanning]
@@ -230,6 +231,7 @@ class Model:
         self,
         n: int,
         first: int,
+        total: int,
         rng: random.Generator,
         given: Given | None,
         rules: tuple[Constraint, ...],
@@ -241,10 +243,12 @@ class Model:
         # Columns made anew join the candidates only if a rule or a condition reads them.
         asked_of = () if given is None else given.columns
         early = any(name in anew for names in (asked_of, *(rule.columns for rule in rules)) for name in names)
+        numbering = getattr(self.sampler, "numbering", None)  # sequences of different blocks have different names
+        sampler = self.sampler if numbering is None else numbering(first=first, end=first + n, total=total)
 
         def draw(positions: Positions) -> pd.DataFrame:
             asked = None if given is None else conditioning.at(given, positions)
-            table = self._candidates(len(positions), rng, asked)
+            table = self._candidates(sampler, len(positions), rng, asked)
             return self._completed(table, first, n, rng, positions) if early else table
 
         def accepts(table: pd.DataFrame, positions: Positions) -> Mask:
@@ -275,15 +279,15 @@ class Model:
             table.attrs = {}
         return Dataset({self.schema.root: table}, self.schema)
 
-    def _candidates(self, n: int, rng: random.Generator, given: Given | None) -> pd.DataFrame:
+    def _candidates(self, sampler: Sampler, n: int, rng: random.Generator, given: Given | None) -> pd.DataFrame:
         if given is None or not given.columns:
-            return self.sampler.sample(n, rng=rng).table
+            return sampler.sample(n, rng=rng).table
         given = indicating(given, null_indicators(self.schema))
         try:
-            return self.sampler.sample(n, rng=rng, given=given).table
+            return sampler.sample(n, rng=rng, given=given).table
         except UnsupportedError:
             return conditioning.resample(
-                lambda k: self.sampler.sample(k, rng=rng).table, given, n, schema=self.sampler.schema, rng=rng
+                lambda k: sampler.sample(k, rng=rng).table, given, n, schema=sampler.schema, rng=rng
             )
 
     def _completed(
@@ -483,7 +487,18 @@ def fit(
         start=began_with,
     )
     audit.record("fit", generator=name, model=manifest.identity, columns=len(data.schema.columns))
-    return Model(sampler, data.schema, ledger, manifest)
+    return Model(sampler, _with_room(data.schema, sampler), ledger, manifest)
+
+
+def _with_room(schema: Schema, sampler: Sampler) -> Schema:
+    """Return the schema with the bounds of what numbers sequences, where the sampler opened those of a profile."""
+    told: Any = getattr(sampler, "sequences", None)
+    name = "" if told is None else told.group
+    held, opened = schema.columns.get(name), sampler.schema.columns.get(name)
+    if not isinstance(held, Numeric) or not isinstance(opened, Numeric) or held.public:
+        return schema
+    column = replace(held, high=opened.high)
+    return replace(schema, tables={**schema.tables, schema.root: {**schema.columns, name: column}})
 
 
 def _before(folder: Path, recipe: Recipe, name: str, trust: tuple[str, ...]) -> artifact.Artifact:
@@ -497,7 +512,7 @@ def _before(folder: Path, recipe: Recipe, name: str, trust: tuple[str, ...]) -> 
 
 def _began_with(before: artifact.Artifact, data: Dataset) -> dict[str, Any]:
     """Return what the manifest says of the model to go on from."""
-    require_same(before.schema, data.schema)
+    require_same(before.schema, _with_room(data.schema, before.sampler))
     found = drift(data.schema, data.tables)
     for sentence in found:
         _LOG.warning("drift: %s", sentence)

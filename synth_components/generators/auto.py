@@ -253,6 +253,13 @@ class AutoSampler:
         """How the chosen sampler numbers sequences; ``None`` where it draws none."""
         return getattr(self.member, "sequences", None)
 
+    def numbering(self, *, first: int, end: int, total: int) -> Self:
+        """Return this sampler for a part of a call's rows; sequences of other parts have other names."""
+        member: Any = self.member
+        if not hasattr(member, "numbering"):
+            return self
+        return replace(self, member=member.numbering(first=first, end=end, total=total))
+
     def sample(self, n: int, *, rng: random.Generator, given: Given | None = None) -> Dataset:
         """Return ``n`` rows of the chosen generator.
 

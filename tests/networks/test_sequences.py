@@ -16,6 +16,7 @@ from synth_components.generators.tabular._sequences import in_sequence
 from synth_components.generators.tabular._tokens import split_rows, tokens_of
 from synth_components.generators.tabular.transformer import Drawn, Transformer, TransformerSampler
 from synth_components.privacy.ledger import Ledger
+from synth_components.profile import ProfileConfig
 from synth_components.protocols import Budget, Dataset, Given, Interval, Run
 from synth_components.schema import Boolean, Categorical, Datetime, Numeric, Schema
 
@@ -258,6 +259,18 @@ def test_a_model_saves_and_draws_the_same_sequences(tmp_path):
     model = synth.fit(machines(20), generator="tabular.transformer", seed=0, options=options)
     model.save(tmp_path / "m")
     pd.testing.assert_frame_equal(synth.load(tmp_path / "m").sample(50, seed=3), model.sample(50, seed=3))
+
+
+def test_names_go_on_beyond_those_of_a_profile_and_a_model_is_gone_on_from_with_its_schema():
+    pytest.importorskip("torch", reason="the extra torch is not installed")
+    table, options = machines(20).table, {**SMALL, "epochs": 1, **BY, "length": 10}
+    found = synth.profile(table, config=ProfileConfig(describe=False)).schema
+    model = synth.fit(table, generator="tabular.transformer", seed=0, schema=found, options=options)
+    again = synth.fit(table, generator="tabular.transformer", seed=0, schema=found, options=options, start=model)
+    for one in (model, again):
+        made = one.sample(10 * 50, seed=1)  # a column of twenty names
+        assert (made.groupby("machine").size() == 10).all()
+        assert made["machine"].nunique() == 50
 
 
 def test_a_stopped_fit_of_sequences_goes_on_to_the_same_weights(tmp_path):

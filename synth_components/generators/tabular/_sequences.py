@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from synth_components.conditions import parse
 from synth_components.config import LEFT
-from synth_components.encode import Features, decode, encode_table, slices
+from synth_components.encode import Features, decode, encode_table, greatest, slices
 from synth_components.errors import ConditionError, SchemaError, UnsupportedError
 from synth_components.generators.tabular._condition import Condition, conditions
 from synth_components.generators.tabular._grid import Grid, marginal_from
@@ -29,6 +29,9 @@ from synth_components.protocols import Dataset, Floats, Given
 from synth_components.schema import AnyColumn, Categorical, Datetime, Numeric, Schema
 
 Ints = NDArray[np.int64]
+
+MOST_TRIES = 100
+"""Draws of the lengths of sequences of which the first is taken that needs no more names than there are."""
 
 Group = Annotated[
     str, Field(description="Column that tells sequences apart, a whole number or category; empty: one sequence.")
@@ -74,6 +77,15 @@ class Ordered:
         return np.diff(np.append(self.starts, len(self.age)))
 
 
+@dataclass(frozen=True)
+class Part:
+    """Rows ``first`` to ``end`` (exclusive) of the ``total`` that a call asks for."""
+
+    first: int
+    end: int
+    total: int
+
+
 @dataclass(frozen=True, eq=False)
 class Sequences:
     """What numbers sequences and their rows, and how.
@@ -85,6 +97,9 @@ class Sequences:
         length: Rows per sequence, 0 as observed.
         spans: Marginals of sequences' lengths, first times, and gaps.
         initial: Code and encoded value, by feature of the learnt columns, that each sequence begins with.
+        usual: How many names, from the least on, are taken before others: those within the bounds that a profile read
+            off the rows, which the schema leaves open above; 0 where a person declared which names there are.
+        part: Which rows of a call are drawn; ``None`` for all.  Other parts have other names.
     """
 
     schema: Schema
@@ -93,6 +108,8 @@ class Sequences:
     length: int
     spans: Mapping[str, Marginal]
     initial: Mapping[int, tuple[int, float]]
+    usual: int = 0
+    part: Part | None = None
 
     @property
     def learnt(self) -> Schema:
@@ -126,8 +143,11 @@ class Sequences:
 
         Raises:
             ConditionError: if ``initial_state`` does not fit the schema, or the model gives it no mass.
+            UnsupportedError: if there are fewer than ``min_count`` sequences to learn their lengths and beginnings of.
         """
-        spans = {"length": ordered.lengths.astype(np.float64)} if group else {}
+        if group:
+            _require_enough(len(ordered.starts), group=group, order_by=order_by, length=length, min_count=min_count)
+        spans = {"length": ordered.lengths.astype(np.float64)} if group and not length else {}
         if order_by:
             own = _only(data.schema, order_by)
             stamps = encode_table(data.table[[order_by]].iloc[ordered.rows.table.index], own).values[:, 0]
@@ -142,7 +162,8 @@ class Sequences:
             if len(values)
         }
         initial = _initial(initial_state, ordered.rows.schema, tuple(grids))
-        return cls(data.schema, group, order_by, length, marginals, initial)
+        schema, usual = _with_room(data.schema, group)
+        return cls(schema, group, order_by, length, marginals, initial, usual)
 
     def refuse_numbering(self, given: Given | None) -> None:
         """Raise if a condition is on a column that numbers sequences or their rows.
@@ -162,6 +183,13 @@ class Sequences:
         """Return the rows (s,) of ``n`` at which sequences begin; the last sequence may be cut short."""
         if self.length or "length" not in self.spans:
             return np.arange(0, n, self.length or max(n, 1))
+        for _ in range(MOST_TRIES):
+            starts = self._starts(n, rng=rng)
+            if self.usual or len(starts) <= self._names_of(n)[1]:
+                break
+        return starts  # where names are few: lengths given that there are enough for all sequences
+
+    def _starts(self, n: int, *, rng: random.Generator) -> Ints:
         ends, reached = [np.zeros(1, np.int64)], 0
         while reached < n:
             lengths = np.maximum(np.rint(self.spans["length"].quantile(rng.random(64 + n // 64))), 1).astype(np.int64)
@@ -195,13 +223,13 @@ class Sequences:
         """Return drawn rows with the columns that number sequences and order their rows.
 
         Raises:
-            UnsupportedError: if a group has fewer values than there are sequences.
+            SchemaError: if a group has fewer values than there are sequences.
         """
         n = len(made.table)
         lengths = np.diff(np.append(starts, n))
         columns: list[pd.Series[Any]] = []
         if name := self.group:
-            columns.append(self._decoded(name, np.repeat(self._names(len(starts), rng=rng), lengths)))
+            columns.append(self._decoded(name, np.repeat(self._names(len(starts), n, rng=rng), lengths)))
         if name := self.order_by:
             column = self.schema.columns[name]
             first = np.zeros(len(starts))
@@ -216,26 +244,51 @@ class Sequences:
         table = pd.concat([made.table, *columns], axis=1)[list(self.schema.columns)]
         return Dataset({self.schema.root: table}, self.schema)
 
-    def _names(self, count: int, *, rng: random.Generator) -> Floats:
-        """Return a new encoded name (count,) for each sequence, none twice."""
+    def _names(self, count: int, n: int, *, rng: random.Generator) -> Floats:
+        """Return a new encoded name (count,) for each sequence of ``n`` rows: none twice, nor in another part."""
+        first, room = self._names_of(n)
+        if not self.usual:
+            if room < count:
+                raise self._too_few(count, room)
+            return (first + rng.choice(room, size=count, replace=False)).astype(np.float64)
+        part, column = self.part or Part(0, n, n), self.schema.columns[self.group]
+        assert isinstance(column, Numeric)  # noqa: S101 - no others have usual names
+        most = greatest(column) - int(column.low or 0) + 1
+        others = min(part.end - part.first, most - self.usual - part.first)
+        is_whole = n == part.end - part.first  # else rows in the place of rejected ones: names are to be new
+        own = rng.choice(room, size=min(room, count) if is_whole else 0, replace=False)
+        if others < count - len(own):
+            raise self._too_few(count, most)
+        more = np.arange(count - len(own)) if is_whole else rng.choice(others, size=count, replace=False)
+        names = np.append(first + own, self.usual + part.first + more)
+        return rng.permutation(names).astype(np.float64)
+
+    def _names_of(self, n: int) -> tuple[int, int]:
+        """Return the first name of this part, or of ``n`` rows, and how many there are."""
         column = self.schema.columns[self.group]
-        if isinstance(column, Categorical):
+        if self.usual:
+            low, high = 0, self.usual - 1
+        elif isinstance(column, Categorical):
             low, high = 0, len(column.categories) - 1
         else:
             assert isinstance(column, Numeric)  # noqa: S101 - fit takes numbers and categories alone
             low = 0 if column.low is not None else 1
-            high = int(column.high - (column.low or 0)) if column.high is not None else 2**31
-        if high - low + 1 < count:
-            raise UnsupportedError(
-                f"column '{self.group}' has fewer values than the {count} sequences of a block; widen its bounds, or "
-                "draw longer sequences"
-            )
-        if high - low < 10_000_000:
-            return low + rng.permutation(high - low + 1)[:count].astype(np.float64)
-        names = np.empty(0, np.int64)
-        while len(names) < count:
-            names = np.unique(np.append(names, rng.integers(low, high, size=2 * count, endpoint=True)))
-        return rng.permutation(names)[:count].astype(np.float64)
+            high = (min(2**31, greatest(column)) if column.high is None else int(column.high)) - int(column.low or 0)
+        part, names = self.part or Part(0, n, n), high - low + 1
+        begin, end = (names * place // max(part.total, 1) for place in (part.first, part.end))
+        return low + begin, end - begin
+
+    def _too_few(self, count: int, room: int) -> SchemaError:
+        column = self.schema.columns[self.group]
+        part = "" if self.part is None or self.part.end - self.part.first == self.part.total else "its share of "
+        remedy = "declare wider bounds of it"
+        if isinstance(column, Categorical):
+            remedy = "declare more categories of it, or number sequences by whole numbers, which do not end"
+        return SchemaError(
+            f"{count} sequences need names of their own, and {part}column '{self.group}' has {room}; draw fewer rows, "
+            f"give sequences a greater length, or {remedy}",
+            column=self.group,
+        )
 
     def _decoded(self, name: str, values: Floats) -> pd.Series[Any]:
         own = _only(self.schema, name)
@@ -246,6 +299,7 @@ class Sequences:
         plan = {
             "schema": self.schema.to_json(),
             "sequences": [self.group, self.order_by, self.length],
+            "usual": self.usual,
             "spans": sorted(self.spans),
             "initial": [
                 [feature, code, None if np.isnan(value) else value] for feature, (code, value) in self.initial.items()
@@ -270,7 +324,7 @@ class Sequences:
         spans = {name: marginal_from(arrays, name) for name in plan["spans"]}
         initial = {feature: (code, np.nan if value is None else value) for feature, code, value in plan["initial"]}
         group, order_by, length = plan["sequences"]
-        return cls(Schema.from_json(plan["schema"]), group, order_by, length, spans, initial)
+        return cls(Schema.from_json(plan["schema"]), group, order_by, length, spans, initial, plan.get("usual", 0))
 
 
 def order_of(schema: Schema, order_by: str) -> str:
@@ -324,6 +378,30 @@ def learnt(schema: Schema, group: str, order_by: str) -> Schema:
     if not kept:
         raise SchemaError("there is no column beside group and order_by, so there is nothing to learn", column="")
     return Schema({schema.root: kept}, schema.root)
+
+
+def _with_room(schema: Schema, group: str) -> tuple[Schema, int]:
+    """Return the schema with room for new names, and how many there were.
+
+    Whole numbers whose bounds no person declared go on above; of others there are those that there are, and 0 is told.
+    """
+    column = schema.columns.get(group)
+    if not isinstance(column, Numeric) or column.public or column.low is None or column.high is None:
+        return schema, 0
+    columns = {**schema.columns, group: replace(column, high=None)}
+    return replace(schema, tables={schema.root: columns}), int(column.high) - int(column.low) + 1
+
+
+def _require_enough(count: int, *, group: str, order_by: str, length: int, min_count: int) -> None:
+    """Raise if there are fewer than ``min_count`` sequences to learn something from that is needed."""
+    what = [*([] if length else ["their length"]), *([f"the first '{order_by}' of each"] if order_by else [])]
+    if count >= min_count or not what:
+        return
+    ways = [*([] if length else ["set length"]), *(["name no order_by"] if order_by else [])]
+    raise UnsupportedError(
+        f"there are {count} sequences by '{group}', too few to learn {' and '.join(what)} from; give {min_count}, "
+        f"{' and '.join(ways)}, or lower min_category_count knowing that it is a privacy knob"
+    )
 
 
 def _is_fraction(column: AnyColumn, option: str) -> bool:

@@ -11,7 +11,7 @@ Differs: a column of a row is drawn given its own values in the ``order`` rows b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
@@ -44,6 +44,7 @@ from synth_components.generators.tabular._sequences import (
     InitialState,
     Length,
     OrderBy,
+    Part,
     Sequences,
     in_sequence,
     order_of,
@@ -219,16 +220,19 @@ class MarkovSampler:
         """The schema of the rows."""
         return self.sequences.schema
 
+    def numbering(self, *, first: int, end: int, total: int) -> Self:
+        """Return this sampler for a part of a call's rows; sequences of other parts have other names."""
+        return replace(self, sequences=replace(self.sequences, part=Part(first, end, total)))
+
     def sample(self, n: int, *, rng: random.Generator, given: Given | None = None) -> Dataset:
         """Return ``n`` rows, sequence after sequence; the last one may be cut short.
 
-        Each block of ``BLOCK_ROWS`` rows of a ``Model`` begins new sequences, and their names, drawn at random,
-        may recur in another block: give the group wide bounds.
+        Each block of ``BLOCK_ROWS`` rows of a ``Model`` begins new sequences, with names that no other block has.
 
         Raises:
             ConditionError: for unknown columns, the group and the order, and conditions that the model gives no mass.
-            UnsupportedError: for conditions on integers beyond 2^53; and if a group has fewer values than there are
-                sequences.
+            UnsupportedError: for conditions on integers beyond 2^53.
+            SchemaError: if a group has fewer values than there are sequences.
         """
         self.sequences.refuse_numbering(given)
         starts = self.sequences.starts(n, rng=rng)

@@ -23,7 +23,7 @@ Differs: a row is as many tokens as there are features, each with a vocabulary o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
@@ -50,6 +50,7 @@ from synth_components.generators.tabular._sequences import (
     Length,
     OrderBy,
     Ordered,
+    Part,
     Sequences,
     in_sequence,
     order_of,
@@ -354,15 +355,20 @@ class TransformerSampler:
         """Where the tokens of each feature (d,) begin among all of them."""
         return np.cumsum([0, *(len(one.mass) for one in self._placed[:-1])])
 
+    def numbering(self, *, first: int, end: int, total: int) -> Self:
+        """Return this sampler for a part of a call's rows; sequences of other parts have other names."""
+        if self.sequences is None:
+            return self
+        return replace(self, sequences=replace(self.sequences, part=Part(first, end, total)))
+
     def sample(self, n: int, *, rng: random.Generator, given: Given | None = None) -> Dataset:
         """Return ``n`` rows; of sequences, sequence after sequence, of which the last may be cut short.
 
-        Each block of ``BLOCK_ROWS`` rows of a ``Model`` begins new sequences, and their names, drawn at random,
-        may recur in another block: give the group wide bounds.
+        Each block of ``BLOCK_ROWS`` rows of a ``Model`` begins new sequences, with names that no other block has.
 
         Raises:
-            UnsupportedError: where rows are independent, for any condition: ``Model`` resamples instead; and if a group
-                has fewer values than there are sequences.
+            UnsupportedError: where rows are independent, for any condition: ``Model`` resamples instead.
+            SchemaError: if a group has fewer values than there are sequences.
             ConditionError: in sequences, for unknown columns, the group and the order, integers beyond 2^53, and
                 conditions that the model gives no mass.
         """

@@ -1,0 +1,152 @@
+"""Names of drawn sequences: new ones for all sequences of a call, within what the schema allows."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import synth_components as synth
+from synth_components.constraints import Range
+from synth_components.errors import SchemaError, UnsupportedError
+from synth_components.generators.auto import AutoSampler
+from synth_components.protocols import BLOCK_ROWS
+from synth_components.schema import Categorical, Numeric, Schema, violations
+
+BY = {"group": "pid", "order_by": "t"}
+
+
+def visits(count=300, *, least=5, most=39, seed=0, name=int):
+    """Return logs of persons, each of some visits."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(least, most, size=count, endpoint=True)
+    return pd.DataFrame(
+        {
+            "pid": [name(number) for number in np.repeat(np.arange(count), sizes)],
+            "t": np.concatenate([np.arange(size) for size in sizes]),
+            "s": np.array(["a", "b", "c"], dtype=object)[rng.integers(3, size=sizes.sum())],
+            "x": rng.normal(size=sizes.sum()).round(3),
+        }
+    )
+
+
+def declared(table, pid):
+    """Return the schema that a person declares, with this column of persons."""
+    columns = {
+        "pid": pid,
+        "t": Numeric(public=True, dtype="int64", low=0, high=60, places=0),
+        "s": Categorical(public=True, dtype=str(table["s"].dtype), categories=("a", "b", "c")),
+        "x": Numeric(public=True, low=-9.0, high=9.0, places=3),
+    }
+    return Schema({"table": columns}, root="table")
+
+
+def fitted(table, **options):
+    schema = options.pop("schema", None)
+    constraints = options.pop("constraints", ())
+    return synth.fit(
+        table, generator="tabular.markov", seed=0, schema=schema, constraints=constraints, options={**BY, **options}
+    )
+
+
+def require_apart(made, schema):
+    """Fail unless sequences stand one after the other, each with a name of its own that the schema allows."""
+    begins = np.flatnonzero(made["t"] == 0)  # as all of the rows do
+    assert made["pid"].iloc[begins].is_unique
+    assert (made["pid"] == np.repeat(made["pid"].iloc[begins].to_numpy(), np.diff([*begins, len(made)]))).all()
+    for name, column in schema.columns.items():
+        violations(made[name], column)
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_as_many_sequences_are_drawn_as_are_asked_for_where_no_person_declared_their_names(times):
+    table = visits()
+    model = fitted(table)
+    for seed in range(5):
+        made = model.sample(times * len(table), seed=seed)
+        require_apart(made, model.schema)
+        if times == 1:
+            assert len(set(made["pid"]) & set(range(302))) > 270
+        if times < 5:  # names within the bounds of the rows come first: a report on the column compares like with like
+            assert made["pid"].max() < 350 * times
+
+
+@pytest.mark.parametrize("auto", [False, True], ids=["markov", "auto"])
+def test_no_name_recurs_in_another_block_and_shards_draw_the_same(auto):
+    table = visits(2_000, least=20, most=20)
+    model = fitted(table)
+    if auto:
+        model = replace(model, sampler=AutoSampler(model.sampler, {"generator": "tabular.markov"}))
+    rows = 2 * BLOCK_ROWS + 7_232
+    made = model.sample(rows, seed=1)
+    require_apart(made, model.schema)
+    shards = [block.table for index in (0, 1) for block in model.blocks(rows, seed=1, shard_index=index, num_shards=2)]
+    pd.testing.assert_frame_equal(pd.concat(shards, ignore_index=True), made)
+
+
+def test_sequences_in_the_place_of_rejected_ones_have_names_of_their_own():
+    table = visits(least=4, most=8)
+    rule = Range(name="mild", column="x", high=1.5, policy="reject")  # a third of the sequences break it
+    for length in (0, 6):
+        model = fitted(table, constraints=[rule], length=length)
+        require_apart(model.sample(len(table), seed=1), model.schema)
+
+
+DECLARED = {
+    "numbers": (int, Numeric(public=True, dtype="int64", low=0, high=299, places=0), "wider bounds"),
+    "categories": (
+        "p{:03d}".format,
+        Categorical(public=True, categories=tuple(f"p{number:03d}" for number in range(300))),
+        "more categories",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DECLARED)
+def test_names_that_a_person_declared_are_kept_to_and_more_sequences_are_refused(kind):
+    name, column, remedy = DECLARED[kind]
+    table = visits(name=name)
+    column = replace(column, dtype=str(table["pid"].dtype))
+    model = fitted(table, schema=declared(table, column))
+    assert model.schema.columns["pid"] == column
+    for seed in range(10):  # half of the times lengths would make more than 300 sequences
+        require_apart(model.sample(len(table), seed=seed), model.schema)
+    for conditions in (None, {"s": "a"}):
+        with pytest.raises(SchemaError, match=f"column 'pid' has 300; draw fewer rows, .*{remedy}"):
+            model.sample(2 * len(table), seed=1, conditions=conditions)
+
+
+def test_blocks_share_names_that_a_person_declared():
+    table = visits(2_000, least=20, most=20)
+    column = Numeric(public=True, dtype="int64", low=0, high=2_499, places=0)
+    model = fitted(table, schema=declared(table, column))
+    require_apart(model.sample(len(table), seed=1), model.schema)
+    with pytest.raises(SchemaError, match="its share of column 'pid'"):
+        model.sample(2 * len(table), seed=1)
+
+
+def test_names_end_where_numbers_of_the_column_do():
+    table = visits(100, least=8, most=8).astype({"pid": "int8"})
+    model = fitted(table, length=8)
+    require_apart(model.sample(8 * 120, seed=1), model.schema)
+    with pytest.raises(SchemaError, match="column 'pid' has 128"):
+        model.sample(8 * 200, seed=1)
+
+
+def test_a_model_saves_and_draws_the_same_names(tmp_path):
+    model = fitted(visits())
+    model.save(tmp_path / "m")
+    loaded = synth.load(tmp_path / "m")
+    assert loaded.schema == model.schema
+    pd.testing.assert_frame_equal(loaded.sample(9_000, seed=3), model.sample(9_000, seed=3))
+
+
+def test_too_few_sequences_to_learn_lengths_of_are_told_with_what_helps():
+    table = visits(6, least=30)
+    with pytest.raises(UnsupportedError, match="set length and name no order_by, or lower min_cat"):
+        fitted(table)
+    with pytest.raises(UnsupportedError, match="set length, or lower min_category_count"):
+        fitted(table, order_by="")
+    made = fitted(table, order_by="", length=10).sample(60, seed=1)
+    assert made["pid"].nunique() == 6
+    assert fitted(table, min_category_count=1).sample(60, seed=1)["pid"].nunique() > 1
