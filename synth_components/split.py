@@ -36,6 +36,12 @@ def units(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
     return np.asarray(table.groupby(list(columns), sort=False, dropna=False).ngroup(), dtype=np.int64)
 
 
+def units_of(data: Dataset) -> NDArray[np.int64] | None:
+    """Return the privacy unit of each row (n,) of a single table; ``None`` where a row is a unit."""
+    columns = together(data.schema)
+    return units(data.table, columns) if columns else None
+
+
 def folds(
     table: pd.DataFrame, count: int, *, rng: random.Generator, unit: Sequence[str] = ()
 ) -> list[NDArray[np.int64]]:

@@ -14,7 +14,7 @@ from synth_components.generators.tabular.circuit import ProbabilisticCircuit
 from synth_components.marginal import Marginal
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Dataset, Given, Interval, Run
-from synth_components.schema import Boolean, Categorical, Numeric, Schema
+from synth_components.schema import Boolean, Categorical, Numeric, Schema, Unit
 
 SIZES = (2, 3, 4)
 TREE = Tree(np.array([1, 0, 2]), np.array([1, -1, 1]))
@@ -165,6 +165,26 @@ def test_a_share_of_the_rows_is_set_apart_where_none_are_given():
     run = Run(report=lambda done, total, /, **metrics: seen.append(metrics))
     fitted(triangle(200), epochs=2, run=run)
     assert "held_out_log_likelihood" in seen[0]
+
+
+def test_rows_of_a_privacy_unit_are_set_apart_together(monkeypatch):
+    seen = []
+
+    def spy(self, totals, codes, judges, *_, **__):
+        seen.append([set(side[0].tolist()) for side in (codes, judges)])
+        raise StoppedError("seen")
+
+    monkeypatch.setattr(ProbabilisticCircuit, "_trained", spy)
+    person = Numeric(low=0, high=29, places=0)
+    table = pd.DataFrame({"person": np.arange(600) % 30, "x": np.arange(600) % 7})
+    for unit in (Unit("data", ("person",), max_rows=20), None):
+        schema = Schema({"data": {"person": person, "x": person}}, root="data", unit=unit)
+        with pytest.raises(StoppedError, match="seen"):
+            fitted(Dataset({"data": table}, schema))
+    (learnt, judges), (some, others) = seen
+    assert not learnt & judges
+    assert len(learnt | judges) == 30
+    assert some & others
 
 
 def test_a_fit_stops_between_batches():

@@ -86,6 +86,24 @@ def test_it_learns_and_reports_every_epoch_with_losses():
     assert not line.line.weight.is_cuda
 
 
+def test_rows_of_a_unit_are_set_apart_together():
+    rows, learned, judged = points(), set(), set()
+    units = np.arange(240) % 12
+
+    def watching(module, batch, random):
+        (learned if module.training else judged).update(batch[2].tolist())
+        return squared(module, batch[:2], random)
+
+    told = trained(Line(), rows=[*rows, torch.from_numpy(units)], loss=watching, units=units)
+    assert told.holdout_loss is not None
+    assert len(judged) == 3  # a quarter of twelve
+    assert learned == set(range(12)) - judged
+
+
+def test_without_units_large_and_small_enough_no_row_is_set_apart():
+    assert trained(Line(), units=np.arange(240) // 120).holdout_loss is None
+
+
 def test_equal_seeds_give_equal_bytes_and_others_do_not():
     made = []
     for seed in (0, 0, 1):

@@ -11,6 +11,7 @@ import synth_components as synth
 from synth_components.checkpoint import remove
 from synth_components.encode import encode
 from synth_components.errors import StoppedError
+from synth_components.generators import make
 from synth_components.generators.tabular import _forward
 from synth_components.generators.tabular._grid import grids_of
 from synth_components.generators.tabular._tokens import join_rows, scored, split_rows, tokens_of
@@ -19,7 +20,8 @@ from synth_components.generators.tabular.latent_diffusion import LatentDiffusion
 from synth_components.generators.tabular.transformer import Transformer
 from synth_components.generators.tabular.vae import VAE
 from synth_components.privacy.ledger import Ledger
-from synth_components.protocols import Run
+from synth_components.protocols import Dataset, Run
+from synth_components.schema import TABLE, Numeric, Schema, Unit
 from synth_components.toy import toy_table
 
 SMALL = {"hidden": 16, "depth": 1, "epochs": 2, "batch_rows": 64}
@@ -284,3 +286,36 @@ def test_equal_seeds_give_equal_weights_and_others_do_not():
     )
     digests = [b"".join(held.tobytes() for held in made.weights.values()) for made in (first, second, third)]
     assert digests[0] == digests[1] != digests[2]
+
+
+class Seen(Exception):
+    """Ends a fit whose training was asked for."""
+
+
+@pytest.mark.parametrize(
+    ("name", "sequences"),
+    [*((name, {}) for name in [*RECIPES, "tabular.autoregressive"]), ("tabular.transformer", {"group": "session"})],
+)
+def test_rows_of_a_privacy_unit_are_set_apart_together(monkeypatch, name, sequences):
+    loop = pytest.importorskip("synth_components.generators._torch.loop")
+    asked = {}
+
+    def spy(module, rows, *_, **options):
+        asked.update(options, rows=len(rows[0]))
+        raise Seen
+
+    monkeypatch.setattr(loop, "train", spy)
+    table = pd.DataFrame({"x": np.arange(600) % 7, "person": np.arange(600) % 30, "session": np.arange(600) % 60})
+    whole = Numeric(low=0, high=99, places=0)
+
+    def units_of_fit(unit):
+        data = Dataset({TABLE: table}, Schema({TABLE: dict.fromkeys(table, whole)}, unit=unit))
+        with pytest.raises(Seen):
+            make(name, sequences).fit(data, rng=np.random.default_rng(0), ledger=Ledger(), run=Run())
+        return asked["units"]
+
+    order = np.argsort(table["session"], kind="stable") if sequences else np.arange(600)
+    assert np.array_equal(units_of_fit(Unit(TABLE, ("person",), max_rows=20)), table["person"].to_numpy()[order])
+    assert asked["rows"] == 600
+    assert asked["held_out"] is None
+    assert units_of_fit(None) is None

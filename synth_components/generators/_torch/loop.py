@@ -21,6 +21,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import AdamW
 
@@ -114,6 +115,7 @@ def train(
     stage: str = "",
     sampler: Callable[[], Sampler] | None = None,
     chances: Tensor | None = None,
+    units: NDArray[np.int64] | None = None,
 ) -> Trained:
     """Fit the weights of a module to rows, and leave them on the CPU.
 
@@ -129,6 +131,8 @@ def train(
             the held-out loss which weights are kept, and may end the training.
         chances: (n,) how often each row is read, in proportion: an epoch draws as many rows as there are, with
             replacement, instead of passing over them.
+        units: Whose each row (n,) is, from 0: those of one are set apart together, so that the held-out loss is that of
+            others.  Without it a row is a unit.
 
     Raises:
         StoppedError: if ``run`` says so; the state is then in ``run.checkpoint``.
@@ -157,6 +161,7 @@ def train(
             stage,
             sampler,
             chances,
+            units,
         )
         try:
             return loop.run_through()
@@ -182,6 +187,7 @@ class _Loop:
         stage: str,
         sampler: Callable[[], Sampler] | None,
         chances: Tensor | None,
+        units: NDArray[np.int64] | None,
     ) -> None:
         self.sampler = None if run.monitor is None else sampler
         self.schedule, self.loss, self.run, self.device = schedule, loss, run, device
@@ -190,7 +196,7 @@ class _Loop:
         shared = torch.tensor([seed], dtype=torch.int64, device=device)
         peer.share_first([shared, *module.state_dict().values()], run)
         self.seed = int(shared.item())
-        read = [*rows, *([] if chances is None else [chances])]
+        read = [*rows, *([] if chances is None else [chances]), *([] if units is None else [torch.from_numpy(units)])]
         self.checkpoint = None
         if run.checkpoint is not None:
             fit = _digest(read, held_out, schedule, recipe, self.seed, run)
@@ -199,8 +205,7 @@ class _Loop:
 
         n = len(rows[0])
         share = 0.0 if is_budgeted or held_out is not None else schedule.holdout_share
-        apart = int(share * n) if share * n >= LEAST_HELD_OUT else 0
-        order = torch.randperm(n, generator=stream(torch.device("cpu"), self.seed, _SPLIT))
+        order, apart = _parted(n, share, units, stream(torch.device("cpu"), self.seed, _SPLIT))
         self.numbers = order[apart:].to(device)
         self.reach = None if chances is None else chances[order[apart:]].double().cumsum(dim=0)
         self.rows = [part.to(device) for part in rows]
@@ -366,6 +371,22 @@ class _Loop:
             if self.checkpoint is not None and now - self.saved_at >= SECONDS_BETWEEN_CHECKPOINTS:
                 self._save()
             self.run.report(self.state.step, self.total)
+
+
+def _parted(n: int, share: float, units: NDArray[np.int64] | None, random: torch.Generator) -> tuple[Tensor, int]:
+    """Return the numbers (n,) of the rows, those set apart first, and how many these are: all rows of some units."""
+    if units is None:
+        return torch.randperm(n, generator=random), int(share * n) if share * n >= LEAST_HELD_OUT else 0
+    owner = torch.from_numpy(units)
+    sizes = torch.bincount(owner)
+    order = torch.randperm(len(sizes), generator=random)
+    is_chosen = torch.zeros(len(sizes), dtype=torch.bool)
+    is_chosen[order[sizes[order].cumsum(dim=0) <= share * n]] = True
+    is_apart = is_chosen[owner]
+    apart = int(is_apart.sum())
+    if apart < LEAST_HELD_OUT:
+        return torch.arange(n), 0
+    return torch.cat([is_apart.nonzero()[:, 0], (~is_apart).nonzero()[:, 0]]), apart
 
 
 def _digest(rows: Rows, held_out: Rows | None, schedule: Schedule, recipe: str, seed: int, run: Run) -> str:

@@ -53,6 +53,7 @@ from synth_components.io.artifact import load as load_artifact
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
+from synth_components.split import units_of
 
 PARTICLES = 32
 """Candidates per row where more than one column is confined to several values, of which one is returned."""
@@ -153,6 +154,7 @@ class Autoregressive(PrivateTraining):
             run=run,
             ledger=ledger,
             held_out=None if held_out is None else tensors_of(cells, held_out),
+            units=units_of(data),
             sampler=made,
         )
         return made()

@@ -43,6 +43,7 @@ from synth_components.generators.tabular._training import BatchRows, HoldoutShar
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
+from synth_components.split import units_of
 
 CONDITIONED_ROWS = 2_048
 """Rows that are judged or conditioned at a time."""
@@ -113,7 +114,9 @@ class ProbabilisticCircuit(Recipe):
         tree = Tree.of(codes, bins=self.bins)
         judges = None if run.holdout is None else book.codes(encode(run.holdout).values, rng=rng)
         if judges is None and self.holdout_share:
-            is_judge = rng.random(len(codes[0])) < self.holdout_share
+            owners = units_of(data)
+            owners = np.arange(len(codes[0])) if owners is None else owners
+            is_judge = (rng.random(int(owners.max(initial=-1)) + 1) < self.holdout_share)[owners]
             if is_judge.any() and not is_judge.all():
                 judges, codes = _taken(codes, np.flatnonzero(is_judge)), _taken(codes, np.flatnonzero(~is_judge))
         k = max(1, min(self.states, len(codes[0]) // self.min_state_rows))

@@ -53,6 +53,7 @@ from synth_components.io.artifact import load as load_artifact
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
+from synth_components.split import units_of
 
 DRAWN_ROWS = 4096
 """Rows that are denoised at a time: what they take in memory does not grow with what is asked for."""
@@ -143,6 +144,7 @@ class Diffusion(PrivateTraining):
             run=run,
             ledger=ledger,
             held_out=held_out,
+            units=units_of(data),
             sampler=made,
         )
         return made()

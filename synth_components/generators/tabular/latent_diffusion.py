@@ -45,6 +45,7 @@ from synth_components.io.artifact import load as load_artifact
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
+from synth_components.split import units_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -162,6 +163,7 @@ class LatentDiffusion(Recipe):
                 run=part_of(run, list(stages).index(stage), len(stages)),
                 ledger=ledger,
                 held_out=held_out,
+                units=units_of(data),
                 stage=stage,
                 sampler=made if stage == "denoiser" else None,
             )

@@ -71,6 +71,7 @@ from synth_components.io.artifact import load as load_artifact
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
+from synth_components.split import units_of
 
 DRAWN_ROWS = 2048
 """Rows that are drawn at a time: what they take in memory does not grow with what is asked for."""
@@ -182,6 +183,9 @@ class Transformer(PrivateTraining):
         beside = None if run.holdout is None else self._ordered(run.holdout)
         apart = run.holdout if beside is None else beside.rows
         held_out = None if apart is None else rows_from(encode(apart).values)
+        owners = units_of(data)
+        if owners is not None and ordered is not None:
+            owners = owners[ordered.rows.table.index]
         seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
         network = CausalTransformer(
             [tokens[feature] for feature in order],
@@ -196,7 +200,8 @@ class Transformer(PrivateTraining):
             start_from(network, before.weights)
         if ordered is not None:
             ages = ordered.age, ordered.age[:0] if beside is None else beside.age
-            rows, held_out = placed(network, rows, ages[0], held_out, ages[1], share=self.holdout_share)
+            share = self.holdout_share if owners is None else 0.0  # the loop sets units apart, of whole sequences
+            rows, held_out = placed(network, rows, ages[0], held_out, ages[1], share=share)
 
         def made() -> TransformerSampler:
             return TransformerSampler(learnt.schema, tokens, order, shape.heads, arrays(network), sequences)
@@ -211,6 +216,7 @@ class Transformer(PrivateTraining):
             run=run,
             ledger=ledger,
             held_out=held_out,
+            units=owners,
             sampler=made,
         )
         return made()
