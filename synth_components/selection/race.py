@@ -15,7 +15,7 @@ import logging
 import math
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ import numpy as np
 from numpy import random
 
 from synth_components.errors import StoppedError, SynthError
-from synth_components.generators import make
+from synth_components.generators import make, recipe_type
 from synth_components.protocols import Dataset, PrivacyLedger, Run, Sampler
 from synth_components.stopping import interrupted_at
 
@@ -116,6 +116,10 @@ class _Made:
     def expected(self, rows: int) -> float:
         """Return how long a fit is allowed to be expected to take, by this one; time grows with the rows."""
         return MARGIN * self.fitting * rows / self.trial.rows
+
+
+def _is_network(name: str) -> bool:
+    return "torch" in recipe_type(name).needs
 
 
 def stream(seed: int, name: str, rows: int) -> random.Generator:
@@ -230,11 +234,28 @@ class _Race:
         if self._leader is not None and self._leader.trial.generator not in fitted:
             # Its fit on more rows did not end: its earlier one is a model as good as its score says.
             fitted[self._leader.trial.generator] = self._leader
-        ranked = sorted(fitted, key=lambda name: -(fitted[name].trial.score or 0.0))
+        able = self._able(fitted, size)
+        ranked = sorted(able, key=lambda name: -(fitted[name].trial.score or 0.0))
         self._leader = fitted[ranked[0]]
         # Two go into the last round: on few rows the order of the best two is often another.
-        self._alive = {name: fitted[name] for name in ranked[: max(2, math.ceil(len(ranked) / KEPT))]}
+        kept = ranked[: max(2, math.ceil(len(fitted) / KEPT))]
+        if not any(map(_is_network, kept)):  # they gain more by more rows than others do: the best of them goes on, too
+            kept += [name for name in ranked if _is_network(name)][:1]
+        self._alive = {name: fitted[name] for name in kept}
         return True
+
+    def _able(self, fitted: Mapping[str, _Made], size: int) -> list[str]:
+        """Return who could still be fitted on all rows; all, if none could.
+
+        The others would win with a model of few rows, and a last fit kept for them would take everybody's time.
+        """
+        left = self._deadline - time.monotonic()
+        able = [name for name, made in fitted.items() if made.expected(self._rows) <= left]
+        if size == self._rows or not able:
+            return list(fitted)
+        late = [name for name in fitted if name not in able]
+        self._trials += [Trial(name, self._rows, None, 0.0, "it would not have ended in time") for name in late]
+        return able
 
     def _reserve(self) -> float:
         """Return the seconds kept for a last fit of the leader."""

@@ -391,6 +391,36 @@ def test_a_candidate_that_would_not_end_in_time_drops_out_and_the_leader_keeps_i
     assert dropped == [COPULA]
 
 
+def test_the_best_on_few_rows_does_not_win_with_a_model_of_few_where_another_can_have_all(monkeypatch, clock):
+    def judge(sampler):
+        return 0.5 if sampler.__class__.__name__ == "IndependentSampler" else 0.9
+
+    def slow(self, data, *, rng, ledger, run):
+        clock.by += 50
+        return fit(self, data, rng=rng, ledger=ledger, run=run)
+
+    fit = recipe_type(COPULA).fit
+    replaced(monkeypatch, COPULA, slow)
+    ended = fits(clock.monotonic() + 180, judge, rows=6_000)
+    assert (ended.generator, ended.share) == (ALONE, 1.0)
+    assert ended.trials[-1].score == 0.5
+    dropped = [trial.generator for trial in ended.trials if trial.note == "it would not have ended in time"]
+    assert dropped == [COPULA]
+
+
+def test_the_best_network_goes_on_beside_those_that_are_better_on_few_rows(monkeypatch, clock):
+    monkeypatch.setattr("synth_components.selection.race._is_network", lambda name: name == ALONE)
+    names = (COPULA, "tabular.bayesian_network", "tabular.mixture", ALONE)
+
+    def judge(sampler):
+        return 0.1 if sampler.__class__.__name__ == "IndependentSampler" else 0.9
+
+    ended = fits(clock.monotonic() + 4_000, judge, rows=6_000, names=names)
+    last = [trial.generator for trial in ended.trials if trial.rows == 6_000]
+    assert len(last) == 3
+    assert ALONE in last
+
+
 def test_a_candidate_that_refuses_the_table_is_told_and_another_wins():
     data = toy_table(rows=400)
     wrong = replace(data, schema=replace(data.schema, tables={**data.schema.tables, "other": {"a": Numeric()}}))
