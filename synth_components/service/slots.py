@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from typing import TypeVar
 
 from synth_components.limits import memory
@@ -18,12 +19,14 @@ class Slots:
     """Runs work in ``concurrency`` threads, in the order in which it comes.
 
     A request that is sent while it is made holds a thread only while a block is drawn, so slow readers hold up nobody.
+    The work is under the circumstances in which the slots were made, such as the audit trail of the command line.
     """
 
     def __init__(self, *, concurrency: int, queue: int, max_bytes: int | None = None) -> None:
         self._room = concurrency + queue
         self._max_bytes = max_bytes
         self._inside = 0
+        self._around = copy_context()  # a thread begins without it, and a server may give its requests an empty one
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="synth-draw")
 
     @asynccontextmanager
@@ -48,7 +51,7 @@ class Slots:
 
         Work that nobody waits for any more is not begun; once begun, it goes on.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._around.copy().run, work)
 
     def close(self) -> None:
         """Begin no more work; what is under way goes on."""

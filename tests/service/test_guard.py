@@ -6,6 +6,7 @@ import http.client
 import json
 import signal
 import time
+from contextvars import Context
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,10 @@ from types import SimpleNamespace
 import pytest
 from served import SECRET, serving
 
+from synth_components import audit
 from synth_components.__main__ import main
+from synth_components.chain import Chain
+from synth_components.circumstances import circumstance
 from synth_components.config import ConfigError
 from synth_components.io import artifact
 from synth_components.limits import _kib
@@ -263,6 +267,27 @@ def test_over_its_memory_it_turns_requests_away():
     with pytest.raises(Refusal, match="limit of memory") as raised:
         asyncio.run(admitted(2**20))
     assert raised.value.status == 503
+
+
+def test_what_draws_is_under_the_circumstances_that_the_service_began_in(tmp_path):
+    async def drawn(slots):
+        return await asyncio.gather(*(slots.run(lambda: circumstance("audit")) for _ in range(4)))
+
+    with audit.trail(tmp_path / "audit.jsonl"):
+        slots = Slots(concurrency=2, queue=0)
+    # In an empty context, as servers may give each request one.
+    assert Context().run(asyncio.run, drawn(slots)) == [str(tmp_path / "audit.jsonl")] * 4
+
+
+def test_the_trail_of_the_command_line_tells_of_the_rows_that_callers_got(model_path, tmp_path, monkeypatch):
+    monkeypatch.delenv("SYNTH_AUDIT", raising=False)
+    trail = tmp_path / "audit.jsonl"
+    options = ("--port", "PORT", "--audit", trail)
+    with serving(tmp_path, "serve", model_path, *options, ready="/health") as one:
+        for path, accept in (("/sample", "application/json"), ("/sample?num_rows=7", NDJSON)):
+            assert one.ask(path, {"num_rows": 7} if path == "/sample" else None, Accept=accept).status == 200
+    told = [line["rows"] for line in Chain(trail, None).lines() if line["event"] == "generation"]
+    assert told[-2:] == [7, 7]
 
 
 def test_r8_sigterm_ends_it_with_status_0_within_5_seconds_and_what_runs_finishes_or_is_cut(model_path, tmp_path):
