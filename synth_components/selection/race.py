@@ -225,6 +225,8 @@ class _Race:
             left = self._deadline - time.monotonic() - self._reserve()
             if last is not None and last.expected(size) + self._judging > left:
                 self._trials.append(Trial(name, size, None, 0.0, "it would not have ended in time"))
+                if self._leader is not None and name == self._leader.trial.generator:
+                    return False  # what is left is for its last fit, on all rows
                 continue
             made = self._tried(name, size, len(self._alive) - place, last)
             if made.sampler is not None:

@@ -408,6 +408,20 @@ def test_the_best_on_few_rows_does_not_win_with_a_model_of_few_where_another_can
     assert dropped == [COPULA]
 
 
+def test_where_time_is_left_for_the_leaders_last_fit_alone_nobody_else_takes_it(monkeypatch, clock):
+    def slow(self, data, *, rng, ledger, run):
+        clock.by += 50 if len(data.table) > 500 else 0
+        return fit(self, data, rng=rng, ledger=ledger, run=run)
+
+    fit = recipe_type(ALONE).fit
+    replaced(monkeypatch, ALONE, slow)
+    # 50 s are gone before the second round, and 1.25 * 3 * 50 s are kept for the leader, which leaves too few for it.
+    ended = fits(clock.monotonic() + 270, lambda sampler: 1.0, rows=6_000)
+    assert ended.generator == ALONE
+    assert (ended.trials[-1].generator, ended.trials[-1].note) == (ALONE, "it would not have ended in time")
+    assert not [trial for trial in ended.trials if trial.generator == COPULA and trial.rows == 6_000]
+
+
 def test_the_best_network_goes_on_beside_those_that_are_better_on_few_rows(monkeypatch, clock):
     monkeypatch.setattr("synth_components.selection.race._is_network", lambda name: name == ALONE)
     names = (COPULA, "tabular.bayesian_network", "tabular.mixture", ALONE)
