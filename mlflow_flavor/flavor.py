@@ -215,10 +215,14 @@ def _opening_requirements() -> list[str]:
     return [f"{name}=={version(name)}" for name in libraries]
 
 
+_ACCOUNTS = "synth_components.privacy.budget_file"
+"""What a fit may ask, and no model that is drawn from."""
+
+
 @cache
 def _optional_requirements(module: str, root: Path) -> tuple[str, ...]:
     """Return the libraries of our extras that a module below ``root`` imports, itself or through others, pinned."""
-    imported = {name.partition(".")[0] for name in _imports(module, root, set())}
+    imported = {name.partition(".")[0] for name in _imports(module, root, {_ACCOUNTS})}
     extras = [need for need in map(Requirement, requires(_LIBRARY) or ()) if "extra" in str(need.marker)]
     asked: list[str] = []
     for need in extras:

@@ -105,7 +105,7 @@ class Auto(Recipe):
     def _timed(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> AutoSampler:
         """Return the winner of a race; the generator that the rules choose, where there can be none or no winner."""
         from synth_components.selection.choice import Choice, candidates, chosen
-        from synth_components.selection.race import UndecidedError
+        from synth_components.selection.race import Undecided
 
         rows = data.num_rows(data.schema.root)
         trials: tuple[dict[str, Any], ...] = ()
@@ -122,7 +122,7 @@ class Auto(Recipe):
         if sides is not None:
             try:
                 return self._raced(data, *sides, rng=rng, ledger=ledger, run=run)
-            except UndecidedError as error:
+            except Undecided as error:
                 told = (
                     f"none of the candidates was fitted and judged within {self.time_limit:g} s, as the trials tell: "
                     "this fit has no limit"

@@ -90,8 +90,8 @@ class Finish:
     trials: tuple[Trial, ...]
 
 
-class UndecidedError(SynthError):
-    """Time was over before any candidate was fitted and judged.
+class Undecided(Exception):
+    """Time was over before any candidate was fitted and judged: ``auto`` then fits what the rules choose.
 
     Attributes:
         trials: All fits, in order.
@@ -150,7 +150,7 @@ def race(
 
     Raises:
         StoppedError: if ``run`` says so.
-        SynthError: if all candidates refuse the table; an ``UndecidedError`` if none was fitted and judged in time.
+        SynthError: if all candidates refuse the table; an ``Undecided`` if none was fitted and judged in time.
     """
     return _Race(names, data, judge, deadline=deadline, seed=seed, ledger=ledger, run=run).finish()
 
@@ -192,7 +192,7 @@ class _Race:
         if self._leader is None or self._leader.sampler is None:
             if len(self._refusals) == entrants:
                 raise _all_refused(self._refusals)
-            raise UndecidedError(trials, frozenset(self._refusals))
+            raise Undecided(trials, frozenset(self._refusals))
         last = self._leader.trial
         return Finish(last.generator, self._leader.sampler, last.rows / self._rows, self._leader.fitting, trials)
 

@@ -78,8 +78,15 @@ def split(
     if is_large(data):
         _stream(config, data, known, unit, rng, train, holdout)
         return
+    # A hash follows the type, which one row more may change where no schema tells it.
+    columns = known.columns if known is not None and config.is_hashed else None
     kept, held = split_table(
-        read_table(data), share=config.share, rng=rng, unit=unit, stratify=config.stratify, hashed=config.is_hashed
+        read_table(data, columns=columns),
+        share=config.share,
+        rng=rng,
+        unit=unit,
+        stratify=config.stratify,
+        hashed=config.is_hashed,
     )
     write_table(kept, train)
     write_table(held, holdout)

@@ -32,7 +32,7 @@ from synth_components.selection.choice import (
     is_installed,
     left_out,
 )
-from synth_components.selection.race import FIRST_ROWS, LEAST_ROWS, UndecidedError, race, rounds
+from synth_components.selection.race import FIRST_ROWS, LEAST_ROWS, Undecided, race, rounds
 from synth_components.toy import toy_table
 
 ALONE = "tabular.independent"
@@ -244,7 +244,7 @@ def fits(deadline, judge=lambda sampler: 1.0, rows=300, names=(ALONE, COPULA), d
 
 
 def test_a_race_without_time_is_undecided_and_says_what_was_tried():
-    with pytest.raises(UndecidedError, match="raise time_limit") as caught:
+    with pytest.raises(Undecided, match="raise time_limit") as caught:
         fits(time.monotonic() - 1)
     assert [trial.note for trial in caught.value.trials] == ["its time was over"] * 2
 

@@ -21,6 +21,7 @@ from synth_components.evaluation.options import EvaluateConfig, FidelityConfig, 
 from synth_components.io.artifact import reasons_of
 from synth_components.io.dataset import read_table
 from synth_components.model import Model
+from synth_components.schema import TABLE, Numeric, Schema, Text
 from synth_components.steps import STEPS, load
 from synth_components.steps.evaluate import evaluate, evaluate_fidelity, evaluate_privacy, evaluate_tstr
 from synth_components.steps.gate import GateConfig, gate
@@ -80,6 +81,27 @@ def judged(folder):
         model=folder / "model", report=folder / "report.json", page=folder / "report.html",
     )  # fmt: skip
     return folder
+
+
+@pytest.mark.parametrize("odd", ["A7", "0.5"])
+def test_a_hashed_split_of_declared_columns_moves_no_row_for_one_more(tmp_path, odd):
+    column = Text() if odd == "A7" else Numeric(dtype="float64", places=1)
+    schema = Schema({TABLE: {"code": column, "n": Numeric(dtype="int64", places=0)}})
+    (tmp_path / "schema.json").write_text(schema.canonical())
+    rows = [f"{number % 97},{number}" for number in range(300)]
+    sides = []
+    for name, lines in {"before": rows, "after": [*rows, f"{odd},-1"]}.items():
+        (tmp_path / f"{name}.csv").write_text("\n".join(["code,n", *lines]) + "\n")
+        split(
+            SplitConfig(seed=3, privacy="dp"),
+            data=tmp_path / f"{name}.csv",
+            schema=tmp_path / "schema.json",
+            train=tmp_path / f"{name}_train.parquet",
+            holdout=tmp_path / f"{name}_holdout.parquet",
+        )
+        sides.append(set(pd.read_parquet(tmp_path / f"{name}_holdout.parquet")["n"]) - {-1})
+    assert sides[0] == sides[1]
+    assert 30 < len(sides[0]) < 90
 
 
 def test_a_private_split_tells_no_count(tmp_path, caplog):
