@@ -97,6 +97,10 @@ class Promise:
         return {**vars(self), "measured": measured}
 
 
+_SHARES = ("share", "contains", "distinct")
+"""What a search tells in exact shares of real rows, whose number they give away."""
+
+
 @dataclass(frozen=True)
 class Audit:
     """What was done to a table, and what holds of it.
@@ -135,12 +139,18 @@ class Audit:
         return tuple(promise for promise in self.promises if not promise.holds)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the audit as a JSON value.  It holds column names and numbers, and no cell."""
+        """Return the audit as a JSON value.  It holds column names and numbers, and no cell.
+
+        Behind differential privacy it tells of the columns that were found what they seem to be, and no share of rows.
+        """
+        is_private = any("differential_privacy" in one.techniques for one in self.applied)
+        exact = _SHARES if is_private else ()
+        found = [{name: value for name, value in one.to_json().items() if name not in exact} for one in self.found]
         return {
             "holds": self.holds,
             "policy": self.policy.to_json(),
             "sensitive": dict(self.sensitive),
-            "found": [one.to_json() for one in self.found],
+            "found": found,
             "rows": self.rows,
             "layers": [one.to_json() for one in self.applied],
             "before": None if self.before is None else self.before.to_json(),

@@ -295,6 +295,17 @@ def test_nothing_that_is_released_under_epsilon_tells_how_many_rows_there_were(c
     assert set(found) != {len(crowd)}
 
 
+def test_behind_epsilon_what_was_found_is_told_without_shares_of_real_rows(crowd):
+    pytest.importorskip("opendp")
+    held = crowd.assign(mail=[f"p{number % 700}@example.org" for number in range(len(crowd))])
+    shares = {"share", "contains", "distinct"}
+    (told,) = protect(held, policy(layers=["differential_privacy"], epsilon=5.0)).audit.to_json()["found"]
+    assert told["column"] == "mail"
+    assert not shares & set(told)
+    (plain,) = protect(held, policy(layers=["k_anonymity"])).audit.to_json()["found"]
+    assert shares <= set(plain)
+
+
 def test_a_unit_named_by_an_identifier_is_bounded_before_that_is_left_out(table, monkeypatch):
     pytest.importorskip("opendp")
     import synth_components as synth
