@@ -169,7 +169,9 @@ def _hashes(rows: pd.DataFrame, unit: Sequence[str], key: str) -> NDArray[np.uin
     Source: Steele, Lea and Flood 2014, "Fast Splittable Pseudorandom Number Generators" (OOPSLA), the finaliser of
         SplitMix64: pandas keys the hashes of text alone, and the numbers of persons are to have another order, too.
     """
-    held = rows[list(unit)] if unit else rows
+    held = (rows[list(unit)] if unit else rows).copy()
+    for column in held.select_dtypes("float"):
+        held[column] += 0.0  # 0 and -0 are one unit, of two patterns of bits
     plain = pd.util.hash_pandas_object(held, index=False, hash_key=key, categorize=False)
     mixed = plain.to_numpy(dtype=np.uint64) ^ np.uint64(int(key, 16))
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):

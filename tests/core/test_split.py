@@ -185,3 +185,10 @@ def test_the_unit_comes_before_the_sequence_if_it_names_columns():
     assert together(plain) == ()
     assert together(plain, Sequences()) == together(Schema(plain.tables, unit=Unit(TABLE)), Sequences()) == ("row",)
     assert together(by_person, Sequences()) == ("person",)
+
+
+def test_both_zeros_are_one_unit_on_one_side():
+    table = pd.DataFrame({"who": [0.0, -0.0, *np.arange(1.0, 60.0)]})
+    for seed in range(20):
+        kept, held = split(table, share=0.5, rng=np.random.default_rng(seed), unit=("who",), hashed=True)
+        assert {(kept["who"] == 0).sum(), (held["who"] == 0).sum()} == {0, 2}
