@@ -106,8 +106,20 @@ def circumstance(name: str) -> str:
 
 @contextmanager
 def within(circumstances: Circumstances) -> Iterator[None]:
-    """Run the steps within the block under these circumstances."""
-    token = _AROUND.set(circumstances)
+    """Run the steps within the block under these circumstances.
+
+    What these do not say is as those around say it: ``Circumstances(encrypt="models", encrypt_key=...)`` leaves policy,
+    audit trail and budget file as they are; ``budget_file=""`` says that there is none.
+
+    A thread, and the threads of an executor, begin without the circumstances of the block, which Python does not carry
+    there: they are under those of the environment alone.  To carry them, start what
+    ``contextvars.copy_context().run`` runs, with a copy for each thread.
+
+    Raises:
+        ConfigError: for a variable of the environment that breaks its option's rule.
+    """
+    said = {name: getattr(circumstances, name) for name in circumstances.model_fields_set}
+    token = _AROUND.set(around().model_copy(update=said))
     try:
         yield
     finally:

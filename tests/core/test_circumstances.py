@@ -1,6 +1,8 @@
 """Limits, costs and the cache hold for every step alike, on the command line, by file and by environment."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +10,12 @@ import pandas as pd
 import pytest
 from cases import CASES, LIBRARIES
 
+import synth_components as synth
+from synth_components import audit
 from synth_components.__main__ import main
-from synth_components.circumstances import Circumstances, around
-from synth_components.errors import LimitError
+from synth_components.circumstances import Circumstances, around, circumstance, within
+from synth_components.config import ConfigError
+from synth_components.errors import GuardError, LimitError
 from synth_components.io.dataset import read_table, write_table
 from synth_components.model import Model
 from synth_components.profile import profile
@@ -291,3 +296,47 @@ def test_a_table_is_not_appended_to_itself(folder, capsys):
     error = capsys.readouterr().err
     assert "an output may not touch an input" in error
     assert "Zebulon" not in error
+
+
+def test_what_within_is_not_told_comes_from_the_environment_and_from_the_block_around(monkeypatch):
+    monkeypatch.setenv("SYNTH_POLICY", "critical")
+    monkeypatch.setenv("SYNTH_AUDIT", "audit.jsonl")
+    monkeypatch.setenv("SYNTH_BUDGET_FILE", "budget")
+    with within(Circumstances(encrypt="models", encrypt_key="env:KEY")), within(Circumstances(max_memory="1MB")):
+        assert around() == Circumstances(
+            policy="critical",
+            audit="audit.jsonl",
+            budget_file="budget",
+            encrypt="models",
+            encrypt_key="env:KEY",
+            max_memory="1MB",
+        )
+        # What is said wins, empty text and defaults, too.
+        with within(Circumstances(budget_file="", encrypt="none")):
+            assert (circumstance("budget_file"), circumstance("encrypt")) == ("", "none")
+            assert circumstance("policy") == "critical"
+    assert around() == Circumstances(policy="critical", audit="audit.jsonl", budget_file="budget")
+
+
+def test_within_other_circumstances_the_environment_keeps_its_guard_and_its_trail(folder, monkeypatch):
+    monkeypatch.setenv("SYNTH_POLICY", "critical")
+    monkeypatch.setenv("SYNTH_AUDIT", "audit.jsonl")
+    table = pd.read_csv("t.csv")
+    with within(Circumstances(encrypt="models", encrypt_key="env:KEY")), pytest.raises(GuardError, match="no epsilon"):
+        synth.fit(table, generator="tabular.independent", seed=0)
+    with within(Circumstances(policy="off")):
+        synth.fit(table, generator="tabular.independent", seed=0)
+    events = [line["event"] for line in map(json.loads, (folder / "audit.jsonl").read_text().splitlines())]
+    assert events[0] == "guard"
+    assert events.count("guard_off") == 1
+
+
+def test_within_refuses_a_wrong_variable_rather_than_pass_by_the_others(monkeypatch):
+    monkeypatch.setenv("SYNTH_MAX_MEMORY", "much")
+    with pytest.raises(ConfigError, match="max_memory"), within(Circumstances(policy="critical")):
+        pass
+
+
+def test_a_thread_is_under_the_circumstances_that_are_carried_there(tmp_path):
+    with audit.trail(tmp_path / "a"), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(copy_context().run, circumstance, "audit").result() == str(tmp_path / "a")
