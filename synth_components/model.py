@@ -432,6 +432,8 @@ def fit(
     limit = None if epsilon is None else Budget(epsilon, DEFAULT_DELTA if delta is None else delta)
     if limit is not None:
         require_private(recipe, name, limit)
+    if schema is None and isinstance(table, Dataset):
+        schema = table.schema
     _admit(limit, schema, label=f"fit {name}")
     # Of several processes that fit one model together the first one pays; a rank alone does not make them several.
     is_other = run is not None and 0 < run.rank < run.world_size and getattr(recipe, "trains_together", False)
@@ -447,8 +449,6 @@ def fit(
     if limit is not None and units is not None:
         require_below(limit.delta, units)
     profile_epsilon = 0.0
-    if schema is None and isinstance(table, Dataset):
-        schema = table.schema
     if schema is None:
         if limit is not None:
             rehearse(recipe, limit)

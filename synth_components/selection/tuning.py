@@ -128,7 +128,7 @@ def tune(
         ArtifactError: if ``state`` holds another search.
         StoppedError: if ``run`` says so; what is finished is kept in ``state``.
     """
-    guard.admit(None, None, label=f"tune {generator}")
+    guard.admit(None, data.schema, label=f"tune {generator}")
     opened(ledger).spend("tune", not_private)
     optuna = _optuna()
     run = Run() if run is None else run

@@ -58,6 +58,7 @@ SCHEMA = {
         }
     }
 }
+DATA = Dataset({"table": TABLE}, Schema.from_json(SCHEMA))
 
 
 def made(folder, total=TOTAL, **options):
@@ -205,7 +206,7 @@ def test_a_private_fit_finds_its_bounds_where_all_else_is_refused(tmp_path, monk
         lambda: read_dataset("rows.csv"),
         lambda: read_dataset("rows.csv", max_bytes=0),
         lambda: shadow(Unread(), generator="tabular.independent", budget=1.0, state=Path("s.jsonl")),
-        lambda: tune(TABLE, generator="tabular.independent", space={}, target="x"),
+        lambda: tune(DATA, generator="tabular.independent", space={}, target="x"),
         lambda: auto_optimize(TABLE, evaluate=EvaluateConfig(min_quality=0.5)),
     ],
     ids=["profile", "detect", "propose", "protect", "read", "read batches", "shadow", "tune", "auto_optimize"],

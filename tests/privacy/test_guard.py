@@ -14,6 +14,8 @@ from synth_components.config import ConfigError
 from synth_components.errors import DataError, GuardError
 from synth_components.evaluation import PrivacyConfig, evaluate
 from synth_components.policy import guard
+from synth_components.protocols import Dataset
+from synth_components.selection.tuning import tune
 from synth_components.steps.report_file import largest_of
 
 TABLE = pd.DataFrame({"city": ["Rome", "Oslo"] * 30, "age": [1, 2, 3] * 20})
@@ -172,6 +174,11 @@ def test_an_identifier_that_the_policy_names_must_be_made_anew(folder, model, mo
         guard.release(model, GOOD, to="x")
     with pytest.raises(GuardError, match="learns identifiers: city"):
         synth.fit(TABLE, generator="tabular.independent", seed=0, schema=model.schema)
+    with pytest.raises(GuardError, match="learns identifiers: city"):
+        synth.fit(Dataset({"table": TABLE}, model.schema), generator="tabular.independent", seed=0)
+    with pytest.raises(GuardError, match="learns identifiers: city"):
+        tune(Dataset({"table": TABLE}, model.schema), generator="tabular.independent", space={})
+    assert not told(folder, "spend")
 
 
 K3 = {"level": "high", "quasi_identifiers": ["city"], "sensitive": {"age": "high"}, "k": 3, "l": 3, "t": 0.1}
