@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
@@ -77,6 +78,25 @@ SETTLED: Account = _Settled()
 """Of what was charged already, or reads no real rows: a ledger with this account charges no budget file."""
 
 
+class OwnLock:
+    """A lock that belongs to one object: a deep copy has another."""
+
+    def __init__(self) -> None:
+        self._held = threading.Lock()
+
+    def __enter__(self) -> None:
+        """Wait until nobody else has it, and take it."""
+        self._held.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        """Give it back."""
+        self._held.release()
+
+    def __reduce__(self) -> tuple[type[OwnLock], tuple[()]]:
+        """Return how a copy is made: nobody has it."""
+        return OwnLock, ()
+
+
 @dataclass
 class Ledger:
     """An append-only account of every read of raw rows, against an optional budget.
@@ -84,6 +104,8 @@ class Ledger:
     Without a budget nothing is refused, and ``epsilon`` tells what was spent.  With an ``account`` every charge is made
     there, too, before it counts here, and what the account refuses is refused.  Without one it is made to the budget
     file that the circumstances name, if they name one: a ledger of one's own does not pass by it.
+
+    Threads may share it.
     """
 
     budget: Budget | None = None
@@ -94,6 +116,8 @@ class Ledger:
     _rdp: NDArray[np.float64] = field(init=False, repr=False, compare=False)
     _delta: float = field(init=False, repr=False, compare=False, default=0.0)
     _is_read: bool = field(init=False, repr=False, compare=False, default=False)
+    # Between the check and the write of a charge no other thread may charge: together they could spend more.
+    _lock: OwnLock = field(init=False, repr=False, compare=False, default_factory=OwnLock)
 
     def __post_init__(self) -> None:
         """Sum up what was spent before."""
@@ -116,18 +140,19 @@ class Ledger:
         if curve.shape != ORDERS.shape or np.isnan(curve).any() or (curve < 0).any() or not 0 <= delta < 1:
             raise ValueError(f"the curve of '{label}' must give one value >= 0 per order, and delta lie in [0, 1)")
         entry = Entry(label, tuple(curve.tolist()), delta)
-        if self.budget is not None and not self.holds(entry):
-            requested = self.epsilon_with(entry, self.budget.delta)
-            left = self.budget.epsilon - self.epsilon(self.budget.delta)
-            remedy = "raise epsilon" if math.isfinite(requested) else "it has no noise, which no epsilon pays for"
-            raise BudgetExceededError(
-                f"'{label}' would bring epsilon to {requested:.4g} at delta {self.budget.delta:g}, and the budget "
-                f"is {self.budget.epsilon:.4g}; nothing was read; {remedy}",
-                requested=requested,
-                available=self.budget.epsilon,
-                remaining=max(0.0, left),
-            )
-        self._write(entry)
+        with self._lock:
+            if self.budget is not None and not self.holds(entry):
+                requested = self.epsilon_with(entry, self.budget.delta)
+                left = self.budget.epsilon - self.epsilon(self.budget.delta)
+                remedy = "raise epsilon" if math.isfinite(requested) else "it has no noise, which no epsilon pays for"
+                raise BudgetExceededError(
+                    f"'{label}' would bring epsilon to {requested:.4g} at delta {self.budget.delta:g}, and the budget "
+                    f"is {self.budget.epsilon:.4g}; nothing was read; {remedy}",
+                    requested=requested,
+                    available=self.budget.epsilon,
+                    remaining=max(0.0, left),
+                )
+            self._write(entry)
 
     def holds(self, entry: Entry) -> bool:
         """Return whether the budget, if there is one, has room for one more charge."""
@@ -140,7 +165,8 @@ class Ledger:
 
     def note_uncovered(self, label: str) -> None:
         """Write down a read for a non-private evaluation, which the model's epsilon does not cover."""
-        self._write(Entry(label, tuple(not_private(ORDERS).tolist()), covered=False))
+        with self._lock:
+            self._write(Entry(label, tuple(not_private(ORDERS).tolist()), covered=False))
 
     def epsilon(self, delta: float) -> float:
         """Return the loss so far at ``delta``: 0 if nothing was read, ``inf`` once anything non-private was."""

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from synth_components.errors import BudgetExceededError, UnsupportedError
 from synth_components.privacy.accounting import pure, rho_within, zero_concentrated
+from synth_components.privacy.ledger import OwnLock
 from synth_components.privacy.mechanism import Mechanism
 from synth_components.protocols import Floats, PrivacyLedger
 
@@ -48,6 +49,7 @@ class Grant:
     mechanism: Mechanism
     total: float
     _spent: float = field(default=0.0, init=False)
+    _lock: OwnLock = field(init=False, repr=False, compare=False, default_factory=OwnLock)
 
     @property
     def left(self) -> float:
@@ -61,13 +63,14 @@ class Grant:
             BudgetExceededError: if the parts would sum to more than the whole; nothing is spent then.
         """
         # One part in 1e9 of slack, as in the ledger: shares that sum to one may not in floating point.
-        if not 0 < amount <= self.total * (1 + _SLACK) - self._spent:
-            raise BudgetExceededError(
-                f"a mechanism asks for {amount:.4g} of a grant that has {self.left:.4g} left; nothing was released",
-                requested=amount,
-                available=self.left,
-            )
-        self._spent += amount
+        with self._lock:  # threads that share it must not pass the check together
+            if not 0 < amount <= self.total * (1 + _SLACK) - self._spent:
+                raise BudgetExceededError(
+                    f"a mechanism asks for {amount:.4g} of a grant that has {self.left:.4g} left; nothing was released",
+                    requested=amount,
+                    available=self.left,
+                )
+            self._spent += amount
 
 
 def granted(label: str, ledger: PrivacyLedger, *, mechanism: Mechanism) -> Grant:

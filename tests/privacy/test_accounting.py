@@ -1,7 +1,11 @@
 """Curves of mechanisms against closed forms, and what a budget pays for."""
 
+import copy
 import json
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -157,3 +161,41 @@ def test_the_curve_of_sampled_sums_is_that_of_opacus_at_whole_orders_and_no_less
     is_whole = orders == np.round(orders)
     np.testing.assert_allclose(ours[is_whole], theirs[is_whole], rtol=1e-7)
     assert (ours >= theirs * (1 - 1e-9)).all()
+
+
+class Meeting:
+    """An account in which a charge waits a little for one of another thread to be as far."""
+
+    def __init__(self):
+        self.barrier, self.charged = threading.Barrier(2), []
+
+    def charge(self, entry):
+        with suppress(threading.BrokenBarrierError):  # nobody else came: the ledger let one in at a time
+            self.barrier.wait(0.5)
+        self.charged.append(entry.label)
+
+
+def test_threads_that_share_a_ledger_do_not_pass_its_check_together():
+    ledger = Ledger(Budget(1.0), account=(account := Meeting()))
+
+    def is_paid(label):
+        try:
+            ledger.spend(label, pure(0.6))
+        except BudgetExceededError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(is_paid, ["a", "b"])) == [False, True]
+    assert ledger.epsilon(0.0) == pytest.approx(0.6)
+    assert [entry.label for entry in ledger.entries] == account.charged
+
+
+def test_a_copy_of_a_ledger_is_equal_and_charges_on_its_own():
+    ledger = Ledger(Budget(1.0))
+    ledger.spend("a", pure(0.6))
+    other = copy.deepcopy(ledger)
+    assert other == ledger == Ledger.from_json(ledger.to_json())
+    with ledger._lock:  # the copy does not wait for it
+        other.spend("b", pure(0.3))
+    assert (len(ledger.entries), len(other.entries)) == (1, 2)

@@ -1,6 +1,9 @@
 """The door to noise: distributions, grants, and an audit of each mechanism with a broken twin that it catches."""
 
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import permutations
 
 import numpy as np
@@ -108,6 +111,29 @@ def test_a_grant_refuses_to_be_overspent(mechanism):
     with pytest.raises(BudgetExceededError, match="nothing was released"):
         noisy_counts(counts, amount=0.4, grant=grant, sensitivity=1)
     noisy_counts(counts, amount=0.3, grant=grant, sensitivity=1)
+
+
+def test_threads_that_share_a_grant_do_not_pass_its_check_together():
+    barrier = threading.Barrier(2)
+
+    class Amount(float):
+        def __radd__(self, spent):  # after the check
+            with suppress(threading.BrokenBarrierError):  # nobody else came: the grant let one in at a time
+                barrier.wait(0.5)
+            return spent + float(self)
+
+    grant = Grant("laplace", 1.0)
+
+    def is_paid(amount):
+        try:
+            grant.take(amount)
+        except BudgetExceededError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(is_paid, [Amount(0.6), Amount(0.6)])) == [False, True]
+    assert grant.left == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize(("mechanism", "budget"), [("gaussian", Budget(1.0, 1e-6)), ("laplace", Budget(1.0))])
