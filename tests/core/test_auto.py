@@ -151,7 +151,7 @@ def test_the_default_is_tried_first_then_what_needs_no_package_then_networks(mon
     assert found[0] == DEFAULT
     needs = [bool(recipe_type(name).needs) for name in found]
     assert needs == sorted(needs)
-    assert True in needs
+    assert any(needs)
 
 
 def test_candidates_that_are_asked_for_keep_their_order():

@@ -128,8 +128,8 @@ class AnyOrderNetwork(nn.Module):
 class _Heads(torch.autograd.Function):
     """The heads' last layers (k, n, h), given what features (d, n, h) add to the context of those after them.
 
-    It is written by hand, forward and back, since arithmetic is a third of what the plain formulas take on a
-    processor: the rest is a pass over memory for each operation, half of which are spared here.
+    It is written by hand, forward and back, to write over what is no longer needed: the plain formulas, which single
+    rows take, make a pass over memory and a tensor of their own for each operation.
     """
 
     @staticmethod

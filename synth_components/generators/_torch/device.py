@@ -90,7 +90,7 @@ def quick(device: torch.device) -> Iterator[None]:
 def _keep_freed_memory() -> None:
     """Let glibc keep up to 64 MiB of freed memory, so that a step does not ask the kernel for cleared pages anew.
 
-    That took a third of a step of ``tabular.autoregressive``.  Other allocators are not told anything.
+    Other allocators are not told anything.
 
     Source: mallopt(3), M_MMAP_THRESHOLD: freeing a block that was mapped raises that threshold to its size, 32 MiB at
         most, and M_TRIM_THRESHOLD to twice as much.
