@@ -7,11 +7,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from synth_components.errors import SynthError
+
+if TYPE_CHECKING:
+    from synth_components.schema import Schema
 
 C = TypeVar("C", bound="Config")
 
@@ -130,6 +133,10 @@ class Recipe(Config):
     def members_without_privacy(self) -> str:
         """Return why a fit with these options is not differentially private, if that is for its members."""
         return ""
+
+    def sequence_column(self, schema: Schema) -> str:
+        """Return the column that tells sequences apart in a fit on rows of a schema; empty for none."""
+        return str(getattr(self, "group", ""))
 
 
 class StepConfig(Config):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -323,6 +323,11 @@ def learned(constraints: Sequence[Constraint], table: pd.DataFrame) -> tuple[Con
     )
 
 
-def is_by_construction(rule: Constraint, schema: Schema) -> bool:
-    """Return whether a rule holds whatever is drawn: uniqueness of columns among which is a minted key."""
-    return isinstance(rule, Unique) and any(isinstance(schema.columns[name], Key) for name in rule.columns)
+def is_by_construction(rule: Constraint, schema: Schema, *, drawn: Collection[str]) -> bool:
+    """Return whether a rule holds whatever is drawn: uniqueness of columns among which is a minted key.
+
+    Args:
+        drawn: The columns that a sampler draws; a key among them tells sequences apart, and recurs in their rows.
+    """
+    minted = {name for name, column in schema.columns.items() if isinstance(column, Key)} - set(drawn)
+    return isinstance(rule, Unique) and bool(minted & set(rule.columns))

@@ -60,6 +60,7 @@ from synth_components.schema import (
     same_dtype,
     violations,
 )
+from synth_components.sequence_key import with_key
 from synth_components.warm_start import drift, folder_of, going_on, require_same, require_warm
 
 _LOG = logging.getLogger(__name__)
@@ -200,7 +201,8 @@ class Model:
             shard=f"{shard_index} of {num_shards}",
         )
         require_room(self.schema, self._listings, n)
-        rules = tuple(rule for rule in self.schema.constraints if not is_by_construction(rule, self.schema))
+        schema, drawn = self.schema, self.sampler.schema.columns
+        rules = tuple(rule for rule in schema.constraints if not is_by_construction(rule, schema, drawn=drawn))
         if (num_shards > 1 or first_block) and any(rule.spans_rows for rule in rules):
             raise UnsupportedError(
                 "a rule compares rows of different shards, or rows with those left out; draw all rows, with one shard, "
@@ -239,7 +241,9 @@ class Model:
     ) -> Dataset:
         if len(self.schema.tables) > 1:
             return replace(self.sampler.sample(n, rng=rng, given=given), schema=self.schema)
-        anew = {name for name, column in self.schema.columns.items() if isinstance(column, Text | Image | Key)}
+        held = self.sampler.schema.columns  # a key that tells sequences apart is among them, as numbers
+        columns = self.schema.columns.items()
+        anew = {name for name, column in columns if isinstance(column, Text | Image | Key) and name not in held}
         # Columns made anew join the candidates only if a rule or a condition reads them.
         asked_of = () if given is None else given.columns
         early = any(name in anew for names in (asked_of, *(rule.columns for rule in rules)) for name in names)
@@ -248,7 +252,7 @@ class Model:
 
         def draw(positions: Positions) -> pd.DataFrame:
             asked = None if given is None else conditioning.at(given, positions)
-            table = self._candidates(sampler, len(positions), rng, asked)
+            table = self._named(self._candidates(sampler, len(positions), rng, asked))
             return self._completed(table, first, n, rng, positions) if early else table
 
         def accepts(table: pd.DataFrame, positions: Positions) -> Mask:
@@ -279,6 +283,20 @@ class Model:
             table.attrs = {}
         return Dataset({self.schema.root: table}, self.schema)
 
+    def _named(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return drawn rows with the keys that tell their sequences apart, in the place of numbers."""
+        keys = [name for name in table.columns if isinstance(self.schema.columns.get(name), Key)]
+        if not keys:
+            return table
+        from synth_components.surrogate import keys_of
+
+        made: dict[str, pd.Series[Any]] = {}
+        for name in keys:
+            column = self.schema.columns[name]
+            assert isinstance(column, Key)  # noqa: S101 - as found above
+            made[name] = keys_of(column, table[name].to_numpy(dtype=np.int64), name=name)
+        return table.assign(**made)
+
     def _candidates(self, sampler: Sampler, n: int, rng: random.Generator, given: Given | None) -> pd.DataFrame:
         if given is None or not given.columns:
             return sampler.sample(n, rng=rng).table
@@ -300,7 +318,7 @@ class Model:
             match column:
                 case Image():
                     raise UnsupportedError(f"column '{name}' is an image, and this generator draws none")
-                case Key():
+                case Key() if name not in table.columns:
                     from synth_components.surrogate import surrogate
 
                     minted = surrogate(column, name=name, n=n, rng=rng, first=first)
@@ -457,6 +475,8 @@ def fit(
     else:
         declared = schema if isinstance(schema, Schema) else Schema.from_json(schema)
         _require_public(declared, limit)
+    if limit is None:  # sequences are not learnt under a budget
+        declared = with_key(declared, recipe)
     data = _dataset(tables, declared.with_constraints(rules))
     if isinstance(table, Dataset):
         data = replace(table, tables=data.tables, schema=data.schema)  # a lazy one keeps the place of its rows
@@ -467,12 +487,17 @@ def fit(
 
     if limit is not None and units is None:
         require_small(data, limit, ledger)
-    learnable = modelled(data if limit is None else bounded(data))
+    group = "" if limit is not None else recipe.sequence_column(data.schema)
+    learnable = modelled(data if limit is None else bounded(data), group=group)
     if not learnable.schema.columns:
         raise SchemaError("every column is a key, text or an image, which are made anew: there is nothing to learn")
     began_with = {} if before is None else _began_with(before, data)
     rng = np.random.default_rng(chosen if limit is None else None)
-    sampler = recipe.fit(learnable, rng=rng, ledger=ledger, run=Run() if run is None else run)
+    run = Run() if run is None else run
+    if run.holdout is not None and isinstance(data.schema.columns.get(group), Key):
+        beside = replace(run.holdout, schema=with_key(run.holdout.schema, recipe))
+        run = replace(run, holdout=modelled(beside, group=group))
+    sampler = recipe.fit(learnable, rng=rng, ledger=ledger, run=run)
     manifest = Manifest(
         generator=name,
         options=recipe.model_dump(mode="json"),

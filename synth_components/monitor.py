@@ -20,6 +20,7 @@ from synth_components.errors import DataError, UnsupportedError
 from synth_components.generators import names, recipe_type
 from synth_components.null_indicator import modelled
 from synth_components.protocols import Dataset, Sampler
+from synth_components.schema import Schema
 
 if TYPE_CHECKING:
     from synth_components.evaluation.columns import Codes
@@ -84,8 +85,9 @@ class QualityMonitor:
 
         rows = min(self.max_rows, len(self.held_out.table))
         drawn = sampler.sample(rows, rng=np.random.default_rng(self.seed))
-        shape, pairs = _agreement(self.held_out, drawn)
-        detection = c2st(self.held_out, drawn, rng=np.random.default_rng(self.seed), rows=rows)
+        real = _alike(self.held_out, drawn.schema)
+        shape, pairs = _agreement(real, drawn)
+        detection = c2st(real, drawn, rng=np.random.default_rng(self.seed), rows=rows)
         quality = (shape + pairs + detection) / 3
         made = {
             "quality": quality,
@@ -122,6 +124,15 @@ def require_monitored(recipe: Recipe, name: str) -> None:
 
 def _warn(epoch: int, scores: Mapping[str, float]) -> None:
     _LOG.warning("after epoch %d the quality on held-out rows is %.3f", epoch, scores["quality"])
+
+
+def _alike(real: Dataset, drawn: Schema) -> Dataset:
+    """Return the rows without columns that a sampler draws as another type: numbers for names of sequences."""
+    columns = {n: c for n, c in real.schema.columns.items() if type(c) is type(drawn.columns.get(n))}
+    if len(columns) == len(real.schema.columns):
+        return real
+    schema = Schema({real.schema.root: columns}, real.schema.root)
+    return Dataset({real.schema.root: real.table[list(columns)]}, schema)
 
 
 _BINS = 8

@@ -16,6 +16,8 @@ import pandas as pd
 from synth_components.encode import cast_to
 from synth_components.protocols import Dataset, Given
 from synth_components.schema import TABLE, Boolean, Key, Schema, Text, dtype_of
+from synth_components.sequence_key import numbered
+from synth_components.split import together, units_of
 
 
 def null_indicators(schema: Schema) -> dict[str, str]:
@@ -37,21 +39,30 @@ def _holds_nulls(dtype: str) -> bool:
     return not (isinstance(parsed, np.dtype) and parsed.kind in "iu")
 
 
-def modelled(data: Dataset) -> Dataset:
+def modelled(data: Dataset, *, group: str = "") -> Dataset:
     """Return what a generator learns: the rows without made-up columns, but with their null indicators.
 
     Text and images are made up, and in a single table keys, too.  An indicator holds no value and has the
-    same two categories whatever the rows are, so it is public.
+    same two categories whatever the rows are, so it is public.  Whose each row is stays known where the columns that
+    tell so are made up.
+
+    Args:
+        group: The column that tells sequences apart; if it is a key, numbers stand for its values.
+
+    Raises:
+        SchemaError: if ``group`` is a key with nulls.
     """
+    data = numbered(data, group)
     schema = data.schema.modelled
     names = null_indicators(data.schema)
+    owners = None if data.is_lazy or together(schema) else units_of(data)
     if not names:
         tables = {name: data.tables[name][list(columns)] for name, columns in schema.tables.items()}
-        return replace(data, tables=tables, schema=schema)
+        return replace(data, tables=tables, schema=schema, owners=owners)
     columns = {**schema.columns, **dict.fromkeys(names.values(), Boolean(public=True))}
     schema = replace(schema, tables={schema.root: columns})
     tables = {schema.root: _indicated(data.tables[schema.root], schema, names)}
-    return Indicated(tables, schema, data, names) if data.is_lazy else Dataset(tables, schema)
+    return Indicated(tables, schema, data, names) if data.is_lazy else Dataset(tables, schema, owners=owners)
 
 
 @dataclass(frozen=True)

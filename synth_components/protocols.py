@@ -24,10 +24,18 @@ BLOCK_ROWS = 16_384
 
 @dataclass(frozen=True)
 class Dataset:
-    """Named tables obeying one schema: one for tabular, several for relational, series, graph."""
+    """Named tables obeying one schema: one for tabular, several for relational, series, graph.
+
+    Attributes:
+        tables: The rows.
+        schema: What they obey.
+        owners: The privacy unit (n,) of each row of a single table, from 0, where the columns that tell it are keys or
+            text, made anew and therefore not among those that are learnt; ``split.taken`` keeps it with some rows.
+    """
 
     tables: Mapping[str, DataFrame]
     schema: Schema
+    owners: NDArray[np.int64] | None = field(default=None, kw_only=True, compare=False, repr=False)
 
     @property
     def table(self) -> DataFrame:

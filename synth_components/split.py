@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,39 @@ def units(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
 
 
 def units_of(data: Dataset) -> NDArray[np.int64] | None:
-    """Return the privacy unit of each row (n,) of a single table; ``None`` where a row is a unit."""
+    """Return the privacy unit of each row (n,) of a single table; ``None`` where a row is a unit.
+
+    Raises:
+        DataError: if some rows were taken without their units.
+    """
     columns = together(data.schema)
-    return units(data.table, columns) if columns else None
+    if columns:
+        return units(data.table, columns)
+    if data.owners is not None and len(data.owners) != len(data.table):
+        raise DataError(
+            f"the units of {len(data.owners)} rows are told, and there are {len(data.table)} rows; take rows of a "
+            "Dataset by split.taken"
+        )
+    return data.owners
+
+
+def taken(data: Dataset, rows: NDArray[np.int64]) -> Dataset:
+    """Return some rows (k,) of a single table, by their numbers, each with its privacy unit."""
+    table = data.table.iloc[rows].reset_index(drop=True)
+    owners = None if data.owners is None else units(pd.DataFrame({"unit": data.owners[rows]}), ("unit",))
+    return replace(data, tables={data.schema.root: table}, owners=owners)
+
+
+def sides_of(data: Dataset, *, share: float, rng: random.Generator, least: int) -> tuple[Dataset, Dataset] | None:
+    """Return (train, holdout) of a single table as ``split_of_size`` does: no privacy unit is in both."""
+    owner = units_of(data)
+    numbers = pd.DataFrame({"row": np.arange(len(data.table))})
+    numbers["unit"] = numbers["row"] if owner is None else owner
+    sides = split_of_size(numbers, share=share, rng=rng, unit=("unit",), least=least)
+    if sides is None:
+        return None
+    train, holdout = (taken(data, side["row"].to_numpy()) for side in sides)
+    return train, holdout
 
 
 def folds(

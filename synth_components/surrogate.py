@@ -5,6 +5,7 @@ Where the world reserves values for examples, these are used: a surrogate must r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any, assert_never
@@ -45,7 +46,7 @@ def surrogate(column: Text | Key, *, name: str, n: int, rng: random.Generator, f
         UnsupportedError: if the keys no longer fit the dtype.
     """
     if isinstance(column, Key):
-        return _keys(column, name, n, first)
+        return keys_of(column, np.arange(first, first + n, dtype=np.int64), name=name)
     texts = _texts(column.kind, n, rng)
     if _is_integral(column.dtype):
         return _numbers(texts, column, name)
@@ -62,20 +63,42 @@ def _is_integral(dtype: str) -> bool:
     return dtype.lower().startswith(("int", "uint"))
 
 
-def _keys(column: Key, name: str, n: int, first: int) -> pd.Series[Any]:
-    numbers = np.arange(first, first + n, dtype=np.int64)
+def keys_of(column: Key, numbers: NDArray[np.int64], *, name: str) -> pd.Series[Any]:
+    """Return the key (n,) that each number (n,) stands for, with the column's dtype: another one for each.
+
+    The first numbers stand for the column's own names, and the others go on after the greatest of these.
+
+    Raises:
+        SchemaError: for a dtype that cannot hold them.
+        UnsupportedError: if they no longer fit the dtype.
+    """
+    is_new = numbers >= len(column.names)
+    after = numbers + _passed(column)
     if _is_integral(column.dtype):
         parsed: Any = pd.api.types.pandas_dtype(column.dtype)
         limit = int(np.iinfo(np.dtype(getattr(parsed, "numpy_dtype", parsed))).max)
-        if n and first + n - 1 > limit:
+        if is_new.any() and int(after[is_new].max()) > limit:
             raise UnsupportedError(f"key '{name}' of dtype {column.dtype} ends at {limit:,}; declare int64")
-        return cast_to(pd.Series(numbers, name=name), column.dtype)
-    if column.dtype.startswith(("float", "Float")):
-        return cast_to(pd.Series(numbers, name=name), column.dtype)
-    if not _is_textual(column.dtype):
+    if _is_textual(column.dtype):
+        made = np.array([f"{column.prefix}{number:0{KEY_DIGITS}d}" for number in after.tolist()], dtype=object)
+    elif _is_integral(column.dtype):
+        made = after
+    elif column.dtype.startswith(("float", "Float")):
+        made = after.astype(np.float64)
+    else:
         raise SchemaError(f"key column '{name}' has dtype {column.dtype}; declare an integer or text", column=name)
-    texts = [f"{column.prefix}{number:0{KEY_DIGITS}d}" for number in numbers.tolist()]
-    return cast_to(pd.Series(texts, name=name, dtype=object), column.dtype)
+    if not is_new.all():
+        made[~is_new] = np.array(column.names, dtype=made.dtype)[numbers[~is_new]]
+    return cast_to(pd.Series(made, name=name), column.dtype)
+
+
+def _passed(column: Key) -> int:
+    """Return how many numbers are passed over so that no new key is one of the column's names."""
+    form = re.compile(rf"{re.escape(column.prefix)}(\d{{{KEY_DIGITS},18}})")
+    is_text = _is_textual(column.dtype)
+    texts = [str(one) if is_text else f"{column.prefix}{int(one):0{KEY_DIGITS}d}" for one in column.names]
+    held = [int(found[1]) for text in texts if (found := form.fullmatch(text))]
+    return max(0, max(held, default=-1) + 1 - len(column.names))
 
 
 def _numbers(texts: Texts, column: Text, name: str) -> pd.Series[Any]:

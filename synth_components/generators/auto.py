@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 from numpy import random
 from pydantic import Field, field_validator
 
@@ -34,7 +33,7 @@ from synth_components.generators import make, sampler_type
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Given, PrivacyLedger, Run, Sampler
 from synth_components.schema import Schema
-from synth_components.split import split_of_size, together
+from synth_components.split import sides_of
 from synth_components.stopping import interrupted_at
 
 LEAST_HELD_OUT = 100
@@ -76,6 +75,12 @@ class Auto(Recipe):
         """Return why a fit with these options is not differentially private, if that is for its members."""
         return "trying generators reads the rows without noise; drop time_limit" if self.time_limit else ""
 
+    def sequence_column(self, schema: Schema) -> str:
+        """Return the column by which the rules tell sequences apart; empty where they tell none."""
+        from synth_components.selection.choice import sequences_of
+
+        return "" if self.candidates else sequences_of(schema)
+
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> AutoSampler:
         """Return the chosen generator's sampler.
 
@@ -116,8 +121,8 @@ class Auto(Recipe):
         elif self.holdout_share * rows < LEAST_HELD_OUT:
             told = f"{rows} rows are too few to race on"
         else:
-            share, unit = min(self.holdout_share, MOST_HELD_OUT / rows), together(data.schema)
-            sides = split_of_size(data.table, share=share, rng=rng, unit=unit, least=LEAST_HELD_OUT)
+            share = min(self.holdout_share, MOST_HELD_OUT / rows)
+            sides = sides_of(data, share=share, rng=rng, least=LEAST_HELD_OUT)
             told = f"no race: the privacy units cannot be split into sides of {LEAST_HELD_OUT} rows or more"
         if sides is not None:
             try:
@@ -139,8 +144,8 @@ class Auto(Recipe):
     def _raced(
         self,
         data: Dataset,
-        learnt: pd.DataFrame,
-        apart: pd.DataFrame,
+        learnt: Dataset,
+        held_out: Dataset,
         *,
         rng: random.Generator,
         ledger: PrivacyLedger,
@@ -151,8 +156,7 @@ class Auto(Recipe):
         from synth_components.selection.loading import load
         from synth_components.selection.race import RESOLUTION, race
 
-        table = data.table
-        held_out = replace(data, tables={data.schema.root: apart})
+        table, apart = data.table, held_out.table
         seed = int(rng.integers(2**31))
 
         def judge(sampler: Sampler) -> float:
@@ -165,7 +169,7 @@ class Auto(Recipe):
         deadline = time.monotonic() + self.time_limit
         ended = race(
             names,
-            replace(data, tables={data.schema.root: learnt}),
+            learnt,
             judge,
             deadline=deadline,
             seed=seed,
@@ -181,7 +185,7 @@ class Auto(Recipe):
         if not self.candidates:
             reasons += [f"{name} was not tried: {why}" for name, why in left_out(data.schema).items()]
         sampler: Sampler = ended.sampler
-        learned = int(len(learnt) * ended.share)
+        learned = int(len(learnt.table) * ended.share)
         again = None
         # It takes longer than the last one, of fewer rows; how much longer is a guess, and trying costs what is left.
         if time.monotonic() + ended.seconds <= deadline:

@@ -125,7 +125,7 @@ def chosen(schema: Schema, *, rows: int | None, budget: Budget | None, is_timed:
     if budget is not None:
         return _private(schema, budget)
     if schema.order and (known := [name for name in SEQUENCES if name in names() and is_installed(name)]):
-        group = _group(schema)
+        group = sequences_of(schema)
         told = () if not group else (f"rows of one '{group}', the privacy unit, are one sequence",)
         why = "the schema orders the rows, and this generator learns sequences"
         name = known[-1] if is_timed else known[0]
@@ -138,13 +138,13 @@ def chosen(schema: Schema, *, rows: int | None, budget: Budget | None, is_timed:
     return Choice(DEFAULT, {}, (why,))
 
 
-def _group(schema: Schema) -> str:
+def sequences_of(schema: Schema) -> str:
     """Return the column that tells sequences apart: the privacy unit's, where it can; empty for none."""
     names = () if schema.unit is None or schema.unit.table != schema.root else schema.unit.columns
-    column = schema.columns.get(names[0]) if len(names) == 1 else None
-    if not isinstance(column, Numeric | Categorical) or column.nullable:
+    column = schema.columns.get(names[0]) if len(names) == 1 and schema.root in schema.modelled.order else None
+    if not isinstance(column, Numeric | Categorical | Key | Text) or column.nullable:
         return ""
-    return names[0] if isinstance(column, Categorical) or column.places == 0 else ""
+    return "" if isinstance(column, Numeric) and column.places != 0 else names[0]
 
 
 def _private(schema: Schema, budget: Budget) -> Choice:

@@ -2,11 +2,12 @@
 
 Source: Jamieson & Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization"
     (arXiv:1502.07943), Algorithm 1; the resource is training rows.
-Differs: the first candidate that can is fitted on few rows before the first round, so that there soon is a model, and
-    its seconds tell how many rows that round may have.  Two candidates at least go into the last round.  A candidate
-    whose next fit would not end in time, by how its last one took, drops out; the time for a last fit of the leader is
-    kept.  Seconds decide, so that another machine may choose otherwise: the choice is written down.  The model does
-    not depend on them: the randomness of a fit follows from the seed, the generator and the number of rows.
+Differs: parts hold whole privacy units.  The first candidate that can is fitted on few rows before the first round, so
+    that there soon is a model, and its seconds tell how many rows that round may have.  Two candidates at least go into
+    the last round.  A candidate whose next fit would not end in time, by how its last one took, drops out; the time for
+    a last fit of the leader is kept.  Seconds decide, so that another machine may choose otherwise: the choice is
+    written down.  The model does not depend on them: the randomness of a fit follows from the seed, the generator and
+    the number of rows.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy import random
+from numpy.typing import NDArray
 
 from synth_components.errors import StoppedError, SynthError
 from synth_components.generators import make, recipe_type
 from synth_components.protocols import Dataset, PrivacyLedger, Run, Sampler
+from synth_components.split import taken, units_of
 from synth_components.stopping import interrupted_at
 
 _LOG = logging.getLogger(__name__)
@@ -118,6 +121,14 @@ class _Made:
         return MARGIN * self.fitting * rows / self.trial.rows
 
 
+def _by_unit(data: Dataset, *, rng: random.Generator) -> NDArray[np.int64]:
+    """Return the rows (n,) in a random order, of which a beginning holds whole privacy units, but for the last one."""
+    owner = units_of(data)
+    if owner is None:
+        return rng.permutation(len(data.table))
+    return np.argsort(rng.permutation(int(owner.max(initial=-1)) + 1)[owner], kind="stable")
+
+
 def _is_network(name: str) -> bool:
     return "torch" in recipe_type(name).needs
 
@@ -172,7 +183,7 @@ class _Race:
         self._data, self._judge, self._ledger, self._run = data, judge, ledger, run
         self._started, self._deadline, self._seed = time.monotonic(), deadline, seed
         self._rows = len(data.table)
-        self._order = np.random.default_rng(seed).permutation(self._rows)
+        self._order = _by_unit(data, rng=np.random.default_rng(seed))
         self._alive: dict[str, _Made | None] = dict.fromkeys(names)
         self._trials: list[Trial] = []
         self._refusals: dict[str, SynthError] = {}
@@ -282,9 +293,7 @@ class _Race:
         else:
             equal = (self._deadline - now - self._reserve()) / waiting - self._judging
             ends = now + max(equal, last.expected(size))
-        rows = np.sort(self._order[:size])
-        root = self._data.schema.root
-        part = replace(self._data, tables={root: self._data.table.iloc[rows].reset_index(drop=True)})
+        part = taken(self._data, np.sort(self._order[:size]))
         run = self._run
         quiet = Run(device=run.device, should_stop=lambda: run.should_stop() or time.monotonic() >= ends)
         grace = min(GRACE, whole / 10)

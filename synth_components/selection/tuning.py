@@ -30,8 +30,9 @@ from synth_components.privacy.ledger import SETTLED, Ledger, not_private
 from synth_components.protocols import Dataset, PrivacyLedger, Run
 from synth_components.selection.objective import Aim, scores
 from synth_components.selection.space import Choices, Space
+from synth_components.sequence_key import with_key
 from synth_components.split import folds as split_in_folds
-from synth_components.split import together
+from synth_components.split import taken, together
 
 JOURNAL = "trials.journal"
 STARTUP = 5
@@ -132,9 +133,11 @@ def tune(
     opened(ledger).spend("tune", not_private)
     optuna = _optuna()
     run = Run() if run is None else run
-    learnable, fixed = modelled(data), dict(fixed or {})
-    unit = together(data.schema, recipe_type(generator, trust=trust).parse(fixed))
+    fixed = dict(fixed or {})
+    base = recipe_type(generator, trust=trust).parse(fixed)
+    unit = together(data.schema, base)
     of_rows = split_in_folds(data.table, folds, rng=np.random.default_rng(seed), unit=unit)
+    learnable = _learnable(data, base)
     rows = digest({"rows": [learnable.table]})
     about = [generator, fixed, repr(space), list(aims), target, folds, seed, rows, list(unit)]
     study = _study(optuna, aims, state, hashlib.sha256(json.dumps(about).encode()).hexdigest())
@@ -155,11 +158,13 @@ def tune(
         try:
             recipe = make(generator, dict(tried), trust=trust)
             assert isinstance(recipe, Recipe)  # noqa: S101 - the contract of GENERATOR
-            parts = of_rows
-            if (own := together(data.schema, recipe)) != unit:  # the column of the sequences is searched, too
+            parts, rows_of = of_rows, learnable
+            if recipe.sequence_column(data.schema) != base.sequence_column(data.schema):  # it is searched, too
+                rows_of = _learnable(data, recipe)
+                own = together(data.schema, recipe)
                 parts = split_in_folds(data.table, folds, rng=np.random.default_rng(seed), unit=own)
             for place, part in enumerate(parts):
-                found.append(_fold(recipe, learnable, part, aims=aims, target=target, seed=seed, run=run))
+                found.append(_fold(recipe, rows_of, part, aims=aims, target=target, seed=seed, run=run))
                 if len(aims) == 1 and place + 1 < folds:
                     trial.report(float(np.mean([one[aims[0]] for one in found])), place)
                     if trial.should_prune():
@@ -192,6 +197,12 @@ def tune(
     return Tuned({**fixed, **chosen.options}, chosen.values, front, made)
 
 
+def _learnable(data: Dataset, recipe: Recipe) -> Dataset:
+    """Return what a recipe learns of the rows."""
+    keyed = replace(data, schema=with_key(data.schema, recipe))
+    return modelled(keyed, group=recipe.sequence_column(keyed.schema))
+
+
 def _fold(
     recipe: Any,  # noqa: ANN401 - a Recipe that is a Generator
     data: Dataset,
@@ -203,11 +214,7 @@ def _fold(
     run: Run,
 ) -> dict[str, float]:
     """Return the scores of a recipe fitted without the rows ``held``, judged by those."""
-    root, table = data.schema.root, data.table
-    mask = np.zeros(len(table), dtype=bool)
-    mask[held] = True
-    learnt = replace(data, tables={root: table[~mask].reset_index(drop=True)})
-    apart = replace(data, tables={root: table[mask].reset_index(drop=True)})
+    learnt, apart = taken(data, np.setdiff1d(np.arange(len(data.table)), held)), taken(data, np.sort(held))
     quiet = Run(device=run.device, should_stop=run.should_stop)
     sampler = recipe.fit(learnt, rng=np.random.default_rng(seed), ledger=Ledger(account=SETTLED), run=quiet)
     drawn = sampler.sample(min(DRAWN_ROWS, len(learnt.table)), rng=np.random.default_rng(seed))

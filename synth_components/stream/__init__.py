@@ -48,7 +48,9 @@ def blocks(
     """
     if len(model.schema.tables) > 1:
         raise UnsupportedError("the model has several tables; sample them from Python with Model.blocks")
-    spanning = [r.name for r in model.schema.constraints if r.spans_rows and not is_by_construction(r, model.schema)]
+    schema, held = model.schema, model.sampler.schema.columns
+    rules = [rule for rule in schema.constraints if not is_by_construction(rule, schema, drawn=held)]
+    spanning = [rule.name for rule in rules if rule.spans_rows]
     if spanning and n >= ENDLESS:
         raise UnsupportedError(
             f"constraint '{spanning[0]}' compares all rows, and a stream that goes on until it is stopped would have "

@@ -33,6 +33,7 @@ from synth_components.selection.choice import (
     left_out,
 )
 from synth_components.selection.race import FIRST_ROWS, LEAST_ROWS, Undecided, race, rounds
+from synth_components.split import units_of
 from synth_components.toy import toy_table
 
 ALONE = "tabular.independent"
@@ -305,6 +306,7 @@ from synth_components.protocols import Run
 from synth_components.selection.choice import RANKED
 from synth_components.generators import DEFAULT, recipe_type
 from synth_components.selection.loading import load
+from synth_components.split import units_of
 from synth_components.toy import toy_table
 
 data = toy_table(rows=300)
@@ -467,6 +469,27 @@ def test_without_a_race_where_the_units_cannot_be_split(sites):
     assert made.choice["generator"] == ALONE
     assert made.choice["reasons"][0].startswith("no race: the privacy units cannot be split into sides of 100 rows")
     assert not made.choice["trials"]
+
+
+@pytest.mark.parametrize("is_key", [False, True])
+def test_a_part_of_the_rows_holds_whole_units_but_for_the_last(monkeypatch, is_key):
+    def told(self, data, *, rng, ledger, run):
+        heard.append(units_of(data))
+        return fit(self, data, rng=rng, ledger=ledger, run=run)
+
+    heard, fit = [], recipe_type(ALONE).fit
+    replaced(monkeypatch, ALONE, told)
+    data, person = dependent(6_000), np.arange(6_000) % 60
+    if is_key:
+        data = replace(data, owners=person)
+    else:
+        columns = {**data.schema.columns, "who": Numeric()}
+        schema = Schema({TABLE: columns}, unit=Unit(TABLE, ("who",), 100))
+        data = Dataset({TABLE: data.table.assign(who=person)}, schema)
+    fits(time.monotonic() + 6_000, data=data)
+    rows = [np.bincount(owners) for owners in heard]
+    assert [one.sum() for one in rows] == [FIRST_ROWS, LEAST_ROWS, 6_000]
+    assert all((np.sort(one)[1:] == 100).all() for one in rows)
 
 
 def test_a_first_fit_without_end_leaves_the_others_half_of_the_time(monkeypatch, clock):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
+import synth_components as synth
 from synth_components.errors import StoppedError
 from synth_components.generators.tabular._circuit import Alphabet, Circuit, Emission, Law, Totals, Tree
 from synth_components.generators.tabular._grid import Grid
@@ -14,7 +15,7 @@ from synth_components.generators.tabular.circuit import ProbabilisticCircuit
 from synth_components.marginal import Marginal
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Dataset, Given, Interval, Run
-from synth_components.schema import Boolean, Categorical, Numeric, Schema, Unit
+from synth_components.schema import Boolean, Categorical, Key, Numeric, Schema, Unit
 
 SIZES = (2, 3, 4)
 TREE = Tree(np.array([1, 0, 2]), np.array([1, -1, 1]))
@@ -185,6 +186,27 @@ def test_rows_of_a_privacy_unit_are_set_apart_together(monkeypatch):
     assert not learnt & judges
     assert len(learnt | judges) == 30
     assert some & others
+
+
+def test_rows_of_a_person_named_by_a_key_are_set_apart_together(monkeypatch):
+    seen = []
+
+    def spy(self, totals, codes, judges, *_, **__):
+        seen.extend(set(side[0].tolist()) for side in (codes, judges))
+        raise StoppedError("seen")
+
+    monkeypatch.setattr(ProbabilisticCircuit, "_trained", spy)
+    numbers = np.arange(600) % 30
+    table = pd.DataFrame({"who": [f"p{number:02d}" for number in numbers], "x": numbers})
+    columns = {
+        "who": Key(dtype=str(table["who"].dtype), public=True),
+        "x": Numeric(dtype="int64", low=0, high=29, places=0),
+    }
+    schema = Schema({"table": columns}, unit=Unit("table", ("who",), max_rows=20))
+    with pytest.raises(StoppedError, match="seen"):
+        synth.fit(table, generator="tabular.circuit", schema=schema, seed=0)
+    assert not seen[0] & seen[1]
+    assert len(seen[0] | seen[1]) == 30
 
 
 def test_a_fit_stops_between_batches():

@@ -1,6 +1,7 @@
 """Generators of generators: weights, conditions, budgets, files, shards."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from synth_components.generators.tabular.hybrid import Hybrid
 from synth_components.privacy.ledger import Ledger, not_private
 from synth_components.privacy.share import shares
 from synth_components.protocols import Budget, Dataset, Run
-from synth_components.schema import TABLE, Categorical, Numeric, Schema, Unit
+from synth_components.schema import TABLE, Categorical, Key, Numeric, Schema, Unit
 from synth_components.testing import digest
 from synth_components.toy import toy_table
 
@@ -73,6 +74,28 @@ def test_units_that_cannot_be_split_weigh_the_members_alike(sites):
     schema = Schema({TABLE: {**data.schema.columns, "site": Numeric()}}, unit=Unit(TABLE, ("site",), 600))
     data = Dataset({TABLE: data.table.assign(site=sites)}, schema)
     assert fitted(Ensemble(generators=(ALONE, COPULA)), data).weights.tolist() == [0.5, 0.5]
+
+
+def test_the_weights_are_found_on_other_persons_where_a_key_names_them(monkeypatch):
+    seen = []
+
+    def spy(members, held_out, *, rng):
+        seen.append(held_out.owners)
+        return np.ones(len(members)) / len(members)
+
+    monkeypatch.setattr("synth_components.generators.tabular.ensemble.mixture_weights", spy)
+    rows, person = dependent(1_500), np.repeat(np.arange(50), 30)
+    columns = {**rows.schema.columns, "who": Key(public=True)}
+    schema = Schema({TABLE: columns}, unit=Unit(TABLE, ("who",), 30))
+    synth.fit(rows.table.assign(who=person), generator=Ensemble(generators=(ALONE, COPULA)), schema=schema, seed=0)
+    assert np.bincount(seen[0]).tolist() == [30] * 10  # a fifth of the persons, with all of their rows
+
+
+def test_the_first_stage_of_a_hybrid_may_leave_out_the_column_of_the_unit():
+    data = dependent(300)
+    schema = replace(data.schema, unit=Unit(TABLE, ("x",), 300))
+    made = fitted(Hybrid(first=ALONE, second=ALONE, columns=("z",)), Dataset(data.tables, schema))
+    assert len(made.sample(5, rng=np.random.default_rng(0)).table) == 5
 
 
 def test_given_weights_are_the_shares_of_the_rows():

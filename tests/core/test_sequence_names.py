@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 
 import synth_components as synth
-from synth_components.constraints import Range
+from synth_components.constraints import Monotone, Range, Unique
 from synth_components.errors import SchemaError, UnsupportedError
 from synth_components.generators.auto import AutoSampler
-from synth_components.protocols import BLOCK_ROWS
-from synth_components.schema import Categorical, Numeric, Schema, violations
+from synth_components.monitor import QualityMonitor
+from synth_components.protocols import BLOCK_ROWS, Dataset
+from synth_components.schema import Categorical, Key, Numeric, Schema, Unit, violations
+from synth_components.surrogate import keys_of
 
 BY = {"group": "pid", "order_by": "t"}
 
@@ -49,13 +51,13 @@ def fitted(table, **options):
     )
 
 
-def require_apart(made, schema):
+def require_apart(made, schema, *, name="pid"):
     """Fail unless sequences stand one after the other, each with a name of its own that the schema allows."""
     begins = np.flatnonzero(made["t"] == 0)  # as all of the rows do
     assert made["pid"].iloc[begins].is_unique
     assert (made["pid"] == np.repeat(made["pid"].iloc[begins].to_numpy(), np.diff([*begins, len(made)]))).all()
-    for name, column in schema.columns.items():
-        violations(made[name], column)
+    for column, declared in schema.columns.items():
+        violations(made["pid" if column == name else column], declared)
 
 
 @pytest.mark.parametrize("times", [1, 2, 5])
@@ -131,6 +133,87 @@ def test_names_end_where_numbers_of_the_column_do():
     require_apart(model.sample(8 * 120, seed=1), model.schema)
     with pytest.raises(SchemaError, match="column 'pid' has 128"):
         model.sample(8 * 200, seed=1)
+
+
+PROFILED = {
+    "texts that enough rows share": ("p{:03d}".format, {}),
+    "texts that few rows share": ("p{:03d}".format, {"least": 2, "most": 9}),
+    "a person's texts": ("person {}".format, {"least": 2, "most": 9}),
+    "identifiers by their name": (lambda number: 7 * number + 3, {"least": 2, "most": 9}),
+}
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("kind", PROFILED)
+def test_sequences_by_text_or_a_key_that_a_profile_found_are_drawn_as_many_as_are_asked_for(kind, times, tmp_path):
+    name, sizes = PROFILED[kind]
+    table = visits(name=name, **sizes).rename(columns={"pid": "person_id"})
+    options = {"group": "person_id", "order_by": "t"}
+    model = synth.fit(table, generator="tabular.markov", seed=0, options=options)
+    assert isinstance(model.schema.columns["person_id"], Key)
+    for seed in range(5):
+        made = model.sample(times * len(table), seed=seed)
+        assert made["person_id"].dtype == table["person_id"].dtype
+        require_apart(made.rename(columns={"person_id": "pid"}), model.schema, name="person_id")
+        known = set(model.schema.columns["person_id"].names)  # they come first: a report compares like with like
+        assert len(known & set(made["person_id"])) >= 0.9 * len(known)
+        if table["person_id"].dtype.kind != "i":  # the least numbers are new ones that somebody may have
+            assert set(made["person_id"]) & set(table["person_id"]) <= known
+    model.save(tmp_path / "m")
+    loaded = synth.load(tmp_path / "m")
+    assert loaded.schema == model.schema
+    pd.testing.assert_frame_equal(loaded.sample(2_000, seed=3), model.sample(2_000, seed=3))
+
+
+def test_a_rule_within_sequences_by_text_sees_them():
+    table = visits(name="p{:03d}".format, least=2, most=9)
+    rule = Monotone(name="rises", column="x", order="t", by=("pid",), policy="reject")
+    model = fitted(table, constraints=[rule])
+    made = model.sample(300, seed=1)
+    require_apart(made, model.schema)
+    assert (made.groupby("pid")["x"].diff().dropna() >= 0).all()
+
+
+def test_a_key_of_sequences_makes_no_rows_unique_by_construction():
+    table = visits(name="p{:03d}".format, least=2, most=9)
+    model = fitted(table, constraints=[Unique(name="once", columns=("pid", "s"))])
+    made = model.sample(200, seed=1)
+    assert not made.duplicated(["pid", "s"]).any()
+
+
+def test_a_monitor_leaves_out_the_names_of_sequences():
+    table = visits(name="p{:03d}".format)
+    model, schema = fitted(table), synth.profile(table).schema
+    assert isinstance(schema.columns["pid"], Categorical)
+    rest = table.drop(columns="pid")
+    scores = [
+        QualityMonitor(Dataset({"table": rows}, known)).judge(model.sampler, 1)
+        for rows, known in ((table, schema), (rest, synth.profile(rest).schema))
+    ]
+    assert scores[0] == scores[1]
+
+
+def test_new_keys_go_on_after_those_that_there_were():
+    key = Key(dtype="object", prefix="p", names=("p000000007", "p1"))
+    assert keys_of(key, np.arange(4), name="k").tolist() == ["p000000007", "p1", "p000000008", "p000000009"]
+    numbers = Key(dtype="int64", names=(30, 10))
+    assert keys_of(numbers, np.arange(3), name="k").tolist() == [30, 10, 31]
+    assert Schema.from_json(Schema({"table": {"k": key}}).to_json()) == Schema({"table": {"k": key}})
+
+
+def test_keys_with_nulls_tell_no_sequences_apart():
+    table = visits(name="p{:03d}".format, least=2, most=9)
+    table.loc[3, "pid"] = None
+    with pytest.raises(SchemaError, match=r"'pid' cannot be group: .* without nulls"):
+        fitted(table)
+
+
+def test_auto_takes_persons_of_a_key_as_sequences():
+    table = visits(least=2, most=9)
+    schema = replace(declared(table, Key(public=True)), order={"table": "t"}, unit=Unit("table", ("pid",), max_rows=9))
+    model = synth.fit(table, generator="auto", seed=0, schema=schema, options={"time_limit": 30})
+    assert model.manifest.choice["options"] == {"group": "pid"}
+    require_apart(model.sample(len(table), seed=1), model.schema)
 
 
 def test_a_model_saves_and_draws_the_same_names(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from synth_components.errors import DataError, SchemaError
 from synth_components.protocols import Dataset
 from synth_components.schema import TABLE, Numeric, Schema, Unit
-from synth_components.split import folds, reduced, split, together
+from synth_components.split import folds, reduced, sides_of, split, together, units_of
 from synth_components.steps.run import RunConfig
 from synth_components.steps.split import STRATA, SplitConfig, split_for
 from synth_components.steps.split import split as split_step
@@ -53,6 +53,17 @@ def test_the_same_seed_gives_the_same_split_and_another_does_not():
 def test_a_share_that_empties_a_side_is_refused(share):
     with pytest.raises(DataError, match="share"):
         split(table(), share=share, rng=np.random.default_rng(0))
+
+
+def test_some_rows_keep_the_unit_that_a_key_tells():
+    whole = Dataset({TABLE: table()[["row"]]}, Schema({TABLE: {"row": Numeric()}}), owners=np.arange(100) // 4)
+    sides = sides_of(whole, share=0.2, rng=np.random.default_rng(0), least=5)
+    for side, units in zip(sides, (20, 5), strict=True):
+        assert np.bincount(side.owners).tolist() == [4] * units
+        assert (side.table["row"].to_numpy() // 4 == np.repeat(side.table["row"].to_numpy()[::4] // 4, 4)).all()
+    torn = Dataset({TABLE: table()[["row"]][:50]}, whole.schema, owners=whole.owners)
+    with pytest.raises(DataError, match="units of 100 rows are told, and there are 50 rows"):
+        units_of(torn)
 
 
 def test_a_single_unit_cannot_be_split():

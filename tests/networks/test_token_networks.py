@@ -21,7 +21,7 @@ from synth_components.generators.tabular.transformer import Transformer
 from synth_components.generators.tabular.vae import VAE
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Dataset, Run
-from synth_components.schema import TABLE, Numeric, Schema, Unit
+from synth_components.schema import TABLE, Key, Numeric, Schema, Unit
 from synth_components.toy import toy_table
 
 SMALL = {"hidden": 16, "depth": 1, "epochs": 2, "batch_rows": 64}
@@ -319,3 +319,26 @@ def test_rows_of_a_privacy_unit_are_set_apart_together(monkeypatch, name, sequen
     assert asked["rows"] == 600
     assert asked["held_out"] is None
     assert units_of_fit(None) is None
+
+
+@pytest.mark.parametrize("name", ["tabular.autoregressive", "tabular.vae", "tabular.transformer"])
+def test_rows_of_a_person_named_by_a_key_are_set_apart_together(monkeypatch, name):
+    loop = pytest.importorskip("synth_components.generators._torch.loop")
+    asked = {}
+
+    def spy(module, rows, *_, **options):
+        asked.update(options)
+        raise Seen
+
+    monkeypatch.setattr(loop, "train", spy)
+    person = np.arange(600) % 30
+    table = pd.DataFrame({"x": np.arange(600) % 7, "person": [f"p{one:02d}" for one in person]})
+    columns = {
+        "x": Numeric(dtype="int64", low=0, high=6, places=0),
+        "person": Key(dtype=str(table["person"].dtype), public=True),
+    }
+    schema = Schema({TABLE: columns}, unit=Unit(TABLE, ("person",), max_rows=20))
+    options = {"group": "person"} if name == "tabular.transformer" else {}
+    with pytest.raises(Seen):
+        synth.fit(table, generator=name, schema=schema, options=options, seed=0)
+    assert np.array_equal(asked["units"], np.sort(person) if options else person)

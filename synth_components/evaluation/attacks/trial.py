@@ -54,7 +54,7 @@ def parts(
     if not view.names or min(len(view.train), len(view.holdout) // 2, len(view.synthetic)) < LEAST:
         return None
     known = set(context.unit) <= set(holdout.table.columns)
-    group = units(holdout.table, context.unit if known else ())
+    group = units(holdout.table, context.unit if known else ()) if holdout.owners is None else holdout.owners
     count = int(group.max()) + 1
     chosen = np.zeros(count, dtype=np.bool_)
     order = rng.permutation(count)

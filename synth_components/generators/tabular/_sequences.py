@@ -34,7 +34,8 @@ MOST_TRIES = 100
 """Draws of the lengths of sequences of which the first is taken that needs no more names than there are."""
 
 Group = Annotated[
-    str, Field(description="Column that tells sequences apart, a whole number or category; empty: one sequence.")
+    str,
+    Field(description="Column that tells sequences apart, a whole number, category, text or key; empty: one sequence."),
 ]
 
 OrderBy = Annotated[
@@ -361,7 +362,7 @@ def learnt(schema: Schema, group: str, order_by: str) -> Schema:
         if name and column is None:
             raise SchemaError(
                 f"{option} names no column that is learnt: '{name}'; name another, or declare it in the schema as a "
-                "number or a category",
+                "number",
                 column=name,
             )
         if column is None:

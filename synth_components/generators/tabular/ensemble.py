@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -47,7 +47,7 @@ from synth_components.privacy.ledger import not_private
 from synth_components.privacy.share import shares
 from synth_components.protocols import Dataset, Floats, Generator, Given, PrivacyLedger, Run, Sampler
 from synth_components.schema import Schema
-from synth_components.split import split_of_size, together
+from synth_components.split import sides_of
 
 LEAST_HELD_OUT = 50
 """Fewest rows of either side of the split that weights are read off; of fewer, members weigh the same."""
@@ -148,11 +148,7 @@ def _held_out(data: Dataset, run: Run, share: float, *, rng: random.Generator) -
         return (data, run.holdout) if len(run.holdout.table) >= LEAST_HELD_OUT else None
     if share * len(data.table) < LEAST_HELD_OUT:
         return None
-    sides = split_of_size(data.table, share=share, rng=rng, unit=together(data.schema), least=LEAST_HELD_OUT)
-    if sides is None:
-        return None
-    learnt, held_out = (replace(data, tables={data.schema.root: side}) for side in sides)
-    return learnt, held_out
+    return sides_of(data, share=share, rng=rng, least=LEAST_HELD_OUT)
 
 
 def _fitted(

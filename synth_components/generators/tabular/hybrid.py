@@ -26,6 +26,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 from numpy import random
+from numpy.typing import NDArray
 from pydantic import Field
 
 from synth_components.config import ConfigError, Recipe
@@ -44,6 +45,7 @@ from synth_components.privacy.ledger import not_private
 from synth_components.privacy.share import shares
 from synth_components.protocols import Dataset, Given, PrivacyLedger, Run, Sampler
 from synth_components.schema import Boolean, Categorical, Schema
+from synth_components.split import units_of
 
 
 class Hybrid(Recipe):
@@ -84,9 +86,11 @@ class Hybrid(Recipe):
         require_private(recipes, ledger)
         names = self._first_columns(data.schema)
         purses = shares(ledger, [self.budget_share, 1 - self.budget_share])
+        owners = units_of(data) if ledger.remaining() is None else None
+        halves = _only(data, names, owners), data
         stages = [
             fit_member(recipe, part, rng=rng, ledger=purse, run=run, part=place, parts=2)
-            for place, (recipe, part, purse) in enumerate(zip(recipes, (_only(data, names), data), purses, strict=True))
+            for place, (recipe, part, purse) in enumerate(zip(recipes, halves, purses, strict=True))
         ]
         return HybridSampler(data.schema, (stages[0], stages[1]), (self.first, self.second))
 
@@ -110,14 +114,17 @@ class Hybrid(Recipe):
         return tuple(name for name in every if name in chosen)
 
 
-def _only(data: Dataset, names: Sequence[str]) -> Dataset:
-    """Return some columns of the root table; rules stay with the whole, which enforces them."""
+def _only(data: Dataset, names: Sequence[str], owners: NDArray[np.int64] | None) -> Dataset:
+    """Return some columns of the root table, and whose each row is; rules stay with the whole, which enforces them."""
     schema = data.schema
     if data.is_lazy:
         raise UnsupportedError("tabular.hybrid holds the whole table, and this one is too large for memory")
     columns = {name: schema.columns[name] for name in names}
-    part = replace(schema, tables={schema.root: columns}, keys={}, order={}, constraints=())
-    return Dataset({schema.root: data.table[list(names)]}, part)
+    unit = schema.unit
+    if unit is not None and not set(unit.columns) <= set(names):
+        unit = replace(unit, columns=())
+    part = replace(schema, tables={schema.root: columns}, keys={}, order={}, unit=unit, constraints=())
+    return Dataset({schema.root: data.table[list(names)]}, part, owners=owners)
 
 
 @dataclass(frozen=True, eq=False)
