@@ -292,7 +292,7 @@ def fit(rows: pd.DataFrame, schema: Schema, target: str, variant: Variant, budge
     """Return the trees of ``rows``; the ledger is charged all of the budget before the first read."""
     ledger = Ledger(budget)
     cells = cells_of(schema, bins=variant.bins)
-    grant = granted("fit private trees", ledger, mechanism="gaussian")
+    grant = granted("fit private trees", ledger, unit=schema.unit, mechanism="gaussian")
     codes = coded(Dataset({schema.root: rows}, schema), cells)
     names = [name for name in cells if name != target]
     order = [target, *names] if variant.target_at == "first" else [*names, target]

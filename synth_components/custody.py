@@ -16,6 +16,7 @@ from synth_components.circumstances import within
 from synth_components.errors import DataError
 from synth_components.privacy.budget_file import BudgetFile, State
 from synth_components.protocols import Budget
+from synth_components.schema import TABLE, Unit
 from synth_components.steps.command import DerivedOption, circumstance_options, common_options, read_circumstances
 
 _AROUND = [option for option in circumstance_options() if option.origin.name in {"audit", "chain_key"}]
@@ -131,6 +132,20 @@ def budget() -> None:
             help="A table that may be read, parts of a split included; others are then refused.  [may be repeated]",
         ),
         click.Option(
+            ["--unit"],
+            multiple=True,
+            metavar="COLUMN",
+            help="Whom epsilon protects: all rows that share the column, as the schemas declare it. Without it a row; "
+            "charges for another unit are refused.  [may be repeated]",
+        ),
+        click.Option(
+            ["--max-rows"],
+            type=click.IntRange(1),
+            default=1,
+            show_default=True,
+            help="Most rows of a unit that are read, as the schemas declare it.",
+        ),
+        click.Option(
             ["--units"], type=int, help="Number of privacy units, if it is public: delta must be below 1 over it."
         ),
         click.Option(
@@ -150,6 +165,7 @@ def create(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 -
     \b
         synth budget create adult.budget --epsilon 3 --delta 1e-6 --name adult --units 45000
         synth budget create adult.budget --epsilon 3 --delta 1e-6 --data train.csv --data holdout.csv
+        synth budget create visits.budget --epsilon 3 --delta 1e-6 --name visits --unit patient --max-rows 5
     """
     from synth_components.io.dataset import read_table
 
@@ -163,6 +179,7 @@ def create(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 -
             total,
             name=options["name"],
             tables=[read_table(place) for place in options["data"]],
+            unit=Unit(TABLE, options["unit"], options["max_rows"]),
             units=options["units"],
             uncovered=options["uncovered"],
         )
@@ -201,7 +218,8 @@ def reserve(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 
     \b
         synth budget reserve adult.budget --epsilon 0.5 --delta 1e-7 --parts 2 --label 'nightly pipeline'
 
-    Each of the steps may then be given `--epsilon 0.5 --delta 1e-7`, and no budget file.
+    Each of the steps may then be given `--epsilon 0.5 --delta 1e-7`, and no budget file. Their schemas must declare the
+    privacy unit of the budget.
     """
     try:
         share = Budget(options["epsilon"], options["delta"])
@@ -215,9 +233,10 @@ def reserve(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 
 
 def _left(state: State) -> str:
     left = state.remaining
+    whom = state.unit or "units that an earlier version did not keep"
     return (
-        f"spent epsilon {state.spent:.4g} of {state.total.epsilon:g} at delta {state.total.delta:g}; left: epsilon "
-        f"{left.epsilon:.4g}, delta {left.delta:.4g}"
+        f"for {whom}, added or removed: spent epsilon {state.spent:.4g} of {state.total.epsilon:g} at delta "
+        f"{state.total.delta:g}; left: epsilon {left.epsilon:.4g}, delta {left.delta:.4g}"
     )
 
 

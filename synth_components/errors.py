@@ -41,6 +41,20 @@ class BudgetExceededError(SynthError):
         self.remaining = remaining
 
 
+class UnitError(SynthError):
+    """Charges of different privacy units, in one ledger or budget file: their sum holds for neither.
+
+    Attributes:
+        unit: Whom the ledger or file is of; empty if nobody said.
+        charged: Whom the charge is of; empty if nobody said.
+    """
+
+    def __init__(self, message: str, *, unit: str, charged: str) -> None:
+        super().__init__(message)
+        self.unit = unit
+        self.charged = charged
+
+
 class DeltaError(SynthError):
     """Delta is 1 over the number of privacy units or more: it would let one of them be shown to everybody.
 

@@ -37,7 +37,7 @@ from synth_components.io import artifact
 from synth_components.io.artifact import Artifact, Manifest, Statement
 from synth_components.monitor import require_monitored
 from synth_components.null_indicator import indicating, modelled, null_indicators, with_nulls
-from synth_components.privacy.budget_file import BudgetFile, account
+from synth_components.privacy.budget_file import BudgetFile, Prepared, account
 from synth_components.privacy.charges import unit_of
 from synth_components.privacy.contribution import bounded
 from synth_components.privacy.domain import private_schema
@@ -45,6 +45,7 @@ from synth_components.privacy.ledger import SETTLED, Ledger, not_private
 from synth_components.privacy.mechanism import Mechanism
 from synth_components.privacy.share import rehearse
 from synth_components.privacy.smallest_delta import require_below, require_small
+from synth_components.privacy.unit import settle
 from synth_components.protocols import BLOCK_ROWS, Budget, Dataset, Given, Run, Sampler
 from synth_components.schema import (
     TABLE,
@@ -371,7 +372,7 @@ def fit(
     trust: tuple[str, ...] = (),
     units: int | None = None,
     start: Model | str | Path | None = None,
-    budget: str | Path | BudgetFile | None = None,
+    budget: str | Path | BudgetFile | Prepared | None = None,
     profile_mechanism: Mechanism = "laplace",
 ) -> Model:
     """Return a model of a table, or of linked tables by name; the caller's frames are not changed.
@@ -393,7 +394,8 @@ def fit(
             the log and the manifest.  Not with epsilon.
         units: Number of privacy units (rows, say), if it is public knowledge; delta must be below 1 over it.  Under a
             delta, 1 % of epsilon goes into counting them where it is not given.
-        budget: The budget file that all work on these rows shares; by default that of SYNTH_BUDGET_FILE, if any.
+        budget: The budget file that all work on these rows shares; by default that of SYNTH_BUDGET_FILE, if any.  It
+            is of one privacy unit, which the schema must declare.
         profile_mechanism: Noise on the statistics that a schema is read off, where epsilon is given and no schema:
             ``laplace``, or ``gaussian``, which needs delta and finds more in wide tables.
 
@@ -402,6 +404,7 @@ def fit(
         SchemaError: if the table does not fit its schema.
         BudgetExceededError: if the generator would spend more than epsilon, or than the budget file has left; no row
             was read.
+        UnitError: if the budget file is of another privacy unit; no row was read.
         GuardError: if the privacy policy does not allow the fit; no row was read.
         DeltaError: if delta is 1 over the number of privacy units or more.
         ConstraintError: if the rules contradict each other or no training row obeys one.
@@ -456,24 +459,28 @@ def fit(
     # Of several processes that fit one model together the first one pays; a rank alone does not make them several.
     is_other = run is not None and 0 < run.rank < run.world_size and getattr(recipe, "trains_together", False)
     shared = None if is_other else account(budget)
-    ledger = Ledger(limit, account=SETTLED if is_other else shared)
+    # What was charged to the ledger of prepared rows, that one tells.
+    ledger = Ledger(limit, account=SETTLED if is_other else shared, is_told=not isinstance(shared, Prepared))
     chosen = _seed(seed)
 
     _require_names(tables)
+    known = None if schema is None else schema if isinstance(schema, Schema) else Schema.from_json(schema)
+    if limit is not None:
+        settle(ledger, None if known is None else known.unit)
     if shared is not None:
         shared.require_data(table)
         shared.require_room(limit, label=f"fit {name}")
-        units = shared.read().units if units is None else units
+        units = shared.public_units() if units is None else units
     if limit is not None and units is not None:
         require_below(limit.delta, units)
     profile_epsilon = 0.0
-    if schema is None:
+    if known is None:
         if limit is not None:
             rehearse(recipe, limit)
         declared = _profiled(tables, ledger, profile_mechanism)
         profile_epsilon = 0.0 if limit is None else ledger.epsilon(limit.delta)
     else:
-        declared = schema if isinstance(schema, Schema) else Schema.from_json(schema)
+        declared = known
         _require_public(declared, limit)
     if limit is None:  # sequences are not learnt under a budget
         declared = with_key(declared, recipe)

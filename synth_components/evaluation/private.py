@@ -30,6 +30,7 @@ from synth_components.privacy.accounting import pure, rho_within, zero_concentra
 from synth_components.privacy.contribution import bounded
 from synth_components.privacy.noise import Counts, Grant, deviation, noisy_counts, require_opendp
 from synth_components.privacy.smallest_delta import CHANCE, require_below
+from synth_components.privacy.unit import settle
 from synth_components.protocols import Budget, Dataset, Evidence, Floats, PrivacyLedger, Score
 from synth_components.schema import Boolean, Categorical
 
@@ -114,6 +115,7 @@ def private_evidence(
         SchemaError: if a column is not public, or says too little of its domain, or a target is none.
         UnsupportedError: for a number to predict, several tables, or without OpenDP.
         BudgetExceededError: if the ledger does not hold the budget; nothing was read.
+        UnitError: if the ledger, or its budget file, is of another privacy unit.
     """
     from synth_components.generators.tabular._graphical import rows_per_unit
     from synth_components.generators.tabular._public_cells import cells_of, coded
@@ -132,6 +134,7 @@ def private_evidence(
             raise UnsupportedError(
                 f"column '{target}' is a number or time: a private report predicts categories only; leave target out"
             )
+    settle(ledger, real.schema.unit)
     release = _Release(charged(config, ledger, units=units), rows_per_unit(real.schema))
     held = coded(modelled(bounded(real)), cells)
     drawn = coded(modelled(synthetic), cells)

@@ -19,12 +19,13 @@ from synth_components.privacy.anonymity.classes import Anonymity, Sensitive, mea
 from synth_components.privacy.anonymity.criteria import Criteria, Demand
 from synth_components.privacy.anonymity.recoding import generalise, loss_of, recode, suppress
 from synth_components.privacy.anonymity.swapping import resynthesise, swap
-from synth_components.privacy.budget_file import opened
+from synth_components.privacy.budget_file import BudgetFile, Prepared, opened
 from synth_components.privacy.contribution import bounded
 from synth_components.privacy.ledger import Ledger
 from synth_components.privacy.noise import Grant, noisy_counts
 from synth_components.privacy.smallest_delta import SHARE
-from synth_components.protocols import Dataset
+from synth_components.privacy.unit import settle
+from synth_components.protocols import Budget, Dataset
 from synth_components.schema import TABLE, Schema
 from synth_components.sensitive import SensitiveColumn, detect
 from synth_components.sensitive.entity import Role
@@ -83,14 +84,17 @@ def protect(
             unit that it declares at most ``max_rows`` rows are read, also where the unit's columns are identifiers.
         seed: Of swapping and synthesis; ``None`` takes entropy that nobody can repeat.  Whoever knows it can undo
             swaps.  The noise of differential privacy takes none.
-        ledger: Charged with the search for sensitive columns, before it reads, and with the noisy number of rows; the
-            fit that draws charges the budget file, if one is named.  What is counted otherwise is written to it, not
-            charged, as outside the epsilon of any model.  ``None`` charges the budget file with all of it.
+        ledger: Charged with the search for sensitive columns, before it reads, with the noisy number of rows, and with
+            the fit that draws; so is the budget file, if one is named.  What is counted otherwise is written to it, not
+            charged, as outside the epsilon of any model.  ``None`` charges the budget file alone.
 
     Raises:
         SchemaError: for a column that the table does not have, or values that cannot be compared.
         PolicyError: if the rows cannot meet the policy, or a hierarchy does not suit its column.
-        BudgetExceededError: if the ledger has a finite budget and the policy searches, which no private read does.
+        BudgetExceededError: if the ledger, or the budget file, does not hold the policy's epsilon, or has a finite
+            budget and the policy searches, which no private read does; nothing was read.
+        UnitError: if it is of another privacy unit than the schema.
+        DataError: if the budget file is for other rows.
         UnsupportedError: if a technique needs an extra that is not installed.
     """
     require_columns(table, [*policy.identifiers, *policy.quasi_identifiers, *policy.sensitive])
@@ -98,12 +102,15 @@ def protect(
         raise PolicyError("the table has no rows; there is nobody to protect, and nothing to release")
     account = opened(ledger)
     found = unnamed_columns(table, policy, account)  # charged before it reads; where that is refused, nothing is read
-    # Whoever holds to a budget is not told how many rows there were.
-    account.note_uncovered("protect: rows" if account.budget is not None else f"protect: {len(table)} rows")
     sensitive = sensitive_columns(policy, found)
     plan = policy.plan(sensitive)
     _require_roles(policy, plan, found)
     is_private = any(layer.technique == "differential_privacy" for layer in plan)
+    if is_private:
+        settle(account, None if schema is None else schema.unit)
+        _require_drawing(account, policy, table)
+    # Whoever holds to a budget is not told how many rows there were.
+    account.note_uncovered("protect: rows" if account.budget is not None else f"protect: {len(table)} rows")
     if is_private and schema is not None:
         table = bounded(Dataset({schema.root: table}, schema)).table
     work = _Work(
@@ -151,6 +158,16 @@ def sensitive_columns(policy: Policy, found: Sequence[SensitiveColumn]) -> dict[
     """
     own = {one.column: strictest((one.level, policy.level), policy.level) for one in found if one.role == "sensitive"}
     return dict(policy.sensitive) | own
+
+
+def _require_drawing(ledger: Ledger, policy: Policy, table: pd.DataFrame) -> None:
+    """Raise unless a ledger has room for the rows that a policy draws, and its budget file is for the table."""
+    shared = ledger.shared()
+    if isinstance(shared, BudgetFile):
+        shared.require_data(table)
+    # The delta of a policy that declares none depends on a count that is yet to be paid for: the least that it may be.
+    wanted = Budget(policy.epsilon, policy.delta_of(10**12))
+    Prepared(ledger).require_room(wanted, label="protect: the rows that are drawn")
 
 
 def _named(found: Iterable[SensitiveColumn], role: Role) -> list[str]:
@@ -328,6 +345,7 @@ class _Work:
             delta=self.policy.delta_of(n),
             schema=known if not self.applied else None,
             units=n,
+            budget=Prepared(self.ledger),
         )
         spent = model.privacy
         drawn = model.sample(n, seed=int(self.rng.integers(2**31)))

@@ -8,7 +8,9 @@ for an evaluation after the fact, which is written down as uncovered (or refused
 The lock holds among processes of one machine, on a local disk.  Steps on several machines take shares up front, by
 ``reserve``, and do not see the file.
 
-Unit and neighbours: those of the schema, as everywhere; the file says of which unit, and of how many.
+Unit and neighbours: one privacy unit, added or removed: a row, or what the file was made with.  A charge for another is
+refused, since their sum holds for neither (``privacy.unit``).  A second file on the same rows helps nobody: it does not
+count what the first one released.
 
 Theorem: charges that were settled before anything was released compose to (epsilon, delta), as a ledger says.  So do
 charges chosen by what was released before, if all are zCDP: their sum at one order, the same whatever is released, is
@@ -25,7 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self, overload
 
@@ -36,15 +38,17 @@ from synth_components.chain import Chain
 from synth_components.circumstances import circumstance
 from synth_components.config import ConfigError
 from synth_components.digest import digest
-from synth_components.errors import ArtifactError, BudgetExceededError, DataError
+from synth_components.errors import ArtifactError, BudgetExceededError, DataError, UnitError
 from synth_components.privacy.accounting import pure, rho_within, zero_concentrated
-from synth_components.privacy.ledger import ORDERS, Entry, Ledger, not_private, number
+from synth_components.privacy.ledger import ORDERS, Entry, Ledger, entry_to_json, not_private, number
+from synth_components.privacy.unit import told
 from synth_components.progress import stamp
 from synth_components.protocols import Budget, Dataset, PrivacyLedger
-from synth_components.schema import TABLE
+from synth_components.schema import TABLE, Unit
 
 FORMAT = "synth_components.budget"
-VERSION = 1
+VERSION = 2
+"""Version 1 did not say whom its charges are of: such a file is shown, and charged no more."""
 ADAPTED = len(ORDERS)
 """By how many times delta may be exceeded where charges are chosen by what was released: once by the deltas of their
 own, and once at each finite order."""
@@ -58,6 +62,7 @@ class State:
         total: All there is.
         name: What the data set is called.
         digests: Fingerprints of the tables that may be read; empty if the name alone says which.
+        unit: Whom epsilon protects; empty in a file of an earlier version, which did not say.
         units: Number of privacy units in the data set that is public knowledge, ``None`` if it is not.
         uncovered: Whether an evaluation that is not differentially private is written down, or refused.
         ledger: Every charge.
@@ -66,6 +71,7 @@ class State:
     total: Budget
     name: str
     digests: tuple[str, ...]
+    unit: str
     units: int | None
     uncovered: Literal["note", "refuse"]
     ledger: Ledger
@@ -97,6 +103,7 @@ class BudgetFile:
         *,
         name: str = "",
         tables: Iterable[pd.DataFrame | Dataset | Mapping[str, pd.DataFrame]] = (),
+        unit: Unit | None = None,
         units: int | None = None,
         uncovered: Literal["note", "refuse"] = "note",
     ) -> Self:
@@ -105,6 +112,7 @@ class BudgetFile:
         Args:
             name: What the data set is called, where its owner says which rows belong to it.
             tables: The tables that may be read, parts of a split included; others are refused.
+            unit: Whom epsilon protects, as the schemas declare it: all charges must be of it.  ``None`` is a row.
             units: Number of privacy units, if it is public knowledge; delta must then be below 1 over it.
             uncovered: Whether evaluations that are not differentially private are written down, or refused.
 
@@ -135,6 +143,7 @@ class BudgetFile:
                 "orders": [number(order) for order in ORDERS],
                 "name": name,
                 "digests": digests,
+                "unit": told(unit),
                 "units": units,
                 "uncovered": uncovered,
             }
@@ -163,18 +172,29 @@ class BudgetFile:
         Raises:
             BudgetExceededError: if the total would exceed the budget, or the charge is uncovered and the file refuses
                 that; nothing is written then.
+            UnitError: if it is of another privacy unit, or does not say of which.
             TamperedError: if the file is not as it was written.
         """
         self._chain.append_after(lambda lines: self._line(lines, entry))
 
+    def settle(self, unit: str) -> None:
+        """Raise unless charges of a privacy unit may be made, as ``privacy.unit.told`` names it.
+
+        Raises:
+            UnitError: if the file is of another, or was made by a version that did not say of which.
+        """
+        self._require_unit(self.read(), unit, "a charge")
+
     def reserve(self, share: Budget, *, label: str, parts: int = 1) -> None:
         """Charge shares for steps elsewhere: each of ``parts`` may then spend ``share``, without this file.
+
+        They must be for the privacy unit of the file, which nobody can look after there.
 
         Raises:
             BudgetExceededError: if they would exceed what is left; nothing is written then.
         """
         curve = parts * pure(share.epsilon)(ORDERS)
-        self.charge(Entry(label, tuple(curve.tolist()), parts * share.delta))
+        self.charge(Entry(label, tuple(curve.tolist()), parts * share.delta, unit=self.read().unit))
 
     def require_data(self, data: pd.DataFrame | Dataset | Mapping[str, pd.DataFrame]) -> None:
         """Raise unless the budget is for a table; a budget by name takes the caller's word.
@@ -200,11 +220,11 @@ class BudgetFile:
         Raises:
             BudgetExceededError: if it is not left; nothing is written.
         """
-        if wanted is None:
-            curve = not_private(ORDERS)
-        else:
-            curve = zero_concentrated(rho_within(wanted))(ORDERS) if wanted.delta > 0 else pure(wanted.epsilon)(ORDERS)
-        self._require(self.read(), Entry(label, tuple(curve.tolist())))
+        self._require(self.read(), _wanted(wanted, label))
+
+    def public_units(self) -> int | None:
+        """Return the number of privacy units, if it is public knowledge."""
+        return self.read().units
 
     def require_uncovered(self, label: str) -> None:
         """Raise if the file refuses reads that are not differentially private and lie outside of any epsilon.
@@ -226,17 +246,34 @@ class BudgetFile:
 
     def _line(self, lines: list[dict[str, Any]], entry: Entry) -> dict[str, Any]:
         state = self._state(lines)
+        if entry.is_private:
+            self._require_unit(state, entry.unit, f"'{entry.label}'")
         if entry.covered:
             self._require(state, entry)
         else:
             self._require_noted(state, entry.label)
-        return {
-            "time": stamp(),
-            "label": entry.label,
-            "rdp": [number(value) for value in entry.rdp],
-            "delta": entry.delta,
-            "covered": entry.covered,
-        }
+        return {"time": stamp(), **entry_to_json(entry)}
+
+    def _require_unit(self, state: State, unit: str, what: str) -> None:
+        if unit and unit == state.unit:
+            return
+        if not state.unit:
+            raise UnitError(
+                f"the budget in '{self.path}' was made by an earlier version, which did not keep whom its charges are "
+                "of: they may be of different privacy units, whose epsilons do not add up. It is charged no more; "
+                "nothing was read. If all of them are of one unit, make a new file of that unit, and reserve there "
+                "what `synth budget show` says was spent here",
+                unit="",
+                charged=unit,
+            )
+        said = f"is for {unit}" if unit else "does not say whom it is for (Ledger(unit=...))"
+        raise UnitError(
+            f"the budget in '{self.path}' is for {state.unit}, and {what} {said}: epsilons of different privacy units "
+            "are no guarantee for either when they are added; nothing was read. Declare the unit of the budget in the "
+            "schema, or make the budget of the data set anew, of the unit that everything is to be charged for",
+            unit=state.unit,
+            charged=unit,
+        )
 
     def _require(self, state: State, entry: Entry) -> None:
         if state.ledger.holds(entry):
@@ -256,8 +293,8 @@ class BudgetFile:
         if not lines or lines[0].get("format") != FORMAT:
             raise ArtifactError(f"'{self.path}' is no budget file; `synth budget create` makes one")
         first, charges = lines[0], lines[1:]
-        if first["version"] != VERSION:
-            raise ArtifactError(f"'{self.path}' has version {first['version']}; this version reads {VERSION}")
+        if first["version"] not in (1, VERSION):
+            raise ArtifactError(f"'{self.path}' has version {first['version']}; this version reads up to {VERSION}")
         total = Budget(float(first["epsilon"]), float(first["delta"]))
         value = {
             "budget": {"epsilon": total.epsilon, "delta": total.delta},
@@ -265,7 +302,48 @@ class BudgetFile:
             "entries": charges,
         }
         ledger = Ledger.from_json(value)
-        return State(total, first["name"], tuple(first["digests"]), first["units"], first["uncovered"], ledger)
+        unit = first["unit"] if first["version"] > 1 else ""
+        return State(total, first["name"], tuple(first["digests"]), unit, first["units"], first["uncovered"], ledger)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The account of a fit on rows that were made from those of a ledger, unit by unit.
+
+    What the fit spends the ledger pays, and with it its budget file.  It pays for its own privacy unit, whatever is
+    left of that in the schema of the rows: to see to it is up to whoever prepared them.
+    """
+
+    ledger: Ledger
+
+    def charge(self, entry: Entry) -> None:
+        """Charge the ledger."""
+        self.ledger.charge(replace(entry, unit=self.ledger.unit) if entry.is_private else entry)
+
+    def settle(self, unit: str) -> None:
+        """Take any unit: that of the ledger is what counts."""
+
+    def require_data(self, data: pd.DataFrame | Dataset | Mapping[str, pd.DataFrame]) -> None:
+        """Take any rows: those that they were made from belong to the budget, or do not."""
+
+    def require_room(self, wanted: Budget | None, *, label: str) -> None:
+        """Raise if what a fit may spend is not left, in the ledger or its budget file."""
+        self.ledger.require(_wanted(wanted, label))
+        shared = self.ledger.shared()
+        if isinstance(shared, BudgetFile):
+            shared.require_room(wanted, label=label)
+
+    def public_units(self) -> int | None:
+        """Return ``None``: how many were prepared is not public."""
+        return None
+
+
+def _wanted(wanted: Budget | None, label: str) -> Entry:
+    if wanted is None:
+        curve = not_private(ORDERS)
+    else:
+        curve = zero_concentrated(rho_within(wanted))(ORDERS) if wanted.delta > 0 else pure(wanted.epsilon)(ORDERS)
+    return Entry(label, tuple(curve.tolist()))
 
 
 @overload
@@ -295,13 +373,21 @@ def require_uncovered(label: str) -> None:
         shared.require_uncovered(label)
 
 
-def account(place: str | Path | BudgetFile | None = None) -> BudgetFile | None:
+@overload
+def account(place: str | Path | BudgetFile | None = None) -> BudgetFile | None: ...
+
+
+@overload
+def account(place: str | Path | BudgetFile | Prepared | None) -> BudgetFile | Prepared | None: ...
+
+
+def account(place: str | Path | BudgetFile | Prepared | None = None) -> BudgetFile | Prepared | None:
     """Return the budget file that is named here, or by the circumstances; ``None`` if there is none.
 
     Raises:
         DataError: if there is no such file.
     """
-    if isinstance(place, BudgetFile):
+    if isinstance(place, BudgetFile | Prepared):
         return place
     said = place or circumstance("budget_file")
     if not said:

@@ -27,6 +27,7 @@ from synth_components.errors import SchemaError, UnsupportedError
 from synth_components.privacy.accounting import pure, rho_within, zero_concentrated
 from synth_components.privacy.mechanism import Mechanism
 from synth_components.privacy.noise import charged_counts, deviation, kept_keys, require_opendp
+from synth_components.privacy.unit import settle
 from synth_components.protocols import Budget, Floats, PrivacyLedger
 from synth_components.schema import TABLE, AnyColumn, Boolean, Categorical, Datetime, Numeric, Schema, Text
 
@@ -67,6 +68,7 @@ def private_schema(
     Raises:
         UnsupportedError: if there are texts or Gaussian noise and no delta, or OpenDP is not installed.
         BudgetExceededError: if the ledger does not hold the budget; nothing was read.
+        UnitError: if the ledger is of another privacy unit than a row.
         SchemaError: for a column that has no bounds or categories which enough rows share, and the remedy.
     """
     require_opendp()
@@ -79,6 +81,7 @@ def private_schema(
         )
     paid = _paid(budget, len(asked), len(texts), mechanism)
     curve = pure(paid.amount) if mechanism == "laplace" else zero_concentrated(paid.amount)
+    settle(ledger, None)
     for name in asked:  # all is charged before anything is read
         ledger.spend(f"domain of column '{name}'", curve, delta=paid.delta if name in texts else 0.0)
     columns: dict[str, AnyColumn] = {}

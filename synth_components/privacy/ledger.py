@@ -1,6 +1,7 @@
 """The privacy ledger: append-only, charged before rows are read, composed in Renyi differential privacy.
 
-Unit and neighbours: one privacy unit of the schema (a row unless declared otherwise), added or removed.
+Unit and neighbours: one privacy unit of the schema (a row unless declared otherwise), added or removed; the same one
+for all charges of a ledger (``privacy.unit``).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth_components import audit
-from synth_components.errors import ArtifactError, BudgetExceededError
+from synth_components.errors import ArtifactError, BudgetExceededError, UnitError
 from synth_components.protocols import Budget
 
 ORDERS: NDArray[np.float64] = np.array(
@@ -54,12 +55,19 @@ class Entry:
     """One charge: what was read, its curve on ``ORDERS`` (nats), and its own delta.
 
     ``covered`` is false for a non-private evaluation after the fact: it is told, and lies outside the model's epsilon.
+    ``unit`` is whom the curve is of, in the words of ``privacy.unit``; empty if nobody said, or there is no guarantee.
     """
 
     label: str
     rdp: tuple[float, ...]
     delta: float = 0.0
     covered: bool = True
+    unit: str = ""
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the charge is a guarantee, for somebody: its curve is finite at some order."""
+        return self.covered and math.isfinite(min(self.rdp))
 
 
 class Account(Protocol):
@@ -68,10 +76,16 @@ class Account(Protocol):
     def charge(self, entry: Entry) -> None:
         """Write down a charge, or raise ``BudgetExceededError`` and write down nothing."""
 
+    def settle(self, unit: str) -> None:
+        """Raise ``UnitError`` unless charges of a privacy unit may be made."""
+
 
 class _Settled:
     def charge(self, entry: Entry) -> None:
         """Write down nothing."""
+
+    def settle(self, unit: str) -> None:
+        """Take any unit."""
 
 
 SETTLED: Account = _Settled()
@@ -105,6 +119,8 @@ class Ledger:
     there, too, before it counts here, and what the account refuses is refused.  Without one it is made to the budget
     file that the circumstances name, if they name one: a ledger of one's own does not pass by it.
 
+    It is of one privacy unit: that which ``unit`` says, or else the first that ``settle`` is told.
+
     Threads may share it.
     """
 
@@ -112,6 +128,7 @@ class Ledger:
     _entries: list[Entry] = field(default_factory=list)
     account: Account | None = field(default=None, repr=False, compare=False)
     is_told: bool = field(default=True, repr=False, compare=False)  # False of what is no read: a rehearsal, a part
+    unit: str = field(default="", repr=False, compare=False)
     # Running sums over the covered entries, in their order, so that a charge costs the same however many went before.
     _rdp: NDArray[np.float64] = field(init=False, repr=False, compare=False)
     _delta: float = field(init=False, repr=False, compare=False, default=0.0)
@@ -124,6 +141,7 @@ class Ledger:
         self._rdp = np.zeros_like(ORDERS)
         for entry in self._entries:
             self._add(entry)
+            self.unit = self.unit or entry.unit
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -139,20 +157,66 @@ class Ledger:
         curve = np.asarray(rdp(ORDERS), dtype=np.float64)
         if curve.shape != ORDERS.shape or np.isnan(curve).any() or (curve < 0).any() or not 0 <= delta < 1:
             raise ValueError(f"the curve of '{label}' must give one value >= 0 per order, and delta lie in [0, 1)")
-        entry = Entry(label, tuple(curve.tolist()), delta)
+        is_private = math.isfinite(float(curve.min()))
+        self.charge(Entry(label, tuple(curve.tolist()), delta, unit=self.unit if is_private else ""))
+
+    def charge(self, entry: Entry) -> None:
+        """Charge an entry, *before* reading rows.
+
+        Raises:
+            BudgetExceededError: if the total would exceed the budget; the ledger is then unchanged.
+        """
         with self._lock:
-            if self.budget is not None and not self.holds(entry):
-                requested = self.epsilon_with(entry, self.budget.delta)
-                left = self.budget.epsilon - self.epsilon(self.budget.delta)
-                remedy = "raise epsilon" if math.isfinite(requested) else "it has no noise, which no epsilon pays for"
-                raise BudgetExceededError(
-                    f"'{label}' would bring epsilon to {requested:.4g} at delta {self.budget.delta:g}, and the budget "
-                    f"is {self.budget.epsilon:.4g}; nothing was read; {remedy}",
-                    requested=requested,
-                    available=self.budget.epsilon,
-                    remaining=max(0.0, left),
-                )
+            self.require(entry)
             self._write(entry)
+
+    def settle(self, unit: str) -> None:
+        """Say whom the charges from now on are of, as ``privacy.unit.told`` names them.
+
+        Raises:
+            UnitError: if the ledger, or what it charges as well, is of another unit, or holds charges of which nobody
+                said whom they are of.
+        """
+        with self._lock:
+            if self.unit and self.unit != unit:
+                raise UnitError(
+                    f"the ledger is for {self.unit}, and a charge for {unit} is asked for: epsilons of different "
+                    "privacy units are no guarantee for either when they are added; nothing was read. Declare one "
+                    "unit in every schema",
+                    unit=self.unit,
+                    charged=unit,
+                )
+            if not self.unit and any(entry.is_private for entry in self._entries):
+                raise UnitError(
+                    f"the ledger holds charges of which nobody said whom they are of, and a charge for {unit} is asked "
+                    "for: epsilons of different privacy units are no guarantee for either when they are added; nothing "
+                    "was read. Make the ledger with its unit, Ledger(budget, unit=...)",
+                    unit="",
+                    charged=unit,
+                )
+            shared = self.shared()
+            if shared is not None:
+                shared.settle(unit)
+            self.unit = unit
+
+    def require(self, entry: Entry) -> None:
+        """Raise unless the budget, if there is one, has room for one more charge.
+
+        Raises:
+            BudgetExceededError: if it has not.
+        """
+        if self.budget is None or self.holds(entry):
+            return
+        requested = self.epsilon_with(entry, self.budget.delta)
+        left = self.budget.epsilon - self.epsilon(self.budget.delta)
+        remedy = "raise epsilon" if math.isfinite(requested) else "it has no noise, which no epsilon pays for"
+        raise BudgetExceededError(
+            f"'{entry.label}' would bring epsilon to {requested:.4g} at delta {self.budget.delta:g}, and the budget is "
+            f"{self.budget.epsilon:.4g}; nothing was read; {remedy}",
+            requested=requested,
+            available=self.budget.epsilon,
+            remaining=max(0.0, left),
+        )
 
     def holds(self, entry: Entry) -> bool:
         """Return whether the budget, if there is one, has room for one more charge."""
@@ -221,10 +285,7 @@ class Ledger:
         return {
             "budget": None if self.budget is None else {"epsilon": self.budget.epsilon, "delta": self.budget.delta},
             "orders": [number(order) for order in ORDERS],
-            "entries": [
-                {"label": e.label, "rdp": [number(v) for v in e.rdp], "delta": e.delta, "covered": e.covered}
-                for e in self._entries
-            ],
+            "entries": [entry_to_json(entry) for entry in self._entries],
         }
 
     @classmethod
@@ -241,7 +302,13 @@ class Ledger:
             return cls(
                 None if budget is None else Budget(float(budget["epsilon"]), float(budget["delta"])),
                 [
-                    Entry(str(e["label"]), tuple(float(v) for v in e["rdp"]), float(e["delta"]), bool(e["covered"]))
+                    Entry(
+                        str(e["label"]),
+                        tuple(float(v) for v in e["rdp"]),
+                        float(e["delta"]),
+                        bool(e["covered"]),
+                        str(e.get("unit", "")),
+                    )
                     for e in value["entries"]
                 ],
             )
@@ -252,6 +319,17 @@ class Ledger:
 def _epsilon(rdp: NDArray[np.float64], left: float) -> float:
     """Return epsilon at the delta that the charges' own deltas leave."""
     return math.inf if left < 0 else epsilon_of(rdp, left)
+
+
+def entry_to_json(entry: Entry) -> dict[str, Any]:
+    """Return an entry as JSON holds it; without a unit as it was before there were any."""
+    value = {
+        "label": entry.label,
+        "rdp": [number(one) for one in entry.rdp],
+        "delta": entry.delta,
+        "covered": entry.covered,
+    }
+    return value | ({"unit": entry.unit} if entry.unit else {})
 
 
 def number(value: float) -> float | str:

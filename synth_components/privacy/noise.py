@@ -29,7 +29,9 @@ from synth_components.errors import BudgetExceededError, UnsupportedError
 from synth_components.privacy.accounting import pure, rho_within, zero_concentrated
 from synth_components.privacy.ledger import OwnLock
 from synth_components.privacy.mechanism import Mechanism
+from synth_components.privacy.unit import settle
 from synth_components.protocols import Floats, PrivacyLedger
+from synth_components.schema import Unit
 
 Counts: TypeAlias = NDArray[np.int64]
 
@@ -73,10 +75,14 @@ class Grant:
             self._spent += amount
 
 
-def granted(label: str, ledger: PrivacyLedger, *, mechanism: Mechanism) -> Grant:
+def granted(label: str, ledger: PrivacyLedger, *, unit: Unit | None, mechanism: Mechanism) -> Grant:
     """Charge all that a ledger has left, before any row is read, and return it as a grant.
 
+    Args:
+        unit: The privacy unit of the rows, as a generator gets them.
+
     Raises:
+        UnitError: if the ledger is of another privacy unit.
         UnsupportedError: if the ledger has no budget, or OpenDP is not installed.
         BudgetExceededError: if nothing is left, or the Gaussian mechanism finds no delta.
     """
@@ -92,6 +98,7 @@ def granted(label: str, ledger: PrivacyLedger, *, mechanism: Mechanism) -> Grant
             requested=math.nextafter(left.epsilon, math.inf),
             available=left.epsilon,
         )
+    settle(ledger, unit, is_prepared=True)
     ledger.spend(label, zero_concentrated(total) if mechanism == "gaussian" else pure(total))
     return Grant(mechanism, total)
 

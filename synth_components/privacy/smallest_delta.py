@@ -16,6 +16,7 @@ import numpy as np
 
 from synth_components.errors import DeltaError
 from synth_components.privacy.accounting import pure
+from synth_components.privacy.unit import settle
 from synth_components.protocols import Budget, Dataset, PrivacyLedger
 
 _LOG = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def require_small(data: Dataset, budget: Budget, ledger: PrivacyLedger) -> None:
     Raises:
         DeltaError: if it is.
         BudgetExceededError: if the ledger does not hold what counting costs; nothing was read.
+        UnitError: if the ledger is of another privacy unit.
     """
     if budget.delta <= 0:
         return
@@ -60,6 +62,7 @@ def require_small(data: Dataset, budget: Budget, ledger: PrivacyLedger) -> None:
     from synth_components.privacy.noise import charged_counts
 
     epsilon = SHARE * budget.epsilon
+    settle(ledger, data.schema.unit)
     ledger.spend("number of units, against delta", pure(epsilon))
     count = int(charged_counts(np.array([_units(data)], dtype=np.int64), amount=epsilon, mechanism="laplace")[0])
     # P(noise >= t) <= exp(-epsilon t) for the discrete Laplace distribution, at t >= 1.

@@ -150,6 +150,7 @@ def train(
     from synth_components.policy import guard
     from synth_components.privacy.budget_file import account
     from synth_components.privacy.ledger import Ledger, not_private
+    from synth_components.privacy.unit import told
     from synth_components.warm_start import require_warm
 
     if config.privacy == "dp" and config.seed > 0:
@@ -174,6 +175,8 @@ def train(
     shared = account()
     if shared is not None:
         shared.require_room(limit, label=f"fit {config.generator}")
+        if limit is not None:
+            shared.settle(told(None if declared is None else declared.unit))
     rules = () if constraints is None else constraints_from_file(constraints)
     # Without a schema the rows themselves are handed over, so that the fit charges for profiling them; of a table that
     # stays on disk the first rows are profiled here.

@@ -1,5 +1,6 @@
 """The budget of a data set: no more is spent than there is, by however many processes, and a charge stays."""
 
+import dataclasses
 import json
 import math
 import multiprocessing
@@ -14,8 +15,9 @@ import pandas as pd
 import pytest
 
 import synth_components as synth
-from synth_components import generators
+from synth_components import audit, generators
 from synth_components.__main__ import main
+from synth_components.chain import Chain
 from synth_components.compliance import assess
 from synth_components.compliance.evidence import Evidence
 from synth_components.config import ConfigError
@@ -25,6 +27,7 @@ from synth_components.errors import (
     DataError,
     DeltaError,
     TamperedError,
+    UnitError,
     UnsupportedError,
 )
 from synth_components.evaluation import EvaluateConfig, PrivacyConfig, evaluate
@@ -36,6 +39,7 @@ from synth_components.privacy.accounting import pure, rho_within, zero_concentra
 from synth_components.privacy.budget_file import ADAPTED, BudgetFile, account
 from synth_components.privacy.ledger import ORDERS, SETTLED, Ledger
 from synth_components.privacy.smallest_delta import require_small
+from synth_components.privacy.unit import ROW
 from synth_components.proposal import propose
 from synth_components.protocols import Budget, Dataset, Run
 from synth_components.schema import Categorical, Schema, Unit
@@ -401,7 +405,7 @@ def test_a_budget_with_digests_refuses_other_rows(tmp_path):
 
 def hammer(path, count):
     """Spend a hundredth of the budget again and again, in small charges of both kinds."""
-    ledger = Ledger(account=BudgetFile(path))
+    ledger = Ledger(account=BudgetFile(path), unit=ROW)
     for number in range(count):
         try:
             ledger.spend("counts", pure(0.02) if number % 2 else zero_concentrated(1e-4))
@@ -423,7 +427,7 @@ def test_processes_that_hammer_the_file_together_never_spend_more_than_there_is(
     assert state.spent <= 0.5 * (1 + 1e-9)
     # Not one more charge of the larger kind fits: nothing that was granted was lost.
     with pytest.raises(BudgetExceededError):
-        Ledger(account=file).spend("counts", pure(0.03))
+        Ledger(account=file, unit=ROW).spend("counts", pure(0.03))
     assert 20 < len(state.ledger.entries) < 80
 
 
@@ -434,7 +438,8 @@ def test_a_process_that_is_killed_between_the_charge_and_the_read_has_paid(tmp_p
         from synth_components.privacy.accounting import pure
         from synth_components.privacy.budget_file import BudgetFile
         from synth_components.privacy.ledger import Ledger
-        Ledger(account=BudgetFile(__import__("pathlib").Path(sys.argv[1]))).spend("fit", pure(0.75))
+        from synth_components.privacy.unit import ROW
+        Ledger(account=BudgetFile(__import__("pathlib").Path(sys.argv[1])), unit=ROW).spend("fit", pure(0.75))
         os.kill(os.getpid(), signal.SIGKILL)  # before any row is read
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(file.path)], check=False)
@@ -469,12 +474,12 @@ def test_a_tampered_budget_is_not_used(tmp_path):
 def test_a_budget_whose_head_is_gone_is_not_used(tmp_path):
     file = made(tmp_path)
     for _ in range(2):
-        Ledger(account=file).spend("fit", pure(0.4))
+        Ledger(account=file, unit=ROW).spend("fit", pure(0.4))
     lines = file.path.read_text().splitlines(keepends=True)
     file.path.write_text("".join(lines[:-1]))  # 0.4 to spend again
     file.path.with_name("toy.budget.head").unlink()
     with pytest.raises(TamperedError, match="is gone"):
-        Ledger(account=file).spend("fit", pure(0.4))
+        Ledger(account=file, unit=ROW).spend("fit", pure(0.4))
     with pytest.raises(TamperedError, match="is gone"):
         file.read()
 
@@ -610,3 +615,141 @@ def test_a_rank_does_not_spare_a_fit_by_one_process_its_charge(tmp_path, world_s
     file = made(tmp_path)
     fitted(file, 0.5, run=Run(rank=1, world_size=world_size))
     assert 0.4 < file.read().spent <= 0.5 * (1 + 1e-9)
+
+
+PEOPLE = pd.DataFrame({"x": ["a", "b"] * 100, "who": np.repeat(["p", "q", "r", "s"], 50)})
+PERSON = Unit("table", ("who",), 5)
+OF_ROWS = Schema(
+    {
+        "table": {
+            "x": Categorical(categories=("a", "b"), public=True),
+            "who": Categorical(categories=("p", "q", "r", "s"), public=True),
+        }
+    }
+)
+OF_PEOPLE = dataclasses.replace(OF_ROWS, unit=PERSON)
+OF_MANY = dataclasses.replace(OF_ROWS, unit=Unit("table", max_rows=5))
+DP = EvaluateConfig(privacy="dp", epsilon=0.1, delta=1e-9)
+DRAWN = Policy(layers=("differential_privacy",), epsilon=0.5, delta=1e-6, detect=False, private_generator="tabular.mst")
+
+
+@pytest.mark.parametrize("first", [OF_ROWS, OF_PEOPLE, OF_MANY], ids=["rows", "people", "any rows"])
+@pytest.mark.parametrize("other", [OF_ROWS, OF_PEOPLE, OF_MANY], ids=["rows", "people", "any rows"])
+@pytest.mark.parametrize("read", ["fit", "evaluate", "protect", "recipe"])
+def test_a_file_is_of_one_privacy_unit_and_refuses_any_other_before_anything_is_charged(
+    read, first, other, tmp_path, monkeypatch
+):
+    """One row less is no person less: epsilons of both, added, bound neither."""
+    pytest.importorskip("opendp", reason="the extra dp is not installed")
+    file = made(tmp_path, Budget(2.0, 1e-6), unit=first.unit)
+    monkeypatch.setenv("SYNTH_BUDGET_FILE", str(file.path))
+    data = Dataset({"table": PEOPLE}, other)
+    recipe = generators.make("tabular.mst", {})
+    done = {
+        "fit": lambda: synth.fit(PEOPLE, generator="tabular.mst", epsilon=0.3, schema=other, units=4),
+        "evaluate": lambda: evaluate(None, PEOPLE, PEOPLE, schema=other, config=DP),
+        "protect": lambda: protect(PEOPLE, DRAWN, schema=other),
+        "recipe": lambda: recipe.fit(data, rng=np.random.default_rng(0), ledger=Ledger(Budget(0.3, 1e-6)), run=Run()),
+    }[read]
+    if other is first:
+        done()
+        charged = [entry for entry in file.read().ledger.entries if entry.covered]
+        assert charged
+        assert {entry.unit for entry in charged} == {file.read().unit}
+        return
+    with pytest.raises(UnitError, match="no guarantee for either when they are added; nothing was read") as raised:
+        done()
+    assert raised.value.unit == file.read().unit != raised.value.charged
+    assert file.read().ledger.entries == ()
+
+
+def test_a_schema_that_is_found_is_of_rows_and_no_other_file_pays_for_it(tmp_path):
+    pytest.importorskip("opendp", reason="the extra dp is not installed")
+    file = made(tmp_path, Budget(20.0, 1e-6), unit=PERSON)
+    with pytest.raises(UnitError):
+        synth.fit(pd.concat([TABLE] * 5, ignore_index=True), generator="tabular.mst", epsilon=8.0, budget=file)
+    assert file.read().ledger.entries == ()
+
+
+def test_a_charge_that_does_not_say_whom_it_is_of_is_refused(tmp_path):
+    file = made(tmp_path)
+    with pytest.raises(UnitError, match="does not say whom it is for"):
+        Ledger(account=file).spend("by hand", pure(0.1))
+    assert file.read().ledger.entries == ()
+
+
+def test_a_file_of_an_earlier_version_is_shown_and_charged_no_more(tmp_path, capsys):
+    """Nobody kept whom its charges are of: what it adds up may be no guarantee at all."""
+    file = made(tmp_path)
+    lines = [json.loads(line) for line in file.path.read_text().splitlines()]
+    old = {name: value for name, value in lines[0].items() if name not in {"unit", "number", "previous", "digest"}}
+    path = tmp_path / "old.budget"
+    Chain(path, None, needs_head=True).append_after(lambda _: old | {"version": 1})
+    before = path.read_bytes()
+    for charge in (
+        lambda: fitted(path),
+        lambda: BudgetFile(path).reserve(Budget(0.1), label="share"),
+        lambda: Ledger(account=BudgetFile(path), unit=ROW).spend("by hand", pure(0.1)),
+    ):
+        with pytest.raises(UnitError, match="made by an earlier version") as raised:
+            charge()
+        assert raised.value.unit == ""
+    assert path.read_bytes() == before
+    assert main(["budget", "show", str(path)]) == 0
+    assert "for units that an earlier version did not keep, added or removed: spent" in capsys.readouterr().out
+
+
+def test_the_command_makes_a_file_for_people_and_a_fit_of_rows_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    PEOPLE.to_csv("t.csv", index=False)
+    create = ["budget", "create", "t.budget", "--epsilon", "1", "--delta", "1e-6", "--name", "t"]
+    assert main([*create, "--unit", "who", "--max-rows", "5"]) == 0
+    assert "for all rows that share ['who'], at most 5, added or removed: spent" in capsys.readouterr().out
+    (tmp_path / "s.json").write_text(json.dumps(OF_ROWS.to_json()))
+    train = ["train", "--data", "t.csv", "--schema", "s.json", "--model", "model", "--generator", "tabular.mst"]
+    monkeypatch.setattr("synth_components.io.dataset.read_dataset", never)
+    assert main([*train, "--privacy", "dp", "--epsilon", "0.3", "--budget-file", "t.budget"]) == 2
+    assert "is for all rows that share ['who'], at most 5, and a charge is for a row" in capsys.readouterr().err
+
+
+def test_a_ledger_of_ones_own_is_of_one_privacy_unit_too():
+    pytest.importorskip("opendp", reason="the extra dp is not installed")
+    ledger = Ledger(Budget(2.0, 1e-6))
+    evaluate(None, PEOPLE, PEOPLE, schema=OF_PEOPLE, config=DP, ledger=ledger)
+    before = ledger.entries
+    assert Ledger.from_json(ledger.to_json()).unit == ledger.unit == "all rows that share ['who'], at most 5"
+    for other in (OF_ROWS, OF_MANY):
+        with pytest.raises(UnitError, match="the ledger is for all rows that share"):
+            evaluate(None, PEOPLE, PEOPLE, schema=other, config=DP, ledger=ledger)
+    assert ledger.entries == before
+    silent = Ledger(Budget(2.0, 1e-6))
+    silent.spend("by hand", pure(0.1))
+    with pytest.raises(UnitError, match="nobody said whom they are of"):
+        evaluate(None, PEOPLE, PEOPLE, schema=OF_ROWS, config=DP, ledger=silent)
+
+
+@pytest.mark.parametrize("is_named", [False, True], ids=["no file", "file"])
+def test_the_fit_that_draws_for_a_policy_is_charged_to_the_ledger_that_protect_is_given(
+    is_named, tmp_path, monkeypatch
+):
+    pytest.importorskip("opendp", reason="the extra dp is not installed")
+    file = made(tmp_path, tables=[PEOPLE], unit=PERSON)
+    if is_named:
+        monkeypatch.setenv("SYNTH_BUDGET_FILE", str(file.path))
+    people = DRAWN.model_copy(update={"identifiers": ("who",)})  # not drawn, and the unit all the same
+    ledger = Ledger(Budget(0.6, 1e-6))
+    with audit.trail(tmp_path / "audit.jsonl") as trail:
+        (applied,) = protect(PEOPLE, people, schema=OF_PEOPLE, ledger=ledger).audit.applied
+    noted, counted, fitted_ = ledger.entries
+    assert (noted.covered, counted.label, fitted_.label) == (False, "number of rows", "fit tabular.mst")
+    assert counted.unit == fitted_.unit == "all rows that share ['who'], at most 5"
+    assert ledger.epsilon(1e-6) <= applied.epsilon
+    assert Ledger(None, [fitted_]).epsilon(1e-6) + counted.rdp[-1] == pytest.approx(applied.epsilon)
+    assert file.read().ledger.entries == (ledger.entries if is_named else ())
+    assert [line["label"] for line in trail.lines() if line["event"] == "spend"] == ["number of rows", fitted_.label]
+    with pytest.raises(BudgetExceededError, match="the rows that are drawn"):  # two of .5 compose to .7
+        protect(PEOPLE, people, schema=OF_PEOPLE, ledger=ledger)
+    assert len(ledger.entries) == 3
+    if is_named:
+        with pytest.raises(DataError, match="is for other rows"):
+            protect(PEOPLE.tail(150), people, schema=OF_PEOPLE)

@@ -139,20 +139,20 @@ def test_threads_that_share_a_grant_do_not_pass_its_check_together():
 @pytest.mark.parametrize(("mechanism", "budget"), [("gaussian", Budget(1.0, 1e-6)), ("laplace", Budget(1.0))])
 def test_a_grant_charges_all_that_is_left(mechanism, budget):
     ledger = Ledger(budget)
-    granted("fit", ledger, mechanism=mechanism)
+    granted("fit", ledger, unit=None, mechanism=mechanism)
     assert ledger.epsilon(budget.delta) == pytest.approx(1.0, rel=1e-6)
     with pytest.raises(BudgetExceededError):
-        granted("fit again", ledger, mechanism=mechanism)
+        granted("fit again", ledger, unit=None, mechanism=mechanism)
 
 
 def test_a_ledger_without_budget_pays_for_no_noise():
     with pytest.raises(UnsupportedError, match="give epsilon"):
-        granted("fit", Ledger(), mechanism="laplace")
+        granted("fit", Ledger(), unit=None, mechanism="laplace")
 
 
 def test_gaussian_noise_needs_delta():
     with pytest.raises(BudgetExceededError, match="mechanism=laplace"):
-        granted("fit", Ledger(Budget(1.0)), mechanism="gaussian")
+        granted("fit", Ledger(Budget(1.0)), unit=None, mechanism="gaussian")
 
 
 # The audit. A release with the unit and one without it are told apart at a threshold fixed beforehand, half of the

@@ -25,6 +25,7 @@ from synth_components.privacy.accounting import (
     zero_concentrated,
 )
 from synth_components.privacy.noise import Grant, require_opendp
+from synth_components.privacy.unit import settle
 from synth_components.protocols import Dataset, Floats, PrivacyLedger, Run
 from synth_components.schema import Boolean, Categorical, Numeric, Schema
 
@@ -96,6 +97,7 @@ def begun(label: str, data: Dataset, *, options: PrivateTraining, ledger: Privac
         SchemaError: if a column is not public, or says too little of its domain.
         UnsupportedError: if OpenDP is not installed, or for integers beyond 2^53.
         BudgetExceededError: if what is left does not pay for it; nothing was read.
+        UnitError: if the ledger is of another privacy unit.
         StoppedError: if ``run`` says so; what was charged is spent.
     """
     cells = cells_of(data.schema, bins=options.private_bins)
@@ -118,6 +120,7 @@ def begun(label: str, data: Dataset, *, options: PrivateTraining, ledger: Privac
     rate, steps = options.private_sample_rate, options.private_steps
     multiplier = noise_multiplier_within(left, sample_rate=rate, steps=steps, rows_per_unit=rows, rho=rho)
     sums = subsampled_gaussian(noise_multiplier=multiplier, sample_rate=rate, steps=steps, rows_per_unit=rows)
+    settle(ledger, data.schema.unit, is_prepared=True)
     ledger.spend(label, lambda orders: sums(orders) + zero_concentrated(rho)(orders))
     codes = coded(data, cells)
     singles = [(name,) for name in cells]

@@ -93,7 +93,7 @@ class AIM(Recipe):
             raise ConfigError(f"option 'target' of AIM: there is no modelled column '{self.target}'", option="target")
         if run.should_stop():
             raise StoppedError("fit stopped as asked; nothing was saved")
-        grant = granted("fit tabular.aim", ledger, mechanism=self.mechanism)
+        grant = granted("fit tabular.aim", ledger, unit=data.schema.unit, mechanism=self.mechanism)
         model = self._adapted(coded(data, cells), cells, grant, rows_per_unit(data.schema), run)
         nodes = in_order(model.nodes, data.schema)
         run.report(1000, 1000)

@@ -64,7 +64,7 @@ class MST(Recipe):
         cells = cells_of(data.schema, bins=self.bins)
         if run.should_stop():
             raise StoppedError("fit stopped as asked; nothing was saved")
-        grant = granted("fit tabular.mst", ledger, mechanism=self.mechanism)
+        grant = granted("fit tabular.mst", ledger, unit=data.schema.unit, mechanism=self.mechanism)
         codes = coded(data, cells)
         model, _ = self.estimate(
             codes, cells, grant, amount=grant.total, sensitivity=rows_per_unit(data.schema), report=run.report

@@ -212,7 +212,7 @@ class PrivateTrees(Recipe):
             )
         if run.should_stop():
             raise StoppedError("fit stopped as asked; nothing was saved")
-        grant = granted("fit tabular.private_trees", ledger, mechanism="gaussian")
+        grant = granted("fit tabular.private_trees", ledger, unit=data.schema.unit, mechanism="gaussian")
         codes = coded(data, cells)
         sensitivity = rows_per_unit(data.schema)
         first, pairs = MST(bins=self.bins, max_cells=self.max_cells, iterations=self.iterations).estimate(
