@@ -24,6 +24,9 @@ _NONCE = 12
 class WrappingKey(Protocol):
     """What wraps the data key of a file."""
 
+    def require_strong(self) -> None:
+        """Raise ``DataError`` unless the key may wrap what is new."""
+
     def wrap(self, data_key: bytes, *, context: bytes) -> dict[str, str]:
         """Return a data key as it may stand in a file; ``context`` binds it to that file."""
 
@@ -39,6 +42,10 @@ class WrappingKey(Protocol):
 class LocalKey:
     """A key of 32 bytes that wraps with AES-256-GCM (NIST SP 800-38D), a random nonce each time.
 
+    Text is no such key: who types a pass phrase chooses among few, and the name that stands in every sealed file lets
+    whoever has one try them as fast as SHA-256 goes.  It opens what it sealed once, and wraps no more.  Of 32 random
+    bytes less than one in 10^10 are text.
+
     Attributes:
         name: Digest of the key by which a wrong one is told from a damaged file.
     """
@@ -50,8 +57,26 @@ class LocalKey:
         """The digest of the key."""
         return hashlib.sha256(b"synth-components key name\0" + self._secret).hexdigest()[:16]
 
+    def require_strong(self) -> None:
+        """Raise if the bytes are text.
+
+        Raises:
+            DataError: if they are; the message says how to make a key.
+        """
+        if _is_text(self._secret):
+            raise DataError(
+                "the key is text, as a pass phrase is, which can be guessed: it opens what it sealed, and seals no "
+                f"more. Make {_BYTES} random bytes: openssl rand -hex {_BYTES} > key; `synth rotate` changes the key "
+                "of a file"
+            )
+
     def wrap(self, data_key: bytes, *, context: bytes) -> dict[str, str]:
-        """Return the wrapped data key with the name of the key."""
+        """Return the wrapped data key with the name of the key.
+
+        Raises:
+            DataError: if the key is text.
+        """
+        self.require_strong()
         nonce = os.urandom(_NONCE)
         wrapped = aes_gcm(self._secret).encrypt(nonce, data_key, context)
         return {"by": "key", "name": self.name, "wrapped": base64.b64encode(nonce + wrapped).decode("ascii")}
@@ -79,6 +104,9 @@ class KmsKey:
     """
 
     key_id: str
+
+    def require_strong(self) -> None:
+        """Take any: KMS makes its keys itself."""
 
     def wrap(self, data_key: bytes, *, context: bytes) -> dict[str, str]:
         """Return the data key, encrypted by KMS.
@@ -130,7 +158,7 @@ def read_key(text: str) -> WrappingKey:
         held = os.environ.get(rest, "")
         if not held:
             raise DataError(f"the variable {rest}, which should hold the key, is not set")
-        return LocalKey(_secret(held.encode(), f"variable {rest}"))
+        return LocalKey(_secret(os.fsencode(held), f"variable {rest}"))
     path = Path(rest if kind == "file" else text).expanduser()
     try:
         content = path.read_bytes()
@@ -173,18 +201,29 @@ def _blob(envelope: dict[str, str]) -> bytes:
 
 def _secret(content: bytes, whose: str) -> bytes:
     """Return 32 bytes from their raw, hexadecimal or base64 form."""
-    if len(content) == _BYTES:
-        return content
+    made = content if len(content) == _BYTES else _decoded(content)
+    if len(made) != _BYTES:
+        raise DataError(f"the key of {whose} is not {_BYTES} bytes; make one: openssl rand -hex {_BYTES}")
+    return made
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return all(one.isprintable() or one in "\t\n\r" for one in text)
+
+
+def _decoded(content: bytes) -> bytes:
+    """Return what hexadecimal or base64 text means; nothing for other text."""
     text = content.strip()
     if re.fullmatch(rb"[0-9a-fA-F]{64}", text):
         return bytes.fromhex(text.decode("ascii"))
     try:
-        made = base64.b64decode(text, validate=True)
+        return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        made = b""
-    if len(made) != _BYTES:
-        raise DataError(f"the key of {whose} is not {_BYTES} bytes; make one: openssl rand -hex {_BYTES}")
-    return made
+        return b""
 
 
 def _encryption_context(context: bytes) -> dict[str, str]:

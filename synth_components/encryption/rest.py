@@ -32,12 +32,16 @@ def writes_sealed(what: str) -> bool:
 
     Raises:
         EncryptionError: if they are, and there is no key.
+        DataError: if it cannot be read, or is a text.
     """
     said = circumstance("encrypt")
-    is_asked = said == "all" or (said == "models" and what == "models")
-    if is_asked and not circumstance("encrypt_key"):
+    if said != "all" and not (said == "models" and what == "models"):
+        return False
+    key = circumstance("encrypt_key")
+    if not key:
         raise EncryptionError("encryption was asked for without a key; give encrypt_key, or SYNTH_ENCRYPT_KEY")
-    return is_asked
+    read_key(key).require_strong()
+    return True
 
 
 def key_for(path: Path) -> WrappingKey:

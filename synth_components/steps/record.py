@@ -93,7 +93,11 @@ def _plain_places(
     step: Step, given: Mapping[str, Place | tuple[Place, ...]]
 ) -> Iterator[dict[str, Place | tuple[Place, ...]]]:
     """Yield the places of a step's ports, those of encrypted tables in plain for the length of the block."""
-    known, is_sealed = ports(step), rest.writes_sealed("tables")
+    known = ports(step)
+    written = {known[name].kind for name in given if known[name].direction == "out"}
+    if "model" in written:
+        rest.writes_sealed("models")  # which finds out before long work whether there is a key for it
+    is_sealed = "dataset" in written and rest.writes_sealed("tables")
     with ExitStack() as stack:
 
         def plain(place: Place, direction: Direction) -> Place:

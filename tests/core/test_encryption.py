@@ -1,5 +1,6 @@
 """Sealed files open with their key alone, show what was done to them, and leave no plain text behind."""
 
+import base64
 import io
 import os
 import signal
@@ -155,6 +156,56 @@ def test_a_key_is_32_bytes_as_they_are_in_hexadecimal_or_in_base64(tmp_path, mon
             read_key(text)
 
 
+TYPED = b"correct horse battery staple 321"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TYPED,
+        TYPED[1:] + b"\n",
+        "Schl\u00fcssel f\u00fcr alle Modelle 26!".encode(),
+        b"00112233445566778899aabbccddeeff",  # openssl rand -hex 16: half a key, and text
+        TYPED.hex().encode(),
+        base64.b64encode(TYPED),
+    ],
+    ids=["ascii", "line", "utf-8", "short hex", "hex of text", "base64 of text"],
+)
+@pytest.mark.parametrize("kind", ["file", "env"])
+def test_a_text_of_32_letters_seals_nothing(kind, content, tmp_path, monkeypatch):
+    """The name of the key stands in every sealed file: whoever has one tries a dictionary as fast as SHA-256 goes."""
+    (tmp_path / "key").write_bytes(content)
+    monkeypatch.setenv("MY_KEY", content.decode())
+    key = read_key(f"file:{tmp_path / 'key'}" if kind == "file" else "env:MY_KEY")
+    with pytest.raises(DataError, match=r"is text, as a pass phrase is.*openssl rand -hex 32") as raised:
+        sealed_bytes(b"content", key=key)
+    assert content.decode() not in str(raised.value)
+
+
+def test_what_a_text_sealed_once_is_opened_and_rotated_and_nothing_new_is_sealed_with_it(folder, monkeypatch, capsys):
+    Path("typed").write_bytes(TYPED)
+    TABLE.to_csv("t.csv", index=False)
+    with monkeypatch.context() as around:  # as an earlier version did
+        around.setattr("synth_components.encryption.key._is_text", lambda _: False)
+        assert main(["encrypt", "t.csv", "t.csv.sealed", "--encrypt-key", "file:typed"]) == 0
+    capsys.readouterr()
+    train = ["train", "--data", "t.csv.sealed", "--model", "model", *INDEPENDENT, "--encrypt-key", "file:typed"]
+    with monkeypatch.context() as around:
+        around.setattr("synth_components.model.fit", lambda *_, **__: pytest.fail("long work was begun"))
+        assert main([*train, "--encrypt", "models"]) == 2
+    assert "is text, as a pass phrase is" in capsys.readouterr().err
+    assert main(train) == 0
+    assert main(["rotate", "t.csv.sealed", "--encrypt-key", "file:typed", "--new-key", "file:key1"]) == 0
+    assert main(["decrypt", "t.csv.sealed", "plain.csv", "--encrypt-key", "file:key1"]) == 0
+    assert Path("plain.csv").read_bytes() == Path("t.csv").read_bytes()
+
+
+def test_random_bytes_are_a_key_in_a_variable_too(tmp_path, monkeypatch):
+    """A variable of the environment holds bytes, of which not all are UTF-8."""
+    monkeypatch.setenv("MY_KEY", os.fsdecode(bytes(range(255, 223, -1))))
+    assert read_key("env:MY_KEY") == LocalKey(bytes(range(255, 223, -1)))
+
+
 def test_a_key_of_kms_wraps_opens_and_is_changed(monkeypatch, tmp_path):
     moto = pytest.importorskip("moto", reason="a tool of the tests is not installed")
     boto3 = pytest.importorskip("boto3", reason="the extra sagemaker is not installed")
@@ -182,7 +233,7 @@ def test_a_key_of_kms_wraps_opens_and_is_changed(monkeypatch, tmp_path):
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for number in (1, 2):
-        Path(f"key{number}").write_text(f"{number}" * 64)
+        Path(f"key{number}").write_text(f"a{number}" * 32)
     TABLE.to_csv("t.csv", index=False)
     return tmp_path
 

@@ -1,7 +1,9 @@
 """k, l and t: measured as by hand, and enforced on every table that can meet them."""
 
+import io
 import json
 import math
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -315,3 +317,43 @@ def test_a_rare_quasi_identifier_is_not_named_by_an_error():
 def test_infinite_numbers_are_refused():
     with pytest.raises(SchemaError, match="infinite"):
         recode(pd.DataFrame({"pay": [1.0, np.inf, 2.0]}), ["pay"], Criteria(2))
+
+
+LOOK_ALIKE = [
+    pytest.param([1, True], id="a number and a truth value"),
+    pytest.param([1, 1.0], id="a whole number and a real one"),
+    pytest.param([Decimal("1.1"), Decimal("1.10")], id="decimals"),
+    pytest.param(
+        [pd.Timestamp("2024-01-01", tz="UTC"), pd.Timestamp("2024-01-01 01:00", tz="Europe/Paris")], id="times"
+    ),
+]
+
+
+@pytest.mark.parametrize("values", LOOK_ALIKE)
+def test_values_that_are_equal_and_differ_in_a_released_file_are_different_people(values):
+    """Two rows of the one and one of the other are two classes, of which the lesser is a row: k is 1, and not 3."""
+    table = pd.DataFrame({"q": pd.Series([values[0], values[0], values[1]], dtype=object), "s": ["x", "y", "x"]})
+    shown = pd.read_csv(io.StringIO(table.to_csv(index=False)), dtype=str)
+    released = measure(shown, ["q"], ["s"])
+    assert (measure(table, ["q"], ["s"]).k, measure(table, ["q"], ["s"]).classes) == (released.k, released.classes)
+    assert released.k == 1
+    kept = suppress(table, ["q"], Criteria(2, ()), max_suppressed=0.5).table
+    assert kept.index.tolist() == [0, 1]
+    made = recode(table, ["q"], Criteria(2, ())).table  # which writes one value for both
+    assert made["q"].nunique() == 1
+    assert measure(made, ["q"]).k == 3
+
+
+def test_zeros_of_either_sign_are_two_values_as_in_a_file():
+    table = pd.DataFrame({"q": [0.0, 0.0, -0.0, np.nan, np.nan]})
+    assert (measure(table, ["q"]).k, measure(table, ["q"]).classes) == (1, 3)
+    assert measure(table.astype("Float64"), ["q"]).k == 1
+
+
+def test_sensitive_values_that_a_file_shows_alike_are_one():
+    """A number and the text of it are the same illness to whoever reads the file: a class of both is not diverse."""
+    table = pd.DataFrame({"q": ["a"] * 4, "s": pd.Series([1, "1", 1, "1"], dtype=object)})
+    found = measure(table, ["q"], ["s"]).sensitive["s"]
+    assert (found.distinct, found.commonest) == (1, 1.0)
+    other = table.assign(s=pd.Series([1, True, 1, True], dtype=object))
+    assert measure(other, ["q"], ["s"]).sensitive["s"].distinct == 2

@@ -160,6 +160,26 @@ def test_swapping_keeps_marginals_and_moves_ranks_no_farther_than_asked():
     assert (made["city"] != table["city"]).mean() <= 0.04
 
 
+@pytest.mark.parametrize("n", [2, 3, 20, 21])
+@pytest.mark.parametrize("is_ordered", [True, False], ids=["ranks", "categories"])
+def test_swapping_swaps_however_few_rows_there_are(n, is_ordered):
+    values = np.arange(n).astype(float) if is_ordered else [f"v{number}" for number in range(n)]
+    made = swap(pd.DataFrame({"x": values}), ["x"], reach=0.05, rng=np.random.default_rng(0))
+    moved = (made["x"] != pd.Series(values)).sum()
+    assert moved >= 2
+    assert moved == n // 2 * 2 if is_ordered else moved <= 2
+    assert sorted(made["x"]) == sorted(values)
+
+
+def test_a_value_alone_is_not_left_where_it_stands_in_silence():
+    for table in (pd.DataFrame({"x": ["a"]}), pd.DataFrame({"x": [None, 1.5, None]})):
+        with pytest.raises(PolicyError, match="one value alone") as raised:
+            swap(table, ["x"], reach=0.05, rng=np.random.default_rng(0))
+        assert raised.value.column == "x"
+    nothing = pd.DataFrame({"x": [None, None]})
+    assert swap(nothing, ["x"], reach=0.05, rng=np.random.default_rng(0)).equals(nothing)
+
+
 def test_synthesis_draws_cells_from_rows_like_them(table):
     """Pay is 100 times the age, give or take 250: drawn from a leaf of at least 10 rows it must stay near."""
     made = resynthesise(table.drop(columns="name"), ["pay"], rng=np.random.default_rng(0))

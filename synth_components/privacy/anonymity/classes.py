@@ -1,6 +1,8 @@
 """Equivalence classes: how many rows share their quasi-identifiers, and how sensitive values vary within them.
 
-A null is a value of its own.  Each sensitive column is measured by itself.
+A null is a value of its own.  Values are alike that are equal and that a file shows alike: ``True`` is no ``1``, nor
+``-0.0`` a ``0.0``.  Of a sensitive column what a file shows alike is one value, as ``1`` and the text of it.  Each
+sensitive column is measured by itself.
 
 Source: Sweeney 2002 for k-anonymity; Machanavajjhala et al. 2007 (doi:10.1145/1217299.1217302) for l-diversity, of
     distinct values, of entropy and recursive; Li, Li & Venkatasubramanian 2007 (doi:10.1109/ICDE.2007.367856) for
@@ -129,11 +131,28 @@ def require_columns(table: pd.DataFrame, names: Sequence[str]) -> None:
 
 
 def codes(values: pd.Series[Any]) -> Ints:
-    """Return numbers (n,), from 0 on without a gap, that are equal where values are; a null is a value.
+    """Return numbers (n,), from 0 on without a gap, equal where values and their texts are; a null is a value.
 
     Raises:
         SchemaError: for values that cannot be compared, such as lists.
     """
+    found = _numbered(values)
+    if (shown := _shown(values)) is not None:
+        found, _ = classes_of([found, _numbered(shown)])
+    elif pd.api.types.is_float_dtype(values.dtype):
+        held = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        found, _ = classes_of([found, (np.signbit(held) & (held == 0)).astype(np.int64)])
+    return found
+
+
+def _shown(values: pd.Series[Any]) -> pd.Series[Any] | None:
+    """Return objects as a file of text shows them; ``None`` for a column of one type, or of texts."""
+    if not pd.api.types.is_object_dtype(values.dtype) or pd.api.types.infer_dtype(values, skipna=True) == "string":
+        return None
+    return values.map(str, na_action="ignore")
+
+
+def _numbered(values: pd.Series[Any]) -> Ints:
     try:
         found, _ = pd.factorize(values, use_na_sentinel=False)
     except TypeError:
@@ -184,7 +203,9 @@ class Sensitive:
             return cls._numbered(found, is_ordered=bool(dtype.ordered))
         is_ordered = pd.api.types.is_numeric_dtype(dtype) or getattr(dtype, "kind", "") in "mM"
         if not is_ordered:
-            return cls._numbered(codes(values), is_ordered=False)
+            codes(values)  # which refuses what cannot be compared
+            shown = _shown(values)
+            return cls._numbered(_numbered(values if shown is None else shown), is_ordered=False)
         found, held = pd.factorize(values, sort=True)
         return cls._numbered(np.where(found < 0, len(held), found), is_ordered=True)
 

@@ -5,6 +5,7 @@ Neither is a guarantee: they make it uncertain whose value stands in a row.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 from numpy import random
 from numpy.typing import NDArray
 
+from synth_components.errors import PolicyError
 from synth_components.privacy.anonymity.classes import Ints, Sensitive
 
 _LEAF = 10
@@ -23,10 +25,11 @@ def swap(table: pd.DataFrame, columns: Sequence[str], *, reach: float, rng: rand
 
     Args:
         reach: How far apart in rank two values of an order may be, as a share of the rows; without an order, the share
-            of rows that exchange theirs with any other.
+            of rows that exchange theirs with any other, rounded up to pairs.
 
     Raises:
         SchemaError: for values that cannot be compared.
+        PolicyError: for a column with one value alone, which nothing can be exchanged with.
 
     Source: Moore 1996, "Controlled data-swapping techniques for masking public use microdata sets" (US Bureau of the
         Census RR96-04) for ranks; Dalenius & Reiss 1982 (doi:10.1016/0378-3758(82)90058-1) for categories.
@@ -36,13 +39,20 @@ def swap(table: pd.DataFrame, columns: Sequence[str], *, reach: float, rng: rand
     for name in columns:
         column = Sensitive.of(table[name])
         rows = np.flatnonzero(table[name].notna().to_numpy())
+        if len(rows) == 1:
+            raise PolicyError(
+                f"column '{name}' has one value alone, which swapping has nothing to exchange with; leave the column "
+                "out, or add rows",
+                column=name,
+            )
         if column.is_ordered:
             ranked = rows[np.lexsort((rng.random(len(rows)), column.codes[rows]))]
             partner = _by_rank(len(ranked), max(1, int(reach * len(ranked))), rng)
             source = np.arange(len(table))
             source[ranked] = ranked[partner]
         else:
-            moved = rng.permutation(rows)[: int(np.ceil(reach * len(rows))) // 2 * 2].reshape(-1, 2)
+            pairs = min(len(rows) // 2, math.ceil(reach * len(rows) / 2))  # one at least, however few rows
+            moved = rng.permutation(rows)[: 2 * pairs].reshape(-1, 2)
             source = np.arange(len(table))
             source[moved[:, 0]], source[moved[:, 1]] = moved[:, 1], moved[:, 0]
         made[name] = table[name].take(source).set_axis(made.index)
