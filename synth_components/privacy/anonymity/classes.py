@@ -131,7 +131,9 @@ def require_columns(table: pd.DataFrame, names: Sequence[str]) -> None:
 
 
 def codes(values: pd.Series[Any]) -> Ints:
-    """Return numbers (n,), from 0 on without a gap, equal where values and their texts are; a null is a value.
+    """Return numbers (n,), from 0 without a gap, equal where values and their texts are.
+
+    A null is a value.
 
     Raises:
         SchemaError: for values that cannot be compared, such as lists.
