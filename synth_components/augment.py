@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +17,8 @@ from synth_components.schema import AnyColumn, Boolean, Categorical, Numeric, Va
 
 if TYPE_CHECKING:
     from synth_components.model import Model
+
+_LOG = logging.getLogger(__name__)
 
 ORIGINAL = "original"
 SYNTHETIC = "synthetic"
@@ -61,7 +64,8 @@ def augment(table: pd.DataFrame, model: Model, *, config: AugmentConfig, seed: i
     Counts are exact.  Rows whose group is missing are kept and count as no group.
 
     No ledger is charged, nor a budget file asked: the result holds the rows themselves, so that it goes to nobody who
-    may not see them, and there is nothing that epsilon could bound.
+    may not see them, and there is nothing that epsilon could bound.  That of the model does not hold of it, which the
+    log says.
 
     Args:
         seed: Seed of the added rows; ``None`` takes the config's.
@@ -73,6 +77,11 @@ def augment(table: pd.DataFrame, model: Model, *, config: AugmentConfig, seed: i
     """
     _require_types(table, model, config)
     _refuse(table, model, config)
+    if math.isfinite(model.privacy.epsilon):
+        _LOG.warning(
+            "the model is differentially private, and the augmented table is not: it holds the original rows, of which "
+            "no epsilon holds; to release rows, draw them alone (sample)"
+        )
     seed = config.seed if seed is None else seed
     if config.mode == "multiply":
         wanted = math.floor(config.factor * len(table) + 0.5) - len(table)

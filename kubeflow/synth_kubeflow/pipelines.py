@@ -240,11 +240,8 @@ _DATA = {"data_uri": Argument("split_data", "data")} | _options(
     "split_data", "unit", "stratify", "hashed", holdout_share="share", split_seed="seed"
 )
 _SEED = _options("train_generator", train_seed="seed")
-_GENERATOR = (
-    _options("train_generator", "generator", "generator_options", "monitor_every", "monitor_patience")
-    | _options("train_generator", "privacy", "epsilon", "delta")
-    | _SEED
-)
+_LEARNER = _options("train_generator", "generator", "generator_options", "monitor_every", "monitor_patience")
+_GENERATOR = _LEARNER | _options("train_generator", "privacy", "epsilon", "delta") | _SEED
 _JUDGED = _options("evaluate", "target", "min_quality")
 
 _BODIES: Mapping[Callable[[Tasks], None], Mapping[str, Argument]] = {
@@ -264,7 +261,8 @@ _BODIES: Mapping[Callable[[Tasks], None], Mapping[str, Argument]] = {
         sagemaker_role="role",
     ),
     augment_and_gate: _DATA
-    | _GENERATOR
+    | _LEARNER  # no privacy: what is kept holds the real rows, so that an epsilon would be spent and protect nobody
+    | _SEED
     | _options("augment", "mode", "columns", "ratio", "group", "factor", "seed", group_share="share")
     | _options("evaluate_tstr", "target"),
     sharded_sampling: _DATA | _GENERATOR | _options("sample_sharded", "num_rows", "seed") | _JUDGED,

@@ -42,6 +42,14 @@ def test_no_pipeline_with_a_choice_among_models_takes_a_budget():
     assert asked.isdisjoint({"privacy", "epsilon", "delta"})
 
 
+def test_no_pipeline_whose_result_holds_real_rows_takes_a_budget():
+    """It would be told of a run of which it protects nobody."""
+    adding = {name for name in NAMES if any(one.component == "augment" for one in arguments(name).values())}
+    assert adding == {"augment_and_gate"}
+    asked = {one.name for name in adding for one in arguments(name).values()}
+    assert asked.isdisjoint({"privacy", "epsilon", "delta"})
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_rows_of_a_private_model_are_split_by_hashes(assets, name):
     (split,) = [task for label, task in tasks(assets[name]) if label == "split-data"]

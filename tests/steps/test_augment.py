@@ -123,3 +123,14 @@ def test_an_argument_of_another_type_is_refused_by_name(table, model, name):
 def test_a_seed_that_is_no_whole_number_is_refused(table, model):
     with pytest.raises(SynthError, match="whole number"):
         augment(table, model, config=AugmentConfig(), seed=1.5)
+
+
+@pytest.mark.parametrize("epsilon", [None, 1.0])
+def test_of_a_private_model_the_log_says_that_no_epsilon_holds_of_the_augmented_table(epsilon, caplog):
+    if epsilon is not None:
+        pytest.importorskip("opendp", reason="the extra dp is not installed")
+    rows = pd.DataFrame({"a": [True, False] * 20, "b": [True, True] * 20})
+    schema = {"columns": {name: {"type": "boolean", "dtype": "bool", "public": True} for name in rows}}
+    name = "tabular.independent" if epsilon is None else "tabular.mst"
+    made(rows, fit(rows, generator=name, epsilon=epsilon, schema=schema), mode="multiply", factor=2)
+    assert ("the augmented table is not: it holds the original rows" in caplog.text) == (epsilon is not None)
