@@ -31,6 +31,11 @@ MAX_DRAWS_PER_ROW = 200
 MIN_DRAWS = 50_000
 """Candidates that must fail, however few rows are asked for, before a rule counts as unsatisfiable."""
 
+MAX_SEQUENCES = 10 * MAX_DRAWS_PER_ROW
+"""Sequences in a row of which none is kept before a rule counts as unsatisfiable, however many of their rows obey it.
+
+Of rules that one sequence in 100 obeys, they are met by none of so many once in 5e8 times."""
+
 _BATCH = 65_536
 _PASSES = 3
 _CONDITIONS = "the conditions"
@@ -63,8 +68,8 @@ def enforce(
         length: Rows of each such sequence but the last; 0 if they differ.
 
     Raises:
-        ConstraintError: naming the rule that the fewest candidates obeyed, if redrawing does not reach ``n``; or the
-            rule with policy ``refuse`` that a candidate broke.
+        ConstraintError: naming the rule that the fewest candidates, or sequences, obeyed, if redrawing does not reach
+            ``n``; or the rule with policy ``refuse`` that a candidate broke.
         ConditionError: if that is the conditions.
     """
     everyone = np.arange(n, dtype=np.int64)
@@ -73,29 +78,38 @@ def enforce(
     rows = [rule for rule in kept if not rule.spans_rows]
     spanning = [rule for rule in kept if rule.spans_rows]
     obeyed = dict.fromkeys([*(rule.name for rule in kept), _SCHEMA, *([_CONDITIONS] if accepts else [])], 0)
+    intact = dict.fromkeys(obeyed, 0)  # sequences of which every row obeys
+    sequences = barren = 0  # all of them, and those lost since the last one was kept
     pieces: list[pd.DataFrame] = []
     places: list[Positions] = []
     taken: set[Any] = set()  # names of sequences
     missing, drawn, factor, ahead = everyone, 0, 1, max(n, 1)
+    what = "sequences" if group else "candidates"
     while len(missing) or not pieces:
         positions = missing[:ahead] if group else np.tile(missing, factor)[:_BATCH]
         earlier = [piece for piece in ([before] if before is not None else []) + pieces if len(piece)]
         candidates, masks, changed, touched = _mended(draw(positions), rows, spanning, earlier, schema, rng)
         good = np.ones(len(candidates), dtype=bool)
         good[touched] = _within(candidates.iloc[touched], changed, schema)
-        obeyed[_SCHEMA] += int(good.sum())
+        told = {_SCHEMA: good.copy()}
         for rule, held in zip(rows, masks, strict=True):
             _require(rule, held)
-            obeyed[rule.name] += int(held.sum())
+            told[rule.name] = held
             good &= held
         if accepts is not None:
-            held = accepts(candidates, positions)
-            obeyed[_CONDITIONS] += int(held.sum())
+            told[_CONDITIONS] = held = accepts(candidates, positions)
             good &= held
-        if spanning:
-            good = _spanned(candidates, good, earlier, spanning, obeyed)
+        for rule in spanning:
+            told[rule.name] = held = _spanned(candidates, good, earlier, rule)
+            good &= held
+        for name, held in told.items():
+            obeyed[name] += int(held.sum())
         drawn += len(positions)
         if group:
+            number, count = _numbered(candidates[group])
+            for name, held in told.items():
+                intact[name] += count - len(np.unique(number[~held]))
+            sequences += count
             lost = _lost(candidates[group], good, taken)
             if length:  # what is lost are whole sequences, and new ones fill their places
                 chosen = np.flatnonzero(~lost)
@@ -104,6 +118,9 @@ def enforce(
                 chosen = _whole(candidates[group], lost, movable=accepts is None, is_cut=len(positions) < len(missing))
                 filled = missing[: len(chosen)]
                 ahead = ahead if accepts is None else _ahead(candidates[group], lost, ahead)
+            # In places of their own, those after the first that is lost are drawn again, whatever they are.
+            is_tried = accepts is None or bool(length) or bool(lost.all())
+            barren = 0 if len(chosen) else barren + (len(np.unique(number[lost])) if is_tried else 1)
         else:
             chosen, filled = _choose(positions, good, missing, exchangeable=accepts is None)
         if len(chosen) or not pieces:
@@ -113,9 +130,11 @@ def enforce(
         missing = np.setdiff1d(missing, filled, assume_unique=True)
         if not len(missing):
             break
+        if barren >= MAX_SEQUENCES:
+            raise _unsatisfiable(intact, sequences, n, what=what)
         share = good.sum() / len(positions)
         if (share == 0 and drawn >= MIN_DRAWS) or drawn >= max(MIN_DRAWS, MAX_DRAWS_PER_ROW * n):
-            raise _unsatisfiable(obeyed, drawn, n)
+            raise _unsatisfiable(intact if group else obeyed, sequences if group else drawn, n, what=what)
         factor = int(np.clip(1.2 / max(share, 1e-3) + 1, 2, max(2, _BATCH // len(missing))))
     order = np.argsort(np.concatenate(places), kind="stable")
     whole = _joined(pieces).iloc[order].reset_index(drop=True)
@@ -283,34 +302,32 @@ def _within(table: pd.DataFrame, names: set[str], schema: Schema) -> Mask:
     return good
 
 
-def _spanned(
-    candidates: pd.DataFrame,
-    good: Mask,
-    earlier: Sequence[pd.DataFrame],
-    rules: Sequence[Constraint],
-    obeyed: dict[str, int],
-) -> Mask:
-    """Return which candidates are good and obey the rules that look at the rows before them."""
-    for rule in rules:
-        kept = np.flatnonzero(good)
-        held = _held(rule, candidates.iloc[kept][list(rule.columns)], earlier)
-        _require(rule, held)
-        obeyed[rule.name] += int(held.sum()) + int((~good).sum())  # only rows that were good until now count against it
-        good = good.copy()
-        good[kept[~held]] = False
-    return good
+def _spanned(candidates: pd.DataFrame, good: Mask, earlier: Sequence[pd.DataFrame], rule: Constraint) -> Mask:
+    """Return which candidates obey a rule that looks at the rows before them; those that are not good count as such."""
+    kept = np.flatnonzero(good)
+    held = _held(rule, candidates.iloc[kept][list(rule.columns)], earlier)
+    _require(rule, held)
+    made = np.ones(len(candidates), dtype=bool)
+    made[kept[~held]] = False
+    return made
 
 
-def _unsatisfiable(obeyed: dict[str, int], drawn: int, n: int) -> ConstraintError | ConditionError:
+def _numbered(names: pd.Series[Any]) -> tuple[NDArray[np.int64], int]:
+    """Return the number (n,) of each candidate's sequence, from 0, and how many there are."""
+    number, known = pd.factorize(names)
+    return number.astype(np.int64), len(known)
+
+
+def _unsatisfiable(obeyed: dict[str, int], drawn: int, n: int, *, what: str) -> ConstraintError | ConditionError:
     worst = min(obeyed, key=lambda name: obeyed[name])
     share = obeyed[worst] / drawn
     others = ", ".join(f"'{name}' {count / drawn:.2%}" for name, count in obeyed.items() if name != worst)
-    tail = f"; after {drawn} candidates {n} rows could not be filled" + (f" (the others: {others})" if others else "")
+    tail = f"; after {drawn} {what} {n} rows could not be filled" + (f" (the others: {others})" if others else "")
     if worst == _CONDITIONS:
-        return ConditionError(f"{share:.2%} of the candidates met the conditions under the rules{tail}; widen them")
+        return ConditionError(f"{share:.2%} of the {what} met the conditions under the rules{tail}; widen them")
     return ConstraintError(
-        f"constraint '{worst}' cannot be met: {share:.2%} of the candidates obeyed it{tail}; relax it, or check that "
-        "the training rows obey it",
+        f"constraint '{worst}' cannot be met: {share:.2%} of the {what} obeyed it{tail}; relax it, or check that the "
+        "training rows obey it",
         constraint=worst,
         acceptance=share,
     )

@@ -1,5 +1,6 @@
 """Of a sequence with a row that a rule rejects all rows are drawn again, and the others stay whole."""
 
+import re
 from dataclasses import replace
 from itertools import pairwise, product
 
@@ -9,6 +10,7 @@ import pytest
 
 import synth_components as synth
 from synth_components.constraints import Monotone, Range
+from synth_components.enforcement import MAX_SEQUENCES
 from synth_components.errors import ConstraintError
 from synth_components.generators.auto import AutoSampler
 
@@ -122,9 +124,21 @@ def test_without_a_rejection_the_rows_are_those_without_a_rule():
     pd.testing.assert_frame_equal(plain, ruled, check_flags=False)
 
 
-def test_a_rule_that_no_sequence_obeys_is_named(monkeypatch):
-    monkeypatch.setattr("synth_components.enforcement.MIN_DRAWS", 500)
-    rule = Range(name="down", column="level", low=2, policy="reject")  # and every sequence begins at 0
-    model = synth.fit(machines(), generator="tabular.markov", options=BY, constraints=[rule], seed=0)
-    with pytest.raises(ConstraintError, match="'down' cannot be met"):
-        model.sample(40, seed=1)
+@pytest.mark.parametrize("conditions", [None, {"level": [0, 1, 2]}])
+@pytest.mark.parametrize("length", [0, 30])
+def test_a_rule_that_no_sequence_obeys_is_named_though_half_of_their_rows_do(length, conditions):
+    runs = Range(name="runs", column="level", low=1, policy="reject")  # and nearly every sequence begins at 0
+    parts = Range(name="lasts", column="level", high=1, policy="reject")  # a quarter of the rows break it
+    options = {**BY, "length": length}
+    model = synth.fit(machines(), generator="tabular.markov", options=options, constraints=[parts, runs], seed=0)
+    with pytest.raises(ConstraintError, match=r"'runs' cannot be met: 0.00% of the sequences obeyed it") as caught:
+        model.sample(8_000, seed=1, conditions=conditions)
+    told = re.search(r"after (\d+) sequences", str(caught.value))
+    assert int(told[1]) <= MAX_SEQUENCES + 8_000 / 30  # and one pass more: 2,267 of 53,333 until then
+
+
+def test_a_rule_that_few_sequences_obey_is_met():
+    rule = Range(name="rests", column="level", high=0, policy="reject")  # as one of 70 does
+    options = {**BY, "length": 20}
+    model = synth.fit(machines(), generator="tabular.markov", options=options, constraints=[rule], seed=0)
+    assert (model.sample(400, seed=1)["level"] == 0).all()
