@@ -20,6 +20,7 @@ from synth_components.privacy.anonymity.criteria import Criteria, Demand
 from synth_components.privacy.anonymity.recoding import generalise, loss_of, recode, suppress
 from synth_components.privacy.anonymity.swapping import resynthesise, swap
 from synth_components.privacy.budget_file import BudgetFile, Prepared, opened
+from synth_components.privacy.charges import unit_of
 from synth_components.privacy.contribution import bounded
 from synth_components.privacy.ledger import Ledger
 from synth_components.privacy.noise import Grant, noisy_counts
@@ -353,9 +354,9 @@ class _Work:
             # What was told of the layers before is exact, and outside of epsilon.
             self.applied = [replace(one, rows_before=n, rows_after=n, loss=None) for one in self.applied]
         self.rows, self.table = n, drawn
-        self._done(
-            group, drawn, epsilon=spent.epsilon + counting, delta=spent.delta, unit=spent.unit, is_first=is_first
-        )
+        # Of whom the rows were bounded: of those that were read then, a unit may have lost its columns.
+        whom = spent.unit if self.schema is None else unit_of(self.schema)
+        self._done(group, drawn, epsilon=spent.epsilon + counting, delta=spent.delta, unit=whom, is_first=is_first)
 
     def _is_by_row(self, one: Applied) -> bool:
         """Return whether a layer changed each row by itself, as declared, whatever the other rows hold."""

@@ -12,11 +12,13 @@ from audit import mu_at_least, mu_of_pure, upper_rate
 from scipy import stats
 
 import synth_components as synth
+from synth_components import generators
 from synth_components.config import ConfigError
 from synth_components.errors import SchemaError
 from synth_components.generators.tabular import _graphical, private_trees
 from synth_components.generators.tabular._graphical import Measurement
 from synth_components.generators.tabular._network import Node, in_order
+from synth_components.generators.tabular._private import PrivateTraining, begun
 from synth_components.generators.tabular._public_cells import Cells
 from synth_components.generators.tabular.aim import AIM
 from synth_components.generators.tabular.independent import Independent
@@ -309,6 +311,30 @@ def test_a_person_of_many_rows_counts_as_the_most_that_the_unit_allows(monkeypat
 
     monkeypatch.setattr(_graphical, "counted", watched)
     synth.fit(people(50), generator="tabular.mst", epsilon=1.0, schema=PEOPLE, options={"iterations": 10})
+    assert set(seen) == {32}
+
+
+@pytest.mark.parametrize("name", ["mst", "aim", "private_trees", "networks"])
+def test_a_generator_that_is_given_rows_by_hand_bounds_them_itself(name, monkeypatch):
+    """Its ledger says that at most so many rows of a person are read, and nobody else has seen to it."""
+    seen = []
+    honest = _graphical.counted
+
+    def watched(codes, clique, cells):
+        found = honest(codes, clique, cells)
+        seen.append(int(found.sum()))
+        return found
+
+    monkeypatch.setattr(_graphical, "counted", watched)
+    who = Numeric(dtype="int64", low=0, high=99, places=0, public=True)
+    schema = replace(PEOPLE, tables={TABLE: {**PEOPLE.columns, "who": who}})
+    data, ledger = Dataset({TABLE: people(50)}, schema), Ledger(Budget(1.0, 1e-6))
+    if name == "networks":
+        begun("fit", data, options=PrivateTraining(), ledger=ledger, run=Run())
+    else:
+        recipe = generators.make(f"tabular.{name}", {"iterations": 10})
+        recipe.fit(data, rng=np.random.default_rng(0), ledger=ledger, run=Run())
+    assert {entry.unit for entry in ledger.entries} == {"all rows that share ['who'], at most 2"}
     assert set(seen) == {32}
 
 

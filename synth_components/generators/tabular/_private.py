@@ -24,6 +24,7 @@ from synth_components.privacy.accounting import (
     subsampled_gaussian,
     zero_concentrated,
 )
+from synth_components.privacy.contribution import bounded
 from synth_components.privacy.noise import Grant, require_opendp
 from synth_components.privacy.unit import settle
 from synth_components.protocols import Dataset, Floats, PrivacyLedger, Run
@@ -122,7 +123,7 @@ def begun(label: str, data: Dataset, *, options: PrivateTraining, ledger: Privac
     sums = subsampled_gaussian(noise_multiplier=multiplier, sample_rate=rate, steps=steps, rows_per_unit=rows)
     settle(ledger, data.schema.unit, is_prepared=True)
     ledger.spend(label, lambda orders: sums(orders) + zero_concentrated(rho)(orders))
-    codes = coded(data, cells)
+    codes = coded(bounded(data), cells)
     singles = [(name,) for name in cells]
     counts = measured(codes, singles, cells, amount=rho, grant=Grant("gaussian", rho), sensitivity=rows)
     model = estimated(cells, counts, iterations=_ITERATIONS)

@@ -40,6 +40,7 @@ from synth_components.generators.tabular._graphical import (
 )
 from synth_components.generators.tabular._network import NetworkSampler, in_order
 from synth_components.generators.tabular._public_cells import BINS, Bins, Cells, Codes, cells_of, coded
+from synth_components.privacy.contribution import bounded
 from synth_components.privacy.mechanism import Mechanism
 from synth_components.privacy.noise import Grant, deviation, granted, noisy_best
 from synth_components.protocols import Dataset, PrivacyLedger, Run
@@ -94,7 +95,7 @@ class AIM(Recipe):
         if run.should_stop():
             raise StoppedError("fit stopped as asked; nothing was saved")
         grant = granted("fit tabular.aim", ledger, unit=data.schema.unit, mechanism=self.mechanism)
-        model = self._adapted(coded(data, cells), cells, grant, rows_per_unit(data.schema), run)
+        model = self._adapted(coded(bounded(data), cells), cells, grant, rows_per_unit(data.schema), run)
         nodes = in_order(model.nodes, data.schema)
         run.report(1000, 1000)
         return NetworkSampler(data.schema, self.bins, nodes)

@@ -33,6 +33,7 @@ from synth_components.generators.tabular._graphical import (
 )
 from synth_components.generators.tabular._network import NetworkSampler, in_order
 from synth_components.generators.tabular._public_cells import BINS, Bins, Cells, Codes, cells_of, coded
+from synth_components.privacy.contribution import bounded
 from synth_components.privacy.mechanism import Mechanism
 from synth_components.privacy.noise import Grant, granted, noisy_best
 from synth_components.protocols import Dataset, PrivacyLedger, Report, Run, report_nothing
@@ -65,7 +66,7 @@ class MST(Recipe):
         if run.should_stop():
             raise StoppedError("fit stopped as asked; nothing was saved")
         grant = granted("fit tabular.mst", ledger, unit=data.schema.unit, mechanism=self.mechanism)
-        codes = coded(data, cells)
+        codes = coded(bounded(data), cells)
         model, _ = self.estimate(
             codes, cells, grant, amount=grant.total, sensitivity=rows_per_unit(data.schema), report=run.report
         )

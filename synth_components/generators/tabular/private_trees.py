@@ -37,6 +37,7 @@ from synth_components.generators.tabular._graphical import Clique, Network, coun
 from synth_components.generators.tabular._network import NetworkSampler, Node, in_order
 from synth_components.generators.tabular._public_cells import BINS, Bins, Cells, Codes, cells_of, coded
 from synth_components.generators.tabular.mst import MST
+from synth_components.privacy.contribution import bounded
 from synth_components.privacy.noise import Grant, deviation, granted, noisy_best
 from synth_components.protocols import Dataset, Floats, PrivacyLedger, Run
 from synth_components.schema import Schema
@@ -213,7 +214,7 @@ class PrivateTrees(Recipe):
         if run.should_stop():
             raise StoppedError("fit stopped as asked; nothing was saved")
         grant = granted("fit tabular.private_trees", ledger, unit=data.schema.unit, mechanism="gaussian")
-        codes = coded(data, cells)
+        codes = coded(bounded(data), cells)
         sensitivity = rows_per_unit(data.schema)
         first, pairs = MST(bins=self.bins, max_cells=self.max_cells, iterations=self.iterations).estimate(
             codes, cells, grant, amount=self.first_share * grant.total, sensitivity=sensitivity
