@@ -113,7 +113,7 @@ class SyntheticEvaluator(ModelEvaluator):
         holdout = _holdout(dataset)
         train = _real(given[TRAIN], schema) if TRAIN in given else None
         with private.disable_autologging():  # learners are fitted here, and the report is logged below
-            report = evaluation.evaluate(train, holdout, synthetic, schema=schema, config=config)
+            report = evaluation.evaluate(train, holdout, synthetic, schema=schema, config=config, model=native)
         _warn(report.notes)
         metrics = metrics_of(report)
         artifacts = log_artifacts(report, run_id)

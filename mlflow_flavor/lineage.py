@@ -27,12 +27,15 @@ PREFIX = "synth"
 MOST = 5_000
 """Most characters of a tag's value.  MLflow keeps 8,000 of a run's and a model's, its older servers 5,000."""
 
+FINGERPRINT = f"{PREFIX}.fingerprint"
+"""Tag of a logged model: what reports name it by."""
+
 DIGEST_LENGTH = 36
 """Most characters that MLflow keeps of the digest of a dataset."""
 
 
 def tags(model: Model) -> dict[str, str]:
-    """Return the tags of a model: generator, why it was chosen, rows, any privacy promise, and the ledger.
+    """Return the tags of a model: fingerprint, generator, why it was chosen, rows, any privacy promise, and the ledger.
 
     ``synth.ledger`` is the ledger itself, as JSON: a label, epsilon alone (null where it is not bounded) and whether it
     is covered, uncovered reads first; where MLflow's longest value does not hold it, as many of the first entries as
@@ -47,6 +50,7 @@ def tags(model: Model) -> dict[str, str]:
         "generator": manifest.generator,
         "reasons": " ".join(reasons(manifest)) or None,
         "rows": manifest.rows,
+        "fingerprint": model.fingerprint,
         **facts(model.ledger, manifest.privacy),
     }
     told = {f"{PREFIX}.{name}": str(value)[:MOST] for name, value in known.items() if value is not None}

@@ -30,11 +30,13 @@ from mlflow.models.evaluation.validation import ModelValidationFailedException
 from mlflow_flavor.dataset import logged_model_uri
 from mlflow_flavor.flavor import DATA, load_model
 from mlflow_flavor.gate import ALIAS
-from mlflow_flavor.report import OVERALL
+from mlflow_flavor.lineage import FINGERPRINT
+from mlflow_flavor.report import OVERALL, report_in
 from synth_components import audit
 from synth_components.circumstances import circumstance
 from synth_components.config import ConfigError
 from synth_components.errors import GuardError
+from synth_components.evaluation.judged import Judged, Reported
 from synth_components.io.artifact import MANIFEST, Manifest
 from synth_components.model import Model
 from synth_components.policy import guard
@@ -137,7 +139,10 @@ def promote(
     if passed:
         try:
             _refuse_rows(model_id, to=f"{name}@{alias}")
-            guard.release(_judged(model_id), {score: one.value for score, one in linked.items()}, to=f"{name}@{alias}")
+            told = _reported(linked)
+            held = client.get_logged_model(model_id).tags.get(FINGERPRINT, "")
+            guard.require_about(told.judged, model=held, to=f"promoting {name}@{alias}")
+            guard.release(_judged(model_id), told, to=f"{name}@{alias}")
         except GuardError as error:
             reasons[_GUARD], passed = f"{_FAILED}: {error}", False
     audit.record("gate", name=name, version=str(version), alias=alias, passed=passed, reasons=list(reasons.values()))
@@ -162,6 +167,17 @@ def _scores(
     """Return the values of linked metrics, as the runs that logged them have them, and the model's own epsilon."""
     scores = {metric: _value(client, linked[metric]) for metric in metrics if metric in linked}
     return scores | ({_EPSILON: _epsilon(model_id)} if _EPSILON in metrics else {})
+
+
+def _reported(linked: Mapping[str, Metric]) -> Reported:
+    """Return the linked metrics as what reports say, and what the reports judged that lie in the runs of the metrics.
+
+    Only the metrics that the guard reads are asked for their runs.
+    """
+    runs = sorted({one.run_id for name, one in linked.items() if name in guard.READS and one.run_id})
+    reports = [report_in(run_id) for run_id in runs]
+    judged = tuple(Judged() if report is None else report.judged for report in reports)
+    return Reported({score: one.value for score, one in linked.items()}, judged)
 
 
 def _judged(model_id: str) -> Model | None:

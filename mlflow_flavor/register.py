@@ -36,7 +36,7 @@ def register(config: RegisterConfig, *, model: InModel, report: OptionalInReport
 
     Args:
         model: The model to register.
-        report: What an evaluation found out about it.
+        report: What an evaluation found out about it; one of another model is refused.
     """
     import mlflow
 
@@ -46,11 +46,11 @@ def register(config: RegisterConfig, *, model: InModel, report: OptionalInReport
     from synth_components.io.artifact import SEALED, main_file
     from synth_components.model import Model
     from synth_components.policy import guard
-    from synth_components.steps.report_file import largest_of, read_report
+    from synth_components.steps.report_file import read_report, reported
 
     fitted = Model.load(model)
     found = None if report is None else read_report(report)  # refuse it before anything is logged
-    guard.release(fitted, largest_of(found), to=f"models:/{config.name}")
+    guard.release(fitted, None if found is None else reported(found), to=f"models:/{config.name}")
     is_sealed = main_file(model).name == SEALED
     kept = within(around().model_copy(update={"encrypt": "models"})) if is_sealed else nullcontext()
     with nullcontext() if mlflow.active_run() else mlflow.start_run(), kept:

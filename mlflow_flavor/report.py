@@ -7,18 +7,22 @@ import json
 import logging
 import re
 import tempfile
+import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
 import pandas as pd
+from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models.evaluation.artifacts import JsonEvaluationArtifact, TextEvaluationArtifact
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from mlflow_flavor import _mlflow as private
+from mlflow_flavor.lineage import FINGERPRINT
 from synth_components.errors import ArtifactError
+from synth_components.evaluation.judged import bound
 from synth_components.evaluation.report import Report
 from synth_components.evaluation.sheet import sheets
 from synth_components.steps.report_file import read_report
@@ -86,12 +90,38 @@ def tables_of(report: Report) -> dict[str, pd.DataFrame]:
 def log_report(report: Report, run_id: str) -> None:
     """Log a report into a run: metrics, tables, plots, ``report.html`` and ``report.json``.
 
-    If one model was logged in that run, the metrics are linked to it.
+    The metrics are linked to the model in that run that the report names, and to no other.  A report that names none,
+    as those of older versions, is linked with a warning where there is one model: no policy takes it for evidence.
     """
+    client = mlflow.MlflowClient()
     outputs = mlflow.get_run(run_id).outputs
     models = [] if outputs is None else [output.model_id for output in outputs.model_outputs]
-    mlflow.log_metrics(metrics_of(report), run_id=run_id, model_id=models[0] if len(models) == 1 else None)
+    held = {one: client.get_logged_model(one).tags.get(FINGERPRINT, "") for one in models}
+    found = {one: bound((report.judged,), model=fingerprint) for one, fingerprint in held.items()}
+    own = [one for one, (state, _) in found.items() if state == "passed"]
+    if not own and len(models) == 1:
+        state, told = found[models[0]]
+        _LOG.warning("of the report in this run and the model in it: %s", told)
+        own = [] if state == "missed" else models
+    metrics = metrics_of(report)
+    if own:
+        mlflow.log_metrics(metrics, run_id=run_id, model_id=own[-1])
+    else:  # `log_metrics` would link them to a model in the run, whichever it is
+        now = int(time.time() * 1000)
+        client.log_batch(run_id, [Metric(name, value, now, 0) for name, value in metrics.items()])
     log_artifacts(report, run_id)
+
+
+def report_in(run_id: str) -> Report | None:
+    """Return the report that was logged last into a run; ``None`` if there is none, or a file that is none."""
+    if _WHOLE not in {file.path for file in mlflow.MlflowClient().list_artifacts(run_id)}:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        file = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=_WHOLE, dst_path=folder)
+        try:
+            return read_report(Path(file))
+        except ArtifactError:
+            return None
 
 
 def log_artifacts(report: Report, run_id: str) -> dict[str, EvaluationArtifact]:
@@ -102,7 +132,8 @@ def log_artifacts(report: Report, run_id: str) -> dict[str, EvaluationArtifact]:
     client = mlflow.MlflowClient()
     tables = {_table_path(name): _table_json(frame) for name, frame in tables_of(report).items()}
     held = {file.path for file in client.list_artifacts(run_id)}
-    earlier = _paths(run_id) if _WHOLE in held else set()
+    before = report_in(run_id)
+    earlier = set() if before is None else {*map(_table_path, tables_of(before)), *map(_plot_path, sheets(before))}
     for path, text in tables.items():
         if path in held:  # `log_table` would append to it
             client.log_text(run_id, text, path)
@@ -127,17 +158,6 @@ def log_artifacts(report: Report, run_id: str) -> dict[str, EvaluationArtifact]:
         **{path: kept(TextEvaluationArtifact, path, text) for path, text in texts.items()},
         _WHOLE: kept(JsonEvaluationArtifact, _WHOLE, json.loads(whole)),
     }
-
-
-def _paths(run_id: str) -> set[str]:
-    """Return where the tables and plots of the report in a run lie; of a file that is no report, nothing."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=_WHOLE, dst_path=folder)
-        try:
-            report = read_report(Path(file))
-        except ArtifactError:
-            return set()
-    return {*map(_table_path, tables_of(report)), *map(_plot_path, sheets(report))}
 
 
 def _delete(run_id: str, paths: Collection[str]) -> None:

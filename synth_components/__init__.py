@@ -70,6 +70,7 @@ def evaluate(
     target: str = "",
     schema: Schema | None = None,
     config: JudgeConfig | None = None,
+    model: Model | None = None,
 ) -> Report:
     """Return the report on synthetic rows: fidelity, utility, privacy and validity, beside their floors.
 
@@ -80,6 +81,7 @@ def evaluate(
         target: Column to predict, for utility.
         schema: The schema of all tables; ``None`` takes a dataset's own, or profiles ``train``.
         config: All further options; see ``synth_components.evaluation.EvaluateConfig``.
+        model: The model that drew the rows, for the report to name: it is evidence on that model, and on no other.
 
     Raises:
         SchemaError: for a table that lacks a column, or a target that is none.
@@ -91,7 +93,7 @@ def evaluate(
     if synthetic is None:
         raise DataError("there are no synthetic rows to judge; give them as `synthetic=`")
     chosen = evaluation.EvaluateConfig() if config is None else config
-    return evaluation.evaluate(train, holdout, synthetic, schema=schema, config=chosen, target=target)
+    return evaluation.evaluate(train, holdout, synthetic, schema=schema, config=chosen, target=target, model=model)
 
 
 class _Callable(ModuleType):

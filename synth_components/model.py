@@ -123,6 +123,11 @@ class Model:
         return Privacy(epsilon, stated.delta, stated.unit, stated.neighbours, stated.theorem, held)
 
     @cached_property
+    def fingerprint(self) -> str:
+        """The SHA-256 of all that the model is, by which reports name it; saved, copied or sealed, it keeps it."""
+        return artifact.fingerprint(Artifact(self.sampler, self.schema, self.ledger, self.manifest))
+
+    @cached_property
     def _listings(self) -> tuple[Listing, ...]:
         """What columns may take together.  A model does not change, so its rules are held against each other once."""
         return refuse_contradictions(self.schema)
@@ -341,7 +346,9 @@ class Model:
             ArtifactError: if ``path`` holds something that is no model.
         """
         artifact.save(Artifact(self.sampler, self.schema, self.ledger, self.manifest), path, overwrite=overwrite)
-        audit.record("model_save", model=self.manifest.identity, path=str(path))
+        if audit.trail_here() is not None:
+            identity, whole = self.manifest.identity, self.fingerprint
+            audit.record("model_save", model=identity, fingerprint=whole, path=str(path))
 
     @classmethod
     def load(cls, path: str | Path, *, trust: tuple[str, ...] = ()) -> Self:
@@ -354,8 +361,11 @@ class Model:
             ArtifactError: if the folder is no model, damaged, incomplete, too new, or names an unknown generator.
         """
         loaded = artifact.load(path, trust=trust)
-        audit.record("model_load", model=loaded.manifest.identity, path=str(path))
-        return cls(loaded.sampler, loaded.schema, loaded.ledger, loaded.manifest)
+        audit.record("model_load", model=loaded.manifest.identity, fingerprint=loaded.fingerprint, path=str(path))
+        made = cls(loaded.sampler, loaded.schema, loaded.ledger, loaded.manifest)
+        # As it stands on disk, whatever a later version of ours would write; a changed copy finds its own.
+        vars(made)["fingerprint"] = loaded.fingerprint
+        return made
 
 
 def fit(

@@ -24,7 +24,7 @@ from synth_components.model import Model
 from synth_components.policy import guard
 from synth_components.steps.places import STATE, claim
 from synth_components.steps.record import write_json
-from synth_components.steps.report_file import largest_of, read_report
+from synth_components.steps.report_file import read_report, reported
 from synth_components.steps.reuse import digest
 from synth_sagemaker.expressions import Values
 from synth_sagemaker.layout import FILES
@@ -100,11 +100,9 @@ class LocalRun:
         Raises:
             GuardError: if the policy does not allow it, or a model holds training rows.
         """
-        scores: dict[str, float] = {}
-        for uri in dict.fromkeys(_reports(asked.get("ModelMetrics", {}))):
-            report = self.machine.store.path(uri).with_name(FILES["report"])
-            if report.is_file():
-                scores |= largest_of(read_report(report)) or {}
+        places = (self.machine.store.path(uri) for uri in dict.fromkeys(_reports(asked.get("ModelMetrics", {}))))
+        reports = [place.with_name(FILES["report"]) for place in places]
+        told = reported(*(read_report(report) for report in reports if report.is_file()))
         said = asked.get("InferenceSpecification", asked)
         for container in [*said.get("Containers", []), *filter(None, [said.get("PrimaryContainer")])]:
             if container.get("Image") not in self.machine.ours:
@@ -112,7 +110,7 @@ class LocalRun:
             with TemporaryDirectory(dir=self.folder) as scratch:
                 unpack(self.machine.store.path(container["ModelDataUrl"]), Path(scratch) / "model")
                 fitted = Model.load(Path(scratch) / "model", trust=tuple(self.trust))
-                guard.release(fitted, scores or None, to=f"{name}, SageMaker's registry")
+                guard.release(fitted, told, to=f"{name}, SageMaker's registry")
 
     def _job(self, step: Mapping[str, Any], name: str, kind: str) -> None:
         asked = self.values.of(step["Arguments"])

@@ -247,7 +247,7 @@ class _Steps:
     def all(self) -> list[Request]:
         """Return the steps in the order of the work."""
         train, holdout = output_of("Split", "train"), output_of("Split", "holdout")
-        said = {"train": train, "holdout": holdout, "synthetic": output_of("Sample", "synthetic")}
+        said = {"train": train, "holdout": holdout, "synthetic": output_of("Sample", "synthetic"), "model": _MODEL}
         configs: Mapping[str, StepConfig] = {
             "EvaluateUtility": self.options.utility,
             "EvaluateFidelity": self.options.fidelity,

@@ -1,6 +1,6 @@
 """Requests of an algorithm, of a model, of a group of its versions, and of a version that a person approves.
 
-The requests of a model and of a version release it.  Give the model and its scores where they are at hand, and the
+The requests of a model and of a version release it.  Give the model and its report where they are at hand, and the
 privacy guard says beforehand whether it may go; AWS itself asks nothing.
 """
 
@@ -10,9 +10,11 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from synth_components.evaluation.report import Report
 from synth_components.model import Model
 from synth_components.policy import guard
 from synth_components.privacy.charges import facts
+from synth_components.steps.report_file import reported
 from synth_sagemaker.algorithm import algorithm
 from synth_sagemaker.infrastructure import Platform
 from synth_sagemaker.request import PERSONAL_TAG, Overrides, Request, Text, finished, vpc
@@ -37,7 +39,7 @@ def model(
     is_private: bool = False,
     environment: Mapping[str, str] = MappingProxyType({}),
     fitted: Model | None = None,
-    scores: Mapping[str, float] | None = None,
+    report: Report | None = None,
     overrides: Overrides | None = None,
 ) -> Request:
     """Return the request of a model: the image's ``serve`` with what a training job wrote.
@@ -47,7 +49,7 @@ def model(
         is_private: Whether it was trained with differential privacy; if not, it is tagged as personal data.
         environment: Variables of the server, beside the platform's.
         fitted: What the archive holds, if it is at hand.
-        scores: Largest value of each score of its report, by name.
+        report: What an evaluation found out about it; one of another model is refused.
         overrides: By operation, what else goes into the request.
 
     Raises:
@@ -55,7 +57,7 @@ def model(
         DataError: if AWS would refuse the request, or it reaches into a region that is not allowed.
         GuardError: if the privacy policy does not allow it, or the model holds training rows.
     """
-    guard.release(fitted, scores, to=f"the SageMaker model {name}")
+    guard.release(fitted, None if report is None else reported(report), to=f"the SageMaker model {name}")
     request: Request = {
         "ModelName": name,
         "PrimaryContainer": _container(model_data, platform, environment),
@@ -106,7 +108,7 @@ def model_package(
     constraints: Text | None = None,
     properties: Mapping[str, Text] = NO_REPORTS,
     fitted: Model | None = None,
-    scores: Mapping[str, float] | None = None,
+    report: Report | None = None,
     overrides: Overrides | None = None,
 ) -> Request:
     """Return the request of a version of a model, which waits for a person's approval.
@@ -122,7 +124,7 @@ def model_package(
         constraints: S3 address of the constraints that the statistics of utility met.
         properties: What else is known, at most 50 entries of at most 256 characters.
         fitted: What the archive holds, if it is at hand: its promise and what its ledger holds stand in the properties.
-        scores: Largest value of each score of its report, by name.
+        report: What an evaluation found out about it; one of another model is refused.
         overrides: By operation, what else goes into the request.
 
     Raises:
@@ -131,7 +133,9 @@ def model_package(
         GuardError: if the privacy policy does not allow it, or the model holds training rows.
     """
     if isinstance(model_data, str):
-        guard.release(fitted, scores, to=f"the group {group} of SageMaker's registry")
+        guard.release(
+            fitted, None if report is None else reported(report), to=f"the group {group} of SageMaker's registry"
+        )
     kms = {"SecurityConfig": {"KmsKeyId": platform.output_kms_key}} if platform.output_kms_key else {}
     request: Request = {
         "ModelPackageGroupName": group,

@@ -73,7 +73,7 @@ def log_job(
     from mlflow_flavor.report import log_report
     from synth_components.model import Model
     from synth_components.policy import guard
-    from synth_components.steps.report_file import largest_of, read_report
+    from synth_components.steps.report_file import read_report, reported
 
     with TemporaryDirectory() as folder, _server(tracking):
         if registered_name and mlflow.get_registry_uri() != tracking:  # in whatever region: nobody has asked
@@ -86,7 +86,7 @@ def log_job(
         held = None if output is None else _unpacked(output, Path(folder) / "output") / "report.json"
         found = None if held is None or not held.is_file() else read_report(held)
         if registered_name:
-            guard.release(fitted, largest_of(found), to=f"models:/{registered_name}")
+            guard.release(fitted, None if found is None else reported(found), to=f"models:/{registered_name}")
         with mlflow.start_run(experiment_id=_experiment(experiment)) as run:
             artifacts = {"artifacts": run.info.artifact_uri}
             refuse_unknown_places(artifacts, allowed_regions)

@@ -32,7 +32,7 @@ from synth_components.steps import load
 from synth_components.steps.gate import GateConfig, overspent
 from synth_components.steps.port import Place, ports
 from synth_components.steps.record import perform, write_json
-from synth_components.steps.report_file import largest_of, read_report
+from synth_components.steps.report_file import read_report, reported_in
 from synth_sagemaker.channel import ready
 from synth_sagemaker.hosts import follow, leading
 from synth_sagemaker.hyperparameters import Training, decode
@@ -94,9 +94,9 @@ def _work(layout: Layout, said: Training, cluster: Cluster) -> None:
                 raise ThresholdError(f"the model misses a threshold: {missed[0]}")
         else:
             _judge(said, layout, folder, model, {"train": places["data"], "holdout": holdout})
-        found = None if holdout is None else read_report(layout.output_data / REPORT)
+        found = reported_in(None if holdout is None else layout.output_data / REPORT)
         # What a job hands over is what RegisterModel and CreateModel take: AWS asks nothing in between.
-        guard.release(fitted, largest_of(found), to="SageMaker")
+        guard.release(fitted, found, to="SageMaker")
         artifact.copy(model, layout.model)
     _LOG.info("the model is in %s", layout.model)
 

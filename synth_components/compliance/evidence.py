@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from synth_components.encode import cast_to
+from synth_components.evaluation.judged import Bound, bound, digest_of
 from synth_components.privacy.anonymity.classes import classes_of, codes, measure
 from synth_components.privacy.anonymity.criteria import TOLERANCE
 from synth_components.sensitive import SensitiveColumn, Sensitivity
@@ -51,6 +53,7 @@ Information", by Census 2000.
 
 _OLDEST = 89
 _NO_TABLE = "no table was given"
+_WORST: tuple[Bound, ...] = ("missed", "unproven", "passed")
 _PLACES = frozenset({"place", "address", "coordinates"})
 _DATES = frozenset({"birth_date", "death_date", "event_date"})
 
@@ -81,6 +84,7 @@ class Evidence:
         found: What their columns seem to hold.
         reports: Reports on them.
         manifest: Where the model comes from that drew them; ``None`` without one.
+        fingerprint: By which reports name that model; empty without one.
         trail: Lines of the audit trail, verified; ``None`` without one.
         tampering: Why the trail cannot be trusted; empty if it can.
         made_up: Columns whose identifiers are made up and nobody's.
@@ -99,6 +103,7 @@ class Evidence:
     quasi_identifiers: tuple[str, ...] = ()
     sensitive: tuple[str, ...] = ()
     year: int = 0
+    fingerprint: str = ""
 
     def label(self, column: SensitiveColumn) -> str:
         """Return how a column is named in the report."""
@@ -115,6 +120,19 @@ class Evidence:
         if self.sensitive:
             return [name for name in self.sensitive if name in self.tables[table]]
         return [column.column for column in self.found.of(table, role="sensitive")]
+
+    def bound(self, reports: Sequence[Report]) -> tuple[Bound, str]:
+        """Return whether reports are about these tables, or the model where there are none, and why."""
+        digests = self._digests
+        told = [report.judged for report in reports]
+        # Of several tables a report names the one that it judged.
+        pairs = [(one, one.rows if one.rows in digests else digests[0] if digests else "") for one in told]
+        found = [bound((one,), model=self.fingerprint, rows=rows) for one, rows in pairs]
+        return min(found, key=lambda one: _WORST.index(one[0]))
+
+    @cached_property
+    def _digests(self) -> list[str]:
+        return [digest_of(table) for table in self.tables.values()]
 
 
 def observed(check: Check, evidence: Evidence) -> list[Observation]:
@@ -258,24 +276,35 @@ def _drawn(evidence: Evidence, told: str, columns: tuple[str, ...], *, is_missed
 
 
 def _score(check: Check, evidence: Evidence) -> list[Observation]:
-    values = [one.value for report in evidence.reports for one in report.scores if one.name == check.score]
+    reports = [report for report in evidence.reports if any(one.name == check.score for one in report.scores)]
+    values = [one.value for report in reports for one in report.scores if one.name == check.score]
     if not values or check.most is None:
         why = "no report was given" if not evidence.reports else "no report has this score"
         return [Observation("score", "unknown", f"{check.score}: {why}")]
     worst = max(values)
     told = f"{check.score} is {worst:.4g}, held against at most {check.most:g}"
-    return [Observation("score", "passed" if worst <= check.most else "failed", told)]
+    return [_by_report("score", told, evidence.bound(reports), is_missed=worst > check.most)]
 
 
 def _copies(check: Check, evidence: Evidence) -> list[Observation]:
     known = {"exact copies", "near copies"}
-    verdicts = [verdict for report in evidence.reports for verdict in report.card if verdict.name in known]
+    reports = [report for report in evidence.reports if any(one.name in known for one in report.card)]
+    verdicts = [verdict for report in reports for verdict in report.card if verdict.name in known]
     if not verdicts:
         return [Observation("copies", "unknown", "no report tells of copies of real rows")]
     missed = sorted({verdict.name for verdict in verdicts if not verdict.passed})
-    if missed:
-        return [Observation("copies", "failed", f"more {' and '.join(missed)} of real rows than chance explains")]
-    return [Observation("copies", "passed", "no more exact or near copies of real rows than chance explains")]
+    told = f"more {' and '.join(missed) or 'exact or near copies'} of real rows than chance explains"
+    return [_by_report("copies", told if missed else f"no {told}", evidence.bound(reports), is_missed=bool(missed))]
+
+
+def _by_report(check: str, told: str, about: tuple[Bound, str], *, is_missed: bool) -> Observation:
+    """Return what reports show, if they are about what is to be released."""
+    state, why = about
+    if state == "missed":
+        return Observation(check, "failed", f"{told}, but {why}")
+    if is_missed or state == "passed":
+        return Observation(check, "failed" if is_missed else "passed", told)
+    return Observation(check, "unknown", f"{told}, but {why}")
 
 
 def _epsilon(check: Check, evidence: Evidence) -> list[Observation]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 from numpy import random
@@ -29,6 +29,7 @@ from synth_components.evaluation.attacks import (
 from synth_components.evaluation.attacks.risk import risk
 from synth_components.evaluation.card import Verdict, card
 from synth_components.evaluation.floor import CORRECTION, EXPLANATION, INTERVALS
+from synth_components.evaluation.judged import Judged, digest_of
 from synth_components.evaluation.options import (
     ATTACKS,
     EvaluateConfig,
@@ -48,6 +49,9 @@ from synth_components.protocols import Context, Dataset, Evidence, report_nothin
 from synth_components.protocols import Report as Progress
 from synth_components.schema import Schema
 from synth_components.split import some_of, split, together
+
+if TYPE_CHECKING:
+    from synth_components.model import Model
 
 
 class Judge(Protocol):
@@ -114,6 +118,7 @@ def evaluate(
     target: str = "",
     ledger: Ledger | None = None,
     report: Progress = report_nothing,
+    model: Model | None = None,
 ) -> Report:
     """Judge synthetic rows against the rows that were trained on and a holdout that was not.
 
@@ -130,6 +135,8 @@ def evaluate(
         ledger: Written to, not charged: reading real rows here is outside the epsilon of any model.  With
             ``privacy="dp"`` it is charged, before any row is read; otherwise one with a budget is refused.
         report: Told after every metric how many are done.
+        model: The model that drew the synthetic rows, for the report to name: the guard and the registries take no
+            report for evidence on another one.
 
     Raises:
         SchemaError: for a table that lacks a column, or a target that is none.
@@ -139,7 +146,8 @@ def evaluate(
     if target and isinstance(config, UtilityConfig):
         config = type(config).parse({**config.model_dump(), "target": target})
     if isinstance(config, EvaluateConfig) and config.privacy == "dp":
-        return _privately(train, holdout, synthetic, schema, config, opened(ledger))
+        made = _privately(train, holdout, synthetic, schema, config, opened(ledger))
+        return replace(made, judged=_judged(synthetic, model))
     if ledger is not None and ledger.budget is not None:
         raise UnsupportedError(
             "a ledger with a budget was given, and these measures read real rows without noise; give "
@@ -189,7 +197,16 @@ def evaluate(
                     report(done, total)
     named = tuple(utility.tasks(context, config)) if isinstance(config, UtilityConfig) else ()
     made = _report(evidence, sides, named, groups, config, (*notes, *_remarks(known)), account)
-    return replace(made, costs=tuple(meter.costs), ledger=of_evaluation(account, known, since=before))
+    return replace(
+        made,
+        costs=tuple(meter.costs),
+        ledger=of_evaluation(account, known, since=before),
+        judged=_judged(synthetic, model),
+    )
+
+
+def _judged(synthetic: pd.DataFrame | Dataset, model: Model | None) -> Judged:
+    return Judged("" if model is None else model.fingerprint, digest_of(synthetic))
 
 
 def _privately(

@@ -16,6 +16,7 @@ from synth_components.errors import ArtifactError
 from synth_components.evaluation.attacks.risk import exposure
 from synth_components.evaluation.card import Verdict, task_ratio
 from synth_components.evaluation.change import Change
+from synth_components.evaluation.judged import Judged
 from synth_components.evaluation.quality import MIN_ROWS, Quality, unscored
 from synth_components.evaluation.recommendation import Recommendation, too_few_rows
 from synth_components.limits import Cost
@@ -53,6 +54,7 @@ class Report:
         costs: Time and peak memory of each stage; no part of what makes two reports equal.
         ledger: What was charged for reading real rows, here and by the model if it was at hand, uncovered reads first.
         kind: Whether it evaluates synthetic rows, or validates a table that somebody else made.
+        judged: The model and the rows that it is about, without which it is no evidence on any.
     """
 
     scores: tuple[Score, ...]
@@ -70,6 +72,7 @@ class Report:
     costs: tuple[Cost, ...] = field(default=(), compare=False)
     ledger: tuple[Charge, ...] = ()
     kind: Literal["evaluation", "validation"] = "evaluation"
+    judged: Judged = field(default_factory=Judged)
 
     def __post_init__(self) -> None:
         """Take the overall score away if a table is too small, in a report that was read back, too."""
@@ -164,6 +167,7 @@ class Report:
             "costs": [asdict(cost) for cost in self.costs],
             "kind": self.kind,
             "ledger": [asdict(charge) for charge in self.ledger],
+            "judged": asdict(self.judged),
         }
 
     @classmethod
@@ -192,6 +196,7 @@ class Report:
                 costs=tuple(Cost(**cost) for cost in value.get("costs", ())),
                 kind=value.get("kind", "evaluation"),
                 ledger=tuple(Charge(**charge) for charge in value.get("ledger", ())),
+                judged=Judged(**value.get("judged", {})),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"the report is damaged ({type(error).__name__}); make it again") from None
@@ -210,6 +215,7 @@ class Report:
             "",
             ", ".join(f"{count:,} {side}" for side, count in self.rows.items()) + " rows",
             "",
+            *([f"Judged were {self.judged}.", ""] if self.kind == "evaluation" else []),
             "## Acceptance card" if self.kind == "evaluation" else "## Verdicts and checks",
             "",
             *table(

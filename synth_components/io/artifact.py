@@ -98,6 +98,7 @@ class Artifact:
     schema: Schema
     ledger: Ledger
     manifest: Manifest
+    fingerprint: str = ""  # of one that was loaded
 
 
 def save(artifact: Artifact, path: str | Path, *, overwrite: bool = False) -> None:
@@ -146,6 +147,36 @@ def unseal(source: Path, path: Path) -> None:
     refuse_foreign(path)
     with rest.opened_folder(source / SEALED) as folder:
         copy(folder, path)
+
+
+def fingerprint(artifact: Artifact) -> str:
+    """Return the SHA-256 of all that a model is, as ``fingerprint_of`` finds it where the model is saved.
+
+    Copies, sealed or not, have the same one; two fits have it only if they learned the same to the bit.
+    """
+    if artifact.fingerprint:
+        return artifact.fingerprint
+    with confined() as folder:
+        _fill(folder, artifact)
+        return _manifest_digest(folder)
+
+
+def fingerprint_of(path: Path) -> str:
+    """Return the fingerprint of a saved model; what it learned is not loaded, unless it is encrypted.
+
+    Raises:
+        ArtifactError: if the folder is no model, or its manifest is damaged.
+        EncryptionError: if it is encrypted, and the key of the circumstances does not open it.
+    """
+    if _is_sealed(path):
+        with rest.opened_folder(path / SEALED) as folder:
+            return fingerprint_of(folder)
+    _manifest(path)
+    return _manifest_digest(path)
+
+
+def _manifest_digest(folder: Path) -> str:
+    return str(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["digest"])
 
 
 def main_file(path: Path) -> Path:
@@ -273,7 +304,7 @@ def _load(path: Path, trust: tuple[str, ...]) -> Artifact:
         kind = sampler_type(manifest.generator, trust=trust)
         sampler = kind.load(path / "sampler")
         _check_schemas(path, schema, sampler.schema)
-        return Artifact(sampler, schema, ledger, plain)
+        return Artifact(sampler, schema, ledger, plain, _manifest_digest(path))
     except (ArtifactError, UnsupportedError):
         raise
     except (SynthError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:

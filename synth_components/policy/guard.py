@@ -18,6 +18,10 @@ critical   .1          the same, and epsilon and delta within the policy's
 A policy that names quasi-identifiers, or a k, l or t, also asks them of a table that is released, with the declared
 quasi-identifiers (``released.kept``); that they are declared is asked of the fit.  A model promises none of them.
 
+A report is evidence on the model that it names, or on the rows (``evaluation.judged``), and on nothing else.  One that
+names another model or other rows refuses a release, with a policy or without.  One that names none, as those of older
+versions, is no evidence: see below.
+
 The risk and the copies are those of the report (``privacy.risk``, ``privacy.copies``, ``privacy.near_copies``), and of
 copies there are too many where its acceptance card says so: more than the bound and than chance explains.  Of a model
 whose epsilon and delta are within the policy's they are not asked, for they are bounded by it.  A check that the
@@ -48,6 +52,7 @@ from synth_components.errors import DataError, GuardError
 from synth_components.evaluation.attacks.risk import MOST
 from synth_components.evaluation.attacks.risk import NAME as RISK
 from synth_components.evaluation.card import COPIES, too_many
+from synth_components.evaluation.judged import Judged, Reported, bound, digest_of
 from synth_components.policy import LARGEST_DELTA, LEVELS, Level, Policy, released
 from synth_components.protocols import Budget
 from synth_components.schema import Key, Schema, Text
@@ -63,8 +68,12 @@ State: TypeAlias = Literal["passed", "missed", "unproven", "not asked"]
 MAX_RISK: Mapping[Level, float] = MappingProxyType({"low": 0.5, "medium": MOST, "high": 0.1, "critical": 0.1})
 """Largest privacy risk of a report, by level."""
 
+READS = (RISK, *COPIES)
+"""The scores of a report that a release is held against."""
+
 OFF = "off"
 _CLASSES = "k, l and t"
+_EVIDENCE = "evidence"
 _HELD = "held rows"
 _HOLDS = "the sampler holds training rows"
 _LOG = logging.getLogger(__name__)
@@ -149,7 +158,7 @@ def refuse_rows(manifest: Manifest, *, to: str) -> None:
 
 def release(
     model: Model | None,
-    scores: Mapping[str, float] | None,
+    told: Reported | None,
     *,
     to: str,
     table: pd.DataFrame | None = None,
@@ -159,9 +168,9 @@ def release(
 
     Args:
         model: The model, if it is at hand.
-        scores: Largest value of each score of its report, by name; ``None`` without a report.
+        told: What its reports say, and of what; ``None`` without a report.
         to: Where it goes.
-        table: The released rows, if they are at hand.
+        table: The released rows, if they are at hand: reports must name them, and otherwise the model.
         what: What is released: of a table k, l and t are measured.
 
     Raises:
@@ -175,9 +184,37 @@ def release(
         return ()
     named = policy_here()
     policy = Policy() if named is None else named
-    found = (*_released(policy, model, {} if scores is None else scores), *_classes(policy, table, what))
+    found = (*_released(policy, model, told, _about(told, model, table)), *_classes(policy, table, what))
     _decide(policy, found, is_named=named is not None, label=f"release to {to}")
     return found
+
+
+def require_about(judged: tuple[Judged, ...], *, model: str = "", rows: str = "", to: str) -> None:
+    """Raise if a report is about another model or other rows, whatever a policy says; tell of one that names none.
+
+    Args:
+        judged: What each report judged.
+        model: Fingerprint of the model; empty if it is not at hand.
+        rows: Digest of the rows; empty if they are not at hand.
+        to: Who takes the reports for evidence.
+
+    Raises:
+        GuardError: naming both.
+    """
+    state, told = bound(judged, model=model, rows=rows)
+    if state == "missed":
+        audit.record("guard", of=to, passed=False, checks=[f"missed: {told}"])
+        raise GuardError(f"{to} takes no evidence on something else: {told}", checks=(_EVIDENCE,))
+    if state == "unproven" and (model or rows):
+        _LOG.warning("not proven for %s: %s", to, told)
+
+
+def _about(told: Reported | None, model: Model | None, table: pd.DataFrame | None) -> tuple[Finding, ...]:
+    """Return whether reports are about what is to be released."""
+    if told is None:
+        return ()
+    fingerprint, rows = "" if model is None else model.fingerprint, "" if table is None else digest_of(table)
+    return (Finding(_EVIDENCE, *bound(told.judged, model=fingerprint, rows=rows)),)
 
 
 def _planned(policy: Policy, limit: Budget | None) -> Iterator[Finding]:
@@ -201,7 +238,9 @@ def _bounded(policy: Policy, spent: Budget) -> Finding:
     )
 
 
-def _released(policy: Policy, model: Model | None, scores: Mapping[str, float]) -> Iterator[Finding]:
+def _released(
+    policy: Policy, model: Model | None, told: Reported | None, evidence: tuple[Finding, ...]
+) -> Iterator[Finding]:
     private = None if model is None else _bounded(policy, Budget(model.privacy.epsilon, model.privacy.delta))
     if _is_private(policy):
         yield private or Finding("differential privacy", "unproven", "the model is not at hand; give it")
@@ -212,7 +251,11 @@ def _released(policy: Policy, model: Model | None, scores: Mapping[str, float]) 
         yield Finding(_HELD, "passed", "the sampler holds no rows")  # `refuse_rows` came before
     if private is not None and private.state == "passed":
         yield Finding("attacks", "passed", f"differential privacy bounds them: {private.told}")
+        # No report is needed then; one of something else is refused all the same.
+        yield from (one for one in evidence if one.state == "missed")
         return
+    yield from evidence
+    scores = {} if told is None else told.scores
     yield _at_most("privacy risk", scores.get(RISK), MAX_RISK[policy.level])
     for name, label in COPIES.items():
         value, most = scores.get(name), scores.get(f"{name}.bound")

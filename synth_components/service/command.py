@@ -80,12 +80,12 @@ def serve(config: ServeConfig, *, model: InServedModel, report: OptionalInReport
 def _ask_guard(fitted: Model, report: OptionalInReport, *, to: str) -> None:
     """Hold the policy against rows that nobody has drawn yet: one that asks k of released rows is never met."""
     from synth_components.policy import guard
-    from synth_components.steps.report_file import largest_of, read_report
+    from synth_components.steps.report_file import reported_in
 
     if fitted.manifest.holds_rows and circumstance("policy") in {"", guard.OFF}:
         audit.record("guard_off", of=f"release to {to}")  # by allow_rows, which a named policy does not hear
         return
-    guard.release(fitted, largest_of(None if report is None else read_report(report)), to=to, what="table")
+    guard.release(fitted, reported_in(report), to=to, what="table")
 
 
 def load_served(path: InServedModel, config: ServeConfig) -> Model:

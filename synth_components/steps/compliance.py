@@ -81,7 +81,7 @@ def compliance(
 
     Args:
         data: The tables that are to be released; repeat the option for each.
-        reports: Reports of evaluations and audits; repeat the option for each.
+        reports: Reports of evaluations and audits that name these tables or this model; repeat the option for each.
         model: The model that drew the tables: its columns made anew, its promise and where it comes from.
         trail: The audit trail, which is verified.
         evidence: Where the evidence goes.
@@ -113,6 +113,7 @@ def compliance(
         found=found,
         reports=tuple(read_report(path) for path in reports),
         manifest=None if held is None else held.manifest,
+        fingerprint="" if held is None else held.fingerprint,
         trail=lines,
         tampering=tampering,
         made_up=frozenset((*config.made_up, *_anew(held))),

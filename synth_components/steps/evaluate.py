@@ -67,7 +67,7 @@ def evaluate(
         holdout: Real rows that it has not seen.
         synthetic: The rows to judge.
         schema: What the columns hold; without it the model's schema, or else one profiled from the real rows.
-        model: The model, for its schema and rules.
+        model: The model that drew the rows, which the report then names; also for its schema and rules.
         residuals: What `synth preserve` wrote, to stand in the report.
         report: Where the report goes.
         page: Where the report goes as a page to look at.
@@ -103,6 +103,7 @@ def evaluate_fidelity(
     holdout: InDataset,
     synthetic: InDataset,
     schema: InSchema = None,
+    model: OptionalInModel = None,
     report: OutReport,
     page: OptionalOutPage = None,
 ) -> None:
@@ -112,11 +113,12 @@ def evaluate_fidelity(
         train: The real rows that the model was trained on.
         holdout: Real rows that it has not seen.
         synthetic: The rows to judge.
-        schema: What the columns hold; without it one is profiled from the real rows.
+        schema: What the columns hold; without it the model's schema, or else one profiled from the real rows.
+        model: The model that drew the rows, which the report then names.
         report: Where the report goes.
         page: Where the report goes as a page to look at.
     """
-    _judge(config, train, holdout, synthetic, read_schema(schema), report, page)
+    _judge(config, train, holdout, synthetic, read_schema(schema, model), report, page, model=model)
 
 
 def evaluate_tstr(
@@ -126,6 +128,7 @@ def evaluate_tstr(
     holdout: InDataset,
     synthetic: InDataset,
     schema: InSchema = None,
+    model: OptionalInModel = None,
     report: OutReport,
     page: OptionalOutPage = None,
 ) -> None:
@@ -135,11 +138,12 @@ def evaluate_tstr(
         train: The real rows that the model was trained on.
         holdout: Real rows that it has not seen.
         synthetic: The rows to judge.
-        schema: What the columns hold; without it one is profiled from the real rows.
+        schema: What the columns hold; without it the model's schema, or else one profiled from the real rows.
+        model: The model that drew the rows, which the report then names.
         report: Where the report goes.
         page: Where the report goes as a page to look at.
     """
-    _judge(config, train, holdout, synthetic, read_schema(schema), report, page)
+    _judge(config, train, holdout, synthetic, read_schema(schema, model), report, page, model=model)
 
 
 def evaluate_privacy(
@@ -149,6 +153,7 @@ def evaluate_privacy(
     holdout: InDataset,
     synthetic: InDataset,
     schema: InSchema = None,
+    model: OptionalInModel = None,
     report: OutReport,
     page: OptionalOutPage = None,
 ) -> None:
@@ -161,11 +166,12 @@ def evaluate_privacy(
         train: The real rows that the model was trained on.
         holdout: Real rows that it has not seen.
         synthetic: The rows to judge.
-        schema: What the columns hold; without it one is profiled from the real rows.
+        schema: What the columns hold; without it the model's schema, or else one profiled from the real rows.
+        model: The model that drew the rows, which the report then names.
         report: Where the report goes.
         page: Where the report goes as a page to look at.
     """
-    _judge(config, train, holdout, synthetic, read_schema(schema), report, page)
+    _judge(config, train, holdout, synthetic, read_schema(schema, model), report, page, model=model)
 
 
 def _judge(
@@ -182,7 +188,7 @@ def _judge(
     notes: tuple[str, ...] = (),
 ) -> None:
     from synth_components.evaluation import evaluate as judge
-    from synth_components.io.artifact import ledger_of, manifest_of, reasons_of
+    from synth_components.io.artifact import fingerprint_of, ledger_of, manifest_of, reasons_of
     from synth_components.io.dataset import read_dataset
     from synth_components.preserve.residuals import reported
     from synth_components.privacy.budget_file import account
@@ -214,6 +220,7 @@ def _judge(
             recommendations=advice,
             notes=(*found.notes, *reasons_of(model)),
             ledger=uncovered_first((*found.ledger, *fitted)),
+            judged=replace(found.judged, model=fingerprint_of(model)),
         )
     if residuals is not None:
         found = reported(found, read_map(residuals, "residuals"))

@@ -18,7 +18,7 @@ from synth_components.evaluation.attacks.risk import MOST
 from synth_components.evaluation.attacks.risk import NAME as RISK
 from synth_components.evaluation.card import COPIES, by_name, is_copied
 from synth_components.steps.port import InReport, OptionalInDataset, OptionalInModel
-from synth_components.steps.report_file import largest_of, read_report, values_of
+from synth_components.steps.report_file import read_report, reported, values_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,28 +112,36 @@ def gate(
 
     Args:
         report: The report to judge.
-        model: The model, for its epsilon.
-        data: The table that is to be released, for its k, l and t; also where a policy asks for them.
+        model: The model that the report has to be of; also for its epsilon.
+        data: The table that is to be released, whose rows the report has to be of; also for its k, l and t.
 
     Raises:
+        GuardError: if the report names another model, or other rows.
         ThresholdError: naming every threshold that was missed.
         ConfigError: if `max_epsilon` is asked for and no model given, or `min_k`, `min_l` or `max_t` and no table, or
             no columns to measure them by.
     """
+    from synth_components.evaluation.judged import digest_of
+    from synth_components.io.artifact import fingerprint_of
     from synth_components.io.dataset import read_table
-    from synth_components.policy import guard, released
+    from synth_components.policy import guard
 
     found = read_report(report)
     policy = guard.policy_here()
-    is_read = config.of_classes or (policy is not None and released.asked(policy))
-    table = read_table(data) if data is not None and is_read else None
+    table = None if data is None else read_table(data)
+    guard.require_about(
+        (found.judged,),
+        model="" if model is None else fingerprint_of(model),
+        rows="" if table is None else digest_of(table),
+        to="the gate",
+    )
     missed = [*shortfalls(found, config), *overspent(config, model), *indistinct(config, table, policy)]
     audit.record("gate", report=str(report), passed=not missed, missed=list(missed), max_risk=config.max_risk)
     if circumstance("policy"):  # without one the default of max_risk is what level medium asks for
         from synth_components.model import Model
 
         fitted = None if model is None else Model.load(model)
-        guard.release(fitted, largest_of(found), to="the gate", table=table, what="table")
+        guard.release(fitted, reported(found), to="the gate", table=table, what="table")
     if missed:
         raise ThresholdError(f"the report misses {len(missed)} of its thresholds: {'; '.join(missed)}")
     _LOG.info("the report reaches every threshold")

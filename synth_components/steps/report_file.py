@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synth_components.errors import ArtifactError, DataError
+from synth_components.evaluation.judged import Reported
 
 if TYPE_CHECKING:
     from synth_components.evaluation.report import Report
@@ -37,14 +38,21 @@ def read_report(path: Path) -> Report:
         ) from None
 
 
-def largest_of(report: Report | None) -> dict[str, float] | None:
-    """Return the largest value of each score by name; ``None`` without a report."""
-    if report is None:
-        return None
+def reported(*reports: Report) -> Reported | None:
+    """Return what reports say, and of what; ``None`` without a report."""
     found: dict[str, float] = {}
-    for score in report.scores:
+    for score in (score for report in reports for score in report.scores):
         found[score.name] = max(score.value, found.get(score.name, score.value))
-    return found
+    return Reported(found, tuple(report.judged for report in reports)) if reports else None
+
+
+def reported_in(path: Path | None) -> Reported | None:
+    """Return what a report on disk says; ``None`` without one.
+
+    Raises:
+        ArtifactError: if the file is no report.
+    """
+    return None if path is None else reported(read_report(path))
 
 
 def quality_of(report: Report) -> float:

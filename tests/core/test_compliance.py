@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,14 @@ import synth_components as synth
 from synth_components.__main__ import main
 from synth_components.audit import trail as kept_trail
 from synth_components.compliance import DISCLAIMER, assess
-from synth_components.compliance.evidence import Evidence
-from synth_components.compliance.preset import load, names
+from synth_components.compliance.evidence import Evidence, observed
+from synth_components.compliance.preset import Check, load, names
 from synth_components.config import ConfigError
 from synth_components.errors import UnsupportedError
+from synth_components.evaluation import PrivacyConfig, evaluate
+from synth_components.evaluation.judged import Judged
 from synth_components.policy import Policy
+from synth_components.protocols import Score
 from synth_components.sensitive import Sensitivity, detect
 from synth_components.sensitive.entity import BY_ENTITY
 from synth_components.steps import STEPS
@@ -278,3 +282,28 @@ def test_what_the_model_makes_anew_is_made_up(folder):
     synth.fit(pd.read_csv("dirty.csv"), generator="tabular.independent", seed=0).save(folder / "model")
     words = ["compliance", "--preset", "hipaa_safe_harbor", "--data", "dirty.csv", "--evidence", "e.json", "--quiet"]
     assert main([*words, "--model", "model", "--gate", "failed"]) == 0
+
+
+def test_a_report_is_evidence_on_the_tables_and_the_model_that_it_names():
+    rows = pd.DataFrame({"a": range(60)})
+    named = evaluate(rows, rows, rows, config=PrivacyConfig(attacks=(), replicates=10))
+    score = Score("privacy.risk", 0.0, None, 0.0, 0.0, 0.0)
+    good = replace(named, scores=(score,), card=())
+    check = Check(check="score", score="privacy.risk", most=0.3)
+
+    def found(report, **known):
+        evidence = Evidence(tables=known.pop("tables", {"table": rows}), found=detect(rows), reports=(report,), **known)
+        (one,) = observed(check, evidence)
+        return one
+
+    assert found(good).status == "passed"
+    other = found(good, tables={"table": rows.iloc[1:]})
+    assert other.status == "failed"
+    assert "evaluate these" in other.message
+    assert found(replace(good, judged=Judged("m")), tables={}, fingerprint="m").status == "passed"
+    assert found(replace(good, judged=Judged("m")), tables={}, fingerprint="n").status == "failed"
+    mute = found(replace(good, judged=Judged()))
+    assert mute.status == "unknown"
+    assert "does not name the rows" in mute.message
+    bad = replace(good, scores=(replace(score, value=0.9),), judged=Judged())
+    assert found(bad).status == "failed"  # a bad report is one whatever it is of

@@ -506,7 +506,10 @@ class Failing:
 
 
 def failing(model, error):
-    return Model(Failing(error), model.schema, model.ledger, model.manifest)
+    """Return a model whose files cannot be written, as of one on a full disk: its fingerprint is known."""
+    made = Model(Failing(error), model.schema, model.ledger, model.manifest)
+    vars(made)["fingerprint"] = model.fingerprint
+    return made
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])

@@ -17,10 +17,14 @@ import synth_components as synth
 from mlflow_flavor.gate import PromoteConfig
 from mlflow_flavor.gate import promote as step
 from mlflow_flavor.promote import TAG, promote
+from mlflow_flavor.report import log_artifacts, log_report
 from synth_components.__main__ import GROUP, main
 from synth_components.config import ConfigError
 from synth_components.errors import ThresholdError
+from synth_components.evaluation import PrivacyConfig, evaluate
+from synth_components.evaluation.judged import Judged
 from synth_components.io.artifact import Statement
+from synth_components.protocols import Score
 from synth_components.steps.gate import GateConfig
 
 NAMES = (f"gated{number}" for number in itertools.count())
@@ -440,3 +444,35 @@ def test_a_version_that_holds_rows_gets_no_alias(register):
     assert not decision.passed
     assert "holds training rows" in decision.reasons["guard"]
     assert holder(register.name) is None
+
+
+def test_an_alias_moves_by_scores_of_reports_that_name_the_version_and_under_a_policy_by_no_others(
+    fitted, table, monkeypatch
+):
+    name, columns = next(NAMES), table[["age", "sex"]]
+    other = synth.fit(columns, generator="tabular.independent", seed=9)
+    report = evaluate(columns, columns, fitted.sample(200, seed=0), config=PrivacyConfig(attacks=(), replicates=10))
+    wanted = {"privacy.risk": 0.0, "privacy.copies": 0.0, "privacy.copies.bound": 0.1}
+    wanted |= {"privacy.near_copies": 0.0, "privacy.near_copies.bound": 0.1}
+    good = replace(report, scores=tuple(Score(key, value, None, 0.0, 0.0, 0.0) for key, value in wanted.items()))
+
+    def decided(judged):
+        with mlflow.start_run() as run:
+            info = mlflow_flavor.log_model(fitted, name="g", registered_model_name=name)
+            log_report(replace(good, judged=Judged(fitted.fingerprint)), run.info.run_id)
+            log_artifacts(replace(good, judged=judged), run.info.run_id)  # what lies in the run in the end
+        thresholds = {"privacy.risk": at_most(0.3)}
+        with monkeypatch.context() as patched:
+            open_ = promote(name, info.registered_model_version, thresholds, alias="open")
+            patched.setenv("SYNTH_POLICY", "medium")
+            return open_, promote(name, info.registered_model_version, thresholds, alias="held")
+
+    with monkeypatch.context() as patched:
+        patched.setenv("SYNTH_POLICY", "")
+        assert [one.passed for one in decided(Judged(fitted.fingerprint))] == [True, True]
+        free, held = decided(Judged())
+        assert (free.passed, held.passed) == (True, False)
+        assert "does not name the model" in held.reasons["guard"]
+        for decision in decided(Judged(other.fingerprint)):
+            assert not decision.passed
+            assert "evaluate again" in decision.reasons["guard"]

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -14,8 +15,11 @@ import mlflow_flavor
 import synth_components as synth
 from mlflow_flavor import command
 from mlflow_flavor.command import STEPS, TRACKED, commands
+from mlflow_flavor.report import log_report
 from synth_components.__main__ import GROUP, main
 from synth_components.errors import GuardError
+from synth_components.evaluation import PrivacyConfig, evaluate
+from synth_components.evaluation.judged import Judged
 
 PROJECT = Path(mlflow_flavor.__file__).parent
 
@@ -239,3 +243,24 @@ def test_a_policy_holds_up_a_model_that_is_logged_and_registered_in_one_call(mod
     assert mlflow_flavor.log_model(model, name="g").model_id
     monkeypatch.setenv("SYNTH_POLICY", "off")
     assert mlflow_flavor.log_model(model, name="g", registered_model_name="held-up").registered_model_version == 1
+
+
+def test_a_report_of_another_model_registers_none_and_is_linked_to_none(folder, model, table, tmp_path, monkeypatch):
+    other = synth.fit(table, generator="tabular.independent", seed=9)
+    rows = other.sample(100, seed=0)
+    report = evaluate(table, table, rows, config=PrivacyConfig(attacks=(), replicates=10), model=other)
+    (tmp_path / "report.json").write_text(json.dumps(report.to_json()), encoding="utf-8")
+    asked = ("register", "--model", folder / "model", "--report", tmp_path / "report.json", "--name", "mistaken")
+    assert said(*asked) == 3
+    with pytest.raises(mlflow.exceptions.MlflowException, match="not found"):
+        mlflow.MlflowClient().get_registered_model("mistaken")
+    linked = {}
+    for judged in (report.judged, Judged(model.fingerprint), Judged()):
+        with mlflow.start_run() as run:
+            info = mlflow_flavor.log_model(model, name="g")
+            log_report(replace(report, judged=judged), run.info.run_id)
+        assert "privacy.copies" in mlflow.get_run(run.info.run_id).data.metrics
+        held = mlflow.MlflowClient().get_logged_model(info.model_id)
+        linked[judged.model] = [one.key for one in held.metrics or [] if one.key == "privacy.copies"]
+        assert held.tags["synth.fingerprint"] == mlflow_flavor.load_model(info.model_uri).fingerprint
+    assert linked == {other.fingerprint: [], model.fingerprint: ["privacy.copies"], "": ["privacy.copies"]}

@@ -13,10 +13,11 @@ from synth_components.chain import Chain
 from synth_components.config import ConfigError
 from synth_components.errors import DataError, GuardError
 from synth_components.evaluation import PrivacyConfig, evaluate
+from synth_components.evaluation.judged import Judged, Reported, digest_of
 from synth_components.policy import guard
 from synth_components.protocols import Dataset
 from synth_components.selection.tuning import tune
-from synth_components.steps.report_file import largest_of
+from synth_components.steps.report_file import reported as reported_by
 
 TABLE = pd.DataFrame({"city": ["Rome", "Oslo"] * 30, "age": [1, 2, 3] * 20})
 GOOD = {
@@ -49,11 +50,16 @@ def states(found):
     return {one.check: one.state for one in found}
 
 
+def of(model, scores, table=None):
+    """Return what a report on a model, and on rows, says."""
+    return Reported(scores, (Judged(model.fingerprint, "" if table is None else digest_of(table)),))
+
+
 def test_without_a_policy_level_medium_lets_good_evidence_pass_and_refuses_bad(folder, model):
-    assert set(states(guard.release(model, GOOD, to="x")).values()) == {"passed"}
+    assert set(states(guard.release(model, of(model, GOOD), to="x")).values()) == {"passed"}
     for name, value in (("privacy.risk", 0.31), ("privacy.copies", 0.03), ("privacy.near_copies", 0.03)):
         with pytest.raises(GuardError, match="level medium"):
-            guard.release(model, {**GOOD, name: value}, to="x")
+            guard.release(model, of(model, {**GOOD, name: value}), to="x")
     assert [line["passed"] for line in told(folder, "guard")] == [True, False, False, False]
 
 
@@ -79,22 +85,25 @@ def test_a_report_that_tells_of_near_copies_alone_passes_neither_guard_nor_gate(
     assert "near_copies is 0.2" in capsys.readouterr().err
     assert main(["gate", "--report", "r.json", "--allow-copies", "true"]) == 0
     with pytest.raises(GuardError, match=r"the near copies: 0\.2") as raised:
-        guard.release(model, {**largest_of(report), "privacy.risk": 0.05}, to="x")
+        guard.release(model, of(model, {**reported_by(report).scores, "privacy.risk": 0.05}), to="x")
     assert raised.value.checks == ("near copies",)
 
 
 def test_copies_that_chance_explains_are_not_held_against_a_release(model):
     by_chance = {**GOOD, "privacy.near_copies": 0.021, "privacy.near_copies.p_value": 6e-4}
-    assert states(guard.release(model, by_chance, to="x"))["near copies"] == "passed"
+    assert states(guard.release(model, of(model, by_chance), to="x"))["near copies"] == "passed"
     with pytest.raises(GuardError, match="the near copies"):
-        guard.release(model, {**by_chance, "privacy.near_copies.p_value": 4e-4}, to="x")
+        guard.release(model, of(model, {**by_chance, "privacy.near_copies.p_value": 4e-4}), to="x")
 
 
 def test_a_few_exact_copies_are_held_against_a_release_sooner(model):
     few = {**GOOD, "privacy.copies": 0.031, "privacy.copies.bound": 0.03}
-    assert states(guard.release(model, {**few, "privacy.copies.p_value": 0.03}, to="x"))["exact copies"] == "passed"
+    assert (
+        states(guard.release(model, of(model, {**few, "privacy.copies.p_value": 0.03}), to="x"))["exact copies"]
+        == "passed"
+    )
     with pytest.raises(GuardError, match="the exact copies"):
-        guard.release(model, {**few, "privacy.copies.p_value": 0.02}, to="x")
+        guard.release(model, of(model, {**few, "privacy.copies.p_value": 0.02}), to="x")
 
 
 def test_without_a_policy_missing_evidence_is_told_as_unproven_and_passes(folder, model, caplog):
@@ -116,7 +125,7 @@ def test_a_sampler_that_holds_rows_is_released_under_no_policy(folder, model, mo
     monkeypatch.setenv("SYNTH_POLICY", policy)
     holding = replace(model, manifest=model.manifest.model_copy(update={"holds_rows": True}))
     with pytest.raises(GuardError, match=r"holds training rows.*fit another generator") as raised:
-        guard.release(holding, GOOD, to="x")
+        guard.release(holding, of(holding, GOOD), to="x")
     assert raised.value.checks == ("held rows",)
     assert [line["passed"] for line in told(folder, "guard")] == [False]
 
@@ -171,7 +180,7 @@ def test_an_identifier_that_the_policy_names_must_be_made_anew(folder, model, mo
     (folder / "policy.json").write_text(json.dumps({"level": "low", "identifiers": ["city"]}))
     monkeypatch.setenv("SYNTH_POLICY", "policy.json")
     with pytest.raises(GuardError, match="learns identifiers: city"):
-        guard.release(model, GOOD, to="x")
+        guard.release(model, of(model, GOOD), to="x")
     with pytest.raises(GuardError, match="learns identifiers: city"):
         synth.fit(TABLE, generator="tabular.independent", seed=0, schema=model.schema)
     with pytest.raises(GuardError, match="learns identifiers: city"):
@@ -203,7 +212,7 @@ def held_to(folder, monkeypatch, **policy):
 def test_a_released_table_has_the_k_l_and_t_of_the_policy(folder, monkeypatch, model, table, missed):
     held_to(folder, monkeypatch, **K3)
     if not missed:
-        found = guard.release(model, GOOD, to="x", table=table, what="table")
+        found = guard.release(model, of(model, GOOD, table), to="x", table=table, what="table")
         assert [one.told.partition(":")[0] for one in found if one.check == "k, l and t"] == [
             "k_anonymity",
             "l_diversity of 'age'",
@@ -212,7 +221,7 @@ def test_a_released_table_has_the_k_l_and_t_of_the_policy(folder, monkeypatch, m
         assert {one.state for one in found} == {"passed"}
         return
     with pytest.raises(GuardError) as raised:
-        guard.release(model, GOOD, to="x", table=table, what="table")
+        guard.release(model, of(model, GOOD, table), to="x", table=table, what="table")
     assert raised.value.checks == ("k, l and t",) * len(missed)
     names = {"k": "k_anonymity:", "l": "l_diversity of", "t": "t_closeness of"}
     assert all(names.get(one, one) in str(raised.value) for one in missed)
@@ -223,18 +232,19 @@ def test_a_table_that_is_not_at_hand_is_not_released_under_a_policy_with_k_and_a
 ):
     held_to(folder, monkeypatch, **K3)
     with pytest.raises(GuardError, match="measured on the released table"):
-        guard.release(model, GOOD, to="x", what="table")
-    assert states(guard.release(model, GOOD, to="x"))["k, l and t"] == "not asked"
+        guard.release(model, of(model, GOOD), to="x", what="table")
+    assert states(guard.release(model, of(model, GOOD), to="x"))["k, l and t"] == "not asked"
     assert any("not asked" in one for one in told(folder, "guard")[-1]["checks"])
 
 
 @pytest.mark.parametrize("diversity", ["entropy", "recursive"])
 def test_l_is_measured_as_the_policy_means_it(folder, monkeypatch, model, diversity):
     held_to(folder, monkeypatch, **{**K3, "diversity": diversity, "c": 1.5})
-    guard.release(model, GOOD, to="x", table=EVEN, what="table")
-    skewed = EVEN[(EVEN["age"] == 1) | (EVEN.index % 3 == 0)]  # each age is there; one is far commoner
+    guard.release(model, of(model, GOOD, EVEN), to="x", table=EVEN, what="table")
+    some = EVEN[(EVEN["age"] == 1) | (EVEN.index % 3 == 0)]  # each age is there; one is far commoner
+    skewed = pd.concat([EVEN, *[some] * 9])
     with pytest.raises(GuardError, match="l_diversity"):
-        guard.release(model, GOOD, to="x", table=pd.concat([EVEN, *[skewed] * 9]), what="table")
+        guard.release(model, of(model, GOOD, skewed), to="x", table=skewed, what="table")
 
 
 def test_what_a_policy_needs_declared_is_asked_before_rows_are_read(folder, monkeypatch, model, capsys):
@@ -268,19 +278,23 @@ def test_the_gate_holds_a_table_to_thresholds_and_to_the_policy(folder, judged, 
     assert "l of 'age' by city is 3, at least 4" in told_by
     for lacking in (columns, ["--data", "t.csv"], ["--data", "t.csv", *columns[:2], "--max-t", "0.5"]):
         assert main([*words, "--min-k", "5", *lacking]) == 2
-    TABLE.assign(age=TABLE["age"].where(TABLE["city"] == "Oslo", 3)).to_csv("uneven.csv", index=False)
+    uneven = TABLE.assign(age=TABLE["age"].where(TABLE["city"] == "Oslo", 3))
+    uneven.to_csv("uneven.csv", index=False)
+    of_uneven = replace(judged, judged=Judged(rows=digest_of(uneven)))
+    (folder / "r.json").write_text(json.dumps(of_uneven.to_json()))
     assert main([*words, "--max-t", "0.1", *columns, "--data", "uneven.csv"]) == 3
     assert "t of 'age' by city" in capsys.readouterr().err
     held_to(folder, monkeypatch, **K3)  # the policy asks for the report's evidence, too, which is not there
     assert main([*words, "--data", "uneven.csv"]) == 3
     assert "l_diversity of 'age': wanted 3" in capsys.readouterr().err
+    (folder / "r.json").write_text(json.dumps(judged.to_json()))
     assert main([*words, "--min-k", "31", "--data", "t.csv"]) == 3  # by the policy's columns
     assert "k by city is 30" not in capsys.readouterr().err  # the policy refused first
 
 
 def test_turning_the_guard_off_stands_in_the_trail(folder, model, monkeypatch, caplog):
     monkeypatch.setenv("SYNTH_POLICY", "off")
-    assert guard.release(model, {**GOOD, "privacy.risk": 0.9}, to="x") == ()
+    assert guard.release(model, of(model, {**GOOD, "privacy.risk": 0.9}), to="x") == ()
     synth.fit(TABLE, generator="tabular.independent", seed=0)
     assert [line["of"] for line in told(folder, "guard_off")] == ["release to x", "fit tabular.independent"]
     assert "the privacy guard is off" in caplog.text
@@ -296,12 +310,12 @@ def test_a_fit_with_the_guard_off_is_told_of_without_a_trail_too(monkeypatch, ca
 def test_a_policy_that_is_no_file_or_no_policy_is_refused(folder, model, monkeypatch):
     monkeypatch.setenv("SYNTH_POLICY", "highest")
     with pytest.raises(DataError, match="there is no policy file"):
-        guard.release(model, GOOD, to="x")
+        guard.release(model, of(model, GOOD), to="x")
     (folder / "highest").write_text("{}")
     (folder / "policy.json").write_text('{"levle": "high"}')
     monkeypatch.setenv("SYNTH_POLICY", "policy.json")
     with pytest.raises(ConfigError, match="levle"):
-        guard.release(model, GOOD, to="x")
+        guard.release(model, of(model, GOOD), to="x")
 
 
 @pytest.fixture
@@ -323,15 +337,16 @@ def served(folder, model, monkeypatch):
     return start
 
 
-def reported(folder, judged, risk):
+def reported(folder, model, judged, risk):
     """Write a report that tells of a privacy risk and of copies, and return its name."""
     says = [replace(judged.scores[0], name=name, value=value) for name, value in {**GOOD, "privacy.risk": risk}.items()]
-    (folder / "report.json").write_text(json.dumps(replace(judged, scores=tuple(says)).to_json()))
+    made = replace(judged, scores=tuple(says), judged=Judged(model.fingerprint))
+    (folder / "report.json").write_text(json.dumps(made.to_json()))
     return "report.json"
 
 
-def test_a_service_asks_the_guard_before_it_listens(folder, served, judged, capsys):
-    good = ["--report", reported(folder, judged, 0.05)]
+def test_a_service_asks_the_guard_before_it_listens(folder, model, served, judged, capsys):
+    good = ["--report", reported(folder, model, judged, 0.05)]
     assert served() == 0  # unproven, as of every release without a policy
     assert "not proven for release to the callers of 127.0.0.1" in capsys.readouterr().err
     assert served("--policy", "high") == 3
@@ -341,7 +356,7 @@ def test_a_service_asks_the_guard_before_it_listens(folder, served, judged, caps
     (folder / "policy.json").write_text(json.dumps(held))
     assert served("--policy", "policy.json", *good) == 3  # nobody has measured rows that are yet to be drawn
     assert "measured on the released table" in capsys.readouterr().err
-    bad = ["--report", reported(folder, judged, 0.31)]
+    bad = ["--report", reported(folder, model, judged, 0.31)]
     assert served(*bad) == served("--policy", "high", *bad) == 3
     assert "0.31, at most 0.3" in capsys.readouterr().err
     assert served("--policy", "off", *bad) == 0

@@ -121,7 +121,7 @@ def test_a_version_tells_the_promise_and_the_ledger_of_its_model(harmless):
     fitted = replace(
         harmless, ledger=ledger, manifest=harmless.manifest.model_copy(update={"privacy": privacy, "rows": None})
     )
-    said = model_package("group", MODEL, platform=PLATFORM, fitted=fitted, is_private=True, scores=HARMLESS)
+    said = model_package("group", MODEL, platform=PLATFORM, fitted=fitted, is_private=True, report=report_of(fitted))
     held = said["CustomerMetadataProperties"]
     assert (held["synth.epsilon"], held["synth.delta"]) == ("1.5", "1e-06")
     assert held["synth.unit"].startswith("all rows of table  table  that share   a    b    at most 3x")
@@ -141,13 +141,15 @@ def test_a_version_tells_the_promise_and_the_ledger_of_its_model(harmless):
 )
 def test_a_request_that_releases_a_model_is_held_against_the_policy(release, harmless, holding, monkeypatch):
     # The guard changes no request; a version tells of its model's ledger, too.
-    assert without_ledger(release(fitted=harmless, scores=HARMLESS)) == release()
+    assert without_ledger(release(fitted=harmless, report=report_of(harmless))) == release()
     with pytest.raises(GuardError, match="holds training rows"):
-        release(fitted=holding, scores=HARMLESS)
+        release(fitted=holding, report=report_of(holding))
     with pytest.raises(GuardError, match=r"the privacy risk: 0\.4, at most 0.3 is allowed"):
-        release(fitted=harmless, scores={**HARMLESS, "privacy.risk": 0.4})
+        release(fitted=harmless, report=report_of(harmless, **{"privacy.risk": 0.4}))
+    with pytest.raises(GuardError, match=r"this is model .*; evaluate again"):
+        release(fitted=harmless, report=report_of(replace(harmless, manifest=holding.manifest)))
     monkeypatch.setenv("SYNTH_POLICY", "medium")
-    assert release(fitted=harmless, scores=HARMLESS)
+    assert release(fitted=harmless, report=report_of(harmless))
     with pytest.raises(GuardError, match="the model is not at hand"):
         release()
 
@@ -226,7 +228,7 @@ def test_a_local_run_registers_no_model_that_holds_rows(registered, holding, tmp
     assert not (tmp_path / "run/registry/Register.json").exists()
 
 
-def test_a_local_run_registers_by_the_reports_that_a_request_names(registered, harmless, table, tmp_path, monkeypatch):
+def test_a_local_run_registers_by_the_reports_that_a_request_names(registered, harmless, tmp_path, monkeypatch):
     assert registered(harmless)
     monkeypatch.setenv("SYNTH_POLICY", "medium")
     with pytest.raises(GuardError, match="no report tells of it"):
@@ -237,7 +239,8 @@ def test_a_local_run_registers_by_the_reports_that_a_request_names(registered, h
         "Explainability": {"Report": {"ContentType": "application/json", "S3Uri": "s3://bucket/report/statistics.json"}}
     }
     for risk, is_good in ((0.4, False), (0.1, True)):
-        (place / "report.json").write_text(report_of(table, {**HARMLESS, "privacy.risk": risk}))
+        report = report_of(harmless, **{"privacy.risk": risk})
+        (place / "report.json").write_text(json.dumps(report.to_json()))
         if is_good:
             assert registered(harmless, metrics)
         else:
@@ -245,9 +248,9 @@ def test_a_local_run_registers_by_the_reports_that_a_request_names(registered, h
                 registered(harmless, metrics)
 
 
-def report_of(table, scores):
-    """Return a report, as an evaluation writes it, with these scores in the place of its own."""
-    config = PrivacyConfig(attacks=(), replicates=10)
-    report = synth.evaluate(table[:120], table[120:], table[:120], config=config)
-    made = tuple(Score(name, value, None, 0.0, 0.0, 0.0) for name, value in scores.items())
-    return json.dumps(replace(report, scores=made).to_json())
+def report_of(model, **scores):
+    """Return a report on a model, with harmless scores but those given in the place of its own."""
+    rows = pd.DataFrame({"a": np.arange(60.0)})
+    report = synth.evaluate(rows, rows, rows, config=PrivacyConfig(attacks=(), replicates=10), model=model)
+    made = tuple(Score(name, value, None, 0.0, 0.0, 0.0) for name, value in {**HARMLESS, **scores}.items())
+    return replace(report, scores=made)

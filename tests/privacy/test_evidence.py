@@ -1,0 +1,187 @@
+"""A report is evidence on the model and the rows that it names, on every platform, and on nothing else."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import synth_components as synth
+from synth_components.__main__ import main
+from synth_components.chain import Chain
+from synth_components.circumstances import Circumstances, within
+from synth_components.errors import GuardError
+from synth_components.evaluation import PrivacyConfig, evaluate
+from synth_components.evaluation.judged import Judged, bound, digest_of
+from synth_components.evaluation.report import Report
+from synth_components.io import artifact
+from synth_components.policy import guard
+from synth_components.steps.report_file import reported
+
+TABLE = pd.DataFrame({"city": ["Rome", "Oslo", "Bern"] * 40, "age": np.arange(120) % 17})
+TABLE.loc[3, "city"] = None
+CHEAP = PrivacyConfig(attacks=(), replicates=10)
+SMALL = ["--attacks", "[]", "--replicates", "10"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SYNTH_AUDIT", "audit.jsonl")
+    monkeypatch.delenv("SYNTH_POLICY", raising=False)
+    TABLE.to_csv("real.csv", index=False)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def model():
+    return synth.fit(TABLE, generator="tabular.independent", seed=0)
+
+
+@pytest.fixture(scope="module")
+def other():
+    return synth.fit(TABLE, generator="tabular.independent", seed=1)
+
+
+def judge(rows, model=None):
+    return evaluate(TABLE, TABLE, rows, config=CHEAP, model=model)
+
+
+def test_a_model_keeps_its_fingerprint_saved_copied_and_sealed_and_no_two_fits_share_one(folder, model, other):
+    model.save(folder / "model")
+    loaded = synth.load(folder / "model")
+    loaded.save(folder / "again")
+    artifact.copy(folder / "again", folder / "copy")
+    (folder / "key").write_text("07" * 32)
+    (folder / "key").chmod(0o600)
+    with within(Circumstances(encrypt="models", encrypt_key="file:key")):
+        loaded.save(folder / "sealed")
+        sealed = artifact.fingerprint_of(folder / "sealed"), synth.load(folder / "sealed").fingerprint
+    plain = [artifact.fingerprint_of(folder / name) for name in ("model", "again", "copy")]
+    assert {model.fingerprint, loaded.fingerprint, *plain, *sealed} == {model.fingerprint}
+    assert model.fingerprint != other.fingerprint
+    assert (
+        replace(loaded, schema=other.schema.with_constraints(())).fingerprint == loaded.fingerprint
+    )  # the same schema
+    assert replace(loaded, manifest=other.manifest).fingerprint != loaded.fingerprint
+
+
+def test_private_fits_whose_manifests_are_equal_have_fingerprints_of_their_own(model):
+    twin = replace(model, sampler=synth.fit(TABLE.iloc[:60], generator="tabular.independent", seed=0).sampler)
+    assert twin.manifest == model.manifest
+    assert twin.fingerprint != model.fingerprint
+
+
+def test_the_digest_of_rows_is_that_of_their_values_in_any_format(folder):
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame(
+        {
+            "x": rng.normal(size=300),
+            "n": pd.array(rng.integers(0, 5, 300), dtype="Int64"),
+            "b": rng.random(300) < 0.5,
+            "t": pd.date_range("2020-01-01", periods=300, freq="7h"),
+            "d": pd.date_range("2020-01-01", periods=300),
+            "z": pd.date_range("2020-01-01", periods=300, freq="7h", tz="UTC"),
+            "c": pd.Categorical(rng.choice(["a", "b,", "001"], 300)),
+            "none": pd.Series([None] * 300, dtype=object),
+        }
+    )
+    for name in ("x", "n", "t", "c"):
+        rows.loc[5:9, name] = None
+    rows.to_csv("rows.csv", index=False)
+    rows.to_parquet("rows.parquet")
+    from synth_components.io.dataset import read_dataset, read_table
+
+    parquet = synth.profile(rows).schema
+    found = {digest_of(read_table(f"rows.{ending}")) for ending in ("csv", "parquet")}
+    found |= {digest_of(read_dataset(f"rows.{ending}", schema=parquet)) for ending in ("csv", "parquet")}
+    assert found == {digest_of(rows)}
+    changed = rows.copy()
+    changed.loc[7, "x"] = 0.0
+    others = [rows.iloc[::-1], rows.iloc[1:], changed, rows.rename(columns={"b": "bb"}), rows[rows.columns[::-1]]]
+    assert len({digest_of(one) for one in (rows, *others)}) == 1 + len(others)
+
+
+def test_a_report_names_what_it_judged_and_keeps_it(model):
+    rows = model.sample(120, seed=0)
+    report = judge(rows, model)
+    assert report.judged == Judged(model.fingerprint, digest_of(rows))
+    assert Report.from_json(json.loads(json.dumps(report.to_json()))).judged == report.judged
+    assert judge(rows).judged == Judged("", digest_of(rows))
+    assert f"model {model.fingerprint[:12]}" in report.to_markdown()
+    older = {name: value for name, value in report.to_json().items() if name != "judged"}
+    assert Report.from_json(older).judged == Judged()
+
+
+def test_what_names_something_else_is_missed_and_what_names_nothing_is_unproven():
+    of_both = Judged("m", "r")
+    assert bound((of_both,), model="m", rows="r")[0] == bound((of_both,), model="m")[0] == "passed"
+    assert bound((Judged(rows="r"),), model="m", rows="r")[0] == "passed"
+    assert bound((of_both,), model="n", rows="r")[0] == bound((of_both,), model="m", rows="s")[0] == "missed"
+    assert bound((of_both, Judged("n")), model="m")[0] == "missed"
+    assert bound((Judged(),), model="m")[0] == bound((Judged("m"),), model="m", rows="r")[0] == "unproven"
+    assert bound((of_both, Judged()), model="m")[0] == bound((of_both,))[0] == bound((), model="m")[0] == "unproven"
+
+
+def test_a_model_is_not_released_by_the_report_of_another_one(folder, model, other):
+    report = judge(other.sample(120, seed=0), other)
+    with pytest.raises(GuardError, match=r"the report is of rows .* evaluate again") as raised:
+        guard.release(model, reported(report), to="x")
+    assert raised.value.checks == ("evidence",)
+    assert guard.release(other, reported(report), to="x")
+    lines = [line for line in Chain(folder / "audit.jsonl").lines() if line["event"] == "guard"]
+    assert [line["passed"] for line in lines] == [False, True]
+
+
+def test_a_report_that_names_no_model_is_evidence_under_no_policy(model, monkeypatch, caplog):
+    told = reported(judge(model.sample(120, seed=0)))
+    told = replace(told, scores={**told.scores, "privacy.risk": 0.0})
+    assert "evidence" in {one.check for one in guard.release(model, told, to="x") if one.state == "unproven"}
+    assert "does not name the model" in caplog.text
+    monkeypatch.setenv("SYNTH_POLICY", "low")
+    with pytest.raises(GuardError, match="does not name the model that it judged; evaluate again"):
+        guard.release(model, told, to="x")
+
+
+def test_differential_privacy_needs_no_report_and_takes_none_of_another_model(model, other):
+    stated = model.manifest.privacy.model_copy(update={"epsilon": 0.5, "delta": 1e-6})
+    private = replace(model, manifest=model.manifest.model_copy(update={"privacy": stated}))
+    assert guard.release(private, reported(judge(TABLE)), to="x")
+    with pytest.raises(GuardError, match="the report is of"):
+        guard.release(private, reported(judge(TABLE, other)), to="x")
+
+
+@pytest.mark.parametrize("step", ["evaluate", "evaluate-privacy", "evaluate-fidelity", "evaluate-tstr"])
+def test_each_step_that_judges_names_the_model_and_the_rows(folder, model, step):
+    model.save(folder / "model")
+    words = ["--model", "model", "--num-rows", "120", "--quiet"]
+    assert main(["sample", *words, "--synthetic", "drawn.parquet"]) == 0
+    assert main(["sample", *words, "--synthetic", "drawn.csv"]) == 0
+    few = {"evaluate": SMALL, "evaluate-privacy": SMALL}.get(step, [])
+    target = ["--target", "city"] if step == "evaluate-tstr" else []
+    for ending in ("parquet", "csv"):
+        places = ["--train", "real.csv", "--holdout", "real.csv", "--synthetic", f"drawn.{ending}", "--model", "model"]
+        assert main([step, *places, "--report", "r.json", *few, *target, "--quiet"]) == 0
+        told = json.loads((folder / "r.json").read_text())["judged"]
+        assert told == {"model": model.fingerprint, "rows": digest_of(model.sample(120, seed=0))}
+
+
+def test_the_gate_takes_the_report_of_this_model_and_of_these_rows_alone(folder, model, other, capsys):
+    model.save(folder / "model")
+    other.save(folder / "other")
+    rows = model.sample(120, seed=0)
+    rows.to_csv("rows.csv", index=False)
+    model.sample(120, seed=1).to_csv("others.csv", index=False)
+    (folder / "r.json").write_text(json.dumps(judge(rows, model).to_json()))
+    gate = ["gate", "--report", "r.json", "--quiet"]
+    for given in ([], ["--model", "model"], ["--model", "model", "--data", "rows.csv"]):
+        assert main([*gate, *given]) == 0
+    capsys.readouterr()
+    assert main([*gate, "--model", "other"]) == 3
+    assert f"this is model {other.fingerprint[:12]}" in capsys.readouterr().err
+    assert main([*gate, "--data", "others.csv"]) == 3
+    assert "evaluate these" in capsys.readouterr().err
+    (folder / "r.json").write_text(json.dumps(replace(judge(rows), judged=Judged()).to_json()))
+    assert main([*gate[:-1], "--model", "model"]) == 0
+    assert "not proven for the gate: the report does not name the model" in capsys.readouterr().err
