@@ -13,12 +13,13 @@ from synth_components.errors import (
     ArtifactError,
     ConditionError,
     DataError,
+    GuardError,
     SchemaError,
     ThresholdError,
     UnsupportedError,
 )
 from synth_components.evaluation.options import EvaluateConfig, FidelityConfig, PrivacyConfig, UtilityConfig
-from synth_components.io.artifact import reasons_of
+from synth_components.io.artifact import fingerprint_of, reasons_of
 from synth_components.io.dataset import read_table
 from synth_components.model import Model
 from synth_components.schema import TABLE, Numeric, Schema, Text
@@ -393,7 +394,12 @@ def test_gate_holds_the_epsilon_of_the_model_against_its_threshold(judged, tmp_p
     pd.DataFrame({"age": [0.5]}).to_csv(tmp_path / "rows.csv", index=False)
     specified = TrainConfig(generator="tabular.specified", privacy="dp", units=1)
     train(specified, data=tmp_path / "rows.csv", schema=tmp_path / "schema.json", model=tmp_path / "model")
-    gate(GateConfig(max_epsilon=1e-9), model=tmp_path / "model", **given)  # it read no row
+    with pytest.raises(GuardError, match="the report is of rows"):
+        gate(GateConfig(max_epsilon=1e-9), model=tmp_path / "model", **given)  # of the other model
+    said = json.loads((judged / "report.json").read_text(encoding="utf-8"))
+    said["judged"]["model"] = fingerprint_of(tmp_path / "model")
+    (tmp_path / "report.json").write_text(json.dumps(said))
+    gate(GateConfig(max_epsilon=1e-9), model=tmp_path / "model", report=tmp_path / "report.json")  # it read no row
 
 
 def test_gate_lets_no_report_without_an_overall_score_pass(judged, tmp_path):
