@@ -82,7 +82,7 @@ def bound(judged: tuple[Judged, ...], *, model: str = "", rows: str = "") -> tup
 
 
 def digest_of(data: pd.DataFrame | Dataset) -> str:
-    """Return the digest of a table's rows, in their order, by what a reader of any of our formats would see.
+    """Return the digest of a table's rows, in their order, whichever format they are read from.
 
     Numbers, truth values and times, and text that reads as one of them, are numbers to it; ``001`` is 1.
     """

@@ -190,7 +190,9 @@ def release(
 
 
 def require_about(judged: tuple[Judged, ...], *, model: str = "", rows: str = "", to: str) -> None:
-    """Raise if a report is about another model or other rows, whatever a policy says; tell of one that names none.
+    """Raise if a report is about another model or other rows, whatever a policy says.
+
+    One that names none is told in the log.
 
     Args:
         judged: What each report judged.
