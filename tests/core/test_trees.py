@@ -14,13 +14,14 @@ from sklearn.ensemble._hist_gradient_boosting.binning import _BinMapper
 
 from synth_components.errors import ArtifactError, ConditionError, StoppedError
 from synth_components.generators.tabular import _boosting, _forest
+from synth_components.generators.tabular._boosting import takes_judges
 from synth_components.generators.tabular._forest import Counts, Forest, Growth, grow, halves
-from synth_components.generators.tabular._ratio import JUDGES, DensityRatio
+from synth_components.generators.tabular._ratio import JUDGES, DensityRatio, judges_of
 from synth_components.generators.tabular.trees import Trees
 from synth_components.model import Model, fit
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Dataset, Given, Interval, Run
-from synth_components.schema import Boolean, Categorical, Numeric, Schema
+from synth_components.schema import Boolean, Categorical, Numeric, Schema, Unit
 
 
 def dataset(table, **columns):
@@ -325,6 +326,45 @@ def test_the_correction_ends_where_other_rows_are_told_apart_no_better():
     assert len(ratio.boosted(real, made, n_trees=300, min_leaf=20).tree_starts) - 1 < 10  # one law: unended, 300
     real[:, 1] = real[:, 0]
     assert len(ratio.boosted(real, made, n_trees=300, min_leaf=20).tree_starts) - 1 > 10
+
+
+@pytest.mark.skipif(not takes_judges(), reason="scikit-learn before 1.7 cannot be told which rows judge")
+def test_the_boosting_ends_where_other_persons_are_told_apart_no_better():
+    rng = np.random.default_rng(0)
+    person = rng.permutation(np.repeat(np.arange(100), 40))
+    real = rng.integers(50, size=(100, 5)).astype(np.float32)[person]  # each person's rows are alike
+    made = rng.integers(50, size=(8_000, 5)).astype(np.float32)
+    judges = judges_of(person, rng=rng)
+    assert np.bincount(person[judges], minlength=100).tolist().count(40) == 10
+    nothing = DensityRatio.nothing(5)
+    trees = [
+        len(nothing.boosted(real, made, n_trees=100, min_leaf=20, judges=who).tree_starts) - 1 for who in (None, judges)
+    ]
+    assert trees[1] < 20 < 60 < trees[0]
+
+
+def test_one_person_with_most_of_the_rows_judges_not_alone():
+    assert judges_of(np.zeros(100, dtype=np.int64), rng=np.random.default_rng(0)) is None
+    few = judges_of(np.arange(300) // 100, rng=np.random.default_rng(0))
+    assert few is not None
+    assert few.sum() == 100
+
+
+@pytest.mark.parametrize("unit", ["number", "key", ""])
+def test_whose_each_row_is_decides_who_judges_the_boosting(monkeypatch, unit):
+    seen = []
+    told = "synth_components.generators.tabular.trees.judges_of"
+    monkeypatch.setattr(told, lambda owners, *, rng: seen.append(owners))
+    rng, person = np.random.default_rng(0), np.arange(900) % 30
+    table = pd.DataFrame({"x": rng.normal(size=900).round(3), "y": rng.normal(size=900).round(3)})
+    columns = dict.fromkeys(table, Numeric(low=-9.0, high=9.0, places=3, public=True))
+    if unit == "number":
+        table, columns = table.assign(who=person), columns | {"who": Numeric(low=0, high=29, places=0)}
+    whose = Unit("table", ("who",), 30) if unit == "number" else None
+    data = Dataset({"table": table}, Schema({"table": columns}, unit=whose), owners=person if unit == "key" else None)
+    fitted(data, max_correction_rows=600, min_leaf=10)
+    assert [len(owners) for owners in seen] == [600] * bool(unit)
+    assert all(set(owners.tolist()) == set(range(30)) for owners in seen)
 
 
 def test_the_correction_keeps_every_marginal():

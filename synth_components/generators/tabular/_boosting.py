@@ -5,6 +5,7 @@ Source: Ke et al. 2017, "LightGBM", whose histogram algorithm scikit-learn's lea
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,11 @@ class Boosting(HistGradientBoostingClassifier):  # type: ignore[misc]  # sklearn
         return bool(
             super()._check_early_stopping_loss(raw_predictions=raw_predictions[:1], y_train=y_train[:1], **others)
         )
+
+
+def takes_judges() -> bool:
+    """Return whether the learner can be told which rows end it: scikit-learn 1.7 and later."""
+    return "X_val" in signature(HistGradientBoostingClassifier.fit).parameters
 
 
 def _in_order(column: Floats, bins: int) -> Floats:

@@ -4,7 +4,8 @@ Source: Azadi et al. 2019 (arXiv:1810.06758), "Discriminator rejection sampling"
     (arXiv:1906.09531), likelihood-free importance weighting; Prechelt 1998, "Early stopping - but when?"; Ke et al.
     2017, "LightGBM", whose histogram algorithm scikit-learn's learner follows.
 Differs: the discriminator is a histogram gradient-boosted forest whose leaves hold many rows. It ends where rows that
-    it did not see are told apart no better, so its size follows the error of the trees and not the size of the table.
+    it did not see are told apart no better, so its size follows the error of the trees and not the size of the table;
+    these are of other privacy units, where there are some, except under scikit-learn before 1.7, which cannot be told.
     The cap of the ratio is a quantile over drawn rows, so that a fixed share of rows is accepted too rarely instead of
     all.
 """
@@ -36,6 +37,8 @@ PART_ROWS = 4_096
 """Fewest rows that are worth a thread."""
 JUDGES = 0.1
 """Share of rows, the same in every round, that end the boosting and never take part in it."""
+MOST_JUDGES = 0.5
+"""Share of the rows from which one privacy unit is too large to judge alone: then rows judge."""
 PATIENCE = 10
 """Trees without a gain on the judges after which the boosting ends."""
 CAP_QUANTILE = 0.99
@@ -86,7 +89,15 @@ class DensityRatio:
             1.0,
         )
 
-    def boosted(self, real: Codes32, drawn: Codes32, *, n_trees: int, min_leaf: int) -> Self:
+    def boosted(
+        self,
+        real: Codes32,
+        drawn: Codes32,
+        *,
+        n_trees: int,
+        min_leaf: int,
+        judges: NDArray[np.bool_] | None = None,
+    ) -> Self:
         """Return this ratio times the one that tells real codes (n, w) from codes (m, w) drawn under this one.
 
         The ratio itself, if no tree tells the judges apart better than none.
@@ -94,10 +105,17 @@ class DensityRatio:
         Args:
             n_trees: Most trees.
             min_leaf: Fewest rows in a leaf.
+            judges: Which real rows (n,) judge, beside as large a share of those drawn; ``None`` for rows at random.
         """
-        from synth_components.generators.tabular._boosting import Boosting
+        from synth_components.generators.tabular._boosting import Boosting, takes_judges
 
         is_real = np.arange(len(real) + len(drawn)) < len(real)
+        codes = np.concatenate([real, drawn], dtype=np.float64)
+        apart: dict[str, Any] = {}
+        if judges is not None and takes_judges():
+            is_judge = np.append(judges, np.arange(len(drawn)) < judges.mean() * len(drawn))  # which are independent
+            apart = {"X_val": codes[is_judge], "y_val": is_real[is_judge]}
+            codes, is_real = codes[~is_judge], is_real[~is_judge]
         # One thread: on a busy machine OpenMP's waiting threads cost far more than they save.
         with threadpool_limits(1, user_api="openmp"):
             fitted = Boosting(
@@ -111,7 +129,7 @@ class DensityRatio:
                 n_iter_no_change=PATIENCE,
                 tol=0.0,
                 random_state=0,
-            ).fit(np.concatenate([real, drawn], dtype=np.float64), is_real)
+            ).fit(codes, is_real, **apart)
         best = int(np.argmax(fitted.validation_score_))  # the first score is that of no tree
         if best == 0:
             return self
@@ -227,6 +245,16 @@ class DensityRatio:
             cap,
             acceptance,
         )
+
+
+def judges_of(owners: NDArray[np.int64], *, rng: random.Generator) -> NDArray[np.bool_] | None:
+    """Return which rows (n,) judge: all of some privacy units; ``None`` where one has too many of them."""
+    sizes = np.bincount(owners)
+    order = rng.permutation(len(sizes))
+    count = max(1, int(np.searchsorted(np.cumsum(sizes[order]), JUDGES * len(owners), side="right")))
+    is_chosen = np.isin(np.arange(len(sizes)), order[:count])
+    made = np.asarray(is_chosen[owners])
+    return made if made.mean() <= MOST_JUDGES else None
 
 
 def _bins(cuts: NDArray[np.float32], codes: NDArray[np.float32]) -> NDArray[np.int64]:

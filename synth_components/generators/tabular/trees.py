@@ -36,11 +36,12 @@ from synth_components.generators.tabular._anchor import Anchor, anchors, extende
 from synth_components.generators.tabular._condition import Condition, conditions, resampled
 from synth_components.generators.tabular._forest import Context, Counts, Forest, Growth, Ints, grow, halves
 from synth_components.generators.tabular._grid import Codes, Grid, arrays_of, grids_from, grids_of, plan_of, rows_of
-from synth_components.generators.tabular._ratio import DensityRatio
+from synth_components.generators.tabular._ratio import DensityRatio, judges_of
 from synth_components.marginal import Marginal, marginals_of, whole
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
+from synth_components.split import together, units
 
 PARTICLES = 32
 """Candidates per row that meet a condition, of which one is returned."""
@@ -160,9 +161,12 @@ class Trees(Recipe):
         _stop_if_asked(run)
         made = replace(made, forests=forests)
         if self.correction_trees and n >= 20 * self.min_leaf and len(order) > 1:
-            real = codes
+            real, columns = codes, together(data.schema)
+            owners = units(table, columns) if columns else None if data.owners is None else data.owners[chosen]
             if len(codes) > self.max_correction_rows:
-                real = codes[rng.choice(len(codes), self.max_correction_rows, replace=False)]
+                some = rng.choice(len(codes), self.max_correction_rows, replace=False)
+                real, owners = codes[some], None if owners is None else owners[some]
+            judges = None if owners is None else judges_of(owners, rng=rng)
             ratio = DensityRatio.nothing(len(order))
             proposed, boosts = made.propose(2 * len(real), rng=rng), np.zeros(2 * len(real))
             for _ in range(self.correction_rounds):
@@ -173,7 +177,7 @@ class Trees(Recipe):
                 with ThreadPoolExecutor(1) as pool:  # rows are proposed while the ratio is grown, which needs no rng
                     upcoming = pool.submit(made.propose, enough, rng=rng)
                     boosted = ratio.boosted(
-                        real, drawn.codes, n_trees=self.correction_trees, min_leaf=2 * self.min_leaf
+                        real, drawn.codes, n_trees=self.correction_trees, min_leaf=2 * self.min_leaf, judges=judges
                     )
                 if boosted is ratio:
                     break
