@@ -138,6 +138,13 @@ class Recipe(Config):
         """Return the column that tells sequences apart in a fit on rows of a schema; empty for none."""
         return str(getattr(self, "group", ""))
 
+    def one_sequence(self, schema: Schema) -> str | None:
+        """Return the column by which all rows are one sequence; ``None`` if they are none.
+
+        It is empty where the rows are one sequence as they stand.
+        """
+        return None
+
 
 class StepConfig(Config):
     """The options of one step: each takes one value of type int, float, str, bool, list or dict."""

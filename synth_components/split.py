@@ -91,6 +91,53 @@ def folds(
     return [np.flatnonzero(np.isin(number, part)) for part in np.array_split(rng.permutation(total), count)]
 
 
+def in_time(table: pd.DataFrame, count: int, *, order: str) -> list[NDArray[np.int64]]:
+    """Return the rows of each of ``count`` parts of one sequence, the earliest part first.
+
+    Args:
+        order: The column that orders the rows, equal ones as they stand; empty for all as they stand.
+
+    Raises:
+        DataError: if there are fewer rows than parts.
+        SchemaError: for a column that the table does not have.
+    """
+    _require_columns((order,) if order else (), table.columns)
+    if len(table) < count:
+        raise DataError(f"{count} parts of a sequence need as many rows, and there are {len(table)}; give more rows")
+    numbers = table[order].reset_index(drop=True).sort_values(kind="stable").index if order else range(len(table))
+    return np.array_split(np.array(numbers, dtype=np.int64), count)
+
+
+def last_rows(table: pd.DataFrame, n: int, *, order: str) -> pd.DataFrame:
+    """Return the last ``n`` rows of one sequence at most, in its order.
+
+    Args:
+        order: As of ``in_time``.
+
+    Raises:
+        SchemaError: for a column that the table does not have.
+    """
+    (rows,) = in_time(table, 1, order=order)
+    return table.iloc[rows[-n:]].reset_index(drop=True)
+
+
+def past_and_future(table: pd.DataFrame, *, share: float, order: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the earlier rows of one sequence, and the ``share`` of them that comes last.
+
+    Args:
+        order: As of ``in_time``.
+
+    Raises:
+        DataError: if there are fewer than two rows.
+        SchemaError: for a column that the table does not have.
+    """
+    if len(table) < 2:
+        raise DataError(f"the table has {len(table)} row(s); a split needs at least 2")
+    (rows,) = in_time(table, 1, order=order)
+    first = min(max(1, round((1 - share) * len(rows))), len(rows) - 1)
+    return table.iloc[rows[:first]].reset_index(drop=True), table.iloc[rows[first:]].reset_index(drop=True)
+
+
 def _require_columns(names: Sequence[str], held: Sequence[str] | pd.Index[Any] | Mapping[str, Any]) -> None:
     for name in names:
         if name not in held:

@@ -81,6 +81,11 @@ class Auto(Recipe):
 
         return "" if self.candidates else sequences_of(schema)
 
+    def one_sequence(self, schema: Schema) -> str | None:
+        """Return the schema's order where the rules choose a generator of sequences and tell none apart."""
+        is_several = self.candidates or self.sequence_column(schema)
+        return None if is_several else schema.modelled.order.get(schema.root)
+
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> AutoSampler:
         """Return the chosen generator's sampler.
 

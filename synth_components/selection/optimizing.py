@@ -23,7 +23,7 @@ from synth_components.evaluation.recommendation import Recommendation, resolved
 from synth_components.generators import DEFAULT, recipe_type
 from synth_components.protocols import Dataset, PrivacyLedger, Run
 from synth_components.schema import TABLE, Schema
-from synth_components.split import reduced, some_units, split, together
+from synth_components.split import last_rows, past_and_future, reduced, some_units, split, together
 
 if TYPE_CHECKING:
     from synth_components.constraints import Constraint
@@ -310,7 +310,10 @@ def _parts(
     seed: int,
     trust: tuple[str, ...],
 ) -> tuple[Dataset, Dataset]:
-    """Return the training rows to fit on, and those to judge by: whole privacy units, or sequences."""
+    """Return the training rows to fit on, and those to judge by: whole privacy units, or sequences.
+
+    Of one sequence they are those that come last.
+    """
     from synth_components.privacy.ledger import SETTLED, Ledger
     from synth_components.profile import ProfileConfig, profile
 
@@ -320,7 +323,10 @@ def _parts(
     rng = np.random.default_rng([seed, 1])  # not the stream of the fit
     recipe = recipe_type(generator, trust=trust).parse(dict(options or {}))
     unit = unit or together(known, recipe)
-    if isinstance(table, Dataset):
+    order = None if unit else recipe.one_sequence(Schema({TABLE: {}}) if known is None else known)
+    if order is not None:
+        rows = last_rows(table.table if isinstance(table, Dataset) else table, config.optimize_rows, order=order)
+    elif isinstance(table, Dataset):
         rows = reduced(table, config.optimize_rows, rng=rng, unit=unit).table
     elif len(table) <= config.optimize_rows:
         rows = table
@@ -328,7 +334,10 @@ def _parts(
         rows = some_units(lambda: iter((table,)), config.optimize_rows, rng=rng, unit=unit)
     else:
         rows = table.iloc[np.sort(rng.choice(len(table), config.optimize_rows, replace=False))]
-    learnt, apart = split(rows, share=config.share, rng=rng, unit=unit)
+    if order is None:
+        learnt, apart = split(rows, share=config.share, rng=rng, unit=unit)
+    else:
+        learnt, apart = past_and_future(rows, share=config.share, order=order)
     if known is None:  # read off the rows that are learned from, as the whole fit reads it off all of them
         known = profile(learnt, config=ProfileConfig(describe=False), ledger=Ledger(account=SETTLED)).schema
     root = TABLE if isinstance(table, pd.DataFrame) and schema is None else known.root

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from synth_components.config import Recipe
 from synth_components.digest import digest
-from synth_components.errors import ArtifactError, StoppedError, SynthError, UnsupportedError
+from synth_components.errors import ArtifactError, DataError, StoppedError, SynthError, UnsupportedError
 from synth_components.generators import make, recipe_type
 from synth_components.null_indicator import modelled
 from synth_components.policy import guard
@@ -32,7 +32,7 @@ from synth_components.selection.objective import Aim, scores
 from synth_components.selection.space import Choices, Space
 from synth_components.sequence_key import with_key
 from synth_components.split import folds as split_in_folds
-from synth_components.split import taken, together
+from synth_components.split import in_time, taken, together
 
 JOURNAL = "trials.journal"
 STARTUP = 5
@@ -135,11 +135,12 @@ def tune(
     run = Run() if run is None else run
     fixed = dict(fixed or {})
     base = recipe_type(generator, trust=trust).parse(fixed)
-    unit = together(data.schema, base)
-    of_rows = split_in_folds(data.table, folds, rng=np.random.default_rng(seed), unit=unit)
+    if "group" not in space:
+        _folds(data, base, folds, seed)  # too few of what is held out is told before anything is fitted
     learnable = _learnable(data, base)
     rows = digest({"rows": [learnable.table]})
-    about = [generator, fixed, repr(space), list(aims), target, folds, seed, rows, list(unit)]
+    cut = [*together(data.schema, base), *([order] if (order := base.one_sequence(data.schema)) is not None else [])]
+    about = [generator, fixed, repr(space), list(aims), target, folds, seed, rows, cut]
     study = _study(optuna, aims, state, hashlib.sha256(json.dumps(about).encode()).hexdigest())
     started, last = time.monotonic(), ""
     if on_trial is not None:
@@ -158,12 +159,9 @@ def tune(
         try:
             recipe = make(generator, dict(tried), trust=trust)
             assert isinstance(recipe, Recipe)  # noqa: S101 - the contract of GENERATOR
-            parts, rows_of = of_rows, learnable
-            if recipe.sequence_column(data.schema) != base.sequence_column(data.schema):  # it is searched, too
-                rows_of = _learnable(data, recipe)
-                own = together(data.schema, recipe)
-                parts = split_in_folds(data.table, folds, rng=np.random.default_rng(seed), unit=own)
-            for place, part in enumerate(parts):
+            is_other = recipe.sequence_column(data.schema) != base.sequence_column(data.schema)  # it is searched, too
+            rows_of = _learnable(data, recipe) if is_other else learnable
+            for place, part in enumerate(_folds(data, recipe, folds, seed)):
                 found.append(_fold(recipe, rows_of, part, aims=aims, target=target, seed=seed, run=run))
                 if len(aims) == 1 and place + 1 < folds:
                     trial.report(float(np.mean([one[aims[0]] for one in found])), place)
@@ -203,18 +201,39 @@ def _learnable(data: Dataset, recipe: Recipe) -> Dataset:
     return modelled(keyed, group=recipe.sequence_column(keyed.schema))
 
 
+def _folds(data: Dataset, recipe: Recipe, count: int, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return the rows to learn from, and those to judge by, of each fold.
+
+    Privacy units, and sequences, are whole; of one sequence what is learnt comes before what judges.
+
+    Raises:
+        DataError: if there are too few of them, or one sequence has rows of several privacy units.
+    """
+    unit, order = together(data.schema, recipe), recipe.one_sequence(data.schema)
+    if order is None:
+        held = split_in_folds(data.table, count, rng=np.random.default_rng(seed), unit=unit)
+        return [(np.setdiff1d(np.arange(len(data.table)), part), np.sort(part)) for part in held]
+    if unit:
+        raise DataError(
+            f"all rows are one sequence, and of different privacy units ({', '.join(unit)}), which no fold may part; "
+            "name the column that tells sequences apart (option group)"
+        )
+    parts = in_time(data.table, count + 1, order=order)
+    return [(np.concatenate(parts[:place]), parts[place]) for place in range(1, count + 1)]
+
+
 def _fold(
     recipe: Any,  # noqa: ANN401 - a Recipe that is a Generator
     data: Dataset,
-    held: NDArray[np.int64],
+    rows: tuple[NDArray[np.int64], NDArray[np.int64]],
     *,
     aims: Sequence[Aim],
     target: str,
     seed: int,
     run: Run,
 ) -> dict[str, float]:
-    """Return the scores of a recipe fitted without the rows ``held``, judged by those."""
-    learnt, apart = taken(data, np.setdiff1d(np.arange(len(data.table)), held)), taken(data, np.sort(held))
+    """Return the scores of a recipe fitted to the first of ``rows``, judged by the second."""
+    learnt, apart = (taken(data, side) for side in rows)
     quiet = Run(device=run.device, should_stop=run.should_stop)
     sampler = recipe.fit(learnt, rng=np.random.default_rng(seed), ledger=Ledger(account=SETTLED), run=quiet)
     drawn = sampler.sample(min(DRAWN_ROWS, len(learnt.table)), rng=np.random.default_rng(seed))

@@ -229,7 +229,7 @@ def _monitored(rows: Dataset, config: TrainConfig, recipe: Recipe) -> tuple[Data
     Which rows are set apart does not depend on the seed: of several processes each may have drawn its own.
     """
     from synth_components.monitor import QualityMonitor
-    from synth_components.split import split, together
+    from synth_components.split import past_and_future, split, together
 
     if rows.is_lazy:
         raise UnsupportedError(
@@ -237,8 +237,11 @@ def _monitored(rows: Dataset, config: TrainConfig, recipe: Recipe) -> tuple[Data
             "leave monitor_every at 0"
         )
     schema = rows.schema
-    unit = together(schema, recipe)
-    kept, apart = split(rows.table, share=config.monitor_share, rng=np.random.default_rng(0), unit=unit)
+    unit, order = together(schema, recipe), recipe.one_sequence(schema)
+    if unit or order is None:
+        kept, apart = split(rows.table, share=config.monitor_share, rng=np.random.default_rng(0), unit=unit)
+    else:  # to learn one sequence, the judge has what comes last
+        kept, apart = past_and_future(rows.table, share=config.monitor_share, order=order)
     monitor = QualityMonitor(
         Dataset({schema.root: apart}, schema),
         every=config.monitor_every,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,7 @@ from synth_components.generators import DEFAULT, recipe_type
 from synth_components.io.artifact import refuse_foreign
 from synth_components.progress import stage
 from synth_components.protocols import Run
-from synth_components.split import reduced, together
+from synth_components.split import last_rows, reduced, together
 from synth_components.steps.map_file import read_schema
 from synth_components.steps.port import InDataset, InSchema, OptionalOutModel, Port
 from synth_components.steps.record import write_json
@@ -50,10 +51,18 @@ class TuneConfig(StepConfig):
     span: float = Field(8.0, gt=1, le=1e6, description="How far from its default a number is sought, as a factor.")
     trials: int = Field(20, ge=1, le=10_000, description="Sets of options to try.")
     folds: int = Field(
-        3, ge=2, le=20, description="Parts of the rows, each held out once; a privacy unit, or a sequence, is in one."
+        3,
+        ge=2,
+        le=20,
+        description="Parts of the rows, each held out once; a privacy unit, or a sequence, is in one. Where all rows "
+        "are one sequence, a part judges what was learnt of those before it.",
     )
     time_limit: float = Field(0.0, ge=0, description="Seconds after which no further trial begins; 0 for no limit.")
-    tune_rows: int = Field(10_000, ge=100, description="Rows that trials are fitted on; of more, so many at random.")
+    tune_rows: int = Field(
+        10_000,
+        ge=100,
+        description="Rows that trials are fitted on; of more, so many at random, of one sequence the last.",
+    )
     seed: int = Field(0, ge=0, lt=2**53, description="Seed of the search, the folds, fits and samples.")
     device: str = Field("cpu", description="Torch device of generators that use torch: cpu, cuda, cuda:1.")
     trust: tuple[str, ...] = Field(
@@ -113,12 +122,17 @@ def tune(
     if shared is not None:
         shared.require_room(None, label=f"tune {config.generator}")
     rows = read_dataset(data, schema=declared)
-    unit = together(rows.schema, recipe.parse(config.generator_options))
+    base = recipe.parse(config.generator_options)
+    unit, order = together(rows.schema, base), base.one_sequence(rows.schema)
+    if unit or order is None:
+        some = reduced(rows, config.tune_rows, rng=np.random.default_rng(config.seed), unit=unit)
+    else:
+        some = replace(rows, tables={rows.schema.root: last_rows(rows.table, config.tune_rows, order=order)})
     said = around().checkpoint
     with stage(f"tune {config.generator}") as report, stopped_by_signals() as should_stop:
         run = Run(device=config.device, report=report, should_stop=should_stop)
         found = search(
-            reduced(rows, config.tune_rows, rng=np.random.default_rng(config.seed), unit=unit),
+            some,
             generator=config.generator,
             space=space,
             fixed=config.generator_options,

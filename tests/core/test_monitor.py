@@ -17,6 +17,7 @@ from synth_components.monitor import QualityMonitor
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Dataset, Run
 from synth_components.schema import TABLE, Text
+from synth_components.steps.train import TrainConfig, _monitored
 from synth_components.toy import toy_table
 
 
@@ -60,6 +61,16 @@ def test_training_ends_after_so_many_judgements_without_a_better_one(alone):
         ends.append(monitor.is_over(epoch))
     assert (ends, monitor.best_epoch) == ([False, False, True], 2)
     assert not QualityMonitor(toy_table(1)).is_over(99)  # without patience it never ends a training
+
+
+def test_of_one_sequence_a_monitor_has_what_comes_last():
+    data = toy_table(rows=500)
+    table = data.table.assign(age=np.random.default_rng(0).permutation(500))
+    config = TrainConfig(monitor_every=1, monitor_share=0.2)
+    recipe = recipe_type("tabular.transformer").parse({"order_by": "age"})
+    kept, monitor = _monitored(Dataset({TABLE: table}, data.schema), config, recipe)
+    assert kept.table["age"].tolist() == list(range(400))
+    assert monitor.held_out.table["age"].tolist() == list(range(400, 500))
 
 
 def test_an_alert_is_called_below_the_threshold_and_not_at_the_first_judgement(alone, caplog):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import synth_components as synth
 from synth_components.circumstances import Circumstances, within
 from synth_components.config import ConfigError
 from synth_components.errors import BudgetExceededError, DataError, SchemaError, StoppedError, UnsupportedError
@@ -12,7 +13,7 @@ from synth_components.privacy.budget_file import BudgetFile
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Budget, Dataset, Run
 from synth_components.schema import TABLE, Numeric, Schema
-from synth_components.selection.optimizing import OptimizeConfig, auto_optimize
+from synth_components.selection.optimizing import OptimizeConfig, _parts, auto_optimize
 
 ALONE, TREES = "tabular.independent", "tabular.trees"
 QUICK = {
@@ -253,6 +254,16 @@ def test_the_rows_of_a_unit_are_learned_from_or_judged_by(most, judged_by, whole
     (rows,) = judged
     assert rows["holdout"] in judged_by
     assert sum(rows[side] for side in ("train", "holdout")) in whole
+
+
+@pytest.mark.parametrize("kind", ["frame", "dataset"])
+def test_of_one_sequence_the_last_rows_are_taken_and_judge(kind):
+    table = dependent(300).assign(at=np.random.default_rng(0).permutation(300))
+    schema = synth.profile(table).schema
+    rows, known = (table, schema) if kind == "frame" else (Dataset({TABLE: table}, schema), None)
+    config = OptimizeConfig(share=0.2, optimize_rows=200)
+    sides = _parts(rows, known, "tabular.markov", {"order_by": "at"}, config, (), 0, ())
+    assert [side.table["at"].tolist() for side in sides] == [list(range(100, 260)), list(range(260, 300))]
 
 
 def test_of_many_rows_some_are_taken_and_too_few_are_refused():

@@ -5,7 +5,17 @@ import pytest
 from synth_components.errors import DataError, SchemaError
 from synth_components.protocols import Dataset
 from synth_components.schema import TABLE, Numeric, Schema, Unit
-from synth_components.split import folds, reduced, sides_of, split, together, units_of
+from synth_components.split import (
+    folds,
+    in_time,
+    last_rows,
+    past_and_future,
+    reduced,
+    sides_of,
+    split,
+    together,
+    units_of,
+)
 from synth_components.steps.run import RunConfig
 from synth_components.steps.split import STRATA, SplitConfig, split_for
 from synth_components.steps.split import split as split_step
@@ -64,6 +74,19 @@ def test_some_rows_keep_the_unit_that_a_key_tells():
     torn = Dataset({TABLE: table()[["row"]][:50]}, whole.schema, owners=whole.owners)
     with pytest.raises(DataError, match="units of 100 rows are told, and there are 50 rows"):
         units_of(torn)
+
+
+def test_parts_of_one_sequence_follow_each_other():
+    rows = pd.DataFrame({"at": [5, 1, 3, 1, 4], "x": list("edacb")})
+    assert [part.tolist() for part in in_time(rows, 3, order="at")] == [[1, 3], [2, 4], [0]]
+    assert [part.tolist() for part in in_time(rows, 2, order="")] == [[0, 1, 2], [3, 4]]
+    past, future = past_and_future(rows, share=0.4, order="at")
+    assert (past["at"].tolist(), future["at"].tolist()) == ([1, 1, 3], [4, 5])
+    assert last_rows(rows, 2, order="at")["at"].tolist() == [4, 5]
+    with pytest.raises(DataError, match="6 parts of a sequence"):
+        in_time(rows, 6, order="at")
+    with pytest.raises(SchemaError, match="'when'"):
+        in_time(rows, 2, order="when")
 
 
 def test_a_single_unit_cannot_be_split():

@@ -202,6 +202,39 @@ def test_no_person_or_sequence_is_on_both_sides_of_a_fold(monkeypatch, unit, opt
         assert not learnt & held_out
 
 
+@pytest.mark.parametrize("ordered", ["option", "schema", "rows"])
+def test_of_one_sequence_what_judges_comes_after_what_is_learnt(monkeypatch, ordered):
+    from synth_components.selection import tuning
+
+    seen = []
+
+    def spies(train, held_out, drawn, **asked):
+        seen.append((train.table["at"].to_numpy(), held_out.table["at"].to_numpy()))
+        return {"detection": 0.5}
+
+    monkeypatch.setattr(tuning, "scores", spies)
+    at = np.arange(240) if ordered == "rows" else np.random.default_rng(0).permutation(240)
+    columns = {**dependent(1).schema.columns, "at": Numeric(places=0, low=0, high=239)}
+    schema = Schema({TABLE: columns}, order={TABLE: "at"} if ordered == "schema" else {})
+    search(
+        Dataset({TABLE: dependent(240).table.assign(at=at)}, schema),
+        generator="tabular.markov",
+        fixed={"order_by": "at"} if ordered == "option" else {},
+        space={"smoothing": Range(0.1, 1, is_whole=False, is_log=True)},
+        trials=1,
+        folds=3,
+    )
+    for place, (learnt, held_out) in enumerate(seen, start=1):
+        assert learnt.tolist() == list(range(60 * place))
+        assert held_out.tolist() == list(range(60 * place, 60 * place + 60))
+    assert len(seen) == 3
+
+
+def test_one_sequence_of_several_persons_is_refused():
+    with pytest.raises(DataError, match=r"one sequence, .* privacy units \(person\), .*option group"):
+        search(of_persons(("person",)), generator="tabular.markov", space={"order": Choices((1, 2))})
+
+
 def test_fewer_persons_than_folds_are_refused_before_a_fit():
     with pytest.raises(DataError, match="25 folds need as many different values of person, and there are 24"):
         search(of_persons(("person",)), folds=25)

@@ -75,6 +75,10 @@ class Markov(Recipe):
     knots: Knots = KNOTS
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
 
+    def one_sequence(self, schema: Schema) -> str | None:
+        """Return the column by which all rows are one sequence; ``None`` where a group tells several apart."""
+        return None if self.group else order_of(schema, self.order_by)
+
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> MarkovSampler:
         """Return the chain of ``data``.
 

@@ -125,6 +125,10 @@ class Transformer(PrivateTraining):
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
     private_depth: PrivateDepth = 1
 
+    def one_sequence(self, schema: Schema) -> str | None:
+        """Return the column by which all rows are one sequence; ``None`` for several sequences, or none."""
+        return None if self.group else order_of(schema, self.order_by) or None
+
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> TransformerSampler:
         """Return the network of ``data``.
 
