@@ -54,6 +54,10 @@ ADAPTED = len(ORDERS)
 own, and once at each finite order."""
 
 
+_NARROW = 1e-6
+"""Relative width at which the search for what is left ends; its lower end is taken."""
+
+
 @dataclass(frozen=True)
 class State:
     """What a budget file says.
@@ -83,10 +87,15 @@ class State:
 
     @property
     def remaining(self) -> Budget:
-        """What is left."""
+        """What is left: the most epsilon that one more charge without a delta may have, and delta that none has."""
         left = self.ledger.remaining()
         assert left is not None  # noqa: S101 - the ledger of a file has a budget
-        return left
+        # Many small charges compose to less than their sum, which the ledger goes by: more is left then.
+        low, high = left.epsilon, self.total.epsilon
+        while high - low > _NARROW * self.total.epsilon:
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.ledger.holds(_wanted(Budget(middle), "")) else (low, middle)
+        return Budget(low, left.delta)
 
 
 @dataclass(frozen=True)

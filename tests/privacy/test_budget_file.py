@@ -459,6 +459,17 @@ def test_a_share_counts_with_its_epsilon_and_its_delta(tmp_path):
         file.reserve(Budget(0.1, 9e-7), label="too much delta")
 
 
+def test_what_is_left_of_many_small_shares_is_what_may_still_be_charged(tmp_path):
+    """A hundred times .01 compose to .43 of 1: an account that says that nothing is left of it is wrong."""
+    file = made(tmp_path)
+    file.reserve(Budget(0.01), label="many", parts=100)
+    left = file.read().remaining.epsilon
+    assert 0.3 < left < 1 - file.read().spent + 1e-3
+    with pytest.raises(BudgetExceededError):
+        file.reserve(Budget(left + 1e-4), label="more than is left")
+    file.reserve(Budget(left), label="the rest")
+
+
 def test_a_tampered_budget_is_not_used(tmp_path):
     file = made(tmp_path)
     file.reserve(Budget(0.25), label="pipeline")
