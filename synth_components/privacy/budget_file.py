@@ -87,7 +87,7 @@ class State:
 
     @property
     def remaining(self) -> Budget:
-        """What is left: the most epsilon that one more charge without a delta may have, and delta that none has."""
+        """What is left: the most epsilon of one more charge without delta, and the delta unspent."""
         left = self.ledger.remaining()
         assert left is not None  # noqa: S101 - the ledger of a file has a budget
         # Many small charges compose to less than their sum, which the ledger goes by: more is left then.
