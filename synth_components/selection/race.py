@@ -4,10 +4,10 @@ Source: Jamieson & Talwalkar 2016, "Non-stochastic Best Arm Identification and H
     (arXiv:1502.07943), Algorithm 1; the resource is training rows.
 Differs: parts hold whole privacy units.  The first candidate that can is fitted on few rows before the first round, so
     that there soon is a model, and its seconds tell how many rows that round may have.  Two candidates at least go into
-    the last round.  A candidate whose next fit would not end in time, by how its last one took, drops out; the time for
-    a last fit of the leader is kept.  Seconds decide, so that another machine may choose otherwise: the choice is
-    written down.  The model does not depend on them: the randomness of a fit follows from the seed, the generator and
-    the number of rows.
+    the last round.  A candidate whose next fit would not end in time, by how its last one took, drops out; of networks,
+    which end early and have fixed costs, two fits tell.  The time for a last fit of the leader is kept.  Seconds
+    decide, so that another machine may choose otherwise: the choice is written down.  The model does not depend on
+    them: the randomness of a fit follows from the seed, the generator and the number of rows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,12 @@ LEAST_ROWS = 2_000
 SLOWER = 10
 """How many times longer than the first candidate's the fits of the others are taken to last, before one is known."""
 MARGIN = 1.25
-"""How much longer than its last fit, row for row, a fit may take."""
+"""How much longer than is expected by its earlier fits a fit may take."""
+LEAST_GROWTH = 0.1
+"""Least part of a fit's seconds that is taken to grow with the rows, whatever two fits say: the first one of a process
+also pays for what happens once."""
+APART = 2
+"""How many times more rows a second fit must have for the two to say how seconds grow."""
 GRACE = 2.0
 """Seconds after which a fit that is asked to stop, and does not, is interrupted; at most a tenth of the time, and at
 the deadline there are none."""
@@ -108,17 +113,41 @@ class Undecided(Exception):
 
 @dataclass(frozen=True)
 class _Made:
-    """One fit: its trial, its sampler if the judge scored it, the seconds of either, and what was raised instead."""
+    """One fit: its trial, its sampler if the judge scored it, the seconds of either, and what was raised instead.
+
+    ``growth`` is the part of the seconds that grows with the rows, ``None`` where two fits have not told: all of them.
+    It is less than that for networks alone, which end early and have fixed costs; trees are slower on more rows.
+    """
 
     trial: Trial
     sampler: Sampler | None = None
     fitting: float = 0.0
     judging: float = 0.0
     refusal: SynthError | None = None
+    growth: float | None = None
 
-    def expected(self, rows: int) -> float:
-        """Return how long a fit is allowed to be expected to take, by this one; time grows with the rows."""
-        return MARGIN * self.fitting * rows / self.trial.rows
+    def expected(self, rows: int, growth: float | None = None) -> float:
+        """Return how long a fit is allowed to be expected to take, by this one and the one before.
+
+        Args:
+            growth: The part of the seconds that grows with the rows; by default what two fits tell, and all with one.
+        """
+        share = next(one for one in (growth, self.growth, 1.0) if one is not None)
+        return MARGIN * self.fitting * (1 + share * (rows / self.trial.rows - 1))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether another fit is to tell how the seconds grow: with the rows, or, of a network, slower."""
+        return self.growth is None and _is_network(self.trial.generator)
+
+    def after(self, last: _Made | None) -> _Made:
+        """Return this fit, with what it and the last one, of fewer rows, tell of how a network's seconds grow."""
+        if last is None or not self.fitting or not _is_network(self.trial.generator):
+            return self
+        if self.trial.rows < APART * last.trial.rows:
+            return replace(self, growth=last.growth)
+        slope = (self.fitting - last.fitting) / (self.trial.rows - last.trial.rows)
+        return replace(self, growth=min(1.0, max(LEAST_GROWTH, slope * self.trial.rows / self.fitting)))
 
 
 def _by_unit(data: Dataset, *, rng: random.Generator) -> NDArray[np.int64]:
@@ -188,13 +217,15 @@ class _Race:
         self._trials: list[Trial] = []
         self._refusals: dict[str, SynthError] = {}
         self._leader: _Made | None = None
+        self._sizes: list[int] = []  # rows of each round
         self._judging = 0.0  # what the judge took at last
 
     def finish(self) -> Finish:
         """Run all rounds."""
         entrants = len(self._alive)
         first = self._first()
-        for size in rounds(self._rows, entrants, first):
+        self._sizes = rounds(self._rows, entrants, first)
+        for size in self._sizes:
             if not self._round(size):
                 break
         if self._run.should_stop():
@@ -234,7 +265,8 @@ class _Race:
                 fitted[name] = last
                 continue
             left = self._deadline - time.monotonic() - self._reserve()
-            if last is not None and last.expected(size) + self._judging > left:
+            growth = LEAST_GROWTH if last is not None and last.is_open and size < self._rows else None
+            if last is not None and last.expected(size, growth) + self._judging > left:
                 self._trials.append(Trial(name, size, None, 0.0, "it would not have ended in time"))
                 if self._leader is not None and name == self._leader.trial.generator:
                     return False  # what is left is for its last fit, on all rows
@@ -247,9 +279,9 @@ class _Race:
         if self._leader is not None and self._leader.trial.generator not in fitted:
             # Its fit on more rows did not end: its earlier one is a model as good as its score says.
             fitted[self._leader.trial.generator] = self._leader
-        able = self._able(fitted, size)
-        ranked = sorted(able, key=lambda name: -(fitted[name].trial.score or 0.0))
-        self._leader = fitted[ranked[0]]
+        able, unsure = self._able(fitted, size)
+        ranked = sorted([*able, *unsure], key=lambda name: -(fitted[name].trial.score or 0.0))
+        self._leader = fitted[next(name for name in ranked if name in able)]
         # Two go into the last round: on few rows the order of the best two is often another.
         kept = ranked[: max(2, math.ceil(len(fitted) / KEPT))]
         if not any(map(_is_network, kept)):  # they gain more by more rows than others do: the best of them goes on, too
@@ -257,18 +289,26 @@ class _Race:
         self._alive = {name: fitted[name] for name in kept}
         return True
 
-    def _able(self, fitted: Mapping[str, _Made], size: int) -> list[str]:
-        """Return who could still be fitted on all rows; all, if none could.
+    def _able(self, fitted: Mapping[str, _Made], size: int) -> tuple[list[str], list[str]]:
+        """Return who could still be fitted on all rows, all, if none could; and of whom another fit is to tell.
 
         The others would win with a model of few rows, and a last fit kept for them would take everybody's time.
         """
         left = self._deadline - time.monotonic()
         able = [name for name, made in fitted.items() if made.expected(self._rows) <= left]
         if size == self._rows or not able:
-            return list(fitted)
-        late = [name for name in fitted if name not in able]
+            return list(fitted), []
+        unsure = [
+            name
+            for name, made in fitted.items()
+            if name not in able
+            and made.is_open
+            and made.expected(self._rows, LEAST_GROWTH) <= left
+            and any(APART * size <= more < self._rows for more in self._sizes)
+        ]
+        late = [name for name in fitted if name not in (*able, *unsure)]
         self._trials += [Trial(name, self._rows, None, 0.0, "it would not have ended in time") for name in late]
-        return able
+        return able, unsure
 
     def _reserve(self) -> float:
         """Return the seconds kept for a last fit of the leader."""
@@ -278,7 +318,8 @@ class _Race:
         """Return a fit on so many rows, judged.
 
         Without a last one there is no forecast: all first fits together take half of the time.  Each has a third of
-        what is left of it, or an equal part if that is more, so that none eats up the rest.
+        what is left of it, or an equal part if that is more, so that none eats up the rest.  The second fit of a
+        network, which tells how its seconds grow, has at most a third of what is left.
 
         Args:
             waiting: How many candidates are to be fitted in this round, with this one.
@@ -291,13 +332,14 @@ class _Race:
         if last is None:
             ends = now + max(0.0, self._half() - self._judging) / min(waiting, KEPT)
         else:
-            equal = (self._deadline - now - self._reserve()) / waiting - self._judging
-            ends = now + max(equal, last.expected(size))
+            left = self._deadline - now - self._reserve()
+            wanted = max(left / waiting - self._judging, last.expected(size))
+            ends = now + (min(wanted, left / KEPT) if last.is_open and size < self._rows else wanted)
         part = taken(self._data, np.sort(self._order[:size]))
         run = self._run
         quiet = Run(device=run.device, should_stop=lambda: run.should_stop() or time.monotonic() >= ends)
         grace = min(GRACE, whole / 10)
-        made = self._fitted(name, part, run=quiet, last_call=min(ends + grace, self._deadline))
+        made = self._fitted(name, part, run=quiet, last_call=min(ends + grace, self._deadline)).after(last)
         self._trials.append(made.trial)
         if made.refusal is not None:
             self._refusals[name] = made.refusal

@@ -32,7 +32,17 @@ from synth_components.selection.choice import (
     is_installed,
     left_out,
 )
-from synth_components.selection.race import FIRST_ROWS, LEAST_ROWS, Undecided, race, rounds
+from synth_components.selection.race import (
+    FIRST_ROWS,
+    LEAST_GROWTH,
+    LEAST_ROWS,
+    MARGIN,
+    Trial,
+    Undecided,
+    _Made,
+    race,
+    rounds,
+)
 from synth_components.split import units_of
 from synth_components.toy import toy_table
 
@@ -435,6 +445,60 @@ def test_the_best_network_goes_on_beside_those_that_are_better_on_few_rows(monke
     last = [trial.generator for trial in ended.trials if trial.rows == 6_000]
     assert len(last) == 3
     assert ALONE in last
+
+
+class Paced:
+    """A recipe whose fit takes seconds of its own, and more for each row; its sampler tells its name and its rows."""
+
+    def __init__(self, name, clock, fixed, per_row):
+        self.name, self.clock, self.fixed, self.per_row = name, clock, fixed, per_row
+
+    def fit(self, data, *, rng, ledger, run):
+        seconds = self.fixed + self.per_row * len(data.table)
+        while seconds > 0:
+            if run.should_stop():
+                raise StoppedError("stopped")
+            self.clock.by += min(seconds, 1.0)
+            seconds -= 1.0
+        return self.name, len(data.table)
+
+
+@pytest.mark.parametrize(("fixed", "per_row", "winner"), [(15, 0.001, "network"), (0, 0.02, "trees")])
+def test_a_network_that_few_rows_slow_is_fitted_once_more_before_it_is_given_up(
+    monkeypatch, clock, fixed, per_row, winner
+):
+    paces = {"trees": (0.0, 0.001), "copula": (0.0, 0.001), "mixture": (0.0, 0.001), "network": (fixed, per_row)}
+    monkeypatch.setattr("synth_components.selection.race.make", lambda name: Paced(name, clock, *paces[name]))
+    monkeypatch.setattr("synth_components.selection.race._is_network", lambda name: name == "network")
+
+    def judge(sampler):
+        name, rows = sampler
+        return {"trees": 0.8, "copula": 0.2, "mixture": 0.1, "network": 0.1 + rows / 20_000}[name]
+
+    ended = fits(clock.monotonic() + 180, judge, rows=18_000, names=tuple(paces))
+    assert (ended.generator, ended.share) == (winner, 1.0)
+    told = [trial for trial in ended.trials if trial.generator == "network"]
+    # By the first fit alone, of 2,000 rows in 17 s, that of all would take 191 s, and less is left.
+    assert [trial.rows for trial in told if trial.score is not None] == ([2_000, 6_000, 18_000] if fixed else [2_000])
+
+
+def test_seconds_of_a_network_grow_by_what_two_fits_took(monkeypatch):
+    monkeypatch.setattr("synth_components.selection.race._is_network", lambda name: name == "network")
+
+    def made(name, rows, seconds):
+        return _Made(Trial(name, rows, 0.5, seconds), fitting=seconds)
+
+    first, second = made("network", 1_000, 10.0), made("network", 3_000, 12.0)
+    assert first.is_open
+    assert first.expected(3_000) == MARGIN * 30
+    after = second.after(first)
+    assert not after.is_open
+    assert after.expected(9_000) == pytest.approx(MARGIN * 18)  # 9 s and one for each 1,000 rows
+    assert made("network", 3_000, 8.0).after(first).expected(6_000) == pytest.approx(MARGIN * 8 * (1 + LEAST_GROWTH))
+    assert made("network", 3_000, 60.0).after(first).expected(6_000) == MARGIN * 120
+    assert made("network", 1_500, 10.0).after(first).is_open  # too near
+    for trees in ("trees", "circuit"):
+        assert made(trees, 3_000, 12.0).after(made(trees, 1_000, 10.0)).expected(9_000) == MARGIN * 36
 
 
 def test_a_candidate_that_refuses_the_table_is_told_and_another_wins():
