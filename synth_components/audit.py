@@ -26,6 +26,7 @@ Event: TypeAlias = Literal[
     "done",
     "failed",
     "spend",  # a charge to a privacy ledger
+    "rehearsal",  # a charge to a ledger that tells of no read: on no rows, or told by the ledger that it is part of
     "uncovered",  # real rows are read outside of any epsilon
     "fit",
     "generation",

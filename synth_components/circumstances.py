@@ -72,7 +72,8 @@ class Circumstances(Config):
     policy: str = Field(
         "",
         description="Privacy policy, held against every fit before it reads and every release: a file, or low, medium, "
-        "high or critical. Empty holds releases against medium; off turns the guard off. Also SYNTH_POLICY.",
+        "high or critical. Empty leaves what SYNTH_POLICY says; without any, releases are held against medium. "
+        "off turns the guard off, which the trail tells. Also SYNTH_POLICY.",
     )
 
     @field_validator("max_memory")
@@ -109,7 +110,8 @@ def within(circumstances: Circumstances) -> Iterator[None]:
     """Run the steps within the block under these circumstances.
 
     What these do not say is as those around say it: ``Circumstances(encrypt="models", encrypt_key=...)`` leaves policy,
-    audit trail and budget file as they are; ``budget_file=""`` says that there is none.
+    audit trail and budget file as they are; ``budget_file=""`` says that there is none.  An empty policy says nothing:
+    that the guard is off is said by ``off``, and stands in the trail.
 
     A thread, and the threads of an executor, begin without the circumstances of the block, which Python does not carry
     there: they are under those of the environment alone.  To carry them, start what
@@ -119,6 +121,8 @@ def within(circumstances: Circumstances) -> Iterator[None]:
         ConfigError: for a variable of the environment that breaks its option's rule.
     """
     said = {name: getattr(circumstances, name) for name in circumstances.model_fields_set}
+    if said.get("policy") == "":
+        del said["policy"]
     token = _AROUND.set(around().model_copy(update=said))
     try:
         yield

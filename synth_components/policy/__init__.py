@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self, TypeAlias
@@ -181,6 +182,14 @@ class Policy(Config):
         from synth_components.steps.map_file import read_map
 
         return cls.parse(read_map(path, "policy"))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the policy says, every default written out: by it the audit trail tells which one was held.
+
+        Neither the order nor the layout of its file counts.
+        """
+        return sha256(self.canonical().encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """Return the policy as a JSON value, every default written out."""

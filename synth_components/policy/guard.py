@@ -313,6 +313,7 @@ def _decide(policy: Policy, found: tuple[Finding, ...] | list[Finding], *, is_na
         "guard",
         of=label,
         level=policy.level,
+        policy=policy.digest,
         named=is_named,
         passed=not wrong,
         checks=[f"{one.state}: {one.told}" for one in found],

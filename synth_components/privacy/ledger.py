@@ -265,14 +265,17 @@ class Ledger:
         self._add(entry)
 
     def _tell(self, entry: Entry) -> None:
-        """Write an entry to the audit trail, with the loss that it brings the ledger to."""
-        if not self.is_told:
+        """Write an entry to the audit trail, with the loss that it brings the ledger to, and who else was charged."""
+        if audit.trail_here() is None:
             return
-        if not entry.covered:
-            audit.record("uncovered", label=entry.label)
-            return
-        at = 0.0 if self.budget is None else self.budget.delta
-        audit.record("spend", label=entry.label, epsilon=number(self.epsilon_with(entry, at)), delta=at)
+        shared = self.shared()
+        charged = "settled" if shared is SETTLED else "none" if shared is None else "shared"
+        event: audit.Event = "spend" if entry.covered else "uncovered"
+        told = {}
+        if entry.covered:
+            at = 0.0 if self.budget is None else self.budget.delta
+            told = {"epsilon": number(self.epsilon_with(entry, at)), "delta": at}
+        audit.record(event if self.is_told else "rehearsal", label=entry.label, **told, account=charged)
 
     def _add(self, entry: Entry) -> None:
         if entry.covered:

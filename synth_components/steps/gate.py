@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MEMBERSHIP = "privacy.membership.auc"
 """Name of the score that ``max_membership_inference_score`` is about."""
 
+_ATTACK = "evaluate with attacks, or drop what asks for it (1 asks for none)"
 _LOG = logging.getLogger(__name__)
 
 
@@ -52,8 +53,8 @@ class GateConfig(StepConfig):
         MOST,
         ge=0,
         le=1,
-        description="Largest privacy risk; a report without attacks passes unless less than the default is asked for. "
-        "1 asks for none.",
+        description="Largest privacy risk. A report without attacks passes, with a warning, where nobody said a value; "
+        "Kubeflow says one always. 1 asks for none.",
     )
     max_risk_upper: float = Field(
         1.0,
@@ -136,7 +137,15 @@ def gate(
         to="the gate",
     )
     missed = [*shortfalls(found, config), *overspent(config, model), *indistinct(config, table, policy)]
-    audit.record("gate", report=str(report), passed=not missed, missed=list(missed), max_risk=config.max_risk)
+    audit.record(
+        "gate",
+        report=str(report),
+        passed=not missed,
+        missed=list(missed),
+        max_risk=config.max_risk,
+        policy="" if policy is None else policy.digest,
+        level="" if policy is None else policy.level,
+    )
     if circumstance("policy"):  # without one the default of max_risk is what level medium asks for
         from synth_components.model import Model
 
@@ -151,10 +160,10 @@ def limits(config: GateConfig, known: Collection[str] = ()) -> dict[str, float]:
     """Return the largest value that scores may have, by name, however it was asked for.
 
     Args:
-        known: Names of the scores that there are: the default of ``max_risk`` holds only where the risk is among them.
+        known: Names of the scores that there are: ``max_risk`` that nobody said holds where the risk is among them.
     """
     named = {MEMBERSHIP: config.max_membership_inference_score}
-    if config.max_risk < MOST or RISK in known:
+    if "max_risk" in config.model_fields_set or RISK in known:
         named[RISK] = config.max_risk
     asked = {name: min(most, config.max_scores.get(name, most)) for name, most in named.items() if most < 1}
     return {**config.max_scores, **asked}
@@ -178,13 +187,17 @@ def shortfalls(report: Report, config: GateConfig) -> list[str]:
         value = min(values_of(report, name))
         if value < least:
             missed.append(f"{name} is {value:.4g}, at least {least:g} is asked for")
-    for name, most in limits(config, {score.name for score in report.scores}).items():
-        value = max(values_of(report, name))
+    known = {score.name for score in report.scores}
+    asked = limits(config, known)
+    if RISK not in asked and config.max_risk < 1:
+        _LOG.warning("the report has no score '%s', and nobody said max_risk: no risk was held; %s", RISK, _ATTACK)
+    for name, most in asked.items():
+        value = max(values_of(report, name, remedy=_ATTACK if name in {RISK, MEMBERSHIP} else ""))
         if value > most:
             missed.append(f"{name} is {value:.4g}, at most {most:g} is allowed")
     whole = by_name(report.scores)
     if config.max_risk_upper < 1:
-        values_of(report, RISK)  # raises without attacks
+        values_of(report, RISK, remedy=_ATTACK)  # raises without attacks
         risk = whole[RISK]
         upper = risk.value if risk.interval is None else risk.interval[1]
         if upper > config.max_risk_upper:
@@ -192,6 +205,8 @@ def shortfalls(report: Report, config: GateConfig) -> list[str]:
                 f"{RISK} could be as large as {upper:.4g}, at most {config.max_risk_upper:g} is allowed; attack more "
                 "records (attack_rows, a larger holdout)"
             )
+    if not config.allow_copies and (unscored := [label for name, label in COPIES.items() if name not in known]):
+        _LOG.warning("the report tells nothing of %s, so that none were held", " and ".join(unscored))
     for name in () if config.allow_copies else COPIES:
         if {name, f"{name}.bound"} <= whole.keys() and is_copied(whole, name):
             bound = whole[f"{name}.bound"].value

@@ -66,8 +66,11 @@ def quality_of(report: Report) -> float:
     return report.overall.value
 
 
-def values_of(report: Report, name: str) -> list[float]:
+def values_of(report: Report, name: str, *, remedy: str = "") -> list[float]:
     """Return the values of all scores of a name: of the whole table, or of each column, pair or task.
+
+    Args:
+        remedy: What to do where there is none; empty tells the nearest name.
 
     Raises:
         DataError: if there is none, with the nearest name.
@@ -77,5 +80,5 @@ def values_of(report: Report, name: str) -> list[float]:
         names = sorted({score.name for score in report.scores})
         near = get_close_matches(name, names, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(names)}"
-        raise DataError(f"the report has no score '{name}'; {hint}")
+        raise DataError(f"the report has no score '{name}'; {remedy or hint}")
     return values

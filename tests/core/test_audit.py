@@ -7,8 +7,14 @@ import synth_components as synth
 from synth_components import audit
 from synth_components.__main__ import main
 from synth_components.chain import Chain
+from synth_components.circumstances import Circumstances, within
 from synth_components.errors import DataError, SynthError, TamperedError
 from synth_components.evaluation.options import PrivacyConfig
+from synth_components.policy import Policy
+from synth_components.privacy.accounting import pure
+from synth_components.privacy.budget_file import BudgetFile
+from synth_components.privacy.ledger import SETTLED, Ledger
+from synth_components.protocols import Budget
 
 CANARY = "Zyzzogeton"
 TABLE = pd.DataFrame({"name": [CANARY, *["Rome", "Oslo"] * 30], "age": range(61)})
@@ -115,3 +121,37 @@ def test_a_key_seals_the_trail(folder, monkeypatch, capsys):
     with pytest.raises(TamperedError):
         told(folder)
     assert main(["audit", "verify", "audit.jsonl", "--chain-key", "key"]) == 0
+
+
+def test_the_trail_tells_what_else_a_charge_was_made_to_and_hides_none(folder):
+    BudgetFile.create(folder / "t.budget", Budget(9.0, 1e-6), name="t")
+    with within(Circumstances(budget_file=str(folder / "t.budget"))):
+        Ledger(unit="a row").spend("read by the file", pure(1.0))
+        Ledger(account=SETTLED).spend("said to be settled", pure(1.0))
+        Ledger(is_told=False).spend("said to be no read", pure(1.0))
+    Ledger().note_uncovered("read for a report")
+    lines = [(line["event"], line["label"], line["account"]) for line in told(folder) if "account" in line]
+    assert lines == [
+        ("spend", "read by the file", "shared"),
+        ("spend", "said to be settled", "settled"),
+        ("rehearsal", "said to be no read", "none"),
+        ("uncovered", "read for a report", "none"),
+    ]
+
+
+def test_a_decision_tells_by_which_content_of_a_policy_it_was_made(folder, monkeypatch):
+    (folder / "a.json").write_text('{"level": "high", "k": 4}')
+    (folder / "b.yaml").write_text("k: 4\nlevel: high\n")
+    (folder / "c.json").write_text('{"level": "high", "k": 5, "quasi_identifiers": ["name"]}')
+    synth.evaluate(TABLE, TABLE, TABLE, config=PrivacyConfig(attacks=())).save("report")
+    digests = []
+    for name in ("a.json", "b.yaml", "c.json"):
+        monkeypatch.setenv("SYNTH_POLICY", name)
+        known = len(told(folder))
+        assert main(["gate", "--report", "report/report.json", "--quiet"]) == 3
+        said = [line for line in told(folder)[known:] if line["event"] in {"gate", "guard"}]
+        assert {line["event"] for line in said} == {"gate", "guard"}
+        assert {line["level"] for line in said} == {"high"}
+        digests.append({line["policy"] for line in said})
+    assert digests[0] == digests[1] == {Policy.parse({"level": "high", "k": 4}).digest}
+    assert digests[2] == {Policy.read(folder / "c.json").digest} != digests[0]

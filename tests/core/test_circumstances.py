@@ -13,6 +13,7 @@ from cases import CASES, LIBRARIES
 import synth_components as synth
 from synth_components import audit
 from synth_components.__main__ import main
+from synth_components.chain import Chain
 from synth_components.circumstances import Circumstances, around, circumstance, within
 from synth_components.config import ConfigError
 from synth_components.errors import GuardError, LimitError
@@ -340,3 +341,23 @@ def test_within_refuses_a_wrong_variable_rather_than_pass_by_the_others(monkeypa
 def test_a_thread_is_under_the_circumstances_that_are_carried_there(tmp_path):
     with audit.trail(tmp_path / "a"), ThreadPoolExecutor(1) as pool:
         assert pool.submit(copy_context().run, circumstance, "audit").result() == str(tmp_path / "a")
+
+
+def test_an_empty_policy_turns_no_guard_off(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SYNTH_POLICY", "critical")
+    monkeypatch.setenv("SYNTH_AUDIT", "audit.jsonl")
+    table = pd.DataFrame({"a": [1, 2, 3, 4] * 10})
+    table.to_csv("t.csv", index=False)
+    with within(Circumstances(policy="")), pytest.raises(GuardError, match="asks for one"):
+        synth.fit(table, generator="tabular.independent", seed=0)
+    words = ["train", "--data", "t.csv", "--model", "model", "--generator", "tabular.independent", "--quiet"]
+    assert main([*words, "--policy", ""]) == 3
+    (tmp_path / "train.json").write_text('{"policy": ""}')
+    assert main([*words, "train.json"]) == 3
+    assert main([*words, "--policy", "off"]) == 0
+    with within(Circumstances(policy="off")), within(Circumstances(policy="")):
+        assert circumstance("policy") == "off"
+    off = [line["of"] for line in Chain(tmp_path / "audit.jsonl").lines() if line["event"] == "guard_off"]
+    assert off[0] == "fit tabular.independent"
+    assert capsys.readouterr().err.count("the fit has no epsilon") == 2

@@ -347,7 +347,7 @@ def test_gate_holds_the_strongest_membership_attack_against_its_threshold(judged
         gate(asked, report=judged / "report.json")
 
 
-def test_gate_lets_no_risk_above_three_tenths_pass_unless_told_to(judged, tmp_path):
+def test_gate_lets_no_risk_above_three_tenths_pass_unless_told_to(judged, tmp_path, caplog):
     def gated(scores, **options):
         value = json.loads((judged / "report.json").read_text(encoding="utf-8"))
         told = {"interval": None, "deviation": 0.0, "floor": 0.0, "ideal": 0.0, "subject": []}
@@ -360,8 +360,14 @@ def test_gate_lets_no_risk_above_three_tenths_pass_unless_told_to(judged, tmp_pa
     gated({"fidelity.shape": 0.9})  # no attack was tried, and none was asked for
     with pytest.raises(ThresholdError, match=r"privacy\.risk is 0\.31, at most 0\.3 is allowed"):
         gated({"privacy.risk": 0.31})
-    with pytest.raises(DataError, match="no score"):
-        gated({"fidelity.shape": 0.9}, max_risk=0.2)
+    assert "nobody said max_risk: no risk was held" in caplog.text
+    assert "the report tells nothing of exact copies and near copies" in caplog.text
+    for said in (0.2, 0.3, 0.9):
+        with pytest.raises(DataError, match=r"no score 'privacy\.risk'; evaluate with attacks"):
+            gated({"fidelity.shape": 0.9}, max_risk=said)
+    gated({"fidelity.shape": 0.9}, max_risk=1.0)
+    with pytest.raises(DataError, match="evaluate with attacks"):
+        gated({"privacy.risk": 0.1}, max_membership_inference_score=0.9)
 
 
 def test_gate_holds_what_few_records_do_not_rule_out_if_it_is_asked_to(judged, tmp_path):
@@ -508,7 +514,7 @@ def test_run_stops_at_a_missed_gate_and_keeps_the_report(folder, tmp_path):
     assert not (tmp_path / "augmented.parquet").exists()
 
 
-@pytest.mark.parametrize("asked", [{}, {"max_risk": GateConfig().max_risk}])
+@pytest.mark.parametrize("asked", [{}, {"min_quality": GateConfig().min_quality}])
 def test_run_gates_only_if_asked_and_then_even_with_the_defaults(asked, folder, tmp_path):
     options = {"train": {"generator": "tabular.independent"}, "sample": {"num_rows": 60}, "evaluate": QUICK}
     stages = {}
