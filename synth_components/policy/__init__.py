@@ -185,7 +185,7 @@ class Policy(Config):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what the policy says, every default written out: by it the audit trail tells which one was held.
+        """SHA-256 of what the policy says, every default written out, as the audit trail tells it.
 
         Neither the order nor the layout of its file counts.
         """
