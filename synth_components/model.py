@@ -415,7 +415,8 @@ def fit(
         BudgetExceededError: if the generator would spend more than epsilon, or than the budget file has left; no row
             was read.
         UnitError: if the budget file is of another privacy unit; no row was read.
-        GuardError: if the privacy policy does not allow the fit; no row was read.
+        GuardError: if the privacy policy does not allow the fit; no row was read, or without a schema and of what only
+            a schema tells, by the profile alone.
         DeltaError: if delta is 1 over the number of privacy units or more.
         ConstraintError: if the rules contradict each other or no training row obeys one.
     """
@@ -465,7 +466,7 @@ def fit(
         require_private(recipe, name, limit)
     if schema is None and isinstance(table, Dataset):
         schema = table.schema
-    _admit(limit, schema, label=f"fit {name}")
+    _admit(limit, schema, [column for one in tables.values() for column in one.columns], label=f"fit {name}")
     # Of several processes that fit one model together the first one pays; a rank alone does not make them several.
     is_other = run is not None and 0 < run.rank < run.world_size and getattr(recipe, "trains_together", False)
     shared = None if is_other else account(budget)
@@ -488,6 +489,7 @@ def fit(
         if limit is not None:
             rehearse(recipe, limit)
         declared = _profiled(tables, ledger, profile_mechanism)
+        _admit_profiled(declared, label=f"fit {name}")
         profile_epsilon = 0.0 if limit is None else ledger.epsilon(limit.delta)
     else:
         declared = known
@@ -561,13 +563,25 @@ def _began_with(before: artifact.Artifact, data: Dataset) -> dict[str, Any]:
     return {"generator": before.manifest.generator, "model": before.manifest.identity, "drift": list(found)}
 
 
-def _admit(limit: Budget | None, schema: Schema | Mapping[str, Any] | None, *, label: str) -> None:
-    """Hold the privacy policy, if one is named, against a fit."""
+def _admit(
+    limit: Budget | None, schema: Schema | Mapping[str, Any] | None, columns: Sequence[str], *, label: str
+) -> None:
+    """Hold the privacy policy, if one is named, against a fit, before rows are read."""
     if not circumstance("policy"):
         return
     from synth_components.policy import guard
 
-    guard.admit(limit, Schema.from_json(schema) if isinstance(schema, Mapping) else schema, label=label)
+    known = Schema.from_json(schema) if isinstance(schema, Mapping) else schema
+    guard.admit(limit, known, label=label, columns=columns)
+
+
+def _admit_profiled(schema: Schema, *, label: str) -> None:
+    """Hold the rest of it against what the rows were profiled as."""
+    if not circumstance("policy"):
+        return
+    from synth_components.policy import guard
+
+    guard.admit_profiled(schema, label=label)
 
 
 def _tables(table: pd.DataFrame | Dataset | Mapping[str, pd.DataFrame]) -> Mapping[str, pd.DataFrame]:

@@ -40,7 +40,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -112,13 +112,16 @@ def policy_here() -> Policy | None:
     return Policy.read(path)
 
 
-def admit(limit: Budget | None, schema: Schema | None, *, label: str) -> None:
+def admit(limit: Budget | None, schema: Schema | None, *, label: str, columns: Collection[str] | None = None) -> None:
     """Hold the policy, if one is named, against a fit, before rows are read.
+
+    What only a schema tells is left to ``admit_profiled`` where none is declared.
 
     Args:
         limit: Budget of the fit; ``None`` without differential privacy.
         schema: The declared schema, if there is one: identifiers must not be learned, and the columns that k, l and t
             count on must be there.
+        columns: Names of the columns, where they are known and no schema is.
 
     Raises:
         GuardError: if the policy does not allow the fit; no row was read.
@@ -131,10 +134,30 @@ def admit(limit: Budget | None, schema: Schema | None, *, label: str) -> None:
     if policy is None:
         return
     found = list(_planned(policy, limit))
-    found += [Finding(_CLASSES, "missed", told) for told in released.undeclared(policy, schema)]
+    names = columns if schema is None else _names(schema)
+    found += [Finding(_CLASSES, "missed", told) for told in released.undeclared(policy, names)]
     if schema is not None:
         found.append(_identifiers(policy, schema))
     _decide(policy, found, is_named=True, label=label)
+
+
+def admit_profiled(schema: Schema, *, label: str) -> None:
+    """Hold against a fit what the policy asks of a schema that was read off the rows.
+
+    It comes after ``admit``, which asked what needs no rows, and before anything else is done with them.
+
+    Raises:
+        GuardError: if the policy does not allow the fit; the rows were read by the profile alone.
+    """
+    policy = policy_here()
+    if policy is None:
+        return
+    found = [Finding(_CLASSES, "missed", told) for told in released.undeclared(policy, _names(schema))]
+    _decide(policy, [*found, _identifiers(policy, schema)], is_named=True, label=f"{label}, by its profile")
+
+
+def _names(schema: Schema) -> set[str]:
+    return {name for columns in schema.tables.values() for name in columns}
 
 
 def refuse_rows(manifest: Manifest, *, to: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import pandas as pd
 
@@ -11,7 +11,6 @@ from synth_components.policy.audit import Promise, promises_of
 from synth_components.policy.protection import sensitive_columns, unnamed_columns
 from synth_components.privacy.anonymity.classes import measure
 from synth_components.privacy.ledger import SETTLED, Ledger
-from synth_components.schema import Schema
 
 CLASSES: tuple[Technique, ...] = ("k_anonymity", "l_diversity", "t_closeness")
 """The techniques whose promise can be measured on a table alone."""
@@ -32,18 +31,17 @@ def asked(policy: Policy) -> tuple[Technique, ...]:
     return wanted if is_said else ()
 
 
-def undeclared(policy: Policy, schema: Schema | None) -> Iterator[str]:
+def undeclared(policy: Policy, columns: Collection[str] | None) -> Iterator[str]:
     """Yield what a policy that asks for k, l or t lacks, in words: it is known before any row is read.
 
     Args:
-        schema: The declared schema, if there is one; it must have the columns that the policy names.
+        columns: Names of the columns, if they are known; those that the policy names must be among them.
     """
     wanted = asked(policy)
     if wanted and not policy.quasi_identifiers:
         yield f"the policy asks for {wanted[0]} and names no quasi_identifiers"
-    if wanted and schema is not None:
-        known = {name for columns in schema.tables.values() for name in columns}
-        yield from _absent(policy, known, of="the schema")
+    if wanted and columns is not None:
+        yield from _absent(policy, columns, of="the schema")
 
 
 def kept(policy: Policy, table: pd.DataFrame) -> tuple[tuple[str, bool], ...]:
@@ -64,7 +62,7 @@ def kept(policy: Policy, table: pd.DataFrame) -> tuple[tuple[str, bool], ...]:
     return tuple((str(one), one.holds) for one in promises)
 
 
-def _absent(policy: Policy, known: set[str], *, of: str) -> Iterator[str]:
+def _absent(policy: Policy, known: Collection[str], *, of: str) -> Iterator[str]:
     absent = [f"'{name}'" for name in (*policy.quasi_identifiers, *policy.sensitive) if name not in known]
     if absent:
         yield f"{of} has no column {', '.join(absent)}, which the policy counts on"

@@ -255,7 +255,9 @@ def optimized(
         )
     if evaluate.privacy == "dp":
         raise ConfigError("a private report recommends nothing; leave privacy=dp out", option="privacy")
-    guard.admit(None, schema or (table.schema if isinstance(table, Dataset) else None), label="auto_optimize")
+    declared = schema or (table.schema if isinstance(table, Dataset) else None)
+    columns = None if isinstance(table, Dataset) else list(table.columns)
+    guard.admit(None, declared, label="auto_optimize", columns=columns)
     opened(ledger).spend("auto_optimize", not_private)
     run = Run() if run is None else run
     learnt, apart = _parts(table, schema, generator, options, config, unit, seed, trust)
@@ -314,6 +316,7 @@ def _parts(
 
     Of one sequence they are those that come last.
     """
+    from synth_components.policy import guard
     from synth_components.privacy.ledger import SETTLED, Ledger
     from synth_components.profile import ProfileConfig, profile
 
@@ -340,6 +343,7 @@ def _parts(
         learnt, apart = past_and_future(rows, share=config.share, order=order)
     if known is None:  # read off the rows that are learned from, as the whole fit reads it off all of them
         known = profile(learnt, config=ProfileConfig(describe=False), ledger=Ledger(account=SETTLED)).schema
+        guard.admit_profiled(known, label="auto_optimize")
     root = TABLE if isinstance(table, pd.DataFrame) and schema is None else known.root
     return Dataset({root: learnt}, known), Dataset({root: apart}, known)
 

@@ -66,11 +66,13 @@ def auto_optimize(
     from synth_components.constraints import constraints_from_file
     from synth_components.io.dataset import is_large, read_dataset, read_table
     from synth_components.model import Model
+    from synth_components.policy import guard
     from synth_components.privacy.budget_file import account
     from synth_components.selection.optimizing import noted, optimized
 
     asked = settled(config.train)
     declared = read_schema(schema)
+    guard.admit(None, declared, label="auto_optimize")
     shared = account()
     if shared is not None:
         shared.require_room(None, label="auto_optimize")

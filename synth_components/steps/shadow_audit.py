@@ -71,6 +71,8 @@ def shadow_audit(
     if shared is not None:
         shared.require_room(None, label=f"shadow audit of {config.generator}")  # its fits would be refused one by one
     rows = read_dataset(data, schema=declared)
+    if declared is None:
+        guard.admit_profiled(rows.schema, label=f"shadow audit of {config.generator}")
     said = around().checkpoint
     with TemporaryDirectory() as scratch, stage(f"shadow audit of {config.generator}") as progress:
         found = shadow(

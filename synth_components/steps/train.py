@@ -184,6 +184,8 @@ def train(
     is_plain = declared is None and not config.monitor_every and (config.privacy == "dp" or not is_large(data))
     rows: DataFrame | Dataset = read_table(data) if is_plain else read_dataset(data, schema=declared, ledger=profiled)
     monitor = None
+    if declared is None and isinstance(rows, Dataset):
+        guard.admit_profiled(rows.schema, label=f"fit {config.generator}")
     if config.monitor_every and isinstance(rows, Dataset):
         rows, monitor = _monitored(rows, config, recipe)
     others = peers()

@@ -122,6 +122,8 @@ def tune(
     if shared is not None:
         shared.require_room(None, label=f"tune {config.generator}")
     rows = read_dataset(data, schema=declared)
+    if declared is None:
+        guard.admit_profiled(rows.schema, label=f"tune {config.generator}")
     base = recipe.parse(config.generator_options)
     unit, order = together(rows.schema, base), base.one_sequence(rows.schema)
     if unit or order is None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,8 @@ from synth_components.evaluation.judged import Judged, Reported, digest_of
 from synth_components.policy import guard
 from synth_components.protocols import Dataset
 from synth_components.selection.tuning import tune
+from synth_components.steps.gate import GateConfig
+from synth_components.steps.optimize import OptimizedTrainConfig, auto_optimize
 from synth_components.steps.report_file import reported as reported_by
 
 TABLE = pd.DataFrame({"city": ["Rome", "Oslo"] * 30, "age": [1, 2, 3] * 20})
@@ -26,6 +29,7 @@ GOOD = {
     **{"privacy.near_copies": 0.01, "privacy.near_copies.bound": 0.02},
 }
 INDEPENDENT = ("--generator", "tabular.independent")
+TINY_VAE = ("--generator", "tabular.vae", "--generator.epochs", "1")
 
 
 @pytest.fixture(autouse=True)
@@ -187,6 +191,46 @@ def test_an_identifier_that_the_policy_names_must_be_made_anew(folder, model, mo
         synth.fit(Dataset({"table": TABLE}, model.schema), generator="tabular.independent", seed=0)
     with pytest.raises(GuardError, match="learns identifiers: city"):
         tune(Dataset({"table": TABLE}, model.schema), generator="tabular.independent", space={})
+    assert not told(folder, "spend")
+
+
+@pytest.mark.parametrize(
+    ("words", "label"),
+    [
+        (["train", "--model", "m", *INDEPENDENT], "fit tabular.independent"),
+        pytest.param(
+            ["train", "--model", "m", *TINY_VAE, "--monitor-every", "1"],
+            "fit tabular.vae",
+            marks=pytest.mark.skipif(find_spec("torch") is None, reason="the extra torch is not installed"),
+        ),
+        (["tune", "--study", "study.json", *INDEPENDENT], "tune tabular.independent"),
+        (["shadow-audit", "--report", "r.json", *INDEPENDENT], "shadow audit of tabular.independent"),
+        (["run", "--output", "out", "--auto-optimize", "{}", "--gate", '{"min_quality": 0.1}'], "auto_optimize"),
+    ],
+)
+def test_what_a_profile_alone_tells_is_asked_before_anything_else_is_done_with_the_rows(
+    folder, monkeypatch, words, label, capsys
+):
+    held_to(folder, monkeypatch, level="low", identifiers=["city"])
+    assert main([*words, "--data", "t.csv"]) == 3
+    said = capsys.readouterr().err
+    assert f"does not allow {label}, by its profile: the model learns identifiers: city" in said
+    *before, last = [line["passed"] for line in told(folder, "guard")]  # what needs no rows, and the rest
+    assert (set(before), last) == ({True}, False)
+    assert not told(folder, "fit")
+
+
+def test_the_step_that_optimizes_asks_the_policy_before_it_reads(folder, monkeypatch):
+    monkeypatch.setenv("SYNTH_POLICY", "critical")
+    asked = OptimizedTrainConfig(gate=GateConfig(min_quality=0.1))
+    with pytest.raises(GuardError, match="has no epsilon"):
+        auto_optimize(asked, data=folder / "absent.csv", model=folder / "m", search=folder / "s.json")
+
+
+def test_the_names_of_a_table_are_held_to_the_policy_before_its_rows_are_profiled(folder, monkeypatch):
+    held_to(folder, monkeypatch, quasi_identifiers=["twon"])
+    with pytest.raises(GuardError, match="has no column 'twon'"):
+        synth.fit(TABLE, generator="tabular.independent", seed=0)
     assert not told(folder, "spend")
 
 
