@@ -137,7 +137,14 @@ CASES = (
     ),
     Case("tabular.bayesian_network", BayesianNetwork(cells=8)),
     Case("tabular.circuit", ProbabilisticCircuit(states=16, epochs=3, batch_rows=128, min_state_rows=10)),
-    Case("tabular.copula_gan", CopulaGAN(hidden=16, depth=1, latent=4, epochs=2, batch_rows=64), skip=BRIEF),
+    Case("tabular.copula_gan", CopulaGAN(hidden=16, depth=1, latent=4, epochs=2, batch_rows=64), dual=True, skip=BRIEF),
+    Case(
+        "tabular.copula_gan",
+        CopulaGAN(hidden=16, depth=1, latent=4, **PRIVATE),
+        private=True,
+        dual=True,
+        skip=NOISY,
+    ),
     Case(
         "tabular.ctgan",
         CTGAN(
@@ -182,6 +189,14 @@ CASES = (
             steps=8,
             cells=8,
         ),
+        dual=True,
+    ),
+    Case(
+        "tabular.latent_diffusion",
+        LatentDiffusion(private_latent=2, steps=4, **PRIVATE),
+        private=True,
+        dual=True,
+        skip=NOISY,
     ),
     Case("tabular.markov", Markov(cells=8)),
     Case("tabular.markov", Markov(cells=8, order_by="joined"), skip=ORDERED),
@@ -196,7 +211,8 @@ CASES = (
             "check_fit_respects_the_budget": "it spends nothing, so that no budget is too small",
         },
     ),
-    Case("tabular.table_gan", TableGAN(channels=2, latent=4, epochs=2, batch_rows=64), skip=BRIEF),
+    Case("tabular.table_gan", TableGAN(channels=2, latent=4, epochs=2, batch_rows=64), dual=True, skip=BRIEF),
+    Case("tabular.table_gan", TableGAN(channels=2, latent=4, **PRIVATE), private=True, dual=True, skip=NOISY),
     Case(
         "tabular.transformer",
         Transformer(hidden=32, heads=2, depth=1, epochs=12, batch_rows=64, learning_rate=0.01, cells=8),

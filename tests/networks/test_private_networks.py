@@ -24,7 +24,10 @@ private = pytest.importorskip("synth_components.generators._torch.private", exc_
 
 NETWORKS = {
     "tabular.autoregressive": {},
+    "tabular.copula_gan": {"hidden": 4, "depth": 1, "latent": 2, "batch_rows": 20},
     "tabular.diffusion": {},
+    "tabular.latent_diffusion": {"private_latent": 2},
+    "tabular.table_gan": {"channels": 2, "latent": 2, "batch_rows": 20},
     "tabular.transformer": {"heads": 2},
     "tabular.vae": {"private_latent": 2},
 }
@@ -33,6 +36,11 @@ BUDGET = Budget(2.0, 1e-5)
 CPU = torch.device("cpu")
 
 of_each_network = pytest.mark.parametrize("name", NETWORKS)
+TWO = {"tabular.latent_diffusion"}
+"""Those whose noisy steps train one network after another."""
+of_each_training = pytest.mark.parametrize(
+    ("name", "stage"), [(name, stage) for name in NETWORKS for stage in range(1 + (name in TWO))]
+)
 
 
 def fitted(name, data, *, run=None, ledger=None, **options):
@@ -47,8 +55,8 @@ def fitted(name, data, *, run=None, ledger=None, **options):
 
 @cache
 def watched(name):
-    """Return what a fit on 200 rows did: its network, rows and loss; samples, sums, noise, and gradients."""
-    seen = SimpleNamespace(samples=[], sums=[], noisy=[], gradients=[], ledger=Ledger(BUDGET))
+    """Return what a fit on 200 rows did: its trainings' networks, rows and losses; samples, sums, noise, gradients."""
+    seen = SimpleNamespace(trainings=[], samples=[], sums=[], noisy=[], gradients=[], ledger=Ledger(BUDGET))
     honest = private.train, private.poisson_sample, private.noisy_sums
 
     class Watched(private.AdamW):
@@ -58,7 +66,7 @@ def watched(name):
             super().step()
 
     def train(module, rows, loss, schedule, **how):
-        seen.module, seen.rows, seen.loss, seen.schedule = module, rows, loss, schedule
+        seen.trainings.append(SimpleNamespace(module=module, rows=rows, loss=loss, schedule=schedule))
         honest[0](module, rows, loss, schedule, **how)
 
     def sample(n, *, rate):
@@ -98,12 +106,22 @@ def test_each_step_is_a_poisson_sample_with_the_noise_that_was_charged(name):
 def test_the_gradient_of_a_step_is_the_noisy_sum_over_the_batch_to_be_expected(name):
     seen = watched(name)
     assert len(seen.gradients) == 3
-    for gradient, (noisy, _) in zip(seen.gradients, seen.noisy, strict=True):
-        unit = seen.schedule.clip_norm / private.UNITS / (0.2 * seen.schedule.num_rows)
+    schedules = [one.schedule for one in seen.trainings for _ in range(one.schedule.steps)]
+    for gradient, (noisy, _), schedule in zip(seen.gradients, seen.noisy, schedules, strict=True):
+        unit = schedule.clip_norm / private.UNITS / (0.2 * schedule.num_rows)
         np.testing.assert_allclose(gradient, noisy * unit, rtol=1e-6)
     added = np.concatenate([noisy - sums for sums, (noisy, _) in zip(seen.sums, seen.noisy, strict=True)])
     # 6 standard errors of the deviation of as many normals.
     assert added.std() == pytest.approx(seen.noisy[0][1], rel=6 / np.sqrt(2 * len(added)))
+
+
+def test_both_trainings_of_the_latent_diffusion_take_their_part_of_the_steps():
+    first, second = watched("tabular.latent_diffusion").trainings
+    assert (first.schedule.steps, second.schedule.steps) == (2, 1)
+    assert first.module is not second.module
+    weights = dict(watched("tabular.latent_diffusion").sampler.weights)
+    assert not weights["latent.mean"].any()  # of no row
+    assert (weights["latent.deviation"] == 1).all()
 
 
 def one_at_a_time(seen, rows, key, *, clip_norm):
@@ -126,10 +144,10 @@ def one_at_a_time(seen, rows, key, *, clip_norm):
     return total.numpy()
 
 
-@of_each_network
+@of_each_training
 @pytest.mark.parametrize("clip_norm", [1e-2, 1e3])
-def test_the_sum_of_clipped_gradients_is_that_of_one_backward_pass_for_each_row(name, clip_norm):
-    seen = watched(name)
+def test_the_sum_of_clipped_gradients_is_that_of_one_backward_pass_for_each_row(name, stage, clip_norm):
+    seen = watched(name).trainings[stage]
     rows = [part[:12] for part in seen.rows]
     clipped = private.ClippedSum(seen.module.train(), seen.loss, clip_norm=clip_norm)
     expected = one_at_a_time(seen, rows, (0, 1), clip_norm=clip_norm)
@@ -150,29 +168,29 @@ def moves(seen, **how):
     return np.array(made)
 
 
-@of_each_network
-def test_one_row_more_moves_the_sum_by_its_own_gradient_and_no_further_than_the_bound(name):
-    found = moves(watched(name), clip_norm=1e-2)
+@of_each_training
+def test_one_row_more_moves_the_sum_by_its_own_gradient_and_no_further_than_the_bound(name, stage):
+    found = moves(watched(name).trainings[stage], clip_norm=1e-2)
     assert (found[:, 0] < private.UNITS).all()
     assert found[:, 0].max() > 0.99 * private.UNITS  # the bound is reached, so that it was needed
     assert (found[:, 1] <= 12).all()  # a unit a row, where the rounding of float32 falls on the other side
 
 
-@of_each_network
-def test_gradients_that_are_not_clipped_would_be_caught(name, monkeypatch):
+@of_each_training
+def test_gradients_that_are_not_clipped_would_be_caught(name, stage, monkeypatch):
     def unclipped(gradients, *, clip_norm):
         flat = torch.cat(list(gradients), dim=1) * (private.UNITS / clip_norm)
         return torch.trunc(flat).sum(dim=0).numpy().astype(np.int64)
 
     monkeypatch.setattr(private, "whole_sum", unclipped)
-    assert moves(watched(name), clip_norm=1e-2)[:, 0].max() > 2 * private.UNITS
+    assert moves(watched(name).trainings[stage], clip_norm=1e-2)[:, 0].max() > 2 * private.UNITS
 
 
-@of_each_network
-def test_sums_over_the_size_of_the_batch_would_be_caught(name, monkeypatch):
+@of_each_training
+def test_sums_over_the_size_of_the_batch_would_be_caught(name, stage, monkeypatch):
     honest = private.ClippedSum.of
     monkeypatch.setattr(private.ClippedSum, "of", lambda self, rows, key: honest(self, rows, key) // len(rows[0]))
-    assert moves(watched(name), clip_norm=1e-2)[:, 1].max() > 100
+    assert moves(watched(name).trainings[stage], clip_norm=1e-2)[:, 1].max() > 100
 
 
 class Sealed(Mapping):

@@ -111,7 +111,10 @@ BUDGET = Budget(8.0, 1e-2)
 FITS = 300
 NETWORKS = {
     "tabular.autoregressive": {},
+    "tabular.copula_gan": {"hidden": 4, "depth": 1, "latent": 2, "batch_rows": 20},
     "tabular.diffusion": {},
+    "tabular.latent_diffusion": {"private_latent": 2},
+    "tabular.table_gan": {"channels": 2, "latent": 2, "batch_rows": 20},
     "tabular.transformer": {"heads": 2},
     "tabular.vae": {"private_latent": 2},
 }

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from synth_components.generators._torch.device import stream
+from synth_components.generators._torch.device import normal, stream, uniform
 from synth_components.generators._torch.layers import Body, Segments, linear
 from synth_components.generators._torch.loop import Loss, Rows
+from synth_components.generators._torch.private_gan import Fooling
 from synth_components.generators.tabular._tokens import Ints, Tokens
 
 TEMPERATURE = 0.2
@@ -51,7 +52,8 @@ class ConditionalGAN(nn.Module):
 
     Attributes:
         segments: Where the logits of each feature stand.
-        rates: (sum of t,) how often a row is drawn for the sake of a token, divided by the rows that have it.
+        rates: (sum of t,) how often a row is drawn for the sake of a token, divided by the rows that have it; under a
+            budget, that of a feature's being named.
         turns: () steps made; with the weights in a checkpoint, so that the turns go on from there.
     """
 
@@ -72,6 +74,7 @@ class ConditionalGAN(nn.Module):
         pack: int,
         dropout: float,
         seed: int,
+        critic_hidden: int | None = None,
     ) -> None:
         super().__init__()
         random = stream(torch.device("cpu"), seed)
@@ -89,11 +92,12 @@ class ConditionalGAN(nn.Module):
         self.write = linear(hidden, tokens + scores, random, gain=0.1)
         with torch.no_grad():
             self.write.bias[:tokens] = self.segments.log_mass
-        widths = [pack * (2 * tokens + scores), hidden, hidden]
+        critic_hidden = hidden if critic_hidden is None else critic_hidden
+        widths = [pack * (2 * tokens + scores), critic_hidden, critic_hidden]
         self.critic = nn.ModuleList(
             linear(before, after, random, gain=math.sqrt(2)) for before, after in pairwise(widths)
         )
-        self.verdict = linear(hidden, 1, random)
+        self.verdict = linear(critic_hidden, 1, random)
         self.register_buffer("rates", rates, persistent=False)
         self.register_buffer("turns", torch.zeros((), dtype=torch.int64))
         of_feature = torch.repeat_interleave(torch.arange(len(features)), torch.tensor(self.segments.counts))
@@ -109,9 +113,9 @@ class ConditionalGAN(nn.Module):
         """Return logits (n, sum of t) and scores (n, m) of rows made for conditions (n,)."""
         shape = (len(conditions), self.latent)
         if self.noise == "normal":
-            noise = torch.randn(shape, generator=random, device=conditions.device)
+            noise = normal(shape, random, conditions.device)
         else:
-            noise = 2 * torch.rand(shape, generator=random, device=conditions.device) - 1
+            noise = 2 * uniform(shape, random, conditions.device) - 1
         told = functional.embedding(conditions, self.told.weight.T) + self.told.bias
         written: Tensor = self.write(self.decoder(self.widen(noise) + told, random))
         logits, scores = written.float().split([len(self.segments.log_mass), len(self.segments.scored)], dim=1)
@@ -122,8 +126,8 @@ class ConditionalGAN(nn.Module):
 
         Source: Jang, Gu & Poole 2017, "Categorical Reparameterization with Gumbel-Softmax" (arXiv:1611.01144), Eq. 2.
         """
-        uniform = torch.rand(logits.shape, generator=random, device=logits.device).clamp(1e-10, 1 - 1e-7)
-        held = (logits - torch.log(-torch.log(uniform))) / TEMPERATURE
+        rank = uniform(logits.shape, random, logits.device).clamp(1e-10, 1 - 1e-7)
+        held = (logits - torch.log(-torch.log(rank))) / TEMPERATURE
         member, index = self.segments.member, self._feature.expand_as(held)
         lowest = torch.full((len(held), member.shape[1]), -math.inf, device=held.device)
         top = lowest.scatter_reduce(1, index, held.detach(), "amax").gather(1, index)
@@ -133,7 +137,7 @@ class ConditionalGAN(nn.Module):
     def seen(self, masses: Tensor, scores: Tensor, conditions: Tensor) -> Tensor:
         """Return packs (n / pack, w) of what the critic sees of rows and their conditions."""
         is_open = ((masses * self.segments.is_scored) @ self.segments.member)[:, self.segments.scored]
-        told = functional.one_hot(conditions, masses.shape[1]).to(masses.dtype)
+        told = (conditions[:, None] == torch.arange(masses.shape[1], device=masses.device)).to(masses.dtype)
         return torch.cat([masses, scores * is_open, told], dim=1).reshape(len(masses) // self.pack, -1)
 
     def judged(self, packs: Tensor, random: torch.Generator) -> Tensor:
@@ -186,6 +190,64 @@ def loss_of(penalty: float, *, critic_steps: int) -> Loss:
         return play + wanted.reshape(len(play), -1).mean(dim=1)
 
     return loss
+
+
+def private_loss_of(penalty: float) -> Loss:
+    """Return the critic's loss of rows, each beside a made one of its own, which DP-SGD can take one at a time.
+
+    A row names one of its own tokens as the condition, of a feature drawn evenly: how often a token occurs is not
+    asked.  The point between the two at which the critic's slope is held to 1 is that row's alone, too.
+
+    Args:
+        penalty: Weight of the squared distance of that slope from 1.
+
+    Source: Gulrajani et al. 2017 (arXiv:1704.00028), Eq. 3.
+    """
+
+    def loss(module: nn.Module, rows: Rows, random: torch.Generator) -> Tensor:
+        tokens, scores = rows
+        (n, d), device = tokens.shape, tokens.device
+        places = module.segments.places(tokens)
+        reach = module.rates[places].cumsum(dim=1)
+        chosen = (reach <= uniform((n, 1), random, device) * reach[:, -1:]).sum(dim=1, keepdim=True)
+        conditions = places.gather(1, chosen.clamp_max(d - 1))[:, 0]
+        with torch.no_grad():
+            logits, fake_scores = module.made(conditions, random)
+            fake = module.seen(module.drawn(logits, random), fake_scores, conditions)
+        is_own = (places[:, :, None] == torch.arange(logits.shape[1], device=device)).any(dim=1)
+        real = module.seen(is_own.to(logits.dtype), scores.to(logits.dtype), conditions)
+        share = uniform((n, 1), random, device)
+        slope = torch.func.grad(lambda held: module.judged(held, random).sum())(share * real + (1 - share) * fake)
+        steepness = penalty * torch.square(torch.linalg.vector_norm(slope, dim=1) - 1)
+        verdict: Tensor = module.judged(fake, random) - module.judged(real, random)
+        return verdict + steepness
+
+    return loss
+
+
+def fooling_of(shares: Tensor) -> Fooling:
+    """Return the generator's loss: that the critic sees through made rows, and that they miss their conditions.
+
+    Args:
+        shares: (sum of t,) how often a token is the condition.
+    """
+
+    def loss(module: nn.Module, n: int, random: torch.Generator) -> Tensor:
+        device = module.rates.device
+        conditions = torch.multinomial(shares.to(device), n, replacement=True, generator=random)
+        logits, scores = module.made(conditions, random)
+        seen = module.seen(module.drawn(logits, random), scores, conditions)
+        missed: Tensor = module.segments.of_places(logits, conditions) - module.judged(seen, random)
+        return missed
+
+    return loss
+
+
+def even_rates(features: Sequence[Tokens]) -> Tensor:
+    """Return rates (sum of t,) by which a row's condition is of any feature with several tokens, each as often."""
+    several = [len(one.mass) > 1 for one in features]
+    named = several if any(several) else [True] * len(several)
+    return torch.cat([torch.full((len(one.mass),), float(is_one)) for one, is_one in zip(features, named, strict=True)])
 
 
 def rates_of(features: Sequence[Tokens], tokens: Ints, *, logarithmic: bool) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from synth_components.generators._torch.device import normal, stream, uniform
 from synth_components.generators._torch.layers import Body, Segments, TokenSum, linear
-from synth_components.generators._torch.loop import Rows
+from synth_components.generators._torch.loop import Loss, Rows
+from synth_components.generators._torch.vae import Autoencoder
 from synth_components.generators.tabular._diffusion import FREQUENCIES, sigma_of
 from synth_components.generators.tabular._tokens import Tokens
 
@@ -96,6 +97,22 @@ def latent_loss(module: nn.Module, rows: Rows, random: torch.Generator) -> Tenso
     noisy, wanted, sigma = noised(latents, time, random)
     made = module(noisy * torch.rsqrt(sigma**2 + 1), time, random)
     return torch.square(made.float() - wanted).sum(dim=1)
+
+
+def encoded_loss_of(encoder: Autoencoder) -> Loss:
+    """Return ``latent_loss`` of rows of tokens and scores, by the laws that an encoder gives each of them anew.
+
+    So a row says the same wherever it is read: latents that were computed beside other rows differ in their last bits,
+    and with these in where DP-SGD has them read random numbers.
+    """
+
+    def loss(module: nn.Module, rows: Rows, random: torch.Generator) -> Tensor:
+        tokens, scores = rows
+        with torch.no_grad():
+            mean, log_variance = encoder.encode(tokens, scores, random)
+        return latent_loss(module, [mean.float(), torch.exp(0.5 * log_variance.float())], random)
+
+    return loss
 
 
 def stratified(n: int, device: torch.device, random: torch.Generator) -> Tensor:

@@ -20,8 +20,8 @@ Differs: each row's clipped gradient is cut to whole numbers, towards zero, whic
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -74,10 +74,14 @@ class PrivateSchedule:
     weight_decay: float = 0.0
 
     @classmethod
-    def of(cls, options: PrivateTraining, start: Start) -> Self:
-        """Return the schedule that a generator's options ask for, with the noise that was charged."""
+    def of(cls, options: PrivateTraining, start: Start, *, steps: int | None = None) -> Self:
+        """Return the schedule that a generator's options ask for, with the noise that was charged.
+
+        Args:
+            steps: Those of one of several trainings, which together make as many as were charged.
+        """
         return cls(
-            steps=options.private_steps,
+            steps=options.private_steps if steps is None else steps,
             sample_rate=options.private_sample_rate,
             noise_multiplier=start.noise_multiplier,
             clip_norm=options.private_clip_norm,
@@ -86,7 +90,21 @@ class PrivateSchedule:
         )
 
 
-def train(module: nn.Module, rows: Rows, loss: Loss, schedule: PrivateSchedule, *, seed: int, run: Run) -> None:
+def part_of(run: Run, before: int, steps: int) -> Run:
+    """Return the circumstances of one of several trainings of a fit, ``before`` of whose ``steps`` were made."""
+    return replace(run, report=lambda done, _, /, **metrics: run.report(before + done, steps, **metrics))
+
+
+def train(
+    module: nn.Module,
+    rows: Rows,
+    loss: Loss,
+    schedule: PrivateSchedule,
+    *,
+    seed: int,
+    run: Run,
+    after: Callable[[int], None] = lambda step: None,  # noqa: ARG005 - nothing
+) -> None:
     """Fit a module to rows, for a curve that the caller has charged, and leave it on the CPU.
 
     The curve is ``accounting.subsampled_gaussian`` of the schedule's multiplier, rate and steps.
@@ -96,6 +114,7 @@ def train(module: nn.Module, rows: Rows, loss: Loss, schedule: PrivateSchedule, 
         rows: Tensors (n, ...).
         loss: What to minimise, of a batch of one row.
         seed: Of what is random in the loss; of nothing that privacy rests on.
+        after: Is called with each step made, and reads no row: what it does with weights is post-processing.
 
     Raises:
         StoppedError: if ``run`` says so; nothing is saved, and what was charged is spent.
@@ -107,7 +126,7 @@ def train(module: nn.Module, rows: Rows, loss: Loss, schedule: PrivateSchedule, 
     device = device_of(run.device)
     with threads():
         try:
-            _train(module.to(device), [part.to(device) for part in rows], loss, schedule, seed, run, device)
+            _train(module.to(device), [part.to(device) for part in rows], loss, schedule, seed, run, device, after)
         finally:
             module.to("cpu")
 
@@ -127,7 +146,14 @@ def require_by_row(module: nn.Module) -> None:
 
 
 def _train(
-    module: nn.Module, rows: Rows, loss: Loss, schedule: PrivateSchedule, seed: int, run: Run, device: torch.device
+    module: nn.Module,
+    rows: Rows,
+    loss: Loss,
+    schedule: PrivateSchedule,
+    seed: int,
+    run: Run,
+    device: torch.device,
+    after: Callable[[int], None],
 ) -> None:
     module.train()
     held = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
@@ -154,6 +180,7 @@ def _train(
         if step >= schedule.steps - kept:
             for name, weight in held.items():
                 averaged[name] += weight.detach() / kept
+        after(step)
         run.report(step + 1, schedule.steps)
     with torch.no_grad():
         for name, weight in held.items():

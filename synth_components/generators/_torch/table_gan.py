@@ -7,17 +7,21 @@ other networks held still.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from synth_components.generators._torch.device import stream
+from synth_components.generators._torch.device import normal, stream, uniform
 from synth_components.generators._torch.layers import linear
 from synth_components.generators._torch.loop import Loss, Rows
+from synth_components.generators._torch.private_gan import Fooling
+from synth_components.generators.tabular._tokens import Tokens
 
 SLOPE = 0.2
 """Of the units below 0 that read rows: Radford et al. 2016, Sec. 3."""
@@ -91,14 +95,24 @@ class TableNetworks(nn.Module):
     is_used: Tensor
 
     def __init__(
-        self, features: int, side: int, *, target: int, channels: int, latent: int, noise: Noise, seed: int
+        self,
+        features: int,
+        side: int,
+        *,
+        target: int,
+        channels: int,
+        latent: int,
+        noise: Noise,
+        seed: int,
+        reader_channels: int | None = None,
     ) -> None:
         super().__init__()
         random = stream(torch.device("cpu"), seed)
         self.latent, self.noise = latent, noise
         self.writer = Writer(side, channels, latent, random)
-        self.discriminator = Reader(side, channels, random)
-        self.classifier = Reader(side, channels, random)
+        reader_channels = channels if reader_channels is None else reader_channels
+        self.discriminator = Reader(side, reader_channels, random)
+        self.classifier = Reader(side, reader_channels, random)
         place = torch.arange(side * side).reshape(side, side)
         self.register_buffer("target", (place == target).float(), persistent=False)
         self.register_buffer("is_used", (place < features).float(), persistent=False)
@@ -107,9 +121,9 @@ class TableNetworks(nn.Module):
         """Return squares (n, 1, s, s) made of noise."""
         shape, device = (n, self.latent), self.target.device
         if self.noise == "normal":
-            noise = torch.randn(shape, generator=random, device=device)
+            noise = normal(shape, random, device)
         else:
-            noise = 2 * torch.rand(shape, generator=random, device=device) - 1
+            noise = 2 * uniform(shape, random, device) - 1
         return self.writer(noise).float() * self.is_used
 
     def label_error(self, squares: Tensor, reader: Any) -> Tensor:  # noqa: ANN401 - a module, or one held still
@@ -152,6 +166,53 @@ def loss_of(*, information: float, classification: float, delta_mean: float, del
         moments = functional.relu(mean - delta_mean) + functional.relu(deviation - delta_sd)
         agreeing = module.label_error(made, _still(module.classifier))
         return judging.float() + learning + fooling.float() + information * moments + classification * agreeing
+
+    return loss
+
+
+def private_loss_of(features: Sequence[Tokens], side: int, *, classification: float) -> Loss:
+    """Return what the discriminator and the classifier minimise of rows, each beside a made one of its own.
+
+    DP-SGD can take it one row at a time.  There is no information loss, which compares moments of all rows of a batch.
+
+    Args:
+        features: By whose masses a token is a rank, at random within its share.
+        side: Of the square that a row is laid out as.
+        classification: Weight of the classification loss; without it the classifier has nothing to learn.
+
+    Source: Park et al. 2018 (arXiv:1806.03384), Eq. 1 and 5.
+    """
+    masses = torch.from_numpy(np.concatenate([one.mass for one in features])).float()
+    below = torch.from_numpy(np.concatenate([np.cumsum(one.mass) - one.mass for one in features])).float()
+    starts = torch.tensor([0, *(len(one.mass) for one in features[:-1])]).cumsum(dim=0)
+
+    def loss(module: nn.Module, rows: Rows, random: torch.Generator) -> Tensor:
+        tokens = rows[0]
+        (n, d), device = tokens.shape, tokens.device
+        places = tokens + starts.to(device)
+        rank = below.to(device)[places] + uniform((n, d), random, device) * masses.to(device)[places]
+        real = functional.pad(2 * rank - 1, (0, side * side - d)).reshape(n, 1, side, side)
+        with torch.no_grad():
+            made = module.made(n, random)
+        of_real, _ = module.discriminator(real)
+        of_made, _ = module.discriminator(made)
+        judging: Tensor = functional.softplus(-of_real) + functional.softplus(of_made)
+        return judging + module.label_error(real, module.classifier) if classification else judging
+
+    return loss
+
+
+def fooling_of(*, classification: float) -> Fooling:
+    """Return the generator's loss: that it is seen through, and that the classifier finds the target to be wrong.
+
+    Source: Park et al. 2018 (arXiv:1806.03384), Eq. 1 and 5.
+    """
+
+    def loss(module: nn.Module, n: int, random: torch.Generator) -> Tensor:
+        made = module.made(n, random)
+        verdict, _ = module.discriminator(made)
+        lost: Tensor = functional.softplus(-verdict)
+        return lost + classification * module.label_error(made, module.classifier) if classification else lost
 
     return loss
 

@@ -1,5 +1,12 @@
 """Conditional GAN of rows whose numbers are normal scores: a copula by its marginals, a GAN by what ties them.
 
+Under a budget (``epsilon``, ``delta``) it is differentially private: the columns are cut by the public schema, and their
+marginals are noisy counts of its cells; a smaller critic of single rows is trained by DP-SGD (``_torch.private``), and
+the generator by that critic alone, which is post-processing (``_torch.private_gan``).  A row's condition is one of its
+own tokens, of a feature drawn evenly, and a made row's is drawn by the noisy counts: no training-by-sampling.  The
+guarantee is (epsilon, delta)-differential privacy for one unit of the schema (a row unless declared otherwise), added or
+removed.
+
 Source: Xu et al. 2019, "Modeling Tabular Data using Conditional GAN" (arXiv:1907.00503), Sec. 4: the condition,
     training-by-sampling, the Wasserstein loss in packs; Patki, Wedge & Veeramachaneni 2016, "The Synthetic Data
     Vault", Sec. III: each marginal to a normal score before the model, and back after it; Gulrajani et al. 2017
@@ -30,7 +37,7 @@ from numpy import random
 from pydantic import Field
 from scipy.special import ndtri
 
-from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, SAFER_UP, Knots, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, LEFT, MIN_CATEGORY_COUNT, SAFER_UP, Knots, MinCategoryCount
 from synth_components.encode import encode
 from synth_components.errors import StoppedError
 from synth_components.generators._torch import require_torch
@@ -39,6 +46,7 @@ from synth_components.generators.tabular._calibration import MADE_ROWS, levels_o
 from synth_components.generators.tabular._codebook import drawn_each
 from synth_components.generators.tabular._forward import Ints, Matrix, Weights, body, depth_of, linear, softmax
 from synth_components.generators.tabular._grid import grids_of, reweighed
+from synth_components.generators.tabular._private import PrivateTraining, begun
 from synth_components.generators.tabular._tokens import Tokens, drawn_rows, join_rows, split_rows, tokens_of
 from synth_components.generators.tabular._training import BatchRows, LearningRate, WeightDecay
 from synth_components.io.artifact import load as load_artifact
@@ -57,12 +65,9 @@ CLIP_NORM = 10.0
 Noise: TypeAlias = Literal["normal", "uniform"]
 
 
-class CopulaGAN(Recipe):
+class CopulaGAN(PrivateTraining):
     """Make each row from noise and a condition, by a GAN whose numbers are normal scores."""
 
-    without_privacy: ClassVar[str] = (
-        "its critic judges rows, or packs, chosen by their categories, so that no row has a gradient of its own"
-    )
     trains_together: ClassVar[bool] = True
     is_monitored: ClassVar[bool] = True
     starts_warm: ClassVar[bool] = True
@@ -86,7 +91,10 @@ class CopulaGAN(Recipe):
     learning_rate: LearningRate = 1e-3
     weight_decay: WeightDecay = 1e-6
     pack: int = Field(
-        1, ge=1, le=100, description="Rows that the critic judges together; more keep the rows from being alike."
+        1,
+        ge=1,
+        le=100,
+        description="Rows that the critic judges together; more keep the rows from being alike. Under epsilon it is 1.",
     )
     critic_steps: int = Field(5, ge=1, le=100, description="Steps of the critic for each of the generator's.")
     dropout: Annotated[float, SAFER_UP] = Field(
@@ -99,6 +107,9 @@ class CopulaGAN(Recipe):
     )
     knots: Knots = KNOTS
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
+    private_critic_steps: Annotated[int, LEFT] = Field(
+        5, ge=1, le=1000, description="Under epsilon: noisy steps of the critic for each of the generator's."
+    )
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> CopulaGANSampler:
         """Return the generator of ``data``.
@@ -107,8 +118,13 @@ class CopulaGAN(Recipe):
             UnsupportedError: if torch is not installed, the device is not there, or a column has no value with enough
                 support.
             StoppedError: if ``run`` says so.
+            SchemaError: under a budget, if a column is not public.
+            BudgetExceededError: if the budget does not pay for the steps; nothing was read.
         """
         require_torch("tabular.copula_gan")
+        if ledger.remaining() is not None:
+            return self._fit_privately(data, rng=rng, ledger=ledger, run=run)
+
         import torch
 
         from synth_components.generators._torch.conditional_gan import ConditionalGAN, loss_of, rates_of
@@ -150,11 +166,7 @@ class CopulaGAN(Recipe):
         )
 
         def made() -> CopulaGANSampler:
-            weights = dict(generating(arrays(network)))
-            sampler = CopulaGANSampler(data.schema, tokens, noise, weights)
-            logits, values = sampler.written(MADE_ROWS, rng=np.random.default_rng(seeds[2]))
-            weights["shifts"], weights["levels"] = shifts_of(tokens, logits), levels_of(values)
-            return sampler
+            return calibrated(data.schema, tokens, noise, generating(arrays(network)), seed=seeds[2])
 
         def trained(epochs: int, run: Run, *, stage: str = "") -> None:
             train(
@@ -174,6 +186,51 @@ class CopulaGAN(Recipe):
         train_beside(network, writer, trained, epochs=self.epochs, run=run, reader="critic")
         return made()
 
+    def _fit_privately(
+        self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run
+    ) -> CopulaGANSampler:
+        """Return the generator that plays against a critic which DP-SGD trains; ``rng`` draws no noise for privacy."""
+        import torch
+
+        from synth_components.generators._torch.conditional_gan import (
+            ConditionalGAN,
+            even_rates,
+            fooling_of,
+            private_loss_of,
+        )
+        from synth_components.generators._torch.layers import arrays
+        from synth_components.generators._torch.private import PrivateSchedule
+        from synth_components.generators._torch.private_gan import Turns, train_against
+        from synth_components.generators._torch.token_rows import counted_rows
+
+        start = begun("fit tabular.copula_gan", data, options=self, ledger=ledger, run=run)
+        tokens = start.tokens
+        seeds = [int(seed) for seed in rng.integers(2**62, size=3)]
+        network = ConditionalGAN(
+            tokens,
+            even_rates(tokens),
+            hidden=self.hidden,
+            depth=self.depth,
+            latent=self.latent,
+            noise=self.noise,
+            pack=1,
+            dropout=0.0,
+            seed=seeds[0],
+            critic_hidden=self.private_hidden,
+        )
+        train_against(
+            network,
+            generating(arrays(network)),
+            counted_rows(start),
+            private_loss_of(PENALTY),
+            fooling_of(torch.from_numpy(shares_of(tokens)).float()),
+            PrivateSchedule.of(self, start),
+            Turns(self.private_critic_steps, self.batch_rows, self.private_learning_rate, BETAS, CLIP_NORM),
+            seed=seeds[1],
+            run=run,
+        )
+        return calibrated(data.schema, tokens, self.noise, generating(arrays(network)), seed=seeds[2])
+
 
 GENERATING = ("widen.", "told.", "decoder.", "write.")
 """The names of the weights that rows are made with; the critic is not kept."""
@@ -182,6 +239,25 @@ GENERATING = ("widen.", "told.", "decoder.", "write.")
 def generating(weights: Weights) -> Weights:
     """Return the weights of the generator alone."""
     return {name: held for name, held in weights.items() if name.startswith(GENERATING)}
+
+
+def shares_of(features: tuple[Tokens, ...]) -> Floats:
+    """Return how often a token (sum of t,) is the condition of a row that is made."""
+    counts = np.array([len(one.mass) for one in features])
+    is_condition = (counts > 1) | (counts.max() == 1)
+    share = np.concatenate([one.mass * is_condition[feature] for feature, one in enumerate(features)])
+    return np.asarray(share / share.sum())
+
+
+def calibrated(
+    schema: Schema, features: tuple[Tokens, ...], noise: Noise, weights: Weights, *, seed: int
+) -> CopulaGANSampler:
+    """Return the sampler of a generator, brought to the marginals by rows that it makes."""
+    held = dict(weights)
+    sampler = CopulaGANSampler(schema, features, noise, held)
+    logits, values = sampler.written(MADE_ROWS, rng=np.random.default_rng(seed))
+    held["shifts"], held["levels"] = shifts_of(features, logits), levels_of(values)
+    return sampler
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,10 +300,8 @@ class CopulaGANSampler:
 
     def written(self, n: int, *, rng: random.Generator) -> tuple[Matrix, Matrix]:
         """Return logits (n, sum of t) and scores (n, m) as the generator writes them."""
-        counts = np.array([len(one.mass) for one in self.features])
-        is_condition = (counts > 1) | (counts.max() == 1)
-        share = np.concatenate([one.mass * is_condition[feature] for feature, one in enumerate(self.features)])
-        condition = rng.choice(len(share), size=n, p=share / share.sum())
+        share = shares_of(self.features)
+        condition = rng.choice(len(share), size=n, p=share)
         told = self.weights["told.weight"].T[condition] + self.weights["told.bias"]
         shape = (n, self.weights["widen.weight"].shape[1])
         if self.noise == "normal":

@@ -1,5 +1,12 @@
 """Latent diffusion of a row, a hybrid: an autoencoder makes numbers of rows, and diffusion draws such numbers.
 
+Under a budget (``epsilon``, ``delta``) it is differentially private: the columns are cut by the public schema, the
+decoder begins at noisy marginals, and two smaller networks are trained by DP-SGD (``_torch.private``), one after the
+other, on parts of the noisy steps that one curve was charged for.  The second one's loss of a row encodes that row
+itself, with weights that were released, so that its gradients are of single rows, too.  Nothing is measured on the
+latents of all rows: they keep the scale to which the divergence draws them, the normal law's.  The guarantee is
+(epsilon, delta)-differential privacy for one unit of the schema (a row unless declared otherwise), added or removed.
+
 Source: Zhang et al. 2024, "Mixed-Type Tabular Data Synthesis with Score-based Diffusion in Latent Space"
     (arXiv:2310.09656), TabSyn, Sec. 3; Karras et al. 2022, "EDM" (arXiv:2206.00364), the diffusion; Lu et al. 2022,
     "DPM-Solver++" (arXiv:2211.01095), Algorithm 2, the steps.
@@ -17,13 +24,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 import numpy as np
 from numpy import random
 from pydantic import Field
 
-from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, Knots, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, LEFT, MIN_CATEGORY_COUNT, Knots, MinCategoryCount
 from synth_components.encode import encode
 from synth_components.errors import StoppedError
 from synth_components.generators._torch import require_torch
@@ -31,6 +38,7 @@ from synth_components.generators.tabular import _token_files
 from synth_components.generators.tabular._diffusion import sigma_of, time_features
 from synth_components.generators.tabular._forward import Matrix, Weights, body, depth_of, linear, silu
 from synth_components.generators.tabular._grid import grids_of
+from synth_components.generators.tabular._private import PrivateDepth, PrivateTraining, begun
 from synth_components.generators.tabular._tokens import Tokens, drawn_rows, join_rows, tokens_of
 from synth_components.generators.tabular._training import (
     BatchRows,
@@ -54,13 +62,9 @@ LEAST_DEVIATION = 1e-3
 """A latent that varies less says nothing of a row."""
 
 
-class LatentDiffusion(Recipe):
+class LatentDiffusion(PrivateTraining):
     """Decode each row from numbers that a diffusion draws among those that an autoencoder made of rows."""
 
-    without_privacy: ClassVar[str] = (
-        "what it trains last are numbers that an autoencoder made of the rows, centred "
-        "and scaled by these without noise"
-    )
     needs: ClassVar[tuple[str, ...]] = ("torch",)
     trains_together: ClassVar[bool] = True
     is_monitored: ClassVar[bool] = True
@@ -105,6 +109,30 @@ class LatentDiffusion(Recipe):
     cells: int = Field(32, ge=1, le=1000, description="Modes of the numbers of a column that few rows share.")
     knots: Knots = KNOTS
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
+    private_steps: Annotated[int, LEFT] = Field(
+        200,
+        ge=2,
+        le=100_000,
+        description="Under epsilon: noisy steps that the budget pays for, of both networks together.",
+    )
+    private_autoencoder_share: Annotated[float, LEFT] = Field(
+        0.7,
+        gt=0,
+        lt=1,
+        description="Under epsilon: share of the noisy steps, hence of what is paid for them, that trains the "
+        "autoencoder; the others train the denoiser.",
+    )
+    private_depth: PrivateDepth = 0
+    private_denoiser_depth: PrivateDepth = 1
+    private_latent: Annotated[int, LEFT] = Field(
+        4, ge=1, le=4096, description="Under epsilon: numbers that a row is decoded from."
+    )
+    private_beta: Annotated[float, LEFT] = Field(
+        0.2,
+        ge=0,
+        le=1000,
+        description="Under epsilon: `beta`; the few steps that a budget pays for would learn nothing with a full one.",
+    )
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> LatentDiffusionSampler:
         """Return the denoiser and the decoder of ``data``.
@@ -113,8 +141,13 @@ class LatentDiffusion(Recipe):
             UnsupportedError: if torch is not installed, the device is not there, or a column has no value with enough
                 support.
             StoppedError: if ``run`` says so.
+            SchemaError: under a budget, if a column is not public.
+            BudgetExceededError: if the budget does not pay for the steps; nothing was read.
         """
         require_torch("tabular.latent_diffusion")
+        if ledger.remaining() is not None:
+            return self._fit_privately(data, rng=rng, ledger=ledger, run=run)
+
         import torch
 
         from synth_components.generators._torch.denoiser import LatentDenoiser, latent_loss
@@ -199,6 +232,48 @@ class LatentDiffusion(Recipe):
 
         trained(denoiser, scaled(latents), latent_loss, None if judged is None else scaled(judged), "denoiser")
         return made()
+
+    def _fit_privately(
+        self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run
+    ) -> LatentDiffusionSampler:
+        """Return the denoiser and the decoder that DP-SGD trains; ``rng`` draws no noise for privacy."""
+        from synth_components.generators._torch.denoiser import LatentDenoiser, encoded_loss_of
+        from synth_components.generators._torch.device import device_of
+        from synth_components.generators._torch.layers import arrays
+        from synth_components.generators._torch.private import PrivateSchedule, part_of, train
+        from synth_components.generators._torch.token_rows import counted_rows
+        from synth_components.generators._torch.vae import Autoencoder, loss_of
+
+        # One charge for the steps of both: curves of noisy sums add up, whatever the later ones are asked about.
+        start = begun("fit tabular.latent_diffusion", data, options=self, ledger=ledger, run=run)
+        seeds = [int(seed) for seed in rng.integers(2**62, size=4)]
+        rows, whole = counted_rows(start), self.private_steps
+        first = min(max(round(self.private_autoencoder_share * whole), 1), whole - 1)
+        encoder = Autoencoder(
+            start.tokens,
+            hidden=self.private_hidden,
+            depth=self.private_depth,
+            latent=self.private_latent,
+            dropout=0.0,
+            seed=seeds[0],
+        )
+        schedule = PrivateSchedule.of(self, start, steps=first)
+        train(encoder, rows, loss_of(self.private_beta), schedule, seed=seeds[2], run=part_of(run, 0, whole))
+        denoiser = LatentDenoiser(
+            self.private_latent,
+            hidden=self.private_hidden,
+            depth=self.private_denoiser_depth,
+            dropout=0.0,
+            seed=seeds[1],
+        )
+        schedule = PrivateSchedule.of(self, start, steps=whole - first)
+        loss = encoded_loss_of(encoder.to(device_of(run.device)))
+        train(denoiser, rows, loss, schedule, seed=seeds[3], run=part_of(run, first, whole))
+        weights = dict(decoder_of(arrays(encoder)))
+        weights |= {f"{DENOISER}{name}": held for name, held in arrays(denoiser).items()}
+        scale = np.ones(self.private_latent, dtype=np.float32)
+        weights |= {"latent.mean": np.zeros_like(scale), "latent.deviation": scale}
+        return LatentDiffusionSampler(data.schema, start.tokens, self.steps, weights)
 
 
 DENOISER = "denoiser."

@@ -1,5 +1,12 @@
 """Convolutional GAN of rows laid out as squares, with the information and classification losses of table-GAN.
 
+Under a budget (``epsilon``, ``delta``) it is differentially private: the columns are cut by the public schema, and their
+marginals are noisy counts of its cells; a smaller discriminator and a smaller classifier, which read single rows, are
+trained by DP-SGD (``_torch.private``) as one vector of weights, and the generator by these two alone, which is
+post-processing (``_torch.private_gan``).  The information loss is off, as it compares moments of batches of rows.  The
+guarantee is (epsilon, delta)-differential privacy for one unit of the schema (a row unless declared otherwise), added or
+removed.
+
 Source: Park et al. 2018, "Data Synthesis based on Generative Adversarial Networks" (arXiv:1806.03384), Sec. 4: the
     three networks, the information loss and its thresholds, the classification loss; Radford, Metz & Chintala 2016,
     "DCGAN" (arXiv:1511.06434), the layers.
@@ -24,14 +31,15 @@ from numpy import random
 from pydantic import Field
 from scipy.special import ndtr, ndtri
 
-from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, SAFER_UP, ConfigError, Knots, MinCategoryCount, Recipe
-from synth_components.encode import Features, encode
+from synth_components.config import KNOTS, LEFT, MIN_CATEGORY_COUNT, SAFER_UP, ConfigError, Knots, MinCategoryCount
+from synth_components.encode import encode, slices
 from synth_components.errors import StoppedError
 from synth_components.generators._torch import require_torch
 from synth_components.generators.tabular import _token_files
 from synth_components.generators.tabular._calibration import MADE_ROWS, levels_of, ranks_of
 from synth_components.generators.tabular._forward import Matrix, Weights, depth_of, linear
 from synth_components.generators.tabular._grid import grids_of, reweighed
+from synth_components.generators.tabular._private import PrivateTraining, begun
 from synth_components.generators.tabular._tokens import EDGE, Tokens, drawn_rows
 from synth_components.generators.tabular._training import BatchRows, LearningRate, WeightDecay
 from synth_components.io.artifact import load as load_artifact
@@ -49,12 +57,9 @@ LEAST_SIDE = 4
 Noise: TypeAlias = Literal["normal", "uniform"]
 
 
-class TableGAN(Recipe):
+class TableGAN(PrivateTraining):
     """Make each row from noise by convolutions; a classifier keeps one column true to the others."""
 
-    without_privacy: ClassVar[str] = (
-        "its losses compare the moments of whole batches, so that no row has a gradient of its own"
-    )
     trains_together: ClassVar[bool] = True
     is_monitored: ClassVar[bool] = True
     starts_warm: ClassVar[bool] = True
@@ -74,7 +79,10 @@ class TableGAN(Recipe):
         "uniform", description="Distribution of the noise: standard normal, or uniform between -1 and 1."
     )
     information: float = Field(
-        1.0, ge=0, le=1000, description="Weight of the information loss: that made rows have the moments of real ones."
+        1.0,
+        ge=0,
+        le=1000,
+        description="Weight of the information loss: that made rows have the moments of real ones. Under epsilon it is 0.",
     )
     classification: float = Field(
         1.0, ge=0, le=1000, description="Weight of the classification loss: that the target fits the other columns."
@@ -103,6 +111,15 @@ class TableGAN(Recipe):
     weight_decay: WeightDecay = 1e-6
     knots: Knots = KNOTS
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
+    private_hidden: Annotated[int, LEFT] = Field(
+        16,
+        ge=1,
+        le=1024,
+        description="Under epsilon: `channels` of the networks that read rows; noise grows with the number of weights.",
+    )
+    private_critic_steps: Annotated[int, LEFT] = Field(
+        1, ge=1, le=1000, description="Under epsilon: noisy steps of what reads rows for each of the generator's."
+    )
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> TableGANSampler:
         """Return the generator of ``data``.
@@ -112,8 +129,15 @@ class TableGAN(Recipe):
             UnsupportedError: if torch is not installed, the device is not there, or a column has no value with enough
                 support.
             StoppedError: if ``run`` says so.
+            SchemaError: under a budget, if a column is not public.
+            BudgetExceededError: if the budget does not pay for the steps; nothing was read.
         """
         require_torch("tabular.table_gan")
+        if self.target and self.target not in data.schema.columns:
+            raise ConfigError(f"option 'target': there is no column '{self.target}'", option="target")
+        if ledger.remaining() is not None:
+            return self._fit_privately(data, rng=rng, ledger=ledger, run=run)
+
         import torch
 
         from synth_components.generators._torch.layers import arrays
@@ -121,8 +145,6 @@ class TableGAN(Recipe):
         from synth_components.generators._torch.reader import train_beside
         from synth_components.generators._torch.table_gan import TableNetworks, loss_of
 
-        if self.target and self.target not in data.schema.columns:
-            raise ConfigError(f"option 'target': there is no column '{self.target}'", option="target")
         ledger.spend("fit tabular.table_gan", not_private)
         if run.should_stop():
             raise StoppedError("fit stopped as asked; nothing was saved")
@@ -144,7 +166,7 @@ class TableGAN(Recipe):
         network = TableNetworks(
             len(tokens),
             side,
-            target=_place_of(self.target, features),
+            target=_place_of(self.target, data.schema),
             channels=channels,
             latent=latent,
             noise=noise,
@@ -159,10 +181,7 @@ class TableGAN(Recipe):
         )
 
         def made() -> TableGANSampler:
-            weights = dict(writing(arrays(network)))
-            drawn = noise_of(weights, MADE_ROWS, noise, rng=np.random.default_rng(seeds[2]))
-            weights["levels"] = levels_of(written(weights, drawn).reshape(MADE_ROWS, -1)[:, : len(tokens)])
-            return TableGANSampler(data.schema, tokens, noise, weights)
+            return calibrated(data.schema, tokens, noise, writing(arrays(network)), seed=seeds[2])
 
         def trained(epochs: int, run: Run, *, stage: str = "") -> None:
             train(
@@ -180,6 +199,43 @@ class TableGAN(Recipe):
 
         train_beside(network, writer, trained, epochs=self.epochs, run=run, reader="critic")
         return made()
+
+    def _fit_privately(
+        self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run
+    ) -> TableGANSampler:
+        """Return the generator that plays against networks which DP-SGD trains; ``rng`` draws no noise for privacy."""
+        from synth_components.generators._torch.layers import arrays
+        from synth_components.generators._torch.private import PrivateSchedule
+        from synth_components.generators._torch.private_gan import Turns, train_against
+        from synth_components.generators._torch.table_gan import TableNetworks, fooling_of, private_loss_of
+        from synth_components.generators._torch.token_rows import counted_rows
+
+        start = begun("fit tabular.table_gan", data, options=self, ledger=ledger, run=run)
+        tokens = start.tokens
+        side = side_of(len(tokens))
+        seeds = [int(seed) for seed in rng.integers(2**62, size=3)]
+        network = TableNetworks(
+            len(tokens),
+            side,
+            target=_place_of(self.target, data.schema),
+            channels=self.channels,
+            latent=self.latent,
+            noise=self.noise,
+            seed=seeds[0],
+            reader_channels=self.private_hidden,
+        )
+        train_against(
+            network,
+            writing(arrays(network)),
+            counted_rows(start),
+            private_loss_of(tokens, side, classification=self.classification),
+            fooling_of(classification=self.classification),
+            PrivateSchedule.of(self, start),
+            Turns(self.private_critic_steps, self.batch_rows, self.private_learning_rate, BETAS, CLIP_NORM),
+            seed=seeds[1],
+            run=run,
+        )
+        return calibrated(data.schema, tokens, self.noise, writing(arrays(network)), seed=seeds[2])
 
 
 def writing(weights: Weights) -> Weights:
@@ -200,13 +256,22 @@ def side_of(features: int) -> int:
     return side
 
 
-def _place_of(target: str, features: Features) -> int:
+def calibrated(
+    schema: Schema, features: tuple[Tokens, ...], noise: Noise, weights: Weights, *, seed: int
+) -> TableGANSampler:
+    """Return the sampler of a generator, whose values are ranked among those that it makes."""
+    drawn = noise_of(weights, MADE_ROWS, noise, rng=np.random.default_rng(seed))
+    levels = levels_of(written(weights, drawn).reshape(MADE_ROWS, -1)[:, : len(features)])
+    return TableGANSampler(schema, features, noise, {**weights, "levels": levels})
+
+
+def _place_of(target: str, schema: Schema) -> int:
     """Return the place of the feature that the classifier learns."""
-    columns = features.schema.columns
+    columns = schema.columns
     if not target:
         discrete = [name for name, column in columns.items() if isinstance(column, Categorical | Boolean)]
         target = [*columns, *discrete][-1]
-    return int(features.columns[target].start)
+    return int(slices(schema)[target].start)
 
 
 def squares_of(features: tuple[Tokens, ...], values: Floats, side: int, *, rng: random.Generator) -> Matrix:
