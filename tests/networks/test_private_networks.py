@@ -282,3 +282,131 @@ def test_a_budget_that_pays_for_them_teaches_pairs(name):
     # Half of them agree where nothing was learnt: .7 is 18 standard errors above.  One fit in 200 of the diffusion
     # learnt less, as no seed fixes its noise and first weights; four in a row have a chance below 1e-8.
     assert any(agreement() > 0.7 for _ in range(4))
+
+
+GANS = ("tabular.copula_gan", "tabular.table_gan")
+
+
+@pytest.mark.parametrize("name", GANS)
+def test_what_writes_rows_is_shown_none(name, monkeypatch):
+    # Noisy sums that are nothing: whatever rows there are, the generator comes out the same, and has learnt.
+    gan = pytest.importorskip("synth_components.generators._torch.private_gan")
+    seen = []
+    honest = gan.train_against
+
+    def train_against(module, writer, *rest, **how):
+        before = {key: value.clone() for key, value in module.state_dict().items()}
+        honest(module, writer, *rest, **how)
+        after = module.state_dict()
+        seen.append({key: after[key].numpy().tobytes() for key in writer})
+        assert any(not torch.equal(before[key], after[key]) for key in writer)
+
+    monkeypatch.setattr(gan, "train_against", train_against)
+    monkeypatch.setattr(private, "noisy_sums", lambda sums, *, scale: np.ones_like(sums))
+    counts = pytest.importorskip("synth_components.generators.tabular._graphical")
+    monkeypatch.setattr(counts, "noisy_counts", lambda cells, **_: np.full_like(cells, 9))
+    for rows in (200, 50):
+        fitted(name, toy_table(rows, rows=rows), private_critic_steps=1)
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("name", GANS)
+@pytest.mark.parametrize("every", [1, 2])
+def test_the_generator_takes_its_turn_after_so_many_noisy_steps(name, every, monkeypatch):
+    gan = pytest.importorskip("synth_components.generators._torch.private_gan")
+    told = []
+
+    class Watched(gan.Adam):
+        def step(self):
+            told.append("generator")
+            super().step()
+
+    honest = private.noisy_sums
+
+    def noisy(sums, *, scale):
+        told.append("noise")
+        return honest(sums, scale=scale)
+
+    monkeypatch.setattr(gan, "Adam", Watched)
+    monkeypatch.setattr(private, "noisy_sums", noisy)
+    fitted(name, toy_table(0, rows=60), private_critic_steps=every, private_steps=4)
+    assert told == (["noise"] * every + ["generator"]) * (4 // every)
+
+
+def test_the_critic_judges_single_rows_whatever_the_pack(monkeypatch):
+    gan = pytest.importorskip("synth_components.generators._torch.private_gan")
+    seen, honest = [], gan.train_against
+    monkeypatch.setattr(
+        gan, "train_against", lambda module, *rest, **how: [seen.append(module), honest(module, *rest, **how)]
+    )
+    fitted("tabular.copula_gan", toy_table(0, rows=60), pack=10, dropout=0.5)
+    [network] = seen
+    assert network.critic[0].in_features == 2 * sum(network.segments.counts)
+    row = [part[:1] for part in watched("tabular.copula_gan").trainings[0].rows]
+    lost = [watched("tabular.copula_gan").trainings[0].loss(network, row, device.stream(CPU, 0)) for _ in range(2)]
+    assert lost[0].shape == (1,)
+    assert torch.equal(*lost)
+
+
+def test_the_critics_loss_of_a_row_has_the_penalty_of_its_own_interpolate():
+    """By formula, where the loss itself takes nested derivatives that the rows' gradients can go through."""
+    gan = pytest.importorskip("synth_components.generators._torch.conditional_gan")
+    seen = watched("tabular.copula_gan").trainings[0]
+    network, row, key = seen.module, [part[:1] for part in seen.rows], (3, 1)
+
+    def again(penalty):
+        random = device.row_stream(CPU, *key)
+        random.place = private.places_of(row, key)
+        return gan.private_loss_of(penalty)(network, row, random)
+
+    random = device.row_stream(CPU, *key)
+    random.place = private.places_of(row, key)
+    places = network.segments.places(row[0])
+    named = int(device.uniform((1, 1), random, CPU) * row[0].shape[1])
+    condition = places[:, named]
+    with torch.no_grad():
+        logits, scores = network.made(condition, random)
+        fake = network.seen(network.drawn(logits, random), scores, condition)
+    masses = torch.zeros_like(logits).scatter_(1, places, 1.0)
+    real = network.seen(masses, row[1], condition)
+    share = device.uniform((1, 1), random, CPU)
+    between = (share * real + (1 - share) * fake).requires_grad_()
+    (slope,) = torch.autograd.grad(network.judged(between, random).sum(), between)
+    torch.testing.assert_close(again(0.0), network.judged(fake, random) - network.judged(real, random))
+    torch.testing.assert_close(again(10.0) - again(0.0), 10 * (slope.norm(dim=1) - 1) ** 2, rtol=1e-4, atol=1e-5)
+
+
+def test_a_condition_is_a_rows_own_token_of_a_feature_drawn_evenly():
+    gan = pytest.importorskip("synth_components.generators._torch.conditional_gan")
+    network = watched("tabular.copula_gan").trainings[0].module
+    named = []
+
+    class Told(torch.nn.Module):
+        segments, rates, made = network.segments, network.rates, network.made
+        drawn, judged = network.drawn, network.judged
+
+        def seen(self, masses, scores, conditions):
+            named.append(conditions)
+            return network.seen(masses, scores, conditions)
+
+    n, features = 4_000, len(network.segments.counts)
+    tokens = torch.zeros(n, features, dtype=torch.int64)
+    gan.private_loss_of(1.0)(Told(), [tokens, torch.zeros(n, 0)], device.stream(CPU, 1))
+    counts = torch.bincount(named[0], minlength=sum(network.segments.counts))
+    several = network.segments._starts[torch.tensor(network.segments.counts) > 1]
+    # 6 standard errors: all rows say the same, and still each feature with several tokens is named as often.
+    expected = n / len(several)
+    assert torch.equal(named[0], named[1])
+    assert int(counts.sum()) == int(counts[several].sum()) == n
+    assert abs(counts[several] - expected).max() < 6 * expected**0.5
+
+
+def test_without_the_classification_loss_the_classifier_does_not_learn():
+    gan = pytest.importorskip("synth_components.generators._torch.table_gan")
+    seen = watched("tabular.table_gan").trainings[0]
+    loss = gan.private_loss_of(fitted("tabular.table_gan", toy_table(0)).features, 4, classification=0.0)
+    weights = [weight for name, weight in seen.module.named_parameters() if name.startswith("classifier.")]
+    for one, is_taught in ((seen.loss, True), (loss, False)):
+        lost = one(seen.module, [part[:5] for part in seen.rows], device.stream(CPU, 0)).sum()
+        found = torch.autograd.grad(lost, weights, allow_unused=True)
+        assert any(part is not None and part.any() for part in found) == is_taught

@@ -120,10 +120,7 @@ class TableNetworks(nn.Module):
     def made(self, n: int, random: torch.Generator) -> Tensor:
         """Return squares (n, 1, s, s) made of noise."""
         shape, device = (n, self.latent), self.target.device
-        if self.noise == "normal":
-            noise = normal(shape, random, device)
-        else:
-            noise = 2 * uniform(shape, random, device) - 1
+        noise = normal(shape, random, device) if self.noise == "normal" else 2 * uniform(shape, random, device) - 1
         return self.writer(noise).float() * self.is_used
 
     def label_error(self, squares: Tensor, reader: Any) -> Tensor:  # noqa: ANN401 - a module, or one held still

@@ -1,11 +1,11 @@
 """Conditional GAN of rows whose numbers are normal scores: a copula by its marginals, a GAN by what ties them.
 
-Under a budget (``epsilon``, ``delta``) it is differentially private: the columns are cut by the public schema, and their
-marginals are noisy counts of its cells; a smaller critic of single rows is trained by DP-SGD (``_torch.private``), and
-the generator by that critic alone, which is post-processing (``_torch.private_gan``).  A row's condition is one of its
-own tokens, of a feature drawn evenly, and a made row's is drawn by the noisy counts: no training-by-sampling.  The
-guarantee is (epsilon, delta)-differential privacy for one unit of the schema (a row unless declared otherwise), added or
-removed.
+Under a budget (``epsilon``, ``delta``) it is differentially private: the columns are cut by the public schema, and
+their marginals are noisy counts of its cells; a smaller critic of single rows is trained by DP-SGD
+(``_torch.private``), and the generator by that critic alone, which is post-processing (``_torch.private_gan``).  The
+condition of a row is one of its own tokens, of a feature drawn evenly, and a made row's is drawn by the noisy counts:
+no training-by-sampling.  The guarantee is (epsilon, delta)-differential privacy for one unit of the schema (a row unless
+declared otherwise), added or removed.
 
 Source: Xu et al. 2019, "Modeling Tabular Data using Conditional GAN" (arXiv:1907.00503), Sec. 4: the condition,
     training-by-sampling, the Wasserstein loss in packs; Patki, Wedge & Veeramachaneni 2016, "The Synthetic Data
@@ -107,8 +107,11 @@ class CopulaGAN(PrivateTraining):
     )
     knots: Knots = KNOTS
     min_category_count: MinCategoryCount = MIN_CATEGORY_COUNT
+    private_learning_rate: Annotated[float, LEFT] = Field(
+        0.005, gt=0, le=1, description="Under epsilon: step size of AdamW, and of the generator's Adam."
+    )
     private_critic_steps: Annotated[int, LEFT] = Field(
-        5, ge=1, le=1000, description="Under epsilon: noisy steps of the critic for each of the generator's."
+        1, ge=1, le=1000, description="Under epsilon: noisy steps of the critic for each of the generator's."
     )
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> CopulaGANSampler:

@@ -3,7 +3,8 @@
 The library, and the rdt that it needs, are licensed by DataCebo, Inc. under the Business Source License 1.1: their use
 for commercial services that others create synthetic, or transformed, data with is not granted.  They come with the
 extra ``ctgan`` alone, and this file alone imports them, to fit: rows are drawn by our own code.  ``tabular.copula_gan``
-is a GAN of the same line, without the library.
+is a GAN of the same line, without the library.  With a budget of epsilon a fit is refused: the library's critic judges
+packs of rows that are chosen by their categories, and its layers mix rows; ``tabular.copula_gan`` takes a budget.
 
 Source: Xu et al. 2019, "Modeling Tabular Data using Conditional GAN" (arXiv:1907.00503), Sec. 4: mode-specific
     normalisation, the condition, training-by-sampling, the Wasserstein loss in packs.

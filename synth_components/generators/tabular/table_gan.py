@@ -1,11 +1,11 @@
 """Convolutional GAN of rows laid out as squares, with the information and classification losses of table-GAN.
 
-Under a budget (``epsilon``, ``delta``) it is differentially private: the columns are cut by the public schema, and their
-marginals are noisy counts of its cells; a smaller discriminator and a smaller classifier, which read single rows, are
-trained by DP-SGD (``_torch.private``) as one vector of weights, and the generator by these two alone, which is
+Under a budget (``epsilon``, ``delta``) it is differentially private: the columns are cut by the public schema, and
+their marginals are noisy counts of its cells; a smaller discriminator and a smaller classifier, which read single rows,
+are trained by DP-SGD (``_torch.private``) as one vector of weights, and the generator by these two alone, which is
 post-processing (``_torch.private_gan``).  The information loss is off, as it compares moments of batches of rows.  The
-guarantee is (epsilon, delta)-differential privacy for one unit of the schema (a row unless declared otherwise), added or
-removed.
+guarantee is (epsilon, delta)-differential privacy for one unit of the schema (a row unless declared otherwise), added
+or removed.
 
 Source: Park et al. 2018, "Data Synthesis based on Generative Adversarial Networks" (arXiv:1806.03384), Sec. 4: the
     three networks, the information loss and its thresholds, the classification loss; Radford, Metz & Chintala 2016,
@@ -82,7 +82,8 @@ class TableGAN(PrivateTraining):
         1.0,
         ge=0,
         le=1000,
-        description="Weight of the information loss: that made rows have the moments of real ones. Under epsilon it is 0.",
+        description="Weight of the information loss: that made rows have the moments of real ones. Under epsilon it is "
+        "0.",
     )
     classification: float = Field(
         1.0, ge=0, le=1000, description="Weight of the classification loss: that the target fits the other columns."
@@ -116,6 +117,9 @@ class TableGAN(PrivateTraining):
         ge=1,
         le=1024,
         description="Under epsilon: `channels` of the networks that read rows; noise grows with the number of weights.",
+    )
+    private_learning_rate: Annotated[float, LEFT] = Field(
+        0.005, gt=0, le=1, description="Under epsilon: step size of AdamW, and of the generator's Adam."
     )
     private_critic_steps: Annotated[int, LEFT] = Field(
         1, ge=1, le=1000, description="Under epsilon: noisy steps of what reads rows for each of the generator's."
