@@ -18,7 +18,9 @@ COLOURS = {
     "tabular.diffusion": "#3f9ea6",
     "tabular.transformer": "#7b5aa6",
     "tabular.vae": "#a0771b",
+    "tabular.latent_diffusion": "#555555",
 }
+"""Not of the GANs, whose AUC would take most of a panel."""
 EPSILONS = (0.1, 0.5, 1, 2, 5, 10)
 PANELS = (("auc", "AUC"), ("pair_distance", "total variation of pairs"))
 WIDTH, HEIGHT, LEFT, TOP, GAP, BELOW = 260, 190, 56, 62, 44, 58
@@ -75,7 +77,7 @@ def panel(table: str, measure: str, label: str, rows: list, left: float, top: fl
 
 def main() -> None:
     """Draw."""
-    rows = common.read_rows(RESULTS)
+    rows = [row for row in common.read_rows(RESULTS) if row["generator"] in COLOURS]
     width = LEFT + len(TABLES) * (WIDTH + GAP)
     height = TOP + len(PANELS) * (HEIGHT + BELOW)
     parts = [
@@ -87,12 +89,14 @@ def main() -> None:
         " @media (prefers-color-scheme: dark) { svg { background: #16181d; } text { fill: #e6e6e6; }"
         " .tick { fill: #a9a9a9; } .frame { stroke: #5a5e66; } }</style>",
     ]
-    x = float(LEFT)
+    x, y = float(LEFT), 15
     for name, colour in COLOURS.items():
-        parts.append(f'<circle cx="{x + 5}" cy="19" r="4" fill="{colour}"/><text x="{x + 15}" y="23">{name}</text>')
+        if x + 24 + 6.4 * len(name) > width:
+            x, y = float(LEFT), y + 18
+        parts.append(f'<circle cx="{x + 5}" cy="{y}" r="4" fill="{colour}"/><text x="{x + 15}" y="{y + 4}">{name}</text>')
         x += 24 + 6.4 * len(name)
     parts.append(
-        f'<line class="real" x1="{x}" x2="{x + 24}" y1="19" y2="19"/><text x="{x + 30}" y="23">real rows</text>'
+        f'<line class="real" x1="{x}" x2="{x + 24}" y1="{y}" y2="{y}"/><text x="{x + 30}" y="{y + 4}">real rows</text>'
     )
     for line, (measure, label) in enumerate(PANELS):
         for column, table in enumerate(TABLES):

@@ -193,9 +193,9 @@ def loss_of(penalty: float, *, critic_steps: int) -> Loss:
 
 
 def private_loss_of(penalty: float) -> Loss:
-    """Return the critic's loss of rows, each beside a made one of its own, which DP-SGD can take one at a time.
+    """Return the critic's loss of rows, each beside a made one of its own.
 
-    A row names one of its own tokens as the condition, of a feature drawn evenly: how often a token occurs is not
+    DP-SGD can take it one row at a time.  A row names one of its own tokens as the condition, of a feature drawn evenly: how often a token occurs is not
     asked.  The point between the two at which the critic's slope is held to 1 is that row's alone, too.
 
     Args:
@@ -226,7 +226,7 @@ def private_loss_of(penalty: float) -> Loss:
 
 
 def fooling_of(shares: Tensor) -> Fooling:
-    """Return the generator's loss: that the critic sees through made rows, and that they miss their conditions.
+    """Return the generator's loss: that made rows are seen through, and miss their conditions.
 
     Args:
         shares: (sum of t,) how often a token is the condition.
@@ -244,7 +244,7 @@ def fooling_of(shares: Tensor) -> Fooling:
 
 
 def even_rates(features: Sequence[Tokens]) -> Tensor:
-    """Return rates (sum of t,) by which a row's condition is of any feature with several tokens, each as often."""
+    """Return rates (sum of t,) that name each feature with several tokens as often."""
     several = [len(one.mass) > 1 for one in features]
     named = several if any(several) else [True] * len(several)
     return torch.cat([torch.full((len(one.mass),), float(is_one)) for one, is_one in zip(features, named, strict=True)])

@@ -100,7 +100,7 @@ def latent_loss(module: nn.Module, rows: Rows, random: torch.Generator) -> Tenso
 
 
 def encoded_loss_of(encoder: Autoencoder) -> Loss:
-    """Return ``latent_loss`` of rows of tokens and scores, by the laws that an encoder gives each of them anew.
+    """Return ``latent_loss`` of rows of tokens and scores, which an encoder reads anew.
 
     So a row says the same wherever it is read: latents that were computed beside other rows differ in their last bits,
     and with these in where DP-SGD has them read random numbers.

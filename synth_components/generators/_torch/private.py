@@ -91,7 +91,7 @@ class PrivateSchedule:
 
 
 def part_of(run: Run, before: int, steps: int) -> Run:
-    """Return the circumstances of one of several trainings of a fit, ``before`` of whose ``steps`` were made."""
+    """Return the circumstances of a training of a fit, ``before`` of whose ``steps`` were made."""
     return replace(run, report=lambda done, _, /, **metrics: run.report(before + done, steps, **metrics))
 
 

@@ -63,7 +63,9 @@ def train_against(
     seed: int,
     run: Run,
 ) -> None:
-    """Fit a module that reads rows and writes them, for a curve that the caller has charged, on the CPU in the end.
+    """Fit a module that reads rows and writes them, for a curve that the caller has charged.
+
+    It is on the CPU in the end.
 
     Args:
         module: Of both networks.

@@ -168,7 +168,7 @@ def loss_of(*, information: float, classification: float, delta_mean: float, del
 
 
 def private_loss_of(features: Sequence[Tokens], side: int, *, classification: float) -> Loss:
-    """Return what the discriminator and the classifier minimise of rows, each beside a made one of its own.
+    """Return the loss of what reads rows, each beside a made one of its own.
 
     DP-SGD can take it one row at a time.  There is no information loss, which compares moments of all rows of a batch.
 
@@ -200,7 +200,7 @@ def private_loss_of(features: Sequence[Tokens], side: int, *, classification: fl
 
 
 def fooling_of(*, classification: float) -> Fooling:
-    """Return the generator's loss: that it is seen through, and that the classifier finds the target to be wrong.
+    """Return the generator's loss: that it is seen through, and the target does not fit.
 
     Source: Park et al. 2018 (arXiv:1806.03384), Eq. 1 and 5.
     """

@@ -4,8 +4,8 @@ Under a budget (``epsilon``, ``delta``) it is differentially private: the column
 their marginals are noisy counts of its cells; a smaller critic of single rows is trained by DP-SGD
 (``_torch.private``), and the generator by that critic alone, which is post-processing (``_torch.private_gan``).  The
 condition of a row is one of its own tokens, of a feature drawn evenly, and a made row's is drawn by the noisy counts:
-no training-by-sampling.  The guarantee is (epsilon, delta)-differential privacy for one unit of the schema (a row unless
-declared otherwise), added or removed.
+no training-by-sampling.  The guarantee is (epsilon, delta)-differential privacy for one unit of the schema (a row
+unless declared otherwise), added or removed.
 
 Source: Xu et al. 2019, "Modeling Tabular Data using Conditional GAN" (arXiv:1907.00503), Sec. 4: the condition,
     training-by-sampling, the Wasserstein loss in packs; Patki, Wedge & Veeramachaneni 2016, "The Synthetic Data
