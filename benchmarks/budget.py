@@ -93,7 +93,8 @@ def main() -> None:
     for name, colour in COLOURS.items():
         if x + 24 + 6.4 * len(name) > width:
             x, y = float(LEFT), y + 18
-        parts.append(f'<circle cx="{x + 5}" cy="{y}" r="4" fill="{colour}"/><text x="{x + 15}" y="{y + 4}">{name}</text>')
+        parts.append(f'<circle cx="{x + 5}" cy="{y}" r="4" fill="{colour}"/>')
+        parts.append(f'<text x="{x + 15}" y="{y + 4}">{name}</text>')
         x += 24 + 6.4 * len(name)
     parts.append(
         f'<line class="real" x1="{x}" x2="{x + 24}" y1="{y}" y2="{y}"/><text x="{x + 30}" y="{y + 4}">real rows</text>'

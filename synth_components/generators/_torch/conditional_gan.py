@@ -195,8 +195,9 @@ def loss_of(penalty: float, *, critic_steps: int) -> Loss:
 def private_loss_of(penalty: float) -> Loss:
     """Return the critic's loss of rows, each beside a made one of its own.
 
-    DP-SGD can take it one row at a time.  A row names one of its own tokens as the condition, of a feature drawn evenly: how often a token occurs is not
-    asked.  The point between the two at which the critic's slope is held to 1 is that row's alone, too.
+    DP-SGD can take it one row at a time.  A row names one of its own tokens as the condition, of a feature drawn
+    evenly: how often a token occurs is not asked.  The point between the two at which the critic's slope is held to 1
+    is that row's alone, too.
 
     Args:
         penalty: Weight of the squared distance of that slope from 1.
