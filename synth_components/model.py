@@ -466,7 +466,7 @@ def fit(
         require_private(recipe, name, limit)
     if schema is None and isinstance(table, Dataset):
         schema = table.schema
-    _admit(limit, schema, [column for one in tables.values() for column in one.columns], label=f"fit {name}")
+    _admit(limit, schema, tables, label=f"fit {name}")
     # Of several processes that fit one model together the first one pays; a rank alone does not make them several.
     is_other = run is not None and 0 < run.rank < run.world_size and getattr(recipe, "trains_together", False)
     shared = None if is_other else account(budget)
@@ -564,7 +564,11 @@ def _began_with(before: artifact.Artifact, data: Dataset) -> dict[str, Any]:
 
 
 def _admit(
-    limit: Budget | None, schema: Schema | Mapping[str, Any] | None, columns: Sequence[str], *, label: str
+    limit: Budget | None,
+    schema: Schema | Mapping[str, Any] | None,
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    label: str,
 ) -> None:
     """Hold the privacy policy, if one is named, against a fit, before rows are read."""
     if not circumstance("policy"):
@@ -572,7 +576,8 @@ def _admit(
     from synth_components.policy import guard
 
     known = Schema.from_json(schema) if isinstance(schema, Mapping) else schema
-    guard.admit(limit, known, label=label, columns=columns)
+    names = [column for one in tables.values() for column in one.columns]
+    guard.admit(limit, known, label=label, columns=names)
 
 
 def _admit_profiled(schema: Schema, *, label: str) -> None:

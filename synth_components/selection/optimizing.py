@@ -256,8 +256,9 @@ def optimized(
     if evaluate.privacy == "dp":
         raise ConfigError("a private report recommends nothing; leave privacy=dp out", option="privacy")
     declared = schema or (table.schema if isinstance(table, Dataset) else None)
-    columns = None if isinstance(table, Dataset) else list(table.columns)
-    guard.admit(None, declared, label="auto_optimize", columns=columns)
+    is_asked = declared is None and guard.policy_here() is not None
+    names = list(table.columns) if is_asked and isinstance(table, pd.DataFrame) else None
+    guard.admit(None, declared, label="auto_optimize", columns=names)
     opened(ledger).spend("auto_optimize", not_private)
     run = Run() if run is None else run
     learnt, apart = _parts(table, schema, generator, options, config, unit, seed, trust)
