@@ -41,6 +41,7 @@ from synth_components.generators.tabular._members import (
     save_members,
     without_privacy,
 )
+from synth_components.privacy.contribution import bounded
 from synth_components.privacy.ledger import not_private
 from synth_components.privacy.share import shares
 from synth_components.protocols import Dataset, Given, PrivacyLedger, Run, Sampler
@@ -86,7 +87,11 @@ class Hybrid(Recipe):
         require_private(recipes, ledger)
         names = self._first_columns(data.schema)
         purses = shares(ledger, [self.budget_share, 1 - self.budget_share])
-        owners = units_of(data) if ledger.remaining() is None else None
+        if ledger.remaining() is None:
+            owners = units_of(data)
+        else:
+            # The first stage does not see who owns its rows, and could not bound them.
+            data, owners = bounded(data), None
         halves = _only(data, names, owners), data
         stages = [
             fit_member(recipe, part, rng=rng, ledger=purse, run=run, part=place, parts=2)
