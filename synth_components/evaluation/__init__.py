@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import zlib
 from collections.abc import Mapping
@@ -136,7 +137,8 @@ def evaluate(
             ``privacy="dp"`` it is charged, before any row is read; otherwise one with a budget is refused.
         report: Told after every metric how many are done.
         model: The model that drew the synthetic rows, for the report to name: the guard and the registries take no
-            report for evidence on another one.
+            report for evidence on another one.  With ``privacy="dp"`` only one whose epsilon is bounded is named, for
+            the fingerprint of another one is an exact function of its training rows.
 
     Raises:
         SchemaError: for a table that lacks a column, or a target that is none.
@@ -147,7 +149,9 @@ def evaluate(
         config = type(config).parse({**config.model_dump(), "target": target})
     if isinstance(config, EvaluateConfig) and config.privacy == "dp":
         made = _privately(train, holdout, synthetic, schema, config, opened(ledger))
-        return replace(made, judged=_judged(synthetic, model))
+        # What a fit without differential privacy made of its rows, its fingerprint, tells them apart from all others.
+        is_bounded = model is not None and math.isfinite(model.privacy.epsilon)
+        return replace(made, judged=_judged(synthetic, model if is_bounded else None))
     if ledger is not None and ledger.budget is not None:
         raise UnsupportedError(
             "a ledger with a budget was given, and these measures read real rows without noise; give "
@@ -248,7 +252,9 @@ def _privately(
     statement = (
         f"This report is itself a release of the {side}: it costs {spent}, by {config.mechanism} noise on counts, for "
         f"{who}, added or removed, and adds to what else was released of the same rows.",
-        "Every score is made of noisy counts and of the synthetic rows, which are taken to be public.",
+        "Every score is made of noisy counts and of the synthetic rows, which are taken to be public, and whose digest "
+        "the report holds: do not share it before them, unless differential privacy made them. A model without bounded "
+        "epsilon is not named.",
     )
     delta = config.delta if config.mechanism == "gaussian" else 0.0
     return Report(

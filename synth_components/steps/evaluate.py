@@ -67,7 +67,8 @@ def evaluate(
         holdout: Real rows that it has not seen.
         synthetic: The rows to judge.
         schema: What the columns hold; without it the model's schema, or else one profiled from the real rows.
-        model: The model that drew the rows, which the report then names; also for its schema and rules.
+        model: The model that drew the rows, which the report then names; also for its schema and rules. With
+            `privacy=dp` only a model with an epsilon is named.
         residuals: What `synth preserve` wrote, to stand in the report.
         report: Where the report goes.
         page: Where the report goes as a page to look at.
@@ -212,7 +213,8 @@ def _judge(
     # Time and memory tell how many rows there are, those of the fit included.
     costs = () if is_private else (*earlier, *found.costs)
     found = replace(found, costs=costs, notes=(*notes, *found.notes))
-    if model is not None:
+    # Why a generator was chosen, its ledger and its fingerprint are exact functions of rows without a bounded epsilon.
+    if model is not None and not (is_private and manifest_of(model).privacy.epsilon is None):
         advice = _resolved(found.recommendations, model)
         fitted = of_model(ledger_of(model), manifest_of(model).privacy)
         found = replace(

@@ -10,10 +10,13 @@ import pandas as pd
 import pytest
 from audit import mu_at_least
 
+import synth_components as synth
 from synth_components.__main__ import main
 from synth_components.config import ConfigError
 from synth_components.errors import BudgetExceededError, DeltaError, SchemaError, UnsupportedError
 from synth_components.evaluation import EvaluateConfig, FidelityConfig, Report, evaluate, private
+from synth_components.evaluation.judged import digest_of
+from synth_components.io.artifact import reasons_of
 from synth_components.privacy import noise
 from synth_components.privacy.accounting import rho_within
 from synth_components.privacy.budget_file import BudgetFile
@@ -94,6 +97,56 @@ def test_the_step_leaves_out_what_the_fit_and_the_draw_took_too(tmp_path, monkey
     assert json.loads((tmp_path / "report.json").read_text())["costs"] == []
     assert main(["evaluate-fidelity", *said, "--report", "report.json"]) == 0
     assert json.loads((tmp_path / "report.json").read_text())["costs"][0]["stage"] == "sample"  # what was left out
+
+
+def test_the_report_of_the_step_has_no_exact_field_that_a_row_more_or_less_changes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ALIKE.to_csv("drawn.csv", index=False)
+    (tmp_path / "schema.json").write_text(json.dumps(SCHEMA.to_json()))
+    said = ["--synthetic", "drawn.csv", "--schema", "schema.json", "--privacy", "dp", "--epsilon", "2", "--quiet"]
+    config = EvaluateConfig(privacy="dp", epsilon=2.0, replicates=10)
+    said += ["--replicates", "10"]
+    found = {}
+    for side, table in (("all", rows(157, 9)), ("fewer", rows(157, 9).iloc[:-1])):
+        table.to_csv("train.csv", index=False)
+        (HOLDOUT if side == "all" else HOLDOUT.iloc[:-1]).to_csv("holdout.csv", index=False)
+        model = synth.fit(table, generator="tabular.independent", schema=SCHEMA, seed=0)
+        reasons = [f"{len(table)} rows are too few to race on"]  # as tabular.auto tells
+        choice = {"generator": "tabular.independent", "options": {}, "reasons": reasons}
+        model = replace(model, manifest=model.manifest.model_copy(update={"choice": choice}))
+        model.save(tmp_path / side)
+        assert reasons[0] in reasons_of(tmp_path / side)[0]
+        places = ["--train", "train.csv", "--holdout", "holdout.csv", "--model", side]
+        assert main(["evaluate", *said, *places, "--report", "report.json", "--page", "page.html"]) == 0
+        held = json.loads((tmp_path / "report.json").read_text())
+        found[side] = exact(held)
+        assert held["judged"] == {"model": "", "rows": digest_of(ALIKE)}
+        assert model.fingerprint[:12] not in (tmp_path / "page.html").read_text()
+        assert evaluate(table, HOLDOUT, ALIKE, schema=SCHEMA, config=config, model=model).judged.model == ""
+    assert found["all"] == found["fewer"]
+
+
+def exact(told):
+    """Return a report as JSON without what is made of noisy counts."""
+    noisy = ("value", "interval", "deviation", "floor")
+    scores = [{name: part for name, part in one.items() if name not in noisy} for one in told["scores"]]
+    return {**told, "scores": scores, "values": sorted(told["values"]), "rows": {**told["rows"], "real": 0}}
+
+
+def test_a_model_with_an_epsilon_is_named_for_differential_privacy_made_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = synth.fit(rows(157, 9), generator="tabular.independent", schema=SCHEMA, seed=0)
+    stated = model.manifest.privacy.model_copy(update={"epsilon": 0.5, "delta": 1e-6})
+    model = replace(model, manifest=model.manifest.model_copy(update={"privacy": stated}))
+    config = EvaluateConfig(privacy="dp", epsilon=2.0, replicates=10)
+    assert evaluate(None, HOLDOUT, ALIKE, schema=SCHEMA, config=config, model=model).judged.model == model.fingerprint
+    model.save(tmp_path / "model")
+    HOLDOUT.to_csv("holdout.csv", index=False)
+    ALIKE.to_csv("drawn.csv", index=False)
+    places = ["--train", "holdout.csv", "--holdout", "holdout.csv", "--synthetic", "drawn.csv", "--model", "model"]
+    said = ["--privacy", "dp", "--epsilon", "2", "--replicates", "10", "--quiet"]
+    assert main(["evaluate", *places, *said, "--report", "report.json"]) == 0
+    assert json.loads((tmp_path / "report.json").read_text())["judged"]["model"] == model.fingerprint
 
 
 def test_the_report_says_first_what_it_costs():
