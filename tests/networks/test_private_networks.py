@@ -280,8 +280,9 @@ def test_a_budget_that_pays_for_them_teaches_pairs(name):
         return (drawn["a"] == drawn["b"]).mean()
 
     # Half of them agree where nothing was learnt: .7 is 18 standard errors above.  One fit in 200 of the diffusion
-    # learnt less, as no seed fixes its noise and first weights; four in a row have a chance below 1e-8.
-    assert any(agreement() > 0.7 for _ in range(4))
+    # learnt less, and one in 12 of the latent diffusion, as no seed fixes their noise and first weights; eight in a row
+    # have a chance of about 1e-8.
+    assert any(agreement() > 0.7 for _ in range(8))
 
 
 GANS = ("tabular.copula_gan", "tabular.table_gan")
