@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import synth_components as synth
+from synth_components.config import ConfigError
 from synth_components.errors import ConditionError, SchemaError, UnsupportedError
 from synth_components.generators.tabular.markov import Markov
 from synth_components.privacy.ledger import Ledger
@@ -200,6 +201,8 @@ def test_a_condition_on_a_later_row_is_met_given_the_rows_before():
         ({"order_by": "state"}, SchemaError),
         ({**BY, "order": 4, "max_cells": 100}, UnsupportedError),
         ({**BY, "initial_state": {"state": "on fire"}}, ConditionError),
+        ({"length": 5}, ConfigError),
+        ({"initial_state": {"state": "down"}}, ConfigError),
     ],
 )
 def test_what_cannot_be_learnt_is_refused(options, error):

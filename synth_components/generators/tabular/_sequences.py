@@ -19,7 +19,7 @@ from pydantic import Field
 from safetensors.numpy import load_file, save_file
 
 from synth_components.conditions import parse
-from synth_components.config import LEFT
+from synth_components.config import LEFT, ConfigError
 from synth_components.encode import Features, decode, encode_table, greatest, slices
 from synth_components.errors import ConditionError, SchemaError, UnsupportedError
 from synth_components.generators.tabular._condition import Condition, conditions
@@ -53,6 +53,22 @@ InitialState = Annotated[
     dict[str, str | int | float | bool | None],
     Field(description="Values by column in the first row of each sequence; others are drawn."),
 ]
+
+
+def require_sequences(order_by: str, *, group: str, length: int, initial_state: Mapping[str, object]) -> None:
+    """Raise if an option is about sequences where nothing tells of any.
+
+    Args:
+        order_by: What ``order_of`` says.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    if group or order_by:
+        return
+    for option, is_asked in (("length", length), ("initial_state", initial_state)):
+        if is_asked:
+            raise ConfigError(f"option '{option}' is about sequences: name group or order_by, too", option=option)
 
 
 @dataclass(frozen=True, eq=False)

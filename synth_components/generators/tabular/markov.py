@@ -48,6 +48,7 @@ from synth_components.generators.tabular._sequences import (
     Sequences,
     in_sequence,
     order_of,
+    require_sequences,
 )
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
@@ -83,6 +84,7 @@ class Markov(Recipe):
         """Return the chain of ``data``.
 
         Raises:
+            ConfigError: for ``length`` or ``initial_state`` where no column tells of sequences.
             SchemaError: if there is no column ``group`` or ``order_by`` of a fit kind.
             UnsupportedError: if a column has no value with enough support, or the order is too high for ``max_cells``.
             ConditionError: if ``initial_state`` does not fit the schema, or the model gives it no mass.
@@ -91,6 +93,7 @@ class Markov(Recipe):
         ledger.spend("fit tabular.markov", not_private)
         stop_if_asked(run)
         order_by = order_of(data.schema, self.order_by)
+        require_sequences(order_by, group=self.group, length=self.length, initial_state=self.initial_state)
         ordered = in_sequence(data, group=self.group, order_by=order_by)
         features = encode_table(ordered.rows.table, ordered.rows.schema)
         book = Codebook.of(features, knots=self.knots, min_count=self.min_category_count)

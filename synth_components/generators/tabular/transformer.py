@@ -54,6 +54,7 @@ from synth_components.generators.tabular._sequences import (
     Sequences,
     in_sequence,
     order_of,
+    require_sequences,
 )
 from synth_components.generators.tabular._tokens import (
     NARROWEST,
@@ -284,12 +285,10 @@ class Transformer(PrivateTraining):
     def _ordered(self, data: Dataset) -> Ordered | None:
         """Return the rows sequence after sequence, or ``None`` where nothing tells of sequences."""
         order_by = order_of(data.schema, self.order_by)
-        if self.group or order_by:
-            return in_sequence(data, group=self.group, order_by=order_by)
-        for option in ("length", "initial_state"):
-            if getattr(self, option):
-                raise ConfigError(f"option '{option}' is about sequences: name group or order_by, too", option=option)
-        return None
+        require_sequences(order_by, group=self.group, length=self.length, initial_state=self.initial_state)
+        if not (self.group or order_by):
+            return None
+        return in_sequence(data, group=self.group, order_by=order_by)
 
 
 @dataclass(frozen=True)
