@@ -44,6 +44,7 @@ from synth_components.generators.tabular._members import (
 from synth_components.privacy.contribution import bounded
 from synth_components.privacy.ledger import not_private
 from synth_components.privacy.share import shares
+from synth_components.privacy.unit import settle
 from synth_components.protocols import Dataset, Given, PrivacyLedger, Run, Sampler
 from synth_components.schema import Boolean, Categorical, Schema
 from synth_components.split import units_of
@@ -77,6 +78,7 @@ class Hybrid(Recipe):
         Raises:
             ConfigError: if ``columns`` names one that is not modelled, or leaves nothing for a stage.
             BudgetExceededError: under a budget, if a stage keeps none.
+            UnitError: if the ledger is of another privacy unit.
             StoppedError: if ``run`` says so.
         """
         recipes = members_of((self.first, self.second), (self.first_options, self.second_options))
@@ -90,7 +92,8 @@ class Hybrid(Recipe):
         if ledger.remaining() is None:
             owners = units_of(data)
         else:
-            # The first stage does not see who owns its rows, and could not bound them.
+            # The first stage does not see who owns its rows: it could neither bound them nor name the unit.
+            settle(ledger, data.schema.unit, is_prepared=True)
             data, owners = bounded(data), None
         halves = _only(data, names, owners), data
         stages = [
