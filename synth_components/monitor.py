@@ -1,7 +1,7 @@
 """How good a model is while it trains: some drawn rows against some that were held out, every few epochs.
 
-A monitor belongs to one fit (``Run.monitor``).  The training loop asks it after an epoch; its scores go where all
-metrics of a fit go, to the progress bar, MLflow and the metric lines of SageMaker.  It reads held-out rows without
+A monitor belongs to one fit at a time (``Run.monitor``).  The training loop asks it after an epoch; its scores go where
+all metrics of a fit go, to the progress bar, MLflow and the metric lines of SageMaker.  It reads held-out rows without
 differential privacy: under a finite budget a fit with a monitor is refused.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from synth_components.config import Recipe
+from synth_components.config import ConfigError, Recipe
 from synth_components.errors import DataError, UnsupportedError
 from synth_components.generators import names, recipe_type
 from synth_components.null_indicator import modelled
@@ -42,7 +42,7 @@ class QualityMonitor:
 
     Attributes:
         held_out: Rows that the model does not learn from.
-        every: Epochs between two judgements.
+        every: Epochs between two judgements, 1 or more; a fit asks after its last epoch, too.
         patience: Judgements without a better quality after which training ends; 0 never ends it.
         alert_below: Quality below which ``alert`` is called, from the judgement after the first; 0 never calls.
         alert: What to call, with the epoch, counted from 1, and the scores; by default a warning is logged.
@@ -62,7 +62,17 @@ class QualityMonitor:
     _judged: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        """Take of the rows what generators learn, and refuse too few of them."""
+        """Take of the rows what generators learn, and refuse too few of them.
+
+        Raises:
+            ConfigError: for ``every``, ``patience`` or ``max_rows`` below its least value.
+            DataError: for too few rows.
+        """
+        for option, least in (("every", 1), ("patience", 0), ("max_rows", 1)):
+            if getattr(self, option) < least:
+                raise ConfigError(
+                    f"option '{option}' of a monitor is {least} or more, not {getattr(self, option)}", option=option
+                )
         self.held_out = modelled(self.held_out)
         rows = len(self.held_out.table)
         if rows < LEAST_ROWS:
@@ -70,6 +80,10 @@ class QualityMonitor:
                 f"a monitor judges by {LEAST_ROWS} held-out rows or more, and there are {rows}; set a larger share "
                 "apart (monitor_share)"
             )
+
+    def begin(self, epoch: int = 0, quality: float = -math.inf) -> None:
+        """Forget what an earlier fit told; take over the best quality of one that goes on, and its epoch."""
+        self.best, self.best_epoch, self._judged = quality, epoch, int(epoch > 0)
 
     def is_due(self, epoch: int) -> bool:
         """Return whether to judge after an epoch, counted from 1."""
@@ -105,10 +119,6 @@ class QualityMonitor:
     def is_over(self, epoch: int) -> bool:
         """Return whether quality has not risen for ``patience`` judgements."""
         return self.patience > 0 and epoch - self.best_epoch >= self.patience * self.every
-
-    def resume(self, epoch: int, quality: float) -> None:
-        """Take over the best quality of a stopped fit that goes on, and the epoch that had it."""
-        self.best, self.best_epoch, self._judged = quality, epoch, max(self._judged, 1)
 
 
 def require_monitored(recipe: Recipe, name: str) -> None:

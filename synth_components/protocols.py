@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,7 +131,13 @@ class Report(Protocol):
 
 
 class Monitor(Protocol):
-    """Who judges a model while it trains: ``monitor.QualityMonitor`` is ours.  Epochs count from 1."""
+    """Who judges a model while it trains: ``monitor.QualityMonitor`` is ours.  Epochs count from 1.
+
+    A fit judges after its last epoch, too, due or not.
+    """
+
+    def begin(self, epoch: int = 0, quality: float = -math.inf) -> None:
+        """Forget what an earlier fit told; take over the best quality of one that goes on, and its epoch."""
 
     def is_due(self, epoch: int) -> bool:
         """Return whether to judge after an epoch."""
@@ -140,9 +147,6 @@ class Monitor(Protocol):
 
     def is_over(self, epoch: int) -> bool:
         """Return whether training should end."""
-
-    def resume(self, epoch: int, quality: float) -> None:
-        """Take over the best quality of a stopped fit that goes on, and the epoch that had it."""
 
 
 @dataclass(frozen=True)

@@ -61,8 +61,9 @@ class TrainConfig(StepConfig):
         0,
         ge=0,
         le=10_000,
-        description="Epochs of a network between two judgements by rows set apart: quality is reported, and decides "
-        "which weights are kept. 0 for none. Not with privacy=dp.",
+        description="Epochs of a network between two judgements by rows set apart; the last one is judged, too. "
+        "Quality is reported, and decides from the first judgement on which weights are kept. 0 for none. Not with "
+        "privacy=dp.",
     )
     monitor_patience: int = Field(
         0,

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import synth_components as synth
+from synth_components.config import ConfigError
 from synth_components.errors import DataError, UnsupportedError
 from synth_components.generators import module_of, recipe_type
 from synth_components.generators.tabular.independent import Independent
@@ -92,6 +93,23 @@ def test_columns_that_are_made_anew_are_not_judged():
     schema = replace(data.schema, tables={TABLE: columns})
     monitor = QualityMonitor(Dataset({TABLE: data.table.assign(note="words")}, schema))
     assert "note" not in monitor.held_out.schema.columns
+
+
+def test_a_monitor_begins_anew_and_goes_on(alone):
+    monitor = QualityMonitor(toy_table(1), patience=1)
+    monitor.judge(FRESH, 1)
+    assert monitor.best_epoch == 1
+    monitor.begin()
+    assert (monitor.best, monitor.best_epoch) == (-np.inf, 0)
+    monitor.begin(3, 0.5)
+    assert (monitor.best, monitor.best_epoch, monitor.is_over(4)) == (0.5, 3, True)
+
+
+@pytest.mark.parametrize(("option", "value"), [("every", 0), ("every", -1), ("patience", -1), ("max_rows", 0)])
+def test_options_out_of_range_are_refused_by_name(option, value):
+    with pytest.raises(ConfigError, match=option) as found:
+        QualityMonitor(toy_table(1), **{option: value})
+    assert found.value.option == option
 
 
 def test_few_rows_are_refused():

@@ -70,6 +70,77 @@ def test_training_ends_by_quality_although_the_loss_still_falls():
     assert sum("quality" in metrics for metrics in told) == 3
 
 
+class Scripted(QualityMonitor):
+    """Finds the models of some epochs better than others."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.heard, self.script = [], {1: 0.6, 2: 0.9, 5: 0.8}
+
+    def judge(self, sampler, epoch):
+        self.heard.append(epoch)
+        quality = self.script.get(epoch, 0.5)
+        if quality > self.best:
+            self.best, self.best_epoch = quality, epoch
+        return {"quality": quality}
+
+
+def trained(losses, monitor, *, patience=9):
+    """Train in vain, with held-out losses by epoch; return how it went, and which epochs were judged."""
+    module, told = torch.nn.Linear(1, 1), []
+
+    def loss(module, rows, random):
+        if module.training:
+            return module(rows[0])[:, 0] * 0
+        return torch.full((len(rows[0]),), losses[len(told)])
+
+    class Counting:
+        """A sampler that nothing is drawn from."""
+
+    run = Run(monitor=monitor, report=lambda done, total, /, **metrics: told.append(metrics) if metrics else None)
+    made = loop.train(
+        module,
+        (torch.zeros(8, 1),),
+        loss,
+        loop.Schedule(epochs=len(losses), batch_rows=8, learning_rate=0.1, patience=patience),
+        seed=0,
+        recipe="{}",
+        run=run,
+        ledger=Ledger(),
+        held_out=(torch.zeros(4, 1),),
+        sampler=None if monitor is None else Counting,
+    )
+    return made, ["quality" in metrics for metrics in told]
+
+
+def test_the_last_epoch_is_judged_although_none_is_due():
+    """Epoch 3 is judged, and with it epoch 2, which the held-out loss finds best; then epoch 5, the last one."""
+    monitor = Scripted(toy_table(1), every=3)
+    made, told = trained([3.0, 1.0, 2.0, 2.0, 2.0], monitor)
+    assert (made.best_epoch, monitor.heard, told) == (2, [2, 3, 5], [False, False, True, False, True])
+    made, _ = trained([3.0, 2.5, 2.0, 2.0, 2.0], Scripted(toy_table(1), every=3))
+    assert made.best_epoch == 5  # 3 is found worse
+
+
+def test_the_held_out_loss_ends_a_training_that_nobody_has_judged():
+    losses = [3.0, 2.0, 2.5, 2.5, 2.5, 2.5]
+    alone, _ = trained(losses, None, patience=2)
+    made, told = trained(losses, monitor := Scripted(toy_table(1), every=100), patience=2)
+    assert (made.epochs, made.best_epoch) == (alone.epochs, alone.best_epoch) == (4, 2)
+    assert (monitor.heard, told) == ([2, 4], [False, False, False, True])
+    made, _ = trained(losses, Scripted(toy_table(1)), patience=2)
+    assert made.epochs == 6  # once it has judged, it alone says when to end
+
+
+def test_a_monitor_that_served_a_fit_serves_another_one_alike():
+    """The first fit is found better than the second one ever is, which gets better until its end all the same."""
+    monitor = Scripted(toy_table(1), patience=2)
+    assert trained([1.0] * 6, monitor)[0].epochs == 4
+    monitor.script = {epoch: epoch / 10 for epoch in range(1, 7)}
+    made, _ = trained([1.0] * 6, monitor)
+    assert (made.epochs, made.best_epoch, monitor.best) == (6, 6, 0.6)
+
+
 def test_a_stopped_fit_goes_on_to_the_same_end_under_a_monitor(tmp_path):
     """The best quality of the first part counts in the second: training ends at the same epoch, with its weights."""
     asked, data = iter(range(1_000)), toy_table(0)

@@ -127,8 +127,9 @@ def train(
         recipe: The generator's options as text: a checkpoint of others is refused.
         held_out: Rows set apart by the caller, instead of a share of ``rows``.
         stage: Which of the trainings of a fit of several; its state is kept after its end, for a fit that stops later.
-        sampler: Makes the sampler of the module as it is, for ``run.monitor``, whose quality then decides instead of
-            the held-out loss which weights are kept, and may end the training.
+        sampler: Makes the sampler of the module as it is, for ``run.monitor``, whose quality decides instead of the
+            held-out loss from its first judgement on: which weights are kept, and whether training ends.  The last
+            epoch is judged, whether due or not, and with the first judgement the weights that the loss found best.
         chances: (n,) how often each row is read, in proportion: an epoch draws as many rows as there are, with
             replacement, instead of passing over them.
         units: Whose each row (n,) is, from 0: those of one are set apart together, so that the held-out loss is that of
@@ -245,8 +246,8 @@ class _Loop:
         state, run = self.state, self.run
         if self.checkpoint is not None:
             state.resume(self.checkpoint, run)
-            if self.sampler is not None and run.monitor is not None and state.best_epoch:
-                run.monitor.resume(state.best_epoch, -state.best_loss)
+        if self.sampler is not None and run.monitor is not None:
+            run.monitor.begin(*((state.best_epoch, -state.best_loss) if state.is_monitored else ()))
         begun = state.step
         for epoch in range(state.step // self.per_epoch, self.schedule.epochs):
             if state.is_over:
@@ -299,18 +300,27 @@ class _Loop:
 
     def _judged(self, epoch: int, mean: Tensor) -> dict[str, float]:
         """Return what is told of an epoch, and decide which weights are best and whether training is over."""
-        state, metrics = self.state, {"loss": float(peer.total(mean, self.run) / self.run.world_size)}
+        state, monitor, metrics = (
+            self.state,
+            self.run.monitor,
+            {"loss": float(peer.total(mean, self.run) / self.run.world_size)},
+        )
         if not math.isfinite(metrics["loss"]):
             raise SynthError(
                 f"training broke down in epoch {epoch + 1}: the loss is no number; lower the option learning_rate"
             )
         if self.held_out is not None:
             metrics["holdout_loss"] = judged = self._held_out_loss(self.held_out)
-            if judged < state.best_loss and self.sampler is None:
-                state.keep_best(judged, epoch + 1)
-            state.is_over = self.sampler is None and epoch + 1 - state.best_epoch >= self.schedule.patience
-        if self.sampler is not None and self.run.monitor is not None and self.run.monitor.is_due(epoch + 1):
-            metrics |= self._monitored(self.sampler, self.run.monitor, epoch + 1)
+            if not state.is_monitored:
+                if judged < state.best_loss:
+                    state.keep_best(judged, epoch + 1)
+                state.is_over = epoch + 1 - state.best_epoch >= self.schedule.patience
+        is_last = state.is_over or epoch + 1 == self.schedule.epochs
+        if self.sampler is not None and monitor is not None and (is_last or monitor.is_due(epoch + 1)):
+            if not state.is_monitored and 0 < state.best_epoch <= epoch:
+                with state.at_best():  # quality may find them the best, too
+                    self._monitored(self.sampler, monitor, state.best_epoch)
+            metrics |= self._monitored(self.sampler, monitor, epoch + 1)
         return metrics
 
     def _close_epoch(self, metrics: dict[str, float]) -> None:
@@ -329,9 +339,10 @@ class _Loop:
             told[0], told[1] = scores["quality"], float(monitor.is_over(epoch))
         peer.share_first([told], self.run)
         quality, is_over = told.tolist()
-        if -quality < self.state.best_loss:
+        if -quality < self.state.best_loss or not self.state.is_monitored:
             self.state.keep_best(-quality, epoch)
-        self.state.is_over = bool(is_over)
+        self.state.is_monitored = True
+        self.state.is_over = self.state.is_over or bool(is_over)
         return scores
 
     @torch.no_grad()

@@ -23,22 +23,25 @@ class State:
 
     Attributes:
         step: Steps made.
-        best_loss: The least held-out loss so far.
+        best_loss: The least held-out loss so far; once a monitor has judged, its best quality, with its sign changed.
         best_epoch: The epoch that had it, counted from 1; 0 before the first.
         is_over: Whether training ended early.
+        is_monitored: Whether a monitor has judged.
     """
 
     step: int
     best_loss: float
     best_epoch: int
     is_over: bool
+    is_monitored: bool
 
     def __init__(self, module: nn.Module, optimizer: AdamW, *, ema: float) -> None:
         self._module, self._optimizer, self._ema = module, optimizer, ema
         self._best: dict[str, Tensor] = {}
         weights = module.named_parameters() if ema else ()
         self._average = {name: value.detach().clone() for name, value in weights}
-        self.step, self.best_epoch, self.best_loss, self.is_over = 0, 0, math.inf, False
+        self.step, self.best_epoch, self.best_loss = 0, 0, math.inf
+        self.is_over = self.is_monitored = False
 
     def average(self) -> None:
         """Take the weights of the step that was made into their average, if there is one.
@@ -69,6 +72,16 @@ class State:
         self._best = {name: value.clone() for name, value in self._module.state_dict().items()}
         self.best_loss, self.best_epoch = loss, epoch
 
+    @contextmanager
+    def at_best(self) -> Iterator[None]:
+        """Let the module have the best weights so far within the block."""
+        present = {name: value.clone() for name, value in self._module.state_dict().items()}
+        self._module.load_state_dict(self._best)
+        try:
+            yield
+        finally:
+            self._module.load_state_dict(present)
+
     def finish(self, *, is_judged: bool) -> None:
         """Give the module the weights that count: the best ones, if there are any, else the average."""
         self._swap()
@@ -83,6 +96,7 @@ class State:
             "best_epoch": self.best_epoch,
             "best_loss": self.best_loss if self.best_epoch else None,
             "is_over": self.is_over,
+            "is_monitored": self.is_monitored,
         }
         tensors = {**self._tensors(), **{f"best.{name}": held for name, held in self._best.items()}}
         checkpoint.save({name: held.detach().cpu().contiguous().numpy() for name, held in tensors.items()}, value)
@@ -95,18 +109,18 @@ class State:
         """
         found = checkpoint.load() if run.rank == 0 else None
         device = next(self._module.parameters()).device
-        told = torch.zeros(4, dtype=torch.float64, device=device)
+        told = torch.zeros(5, dtype=torch.float64, device=device)
         if found is not None:
             value = found[1]
             best = math.inf if value["best_loss"] is None else value["best_loss"]
-            told = torch.tensor(
-                [value["step"], value["best_epoch"], best, value["is_over"]], dtype=torch.float64, device=device
-            )
+            facts = [value["step"], value["best_epoch"], best, value["is_over"], value["is_monitored"]]
+            told = torch.tensor(facts, dtype=torch.float64, device=device)
         peer.share_first([told], run)
-        step, best_epoch, best_loss, is_over = told.tolist()
+        step, best_epoch, best_loss, is_over, is_monitored = told.tolist()
         if not step:
             return
-        self.step, self.best_epoch, self.best_loss, self.is_over = int(step), int(best_epoch), best_loss, bool(is_over)
+        self.step, self.best_epoch, self.best_loss = int(step), int(best_epoch), best_loss
+        self.is_over, self.is_monitored = bool(is_over), bool(is_monitored)
         # A parameter that no column of this table uses never had a gradient, and has no moments.
         named = [name for name, _ in self._module.named_parameters()]
         is_used = torch.tensor(

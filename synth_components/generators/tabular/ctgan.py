@@ -229,7 +229,7 @@ class _Watch:
             "critic_loss": float(last["Discriminator Loss"]),
         }
         monitor, is_over = self.run.monitor, False
-        if monitor is not None and monitor.is_due(epoch):
+        if monitor is not None and (monitor.is_due(epoch) or epoch == self.recipe.epochs):
             sampler = self.sampler(model)
             metrics |= monitor.judge(sampler, epoch)
             if self.best is None or metrics["quality"] > self.best[0]:
@@ -252,6 +252,8 @@ def _fitted(recipe: CTGAN, table: pd.DataFrame, codebook: Codebook, device: torc
     from joblib import parallel_config
 
     watch = _Watch(recipe, codebook, run)
+    if run.monitor is not None:
+        run.monitor.begin()
 
     class Observed(Library):  # type: ignore[misc, unused-ignore]  # the library has no types
         """The library's class, which has no hooks: it sets its losses after each epoch, and activates at each step."""
