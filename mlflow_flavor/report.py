@@ -92,6 +92,7 @@ def log_report(report: Report, run_id: str) -> None:
 
     The metrics are linked to the model in that run that the report names, and to no other.  A report that names none,
     as those of older versions, is linked with a warning where there is one model: no policy takes it for evidence.
+    One that names a model is not linked to a logged model without a fingerprint, which may be another.
     """
     client = mlflow.MlflowClient()
     outputs = mlflow.get_run(run_id).outputs
@@ -101,8 +102,11 @@ def log_report(report: Report, run_id: str) -> None:
     own = [one for one, (state, _) in found.items() if state == "passed"]
     if not own and len(models) == 1:
         state, told = found[models[0]]
+        is_other = state == "missed" or bool(report.judged.model)
+        if is_other and state != "missed":
+            told = f"the report is of {report.judged}, and the logged model has no fingerprint; log the model again"
         _LOG.warning("of the report in this run and the model in it: %s", told)
-        own = [] if state == "missed" else models
+        own = [] if is_other else models
     metrics = metrics_of(report)
     if own:
         mlflow.log_metrics(metrics, run_id=run_id, model_id=own[-1])

@@ -122,17 +122,26 @@ class Evidence:
         return [column.column for column in self.found.of(table, role="sensitive")]
 
     def bound(self, reports: Sequence[Report]) -> tuple[Bound, str]:
-        """Return whether reports are about these tables, or the model where there are none, and why."""
+        """Return whether reports are about these tables, or the model where there are none, and why.
+
+        Of several tables a report names the one that it judged, and each must be named by one.
+        """
         digests = self._digests
         told = [report.judged for report in reports]
-        # Of several tables a report names the one that it judged.
-        pairs = [(one, one.rows if one.rows in digests else digests[0] if digests else "") for one in told]
+        known = set(digests.values())
+        first = next(iter(digests.values()), "")
+        pairs = [(one, one.rows if one.rows in known else first) for one in told]
         found = [bound((one,), model=self.fingerprint, rows=rows) for one, rows in pairs]
-        return min(found, key=lambda one: _WORST.index(one[0]))
+        worst = min(found, key=lambda one: _WORST.index(one[0]))
+        left = [name for name, rows in digests.items() if rows not in {one.rows for one in told}]
+        if worst[0] != "passed" or not left:
+            return worst
+        tables = f"table '{left[0]}' was" if len(left) == 1 else f"tables {', '.join(left)} were"
+        return "unproven", f"{tables} judged by no report; evaluate each table that goes out"
 
     @cached_property
-    def _digests(self) -> list[str]:
-        return [digest_of(table) for table in self.tables.values()]
+    def _digests(self) -> dict[str, str]:
+        return {name: digest_of(table) for name, table in self.tables.items()}
 
 
 def observed(check: Check, evidence: Evidence) -> list[Observation]:

@@ -307,3 +307,23 @@ def test_a_report_is_evidence_on_the_tables_and_the_model_that_it_names():
     assert "does not name the rows" in mute.message
     bad = replace(good, scores=(replace(score, value=0.9),), judged=Judged())
     assert found(bad).status == "failed"  # a bad report is one whatever it is of
+
+
+def test_every_table_that_goes_out_must_be_judged_by_a_report():
+    rng = np.random.default_rng(0)
+    real = pd.DataFrame({"a": rng.integers(0, 90, 600), "b": rng.normal(size=600)})
+    train, holdout = real.iloc[:300].reset_index(drop=True), real.iloc[300:].reset_index(drop=True)
+    drawn = pd.DataFrame({"a": rng.integers(0, 90, 300), "b": rng.normal(size=300)})
+    cheap = PrivacyConfig(attacks=(), replicates=10)
+    good, bad = (evaluate(train, holdout, rows, config=cheap) for rows in (drawn, train))
+
+    def copies(tables, *reports):
+        report = assess("gdpr", Evidence(tables=tables, found=detect(tables), reports=reports, year=2025))
+        return {(o.status, o.message) for f in report.findings for o in f.observations if o.check == "copies"}
+
+    for tables in ({"t": drawn, "u": train}, {"u": train, "t": drawn}):
+        ((state, told),) = copies(tables, good)
+        assert (state, told.partition(", but ")[2][:36]) == ("unknown", "table 'u' was judged by no report; e")
+        assert [one for one, _ in copies(tables, good, bad)] == ["failed"]
+    assert [one for one, _ in copies({"t": drawn, "u": drawn}, good)] == ["passed"]
+    assert [one for one, _ in copies({"t": drawn}, good)] == ["passed"]

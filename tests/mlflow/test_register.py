@@ -264,3 +264,17 @@ def test_a_report_of_another_model_registers_none_and_is_linked_to_none(folder, 
         linked[judged.model] = [one.key for one in held.metrics or [] if one.key == "privacy.copies"]
         assert held.tags["synth.fingerprint"] == mlflow_flavor.load_model(info.model_uri).fingerprint
     assert linked == {other.fingerprint: [], model.fingerprint: ["privacy.copies"], "": ["privacy.copies"]}
+
+
+def test_a_report_that_names_a_model_is_not_linked_to_one_that_says_of_none_which_it_is(model, table, caplog):
+    report = evaluate(table, table, table, config=PrivacyConfig(attacks=(), replicates=10))
+    linked = {}
+    for judged in (Judged("another"), Judged()):
+        with mlflow.start_run() as run:
+            info = mlflow_flavor.log_model(model, name="g")
+            mlflow.MlflowClient().delete_logged_model_tag(info.model_id, "synth.fingerprint")
+            log_report(replace(report, judged=judged), run.info.run_id)
+        held = mlflow.MlflowClient().get_logged_model(info.model_id)
+        linked[judged.model] = [one.key for one in held.metrics or [] if one.key == "privacy.copies"]
+    assert linked == {"another": [], "": ["privacy.copies"]}
+    assert "the logged model has no fingerprint" in caplog.text

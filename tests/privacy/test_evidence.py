@@ -17,6 +17,8 @@ from synth_components.evaluation.judged import Judged, bound, digest_of
 from synth_components.evaluation.report import Report
 from synth_components.io import artifact
 from synth_components.policy import guard
+from synth_components.protocols import Dataset
+from synth_components.schema import TABLE as ROOT
 from synth_components.steps.report_file import reported
 
 TABLE = pd.DataFrame({"city": ["Rome", "Oslo", "Bern"] * 40, "age": np.arange(120) % 17})
@@ -101,6 +103,49 @@ def test_the_digest_of_rows_is_that_of_their_values_in_any_format(folder):
     changed.loc[7, "x"] = 0.0
     others = [rows.iloc[::-1], rows.iloc[1:], changed, rows.rename(columns={"b": "bb"}), rows[rows.columns[::-1]]]
     assert len({digest_of(one) for one in (rows, *others)}) == 1 + len(others)
+
+
+def test_the_digest_tells_apart_numbers_that_no_float_does(folder):
+    ids = [110101199003071231 + place for place in range(4)]
+    rows = pd.DataFrame({"id": ids, "x": [0.1, 1e300, 1e17, -3.0]})
+    texts = pd.DataFrame({"id": [str(one) for one in ids], "x": ["0.1", "1e300", "1e17", "-3.0"]})
+    rows.to_csv("ids.csv", index=False)
+    rows.to_parquet("ids.parquet")
+    from synth_components.io.dataset import read_dataset, read_table
+
+    text = synth.profile(texts).schema
+    found = {digest_of(read_table(f"ids.{ending}")) for ending in ("csv", "parquet")}
+    found |= {digest_of(read_dataset("ids.csv", schema=text)), digest_of(texts), digest_of(rows)}
+    assert len(found) == 1
+    others = [rows.assign(id=[ids[0], *ids[:3]]), texts.assign(id=[str(ids[0]), *texts["id"][:3]])]
+    assert digest_of(others[0]) == digest_of(others[1]) not in found
+    some = texts.assign(id=[None, *texts["id"][1:]])
+    assert digest_of(some) == digest_of(rows.assign(id=pd.array([None, *ids[1:]], dtype="Int64"))) not in found
+    assert digest_of(some) != digest_of(some.assign(id=[None, texts["id"][2], *texts["id"][2:]]))
+    long = pd.DataFrame({"x": ["0.1234567890123456789", "1e999999999", "True"]})
+    assert digest_of(long) != digest_of(long.assign(x=["0.1234567890123456788", "1e999999999", "True"]))
+    time = pd.DataFrame({"t": pd.to_datetime(["2020-01-01T00:00:00.000000001", None]).astype("M8[ns]")})
+    assert digest_of(time) != digest_of(time.assign(t=time["t"].dt.floor("us")))
+    assert digest_of(time) == digest_of(time.assign(t=["2020-01-01T00:00:00.000000001", None]))
+
+
+def test_the_digest_does_not_depend_on_batches():
+    rows = pd.DataFrame({"id": [5, 110101199003071231, 7, 110101199003071233], "b": [1, 2, 2**60 + 1, 2**60 + 3]})
+
+    sizes = [1, 2, 4]
+
+    class InBatches(Dataset):
+        def batches(self, table=ROOT, rows=1):
+            return super().batches(table, min(rows, sizes.pop()))
+
+    whole = InBatches({ROOT: rows}, synth.profile(rows).schema)
+    assert {digest_of(whole) for _ in range(3)} == {digest_of(rows)}
+
+
+def test_the_digest_is_of_every_column_whatever_its_name():
+    names = [1, "1"]
+    rows = [pd.DataFrame([[first, 5], [second, 6]], columns=names) for first, second in ((1, 2), (9, 9))]
+    assert digest_of(rows[0]) != digest_of(rows[1])
 
 
 def test_a_report_names_what_it_judged_and_keeps_it(model):
