@@ -76,6 +76,10 @@ def hard_tables() -> Iterator[tuple[str, Dataset]]:
     yield "constant column", _one(pd.Series([7.5] * 60), number)
     yield "all null", _one(pd.Series([np.nan] * 60), number)
     yield "one category", _one(pd.Series(["a"] * 60, dtype=object), Categorical(categories=("a",), public=True))
+    yield (
+        "unlisted categories",
+        _one(pd.Series(["a", "b", "a", "c", "b"] * 12, dtype=object), Categorical(categories=("a", "b"), public=True)),
+    )
     many = [f"v{i}" for i in range(10_000)]
     yield (
         "10,000 categories",

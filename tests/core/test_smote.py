@@ -7,6 +7,9 @@ import pytest
 import synth_components as synth
 from synth_components.errors import SchemaError, UnsupportedError
 from synth_components.generators.tabular.smote import Smote
+from synth_components.privacy.ledger import Ledger
+from synth_components.protocols import Dataset, Run
+from synth_components.schema import TABLE, Categorical, Numeric, Schema
 from synth_components.service.command import ServeConfig, load_served
 
 
@@ -63,3 +66,21 @@ def test_neighbours_are_of_one_class_where_a_target_is_named():
 def test_a_target_that_is_no_category_is_refused():
     with pytest.raises(SchemaError, match="no category"):
         synth.fit(two_islands(), generator="tabular.smote", seed=0, options={"keep_rows": True, "target": "x"})
+
+
+@pytest.mark.parametrize("target", ["", "kind"])
+def test_rare_categories_are_redistributed(target):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"kind": rng.choice(["a", "b"], 300), "x": rng.random(300)})
+    table.loc[:6, "kind"] = "rare"  # which a profile does not list
+    model = synth.fit(table, generator="tabular.smote", seed=0, options={"keep_rows": True, "target": target})
+    assert set(model.sample(2_000, seed=1)["kind"]) == {"a", "b"}
+
+
+def test_a_column_without_a_listed_category_is_refused():
+    table = pd.DataFrame({"kind": [f"k{i}" for i in range(60)], "x": np.arange(60.0)})
+    schema = Schema({TABLE: {"kind": Categorical(), "x": Numeric(low=0, high=60)}})
+    with pytest.raises(UnsupportedError, match="column 'kind' has no category that is listed"):
+        Smote(keep_rows=True).fit(
+            Dataset({TABLE: table}, schema), rng=np.random.default_rng(0), ledger=Ledger(), run=Run()
+        )

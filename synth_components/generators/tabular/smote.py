@@ -6,7 +6,8 @@ balance a training set of one's own; no model of it may be served unless that is
 Source: Chawla et al. 2002, "SMOTE: Synthetic Minority Over-sampling Technique" (arXiv:1106.1813), SMOTE-NC in Sec. 6.1.
 Differs: rows of all classes are drawn, as often as they occur, and neighbours are of the same class if ``target`` names
     it.  Numbers and times without a null are interpolated; where one of two is null, the value is either's.  Of a
-    category, the rarest values are not told apart where neighbours are sought.
+    category, the rarest values are not told apart where neighbours are sought, and those that the schema does not list
+    are redistributed before: the model keeps others in their place.
 """
 
 from __future__ import annotations
@@ -51,11 +52,11 @@ class Smote(Recipe):
         """Return the rows of ``data`` with their neighbours.
 
         Raises:
-            UnsupportedError: unless ``keep_rows`` is true, and for a table of fewer than two rows.
+            UnsupportedError: unless ``keep_rows`` is true, for a table of fewer than two rows, and for a column of
+                categories of which the schema lists none.
             SchemaError: if ``target`` is no category.
             StoppedError: if ``run`` says so.
         """
-        del rng  # neighbours need no randomness
         if not self.keep_rows:
             raise UnsupportedError(
                 "tabular.smote keeps the training rows in the model; say keep_rows=true if the model may, or choose "
@@ -70,8 +71,14 @@ class Smote(Recipe):
         if len(values) < 2:
             raise UnsupportedError("tabular.smote needs two rows to draw one between them; give more rows")
         places = slices(data.schema)
+        for name, held in data.schema.columns.items():
+            if isinstance(held, Categorical) and not held.categories and (values[:, places[name]] < 0).any():
+                raise UnsupportedError(
+                    f"column '{name}' has no category that enough rows share; drop it, or declare some"
+                )
         kinds = [isinstance(data.schema.columns[name], Categorical | Boolean) for name in places]
         is_category = np.repeat(np.array(kinds, dtype=bool), [where.stop - where.start for where in places.values()])
+        _redistribute(values, is_category, rng=rng)
         position = _positions(values, is_category)
         classes = np.nan_to_num(values[:, places[self.target].start], nan=-2) if self.target else np.zeros(len(values))
         near = np.tile(np.arange(len(values))[:, None], self.neighbours)
@@ -81,6 +88,19 @@ class Smote(Recipe):
             near[rows] = _nearest(position[rows], rows, self.neighbours)
             run.report(done, len(groups))
         return SmoteSampler(data.schema, values, near)
+
+
+def _redistribute(values: Floats, is_category: NDArray[np.bool_], *, rng: random.Generator) -> None:
+    """Put listed categories, as often as they occur, in the place of those of the rows (n, d) that are not listed.
+
+    Where none that is listed occurs, a listed one stands for all.
+    """
+    for feature in np.flatnonzero(is_category):
+        codes = values[:, feature]
+        is_unlisted = codes < 0
+        if is_unlisted.any():
+            listed = codes[codes >= 0]
+            codes[is_unlisted] = rng.choice(listed, size=is_unlisted.sum()) if len(listed) else 0.0
 
 
 def _positions(values: Floats, is_category: NDArray[np.bool_]) -> Floats:
