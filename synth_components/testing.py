@@ -402,7 +402,7 @@ def check_loads_in_fresh_process(case: Case) -> None:
 
 
 def check_hard_tables(case: Case) -> None:
-    """Hard tables are refused by the fit with a ``SynthError``, or fitted and sampled: never another error.
+    """A hard table is refused by the fit with a ``SynthError``, or fitted and sampled.
 
     A table without rows, which ``synth_components.fit`` refuses itself, may be refused by the sampler, too.
     """

@@ -80,7 +80,7 @@ def test_rare_categories_are_redistributed(target):
 def test_a_column_without_a_listed_category_is_refused():
     table = pd.DataFrame({"kind": [f"k{i}" for i in range(60)], "x": np.arange(60.0)})
     schema = Schema({TABLE: {"kind": Categorical(), "x": Numeric(low=0, high=60)}})
-    with pytest.raises(UnsupportedError, match="column 'kind' has no category that is listed"):
+    with pytest.raises(UnsupportedError, match="column 'kind' has no category that enough rows share"):
         Smote(keep_rows=True).fit(
             Dataset({TABLE: table}, schema), rng=np.random.default_rng(0), ledger=Ledger(), run=Run()
         )
