@@ -4,8 +4,8 @@ Without a time limit, rules decide by columns, rows and privacy (``selection.cho
 packages are installed race by successive halving (``selection.race``): all on some rows, the better ones on more, by a
 detector on rows that none of them saw; the winner is fitted on all rows if there is time.  If none was fitted and
 judged in time, the rules choose after all.  The choice, its reasons and every trial stand in the model's manifest.
-Where the schema orders the rows, rules decide: the detector sees single rows, and not whether sequences are like the
-training ones.
+Where the schema orders the rows, and a candidate knows sequences, rules decide: the detector sees single rows, and not
+whether sequences are like the training ones.
 
 Under a privacy budget nothing is tried: the schema and the budget decide alone.
 
@@ -56,8 +56,8 @@ class Auto(Recipe):
     )
     candidates: tuple[str, ...] = Field(
         (),
-        description="Names of the generators that race, in this order where time is short; empty takes all of ours "
-        "whose packages are installed.",
+        description="Names of the generators that race, in this order where time is short, or that the rules choose "
+        "from; empty takes all of ours whose packages are installed.",
     )
     holdout_share: float = Field(
         0.1, gt=0, le=0.5, description="Share of the rows, at most 5,000 of them, by which the race is judged."
@@ -77,21 +77,23 @@ class Auto(Recipe):
 
     def sequence_column(self, schema: Schema) -> str:
         """Return the column by which the rules tell sequences apart; empty where they tell none."""
-        from synth_components.selection.choice import sequences_of
+        from synth_components.selection.choice import sequence_generators, sequences_of
 
-        return "" if self.candidates else sequences_of(schema)
+        return sequences_of(schema) if sequence_generators(self.candidates) else ""
 
     def one_sequence(self, schema: Schema) -> str | None:
         """Return the schema's order where the rules choose a generator of sequences and tell none apart."""
-        is_several = self.candidates or self.sequence_column(schema)
-        return None if is_several else schema.modelled.order.get(schema.root)
+        from synth_components.selection.choice import sequence_generators
+
+        is_one = sequence_generators(self.candidates) and not self.sequence_column(schema)
+        return schema.modelled.order.get(schema.root) if is_one else None
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> AutoSampler:
         """Return the chosen generator's sampler.
 
         Raises:
             UnsupportedError: for a time limit under a privacy budget, or if no candidate's packages are installed.
-            BudgetExceededError: under a budget, if no generator that keeps one is installed.
+            BudgetExceededError: under a budget, if no generator that keeps one is installed, or among the candidates.
             SynthError: if all candidates refuse the table.
             StoppedError: if ``run`` says so.
         """
@@ -104,24 +106,24 @@ class Auto(Recipe):
                     "trying generators reads the rows without noise, which a privacy budget does not allow; drop "
                     "time_limit, and the schema decides"
                 )
-            choice = chosen(data.schema, rows=None, budget=budget)
+            choice = chosen(data.schema, rows=None, budget=budget, among=self.candidates)
             return _fitted(choice, data, rng=rng, ledger=ledger, run=run)
         ledger.spend("choose a generator", not_private)
         if self.time_limit:
             return self._timed(data, rng=rng, ledger=ledger, run=run)
-        choice = chosen(data.schema, rows=data.num_rows(data.schema.root), budget=None)
+        choice = chosen(data.schema, rows=data.num_rows(data.schema.root), budget=None, among=self.candidates)
         return _fitted(choice, data, rng=rng, ledger=ledger, run=run)
 
     def _timed(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> AutoSampler:
         """Return the winner of a race; the generator that the rules choose, where there can be none or no winner."""
-        from synth_components.selection.choice import Choice, candidates, chosen
+        from synth_components.selection.choice import candidates, chosen, sequence_generators
         from synth_components.selection.race import Undecided
 
         rows = data.num_rows(data.schema.root)
         trials: tuple[dict[str, Any], ...] = ()
         refused: frozenset[str] = frozenset()
         sides = None
-        if data.schema.order and not self.candidates:
+        if data.schema.order and sequence_generators(self.candidates):
             told = "no race: its judge sees single rows, and not whether sequences are like the training ones"
         elif self.holdout_share * rows < LEAST_HELD_OUT:
             told = f"{rows} rows are too few to race on"
@@ -138,11 +140,9 @@ class Auto(Recipe):
                     "this fit has no limit"
                 )
                 trials, refused = tuple(trial.to_json() for trial in error.trials), error.refused
-        choice = chosen(data.schema, rows=rows, budget=None, is_timed=True)
         asked = candidates(data.schema, self.candidates) if self.candidates else ()
-        able = [name for name in asked if name not in refused]
-        if able and choice.generator not in able:
-            choice = Choice(able[0], {}, ("it is the first of the candidates that can be fitted",))
+        able = [name for name in asked if name not in refused] or asked
+        choice = chosen(data.schema, rows=rows, budget=None, is_timed=True, among=able)
         choice = replace(choice, reasons=(told, *choice.reasons), trials=trials)
         return _fitted(choice, data, rng=rng, ledger=ledger, run=run)
 

@@ -111,20 +111,24 @@ def candidates(schema: Schema, asked: Sequence[str] = ()) -> tuple[str, ...]:
     return tuple(sorted(ours, key=lambda name: RANKED.index(name) if name in RANKED else len(RANKED)))
 
 
-def chosen(schema: Schema, *, rows: int | None, budget: Budget | None, is_timed: bool = False) -> Choice:
+def chosen(
+    schema: Schema, *, rows: int | None, budget: Budget | None, is_timed: bool = False, among: Sequence[str] = ()
+) -> Choice:
     """Return the generator that the rules choose.
 
     Args:
         rows: Number of training rows; under a budget it is not asked for, as it is private.
         budget: Under one only the schema and the budget itself decide.
         is_timed: Whether there is a time limit.
+        among: Names that it may choose, the first of them where the rules would choose another; none allows all.
 
     Raises:
-        BudgetExceededError: under a budget, if no generator that keeps one is installed.
+        BudgetExceededError: under a budget, if no generator that keeps one is installed, or among those named.
+        UnsupportedError: if none of those named can be fitted here.
     """
     if budget is not None:
-        return _private(schema, budget)
-    if schema.order and (known := [name for name in SEQUENCES if name in names() and is_installed(name)]):
+        return _among(among, _private(schema, budget), schema, budget)
+    if schema.order and (known := sequence_generators(among)):
         group = sequences_of(schema)
         told = () if not group else (f"rows of one '{group}', the privacy unit, are one sequence",)
         why = "the schema orders the rows, and this generator learns sequences"
@@ -133,9 +137,34 @@ def chosen(schema: Schema, *, rows: int | None, budget: Budget | None, is_timed:
             told = ("of those that do it is fitted in seconds, and there is a time limit", *told)
         return Choice(name, {"group": group} if group else {}, (why, *told))
     if rows is not None and rows < FEW_ROWS:
-        return Choice(COPULA, {}, (f"there are fewer than {FEW_ROWS} rows: a copula needs the fewest",))
+        few = Choice(COPULA, {}, (f"there are fewer than {FEW_ROWS} rows: a copula needs the fewest",))
+        return _among(among, few, schema, None)
     why = "it is the closest of those that are fitted in seconds, on the five tables of the benchmarks"
-    return Choice(DEFAULT, {}, (why,))
+    return _among(among, Choice(DEFAULT, {}, (why,)), schema, None)
+
+
+def sequence_generators(among: Sequence[str] = ()) -> list[str]:
+    """Return the installed generators that know an order of the rows, the better one first; of those named, if any."""
+    return [name for name in SEQUENCES if name in (among or names()) and is_installed(name)]
+
+
+def _among(names: Sequence[str], choice: Choice, schema: Schema, budget: Budget | None) -> Choice:
+    """Return the rules' choice, or the first of those named that can be fitted, and keeps the budget if there is one.
+
+    Raises:
+        BudgetExceededError: if none keeps the budget.
+        UnsupportedError: if none can be fitted here.
+    """
+    if not names or choice.generator in names:
+        return choice
+    able = [name for name in candidates(schema, names) if budget is None or not recipe_type(name).without_privacy]
+    if not able:
+        raise BudgetExceededError(
+            f"none of the candidates {', '.join(names)} keeps a privacy budget; name one that does, or none",
+            requested=float("inf"),
+            available=0.0 if budget is None else budget.epsilon,
+        )
+    return Choice(able[0], {}, (f"it is the first of the candidates that can be fitted; {choice.generator} is none",))
 
 
 def sequences_of(schema: Schema) -> str:

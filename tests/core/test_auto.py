@@ -92,6 +92,40 @@ def test_under_a_time_limit_sequences_are_not_raced_and_get_the_generator_that_t
     assert not made.choice["trials"]
 
 
+def test_the_rules_choose_among_the_candidates_alone():
+    table = dependent(300).table
+    choice = synth.fit(table, generator="auto", seed=0, options={"candidates": ["tabular.independent"]}).manifest.choice
+    assert choice["generator"] == "tabular.independent"
+    assert choice["reasons"] == [f"it is the first of the candidates that can be fitted; {DEFAULT} is none"]
+    among = ["tabular.independent", DEFAULT]
+    assert (
+        synth.fit(table, generator="auto", seed=0, options={"candidates": among}).manifest.choice["generator"]
+        == DEFAULT
+    )
+
+
+def test_under_a_budget_the_rules_choose_among_the_candidates_alone():
+    pytest.importorskip("opendp", reason="the extra dp is not installed")
+    schema, budget = Schema({TABLE: {"x": Numeric(low=0, high=1, public=True)}}), Budget(1.0, 1e-6)
+    assert chosen(schema, rows=None, budget=budget, among=[DEFAULT, MST]).generator == MST
+    with pytest.raises(BudgetExceededError, match=f"none of the candidates {DEFAULT} keeps a privacy budget"):
+        chosen(schema, rows=None, budget=budget, among=[DEFAULT])
+
+
+@pytest.mark.parametrize("options", [{}, {"time_limit": 20}], ids=["no limit", "a limit"])
+def test_a_candidate_that_knows_sequences_gets_the_units_as_groups(options):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"who": np.repeat(np.arange(60), 8), "k": np.tile(np.arange(8), 60), "x": rng.random(480)})
+    whole = Numeric(dtype="int64", low=0, high=60, places=0)
+    columns = {"who": whole, "k": whole, "x": Numeric(low=0, high=1)}
+    schema = Schema({TABLE: columns}, order={TABLE: "k"}, unit=Unit(TABLE, ("who",), 8))
+    choice = synth.fit(
+        table, generator="auto", seed=0, schema=schema, options={"candidates": ["tabular.markov"], **options}
+    ).manifest.choice
+    assert choice["generator"] == "tabular.markov"
+    assert choice["options"] == {"group": "who"}
+
+
 def test_under_a_budget_schema_and_budget_decide_alone():
     pytest.importorskip("opendp", reason="the extra dp is not installed")
     schema = dependent(10).schema
