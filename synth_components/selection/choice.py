@@ -144,7 +144,7 @@ def chosen(
 
 
 def sequence_generators(among: Sequence[str] = ()) -> list[str]:
-    """Return the installed generators that know an order of the rows, the better one first; of those named, if any."""
+    """Return the installed generators that know an order of the rows, of those named if any; better first."""
     return [name for name in SEQUENCES if name in (among or names()) and is_installed(name)]
 
 
