@@ -91,7 +91,8 @@ def promote(
     fails where it is not bounded.  A metric that was never logged fails.
     Thresholds on change compare with the version that has the alias, or had it before this one; while none has it, they
     fail.  An alias is never taken away.  To decide again from the same scores changes nothing.  A score that is not
-    finite fails.
+    finite fails.  So does one of a report that does not name the version's model, or where the logged model does not
+    say by its tag which it is; ``GateConfig(allow_unnamed=True)`` lets these pass.
 
     Args:
         name: Name of the registered model.
@@ -139,9 +140,15 @@ def promote(
     if passed:
         try:
             _refuse_rows(model_id, to=f"{name}@{alias}")
-            told = _reported(linked)
+            told, is_reported = _reported(linked)
             held = client.get_logged_model(model_id).tags.get(FINGERPRINT, "")
-            guard.require_about(told.judged, model=held, to=f"promoting {name}@{alias}")
+            may_lack = isinstance(thresholds, GateConfig) and thresholds.allow_unnamed
+            if is_reported and not may_lack:
+                _require_named(held, version=str(version))
+            # Metrics that somebody logged without a report are no report that leaves out its model.
+            guard.require_about(
+                told.judged, model=held, to=f"promoting {name}@{alias}", allow_unnamed=may_lack or not is_reported
+            )
             guard.release(_judged(model_id), told, to=f"{name}@{alias}")
         except GuardError as error:
             reasons[_GUARD], passed = f"{_FAILED}: {error}", False
@@ -169,15 +176,26 @@ def _scores(
     return scores | ({_EPSILON: _epsilon(model_id)} if _EPSILON in metrics else {})
 
 
-def _reported(linked: Mapping[str, Metric]) -> Reported:
-    """Return the linked metrics as what reports say, and what the reports judged that lie in the runs of the metrics.
+def _reported(linked: Mapping[str, Metric]) -> tuple[Reported, bool]:
+    """Return the linked metrics as what reports say, and of what; and whether a report lies in a run of the metrics.
 
     Only the metrics that the guard reads are asked for their runs.
     """
     runs = sorted({one.run_id for name, one in linked.items() if name in guard.READS and one.run_id})
     reports = [report_in(run_id) for run_id in runs]
     judged = tuple(Judged() if report is None else report.judged for report in reports)
-    return Reported({score: one.value for score, one in linked.items()}, judged)
+    told = Reported({score: one.value for score, one in linked.items()}, judged)
+    return told, any(report is not None for report in reports)
+
+
+def _require_named(fingerprint: str, *, version: str) -> None:
+    """Raise if a logged model does not say which it is: no report can be shown to be of it."""
+    if not fingerprint:
+        raise GuardError(
+            f"the logged model of version {version} has no tag {FINGERPRINT}, so that no report names it; log the "
+            "model again, or allow it (allow_unnamed)",
+            checks=("evidence",),
+        )
 
 
 def _judged(model_id: str) -> Model | None:

@@ -20,7 +20,8 @@ quasi-identifiers (``released.kept``); that they are declared is asked of the fi
 
 A report is evidence on the model that it names, or on the rows (``evaluation.judged``), and on nothing else.  One that
 names another model or other rows refuses a release, with a policy or without.  One that names none, as those of older
-versions, is no evidence: see below.
+versions, is no evidence: see below.  ``synth gate`` with a model or a table, and the gate of a registry, refuse it
+unless ``allow_unnamed`` says otherwise: what is left out of a report must not make it better.
 
 The risk and the copies are those of the report (``privacy.risk``, ``privacy.copies``, ``privacy.near_copies``), and of
 copies there are too many where its acceptance card says so: more than the bound and than chance explains.  Of a model
@@ -212,25 +213,27 @@ def release(
     return found
 
 
-def require_about(judged: tuple[Judged, ...], *, model: str = "", rows: str = "", to: str) -> None:
-    """Raise if a report is about another model or other rows, whatever a policy says.
-
-    One that names none is told in the log.
+def require_about(
+    judged: tuple[Judged, ...], *, model: str = "", rows: str = "", to: str, allow_unnamed: bool = False
+) -> None:
+    """Raise unless reports are about this model and these rows, whatever a policy says.
 
     Args:
         judged: What each report judged.
         model: Fingerprint of the model; empty if it is not at hand.
         rows: Digest of the rows; empty if they are not at hand.
         to: Who takes the reports for evidence.
+        allow_unnamed: Whether one that does not name them is told in the log instead; one of something else never is.
 
     Raises:
         GuardError: naming both.
     """
     state, told = bound(judged, model=model, rows=rows)
-    if state == "missed":
-        audit.record("guard", of=to, passed=False, checks=[f"missed: {told}"])
-        raise GuardError(f"{to} takes no evidence on something else: {told}", checks=(_EVIDENCE,))
-    if state == "unproven" and (model or rows):
+    if state == "missed" or (state == "unproven" and not allow_unnamed):
+        audit.record("guard", of=to, passed=False, checks=[f"{state}: {told}"])
+        remedy = "" if state == "missed" else ", or allow what names nothing (allow_unnamed)"
+        raise GuardError(f"{to} takes no evidence on something else: {told}{remedy}", checks=(_EVIDENCE,))
+    if state == "unproven":
         _LOG.warning("not proven for %s: %s", to, told)
 
 

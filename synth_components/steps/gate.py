@@ -68,6 +68,11 @@ class GateConfig(StepConfig):
         description="Let a report pass that tells of more exact or near copies of training rows than a holdout and "
         "chance explain.",
     )
+    allow_unnamed: bool = Field(
+        False,
+        description="Let a report pass that does not name the model or the rows that were given with it, or a model "
+        "pass that was registered without a fingerprint.",
+    )
     min_k: int = Field(
         0, ge=0, lt=2**53, description="Fewest rows of the table that share their quasi-identifiers; 0 asks for none."
     )
@@ -117,7 +122,7 @@ def gate(
         data: The table that is to be released, whose rows the report has to be of; also for its k, l and t.
 
     Raises:
-        GuardError: if the report names another model, or other rows.
+        GuardError: if the report names another model or other rows, or does not name those that were given.
         ThresholdError: naming every threshold that was missed.
         ConfigError: if `max_epsilon` is asked for and no model given, or `min_k`, `min_l` or `max_t` and no table, or
             no columns to measure them by.
@@ -130,12 +135,14 @@ def gate(
     found = read_report(report)
     policy = guard.policy_here()
     table = None if data is None else read_table(data)
-    guard.require_about(
-        (found.judged,),
-        model="" if model is None else fingerprint_of(model),
-        rows="" if table is None else digest_of(table),
-        to="the gate",
-    )
+    if model is not None or table is not None:
+        guard.require_about(
+            (found.judged,),
+            model="" if model is None else fingerprint_of(model),
+            rows="" if table is None else digest_of(table),
+            to="the gate",
+            allow_unnamed=config.allow_unnamed,
+        )
     missed = [*shortfalls(found, config), *overspent(config, model), *indistinct(config, table, policy)]
     audit.record(
         "gate",

@@ -456,12 +456,15 @@ def test_an_alias_moves_by_scores_of_reports_that_name_the_version_and_under_a_p
     wanted |= {"privacy.near_copies": 0.0, "privacy.near_copies.bound": 0.1}
     good = replace(report, scores=tuple(Score(key, value, None, 0.0, 0.0, 0.0) for key, value in wanted.items()))
 
-    def decided(judged):
+    limit = {"privacy.risk": at_most(0.3)}
+
+    def decided(judged, thresholds=limit, *, is_tagged=True):
         with mlflow.start_run() as run:
             info = mlflow_flavor.log_model(fitted, name="g", registered_model_name=name)
             log_report(replace(good, judged=Judged(fitted.fingerprint)), run.info.run_id)
             log_artifacts(replace(good, judged=judged), run.info.run_id)  # what lies in the run in the end
-        thresholds = {"privacy.risk": at_most(0.3)}
+        if not is_tagged:
+            mlflow.MlflowClient().delete_logged_model_tag(info.model_id, "synth.fingerprint")
         with monkeypatch.context() as patched:
             open_ = promote(name, info.registered_model_version, thresholds, alias="open")
             patched.setenv("SYNTH_POLICY", "medium")
@@ -470,9 +473,16 @@ def test_an_alias_moves_by_scores_of_reports_that_name_the_version_and_under_a_p
     with monkeypatch.context() as patched:
         patched.setenv("SYNTH_POLICY", "")
         assert [one.passed for one in decided(Judged(fitted.fingerprint))] == [True, True]
-        free, held = decided(Judged())
+        for decision in decided(Judged()):
+            assert not decision.passed
+            assert "does not name the model" in decision.reasons["guard"]
+        allowed = GateConfig(max_risk=0.3, allow_unnamed=True)
+        free, held = decided(Judged(), allowed)
         assert (free.passed, held.passed) == (True, False)
-        assert "does not name the model" in held.reasons["guard"]
+        for decision in decided(Judged(fitted.fingerprint), is_tagged=False):
+            assert not decision.passed
+            assert "has no tag synth.fingerprint" in decision.reasons["guard"]
+        assert decided(Judged(fitted.fingerprint), allowed, is_tagged=False)[0].passed
         for decision in decided(Judged(other.fingerprint)):
             assert not decision.passed
             assert "evaluate again" in decision.reasons["guard"]

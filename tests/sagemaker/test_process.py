@@ -231,10 +231,12 @@ def test_gate_stops_a_pipeline_inside_the_job(job, model, tables):
     root, _ = job("evaluate-privacy", "--replicates", "10", inputs=tables)
     made = (root / "processing/output/report").iterdir()
     inputs = {**{f"report/{path.name}": path.read_bytes() for path in made}, **packed(model)}
-    root, status = job("gate", "--max-epsilon", "1", inputs=inputs, name="gate")
+    root, status = job("gate", "--max-epsilon", "1", "--allow-unnamed", "true", inputs=inputs, name="gate")
     assert status == MISSED
     assert "the model's epsilon is not bounded" in (root / "output/message").read_text()
-    root, status = job("gate", "--max-scores", '{"privacy.copies": 0.5}', inputs=inputs, name="copies")
+    root, status = job(
+        "gate", "--allow-unnamed", "true", "--max-scores", '{"privacy.copies": 0.5}', inputs=inputs, name="copies"
+    )
     assert status == MISSED
 
 
