@@ -161,8 +161,11 @@ def fits(name, table, multipliers):
         return made
 
     def of(self, rows, key):
-        summed, canary = honest_of(self, rows, key), honest_of(self, canary_like(rows), key)
-        directions.append((summed - canary if (rows[0] == 1).all(dim=1).any() else summed, canary))
+        # What the others say is summed without the canary: a fault by which it moves their share is in the difference.
+        is_canary = (rows[0] == 1).all(dim=1)
+        summed = honest_of(self, rows, key)
+        others = honest_of(self, [part[~is_canary] for part in rows], key) if is_canary.any() else summed
+        directions.append((others, honest_of(self, canary_like(rows), key)))
         return summed
 
     def noisy(exact, *, scale):
@@ -201,7 +204,8 @@ def claimed(multipliers):
 
 of_each_network = pytest.mark.parametrize("name", NETWORKS)
 LATER = {"tabular.copula_gan", "tabular.latent_diffusion", "tabular.table_gan"}
-"""Their noise is that of the others, by the same function; half of it is tried in ``benchmarks/audits.py``."""
+"""They take 300 fits in all, the others 600.  Their noise is that of the others, by the same function; half of it is
+tried in ``benchmarks/audits.py``."""
 
 
 @of_each_network
@@ -219,7 +223,7 @@ def test_the_claim_for_fits_is_within_the_budget(name):
 @of_each_network
 def test_fits_with_and_without_a_row_are_no_easier_to_tell_apart_than_claimed(name):
     multipliers = {}
-    assert mu_of_fits(name, FITS, multipliers) <= claimed(multipliers)
+    assert mu_of_fits(name, FITS // 2 if name in LATER else FITS, multipliers) <= claimed(multipliers)
 
 
 @pytest.mark.slow
@@ -236,3 +240,16 @@ def test_fits_without_clipping_are_caught(name, monkeypatch):
     no_clipping(monkeypatch)
     multipliers = {}
     assert mu_of_fits(name, FITS // 3, multipliers) > claimed(multipliers)  # so plain that fewer will do
+
+
+@pytest.mark.slow
+def test_fits_in_which_a_row_moves_what_others_add_are_caught(monkeypatch):
+    honest = private.whole_sum
+
+    def mixed(gradients, *, clip_norm):
+        parts = list(gradients)
+        return honest(parts, clip_norm=clip_norm) * max(1, len(parts[0]) - len(WITHOUT) + 1)
+
+    monkeypatch.setattr(private, "whole_sum", mixed)  # the canary is row 31: with it everybody counts twice
+    name, multipliers = "tabular.latent_diffusion", {}
+    assert mu_of_fits(name, FITS // 3, multipliers) > claimed(multipliers)
