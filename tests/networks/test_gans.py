@@ -70,6 +70,21 @@ def test_gans_learn_pairs_that_independent_columns_miss(name):
     assert ours < theirs
 
 
+def test_a_generator_that_would_never_take_a_step_is_refused():
+    """Up to 500 rows are one step of the critic in each epoch: the fifth takes the first of the generator along."""
+    pytest.importorskip("torch", reason="the extra torch is not installed")
+    small = {"hidden": 8, "depth": 1, "latent": 4, "critic_steps": 5}
+    for options, rows in (({"epochs": 4}, 300), ({"epochs": 1, "batch_rows": 60}, 299)):
+        with pytest.raises(ConfigError, match=r"4 in all.*raise epochs, or lower batch_rows or critic_steps") as found:
+            fitted(CopulaGAN(**small, **options), rows=rows)
+        assert found.value.option == "critic_steps"
+    weights = [
+        fitted(CopulaGAN(**small, **options), rows=300).weights["write.weight"]
+        for options in ({"epochs": 5}, {"epochs": 1, "batch_rows": 60}, {"epochs": 5, "learning_rate": 1e-12})
+    ]
+    assert all((one != weights[-1]).any() for one in weights[:-1])
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_stopped_gan_goes_on_to_the_same_weights(tmp_path, name):
     pytest.importorskip("torch", reason="the extra torch is not installed")

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import synth_components as synth
+from synth_components.config import ConfigError
 from synth_components.errors import BudgetExceededError, SchemaError, StoppedError
 from synth_components.generators import make
 from synth_components.privacy.accounting import rho_within, subsampled_gaussian, zero_concentrated
@@ -332,6 +333,15 @@ def test_the_generator_takes_its_turn_after_so_many_noisy_steps(name, every, mon
     monkeypatch.setattr(private, "noisy_sums", noisy)
     fitted(name, toy_table(0, rows=60), private_critic_steps=every, private_steps=4)
     assert told == (["noise"] * every + ["generator"]) * (4 // every)
+
+
+@pytest.mark.parametrize("name", GANS)
+def test_a_generator_that_would_never_take_a_step_is_refused_before_a_row_is_paid_for(name):
+    ledger = Ledger(Budget(1.0, 1e-6))
+    recipe = make(name, {"private_critic_steps": 5, "private_steps": 4})
+    with pytest.raises(ConfigError, match=r"4 in all.*raise private_steps") as found:
+        recipe.fit(toy_table(0, rows=60), rng=np.random.default_rng(0), ledger=ledger, run=Run())
+    assert (found.value.option, ledger.entries) == ("private_critic_steps", ())
 
 
 def test_the_critic_judges_single_rows_whatever_the_pack(monkeypatch):

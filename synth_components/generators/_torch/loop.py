@@ -216,7 +216,7 @@ class _Loop:
         world = run.world_size
         if len(self.numbers) < world:
             raise UnsupportedError(f"there are fewer rows to learn from than the {world} processes; start fewer")
-        self.batch = max(1, min(schedule.batch_rows, len(self.numbers)) // world) * world
+        self.batch = whole_batch(len(self.numbers), schedule.batch_rows, world)
         self.per_epoch = len(self.numbers) // self.batch
         self.total = schedule.epochs * self.per_epoch
         self.optimizer = AdamW(
@@ -382,6 +382,11 @@ class _Loop:
             if self.checkpoint is not None and now - self.saved_at >= SECONDS_BETWEEN_CHECKPOINTS:
                 self._save()
             self.run.report(self.state.step, self.total)
+
+
+def whole_batch(n: int, batch_rows: int, world_size: int) -> int:
+    """Return the rows of a step on ``n`` rows, as many for each process."""
+    return max(1, min(batch_rows, n) // world_size) * world_size
 
 
 def _parted(n: int, share: float, units: NDArray[np.int64] | None, random: torch.Generator) -> tuple[Tensor, int]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from synth_components.config import SAFER_DOWN, SAFER_UP
+from synth_components.config import SAFER_DOWN, SAFER_UP, ConfigError
 
 BatchRows = Annotated[int, Field(ge=1, le=1_000_000, description="Rows per step.")]
 
@@ -47,3 +47,22 @@ Ema = Annotated[
         "average. 0 for the weights themselves.",
     ),
 ]
+
+
+def require_turn(steps: int, every: int, *, option: str, remedy: str) -> None:
+    """Raise if a training ends before the generator of a GAN has a turn: rows would come from its first weights.
+
+    Args:
+        steps: Of what reads rows.
+        every: Steps of that for each of the generator's, the value of ``option``.
+        remedy: What to do, by options.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    if steps < every:
+        raise ConfigError(
+            f"option '{option}': the generator takes a step with every {every} of the critic's, which are {steps} in "
+            f"all, so that it would never learn; {remedy}",
+            option=option,
+        )

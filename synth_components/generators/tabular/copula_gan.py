@@ -48,7 +48,7 @@ from synth_components.generators.tabular._forward import Ints, Matrix, Weights, 
 from synth_components.generators.tabular._grid import grids_of, reweighed
 from synth_components.generators.tabular._private import PrivateTraining, begun
 from synth_components.generators.tabular._tokens import Tokens, drawn_rows, join_rows, split_rows, tokens_of
-from synth_components.generators.tabular._training import BatchRows, LearningRate, WeightDecay
+from synth_components.generators.tabular._training import BatchRows, LearningRate, WeightDecay, require_turn
 from synth_components.io.artifact import load as load_artifact
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
@@ -118,6 +118,7 @@ class CopulaGAN(PrivateTraining):
         """Return the generator of ``data``.
 
         Raises:
+            ConfigError: if training has too few steps of the critic for one of the generator's.
             UnsupportedError: if torch is not installed, the device is not there, or a column has no value with enough
                 support.
             StoppedError: if ``run`` says so.
@@ -132,12 +133,19 @@ class CopulaGAN(PrivateTraining):
 
         from synth_components.generators._torch.conditional_gan import ConditionalGAN, loss_of, rates_of
         from synth_components.generators._torch.layers import arrays
-        from synth_components.generators._torch.loop import Schedule, train
+        from synth_components.generators._torch.loop import Schedule, train, whole_batch
         from synth_components.generators._torch.reader import train_beside
 
         ledger.spend("fit tabular.copula_gan", not_private)
         if run.should_stop():
             raise StoppedError("fit stopped as asked; nothing was saved")
+        n = len(data.table)
+        require_turn(
+            self.epochs * max(1, n // whole_batch(n, self.batch_rows, run.world_size)),
+            self.critic_steps,
+            option="critic_steps",
+            remedy="raise epochs, or lower batch_rows or critic_steps",
+        )
         features = encode(data)
         before = None if run.warm_start is None else load_artifact(run.warm_start).sampler
         writer: Weights = {}
@@ -206,6 +214,12 @@ class CopulaGAN(PrivateTraining):
         from synth_components.generators._torch.private_gan import Turns, train_against
         from synth_components.generators._torch.token_rows import counted_rows
 
+        require_turn(
+            self.private_steps,
+            self.private_critic_steps,
+            option="private_critic_steps",
+            remedy="raise private_steps, or lower private_critic_steps",
+        )
         start = begun("fit tabular.copula_gan", data, options=self, ledger=ledger, run=run)
         tokens = start.tokens
         seeds = [int(seed) for seed in rng.integers(2**62, size=3)]

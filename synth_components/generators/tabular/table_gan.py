@@ -41,7 +41,7 @@ from synth_components.generators.tabular._forward import Matrix, Weights, depth_
 from synth_components.generators.tabular._grid import grids_of, reweighed
 from synth_components.generators.tabular._private import PrivateTraining, begun
 from synth_components.generators.tabular._tokens import EDGE, Tokens, drawn_rows
-from synth_components.generators.tabular._training import BatchRows, LearningRate, WeightDecay
+from synth_components.generators.tabular._training import BatchRows, LearningRate, WeightDecay, require_turn
 from synth_components.io.artifact import load as load_artifact
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
@@ -129,7 +129,8 @@ class TableGAN(PrivateTraining):
         """Return the generator of ``data``.
 
         Raises:
-            ConfigError: if ``target`` is no column.
+            ConfigError: if ``target`` is no column; under a budget, if there are too few noisy steps for one of the
+                generator's.
             UnsupportedError: if torch is not installed, the device is not there, or a column has no value with enough
                 support.
             StoppedError: if ``run`` says so.
@@ -214,6 +215,12 @@ class TableGAN(PrivateTraining):
         from synth_components.generators._torch.table_gan import TableNetworks, fooling_of, private_loss_of
         from synth_components.generators._torch.token_rows import counted_rows
 
+        require_turn(
+            self.private_steps,
+            self.private_critic_steps,
+            option="private_critic_steps",
+            remedy="raise private_steps, or lower private_critic_steps",
+        )
         start = begun("fit tabular.table_gan", data, options=self, ledger=ledger, run=run)
         tokens = start.tokens
         side = side_of(len(tokens))
