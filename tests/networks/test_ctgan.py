@@ -13,7 +13,7 @@ import synth_components as synth
 from synth_components.encode import encode
 from synth_components.errors import LimitError, StoppedError, UnsupportedError
 from synth_components.generators.tabular._codebook import Codebook
-from synth_components.generators.tabular.ctgan import CTGAN, CTGANSampler, _unit, is_number, table_of, written
+from synth_components.generators.tabular.ctgan import CTGAN, CTGANSampler, _unit, _Watch, is_number, table_of, written
 from synth_components.limits import metered
 from synth_components.monitor import QualityMonitor
 from synth_components.privacy.ledger import Ledger
@@ -181,6 +181,20 @@ class Falling(QualityMonitor):
         made = super().judge(sampler, epoch) | {"quality": 1 / epoch}
         self.best, self.best_epoch = 1.0, 1
         return made
+
+
+def test_the_last_epoch_is_judged_although_none_is_due(monkeypatch):
+    monitor, told = QualityMonitor(toy_table(1), every=100), []
+    monitor.best = 0.9
+    monkeypatch.setattr(monitor, "judge", lambda sampler, epoch: {"quality": epoch / 10})
+    monkeypatch.setattr(_Watch, "sampler", lambda watch, model: model)
+    run = Run(monitor=monitor, report=lambda done, total, /, **metrics: told.append(metrics.get("quality")))
+    watch = _Watch(CTGAN(**SMALL), None, run)
+    assert monitor.best < 0  # an earlier fit does not count
+    losses = pd.DataFrame({"Generator Loss": [1.0, 1.0], "Discriminator Loss": [1.0, 1.0]})
+    for epoch in (1, 2):
+        watch.after_epoch("made", losses[:epoch])
+    assert (told, watch.best) == ([None, 0.2], (0.2, "made"))
 
 
 @with_library

@@ -18,6 +18,7 @@ from synth_components.generators.tabular._grid import grids_of
 from synth_components.generators.tabular._tokens import Tokens, split_rows, tokens_of
 from synth_components.generators.tabular.copula_gan import CopulaGAN
 from synth_components.generators.tabular.table_gan import TableGAN, noise_of, side_of, squares_of, values_of, written
+from synth_components.monitor import QualityMonitor
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Run
 from synth_components.testing import _pair_distance
@@ -83,6 +84,18 @@ def test_a_generator_that_would_never_take_a_step_is_refused():
         for options in ({"epochs": 5}, {"epochs": 1, "batch_rows": 60}, {"epochs": 5, "learning_rate": 1e-12})
     ]
     assert all((one != weights[-1]).any() for one in weights[:-1])
+
+
+def test_a_monitor_ends_no_training_before_the_generator_has_taken_a_step():
+    """One step of the critic in each epoch: the rows of the first four are alike, which patience would end."""
+    pytest.importorskip("torch", reason="the extra torch is not installed")
+    told = []
+    run = Run(
+        monitor=QualityMonitor(toy_table(1, rows=100), patience=1),
+        report=lambda done, total, /, **metrics: told.append("quality" in metrics) if metrics else None,
+    )
+    fitted(CopulaGAN(hidden=8, depth=1, latent=4, critic_steps=5, epochs=5), run, rows=300)
+    assert told == [False] * 4 + [True]
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -41,7 +41,7 @@ def fitted(recipe, monitor):
         Diffusion(depth=1, steps=12, **SMALL),
         LatentDiffusion(depth=1, latent=4, autoencoder_epochs=2, denoiser_hidden=16, denoiser_depth=1, **SMALL),
         VAE(**SMALL),
-        make("tabular.copula_gan", {"epochs": 6}),
+        make("tabular.copula_gan", {"epochs": 6, "batch_rows": 64}),
         make("tabular.table_gan", {"epochs": 6}),
         make("tabular.transformer", {"epochs": 6}),
     ],

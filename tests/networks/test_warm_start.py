@@ -80,7 +80,7 @@ def learned():
 
 @pytest.mark.parametrize("name", GOING_ON)
 def test_a_short_fit_that_goes_on_knows_what_the_long_one_learned(name, learned):
-    brief = options_of(name, epochs=1, learning_rate=1e-4)
+    brief = options_of(name, epochs=1, learning_rate=1e-4, critic_steps=1)
     after = synth.fit(rows(200, 1), generator=name, options=brief, seed=0, start=learned(name))
     alone = synth.fit(rows(200, 1), generator=name, options=brief, seed=0)
     # Of real rows .9 + .1/3 agree; of independent columns about .36.
@@ -101,7 +101,7 @@ def test_shifted_rows_are_learned_in_fewer_passes_from_a_model_than_from_nothing
 
 @pytest.mark.parametrize("name", GOING_ON)
 def test_a_network_goes_on_with_the_shape_it_has_and_no_other_is_asked_of_it(name):
-    options = options_of(name, epochs=1)
+    options = options_of(name, epochs=1, critic_steps=1)
     wide = {key: 2 * options[key] for key in ("hidden", "latent", "depth", "denoiser_hidden") if key in options}
     wide |= {"channels": 16} if "channels" in options else {}
     before = synth.fit(rows(300, 0), generator=name, options=options, seed=0)
@@ -117,7 +117,7 @@ def test_a_network_goes_on_with_the_shape_it_has_and_no_other_is_asked_of_it(nam
 
 @pytest.mark.parametrize("name", ["tabular.copula_gan", "tabular.table_gan"])
 def test_a_gan_that_goes_on_has_the_marginals_of_the_new_rows(name, learned):
-    brief = options_of(name, epochs=1, learning_rate=1e-4)
+    brief = options_of(name, epochs=1, learning_rate=1e-4, critic_steps=1)
     after = synth.fit(rows(1_000, 1, SHIFTED), generator=name, options=brief, seed=0, start=learned(name))
     assert abs((after.sample(4_000, seed=1)["place"] == "c").mean() - SHIFTED[2]) < 0.1
 

@@ -67,6 +67,7 @@ class Schedule:
         patience: Epochs without a better held-out loss after which training ends.
         holdout_share: Share of the rows set apart to judge that; none under a finite budget.
         ema: How much of the average of the weights each step keeps: the average is judged and left.  0 for none.
+        first_judged: Epoch, counted from 1, before which a monitor does not judge.
     """
 
     epochs: int
@@ -78,6 +79,7 @@ class Schedule:
     patience: int = 5
     holdout_share: float = 0.1
     ema: float = 0.0
+    first_judged: int = 1
 
     @classmethod
     def of(cls, recipe: Recipe, **changes: Any) -> Self:  # noqa: ANN401 - of any of the fields
@@ -316,7 +318,11 @@ class _Loop:
                     state.keep_best(judged, epoch + 1)
                 state.is_over = epoch + 1 - state.best_epoch >= self.schedule.patience
         is_last = state.is_over or epoch + 1 == self.schedule.epochs
-        if self.sampler is not None and monitor is not None and (is_last or monitor.is_due(epoch + 1)):
+        if (
+            self.sampler is not None
+            and monitor is not None
+            and (is_last or (epoch + 1 >= self.schedule.first_judged and monitor.is_due(epoch + 1)))
+        ):
             if not state.is_monitored and 0 < state.best_epoch <= epoch:
                 with state.at_best():  # quality may find them the best, too
                     self._monitored(self.sampler, monitor, state.best_epoch)

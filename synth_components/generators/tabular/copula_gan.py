@@ -28,6 +28,7 @@ Differs: the marginals are the grids that the other generators keep, not paramet
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self, TypeAlias
@@ -140,8 +141,9 @@ class CopulaGAN(PrivateTraining):
         if run.should_stop():
             raise StoppedError("fit stopped as asked; nothing was saved")
         n = len(data.table)
+        per_epoch = max(1, n // whole_batch(n, self.batch_rows, run.world_size))
         require_turn(
-            self.epochs * max(1, n // whole_batch(n, self.batch_rows, run.world_size)),
+            self.epochs * per_epoch,
             self.critic_steps,
             option="critic_steps",
             remedy="raise epochs, or lower batch_rows or critic_steps",
@@ -184,7 +186,14 @@ class CopulaGAN(PrivateTraining):
                 network,
                 [torch.from_numpy(of_rows), torch.from_numpy(scores)],
                 loss_of(PENALTY, critic_steps=self.critic_steps),
-                Schedule.of(self, epochs=epochs, betas=BETAS, clip_norm=CLIP_NORM, holdout_share=0.0),
+                Schedule.of(
+                    self,
+                    epochs=epochs,
+                    betas=BETAS,
+                    clip_norm=CLIP_NORM,
+                    holdout_share=0.0,
+                    first_judged=math.ceil(self.critic_steps / per_epoch),  # there is nothing new before
+                ),
                 seed=seeds[1],
                 recipe=self.canonical(),
                 run=run,

@@ -204,6 +204,11 @@ class _Watch:
     run: Run
     best: tuple[float, CTGANSampler] | None = None
 
+    def __post_init__(self) -> None:
+        """Let the monitor forget what an earlier fit told."""
+        if self.run.monitor is not None:
+            self.run.monitor.begin()
+
     def sampler(self, model: Any) -> CTGANSampler:  # noqa: ANN401 - the library has no types
         """Return the sampler of the library's model as it is."""
         weights = {
@@ -252,8 +257,6 @@ def _fitted(recipe: CTGAN, table: pd.DataFrame, codebook: Codebook, device: torc
     from joblib import parallel_config
 
     watch = _Watch(recipe, codebook, run)
-    if run.monitor is not None:
-        run.monitor.begin()
 
     class Observed(Library):  # type: ignore[misc, unused-ignore]  # the library has no types
         """The library's class, which has no hooks: it sets its losses after each epoch, and activates at each step."""
