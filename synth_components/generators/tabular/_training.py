@@ -50,7 +50,7 @@ Ema = Annotated[
 
 
 def require_turn(steps: int, every: int, *, option: str, remedy: str) -> None:
-    """Raise if a training ends before the generator of a GAN has a turn: rows would come from its first weights.
+    """Raise if training ends before a GAN's generator has a turn, so that its first weights are kept.
 
     Args:
         steps: Of what reads rows.
