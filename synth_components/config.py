@@ -24,8 +24,9 @@ class Sought:
     """How a search treats an option: a mark in its annotation, beside its rules.
 
     Attributes:
-        is_left: Whether it keeps its default unless it is named: a request, a consent, or what a budget alone puts to
-            use, under which nothing is searched.
+        is_left: Whether it keeps its default unless it is named: a request, a consent, what another such option puts
+            to use, or a budget alone, under which nothing is searched.
+        of_sequences: Whether it acts on how rows follow each other alone, which single rows do not tell.
         safer: The way of a privacy knob that leads away from the training rows; past its default it goes the other way
             only if it is named.
         values: What to try instead of numbers around the default.
@@ -33,12 +34,14 @@ class Sought:
     """
 
     is_left: bool = False
+    of_sequences: bool = False
     safer: Literal["", "up", "down"] = ""
     values: tuple[int, ...] = ()
     multiple_of: str = ""
 
 
 LEFT = Sought(is_left=True)
+OF_SEQUENCES = Sought(is_left=True, of_sequences=True)
 SAFER_UP = Sought(safer="up")
 SAFER_DOWN = Sought(safer="down")
 
@@ -144,6 +147,10 @@ class Recipe(Config):
         It is empty where the rows are one sequence as they stand.
         """
         return None
+
+    def learns_sequences(self, schema: Schema) -> bool:
+        """Return whether a fit on rows of a schema learns how they follow each other."""
+        return bool(self.sequence_column(schema)) or self.one_sequence(schema) is not None
 
 
 class StepConfig(Config):

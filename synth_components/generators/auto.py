@@ -59,7 +59,7 @@ class Auto(Recipe):
         description="Names of the generators that race, in this order where time is short, or that the rules choose "
         "from; empty takes all of ours whose packages are installed.",
     )
-    holdout_share: float = Field(
+    holdout_share: Annotated[float, LEFT] = Field(
         0.1, gt=0, le=0.5, description="Share of the rows, at most 5,000 of them, by which the race is judged."
     )
 

@@ -53,7 +53,8 @@ def space_of(
 
     Args:
         asked: Options to search; empty takes every number, truth value and choice that is not fixed, but those that
-            are requests or act under a privacy budget alone, and privacy knobs from their default away from the rows.
+            are requests, act under a privacy budget or with a request alone, or tell how rows follow each other, which
+            no judge of a search sees, and privacy knobs from their default away from the rows.
         ranges: ``[low, high]`` of a number, or the values of another option, instead of those of the recipe.
         fixed: Options that have a value.
         span: How far from its default a number is sought, as a factor.

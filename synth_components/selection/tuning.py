@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,20 +20,23 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from synth_components.config import Recipe
+from synth_components.config import ConfigError, Recipe, sought
 from synth_components.digest import digest
-from synth_components.errors import ArtifactError, DataError, StoppedError, SynthError, UnsupportedError
+from synth_components.errors import ArtifactError, DataError, SchemaError, StoppedError, SynthError, UnsupportedError
 from synth_components.generators import make, recipe_type
 from synth_components.null_indicator import modelled
 from synth_components.policy import guard
 from synth_components.privacy.budget_file import opened
 from synth_components.privacy.ledger import SETTLED, Ledger, not_private
 from synth_components.protocols import Dataset, PrivacyLedger, Run
+from synth_components.schema import Boolean, Categorical, Datetime, Numeric
 from synth_components.selection.objective import Aim, scores
 from synth_components.selection.space import Choices, Space
 from synth_components.sequence_key import with_key
 from synth_components.split import folds as split_in_folds
 from synth_components.split import in_time, taken, together
+
+_LOG = logging.getLogger(__name__)
 
 JOURNAL = "trials.journal"
 STARTUP = 5
@@ -75,12 +79,14 @@ class Tuned:
         values: Their scores by aim.
         front: Trials that no other beats in every aim; with one aim the best alone.
         trials: All of them, in order.
+        notes: What the scores do not tell, as sentences.
     """
 
     options: dict[str, Any]
     values: dict[str, float]
     front: tuple[Trial, ...]
     trials: tuple[Trial, ...]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the search as a JSON value."""
@@ -89,6 +95,7 @@ class Tuned:
             "values": self.values,
             "front": [trial.number for trial in self.front],
             "trials": [trial.__dict__ for trial in self.trials],
+            "notes": list(self.notes),
         }
 
 
@@ -124,7 +131,10 @@ def tune(
     Raises:
         BudgetExceededError: under a privacy budget; nothing was read.
         GuardError: if the privacy policy asks for one; nothing was read.
-        UnsupportedError: if Optuna is not installed, or every fit is refused.
+        ConfigError: for utility without a target.
+        SchemaError: for a target that is no column to predict.
+        UnsupportedError: if Optuna is not installed, every fit is refused, or nothing is searched but how rows follow
+            each other, which the judges do not see.
         DataError: if there are fewer privacy units, or sequences, than folds.
         ArtifactError: if ``state`` holds another search.
         StoppedError: if ``run`` says so; what is finished is kept in ``state``.
@@ -138,6 +148,11 @@ def tune(
     if "group" not in space:
         _folds(data, base, folds, seed)  # too few of what is held out is told before anything is fitted
     learnable = _learnable(data, base)
+    if "utility" in aims:
+        _require_target(target, learnable)
+    notes = _unseen(base, space, data)
+    for note in notes:
+        _LOG.warning("tune %s: %s", generator, note)
     rows = digest({"rows": [learnable.table]})
     cut = [*together(data.schema, base), *([order] if (order := base.one_sequence(data.schema)) is not None else [])]
     about = [generator, fixed, repr(space), list(aims), target, folds, seed, rows, cut]
@@ -173,6 +188,10 @@ def tune(
         except SynthError as error:
             last = str(error)
             trial.set_user_attr("refused", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - a fault of one, which is told, shall not cost the others' trials
+            last = type(error).__name__  # not its message, which may quote a cell
+            _LOG.warning("trial %d of %s failed: %s; fit it alone to see why", trial.number, generator, last)
+            trial.set_user_attr("refused", last)
         trial.set_user_attr("folds", found)
         if len(found) == folds:
             told = study.tell(trial, [float(np.mean([one[aim] for one in found])) for aim in aims])
@@ -192,13 +211,46 @@ def tune(
     front = tuple(one for one in best if not any(_beats(other, one, aims) for other in best))
     # Of a front the trial whose weakest aim is strongest: none of them is given up for another.
     chosen = max(front, key=lambda one: (min(one.values.values()), sum(one.values.values()), -one.number))
-    return Tuned({**fixed, **chosen.options}, chosen.values, front, made)
+    return Tuned({**fixed, **chosen.options}, chosen.values, front, made, notes)
 
 
 def _learnable(data: Dataset, recipe: Recipe) -> Dataset:
     """Return what a recipe learns of the rows."""
     keyed = replace(data, schema=with_key(data.schema, recipe))
     return modelled(keyed, group=recipe.sequence_column(keyed.schema))
+
+
+def _require_target(target: str, learnable: Dataset) -> None:
+    """Raise unless utility has a column to predict; before a trial, each of which would be refused."""
+    if not target:
+        raise ConfigError("utility needs a column to predict; name it (target)", option="target")
+    kinds = Numeric | Categorical | Boolean | Datetime
+    able = [name for name, held in learnable.schema.columns.items() if isinstance(held, kinds)]
+    if target not in able:
+        raise SchemaError(
+            f"the target '{target}' is not a numeric, categorical, boolean or datetime column; choose one of "
+            f"{', '.join(able)}",
+            column=target,
+        )
+
+
+def _unseen(base: Recipe, space: Space, data: Dataset) -> tuple[str, ...]:
+    """Return what the judges of a search do not see of sequences, a sentence or none.
+
+    Raises:
+        UnsupportedError: if nothing else is searched.
+    """
+    fields = type(base).model_fields
+    blind = [name for name in space if name in fields and sought(fields[name].metadata).of_sequences]
+    if blind and len(blind) == len(space):
+        raise UnsupportedError(
+            f"every judge of a search sees single rows, and {', '.join(blind)} acts on how rows follow each other "
+            "alone: chance would decide; search another option, or choose this one by hand"
+        )
+    if not blind and not base.learns_sequences(data.schema) and not {"group", "order_by"} & space.keys():
+        return ()
+    told = f": chance decides {', '.join(blind)}" if blind else ""
+    return (f"trials are judged by single rows, and not by how rows follow each other{told}",)
 
 
 def _folds(data: Dataset, recipe: Recipe, count: int, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:

@@ -6,7 +6,14 @@ import pytest
 
 from synth_components.circumstances import Circumstances, within
 from synth_components.config import ConfigError, Recipe, sought
-from synth_components.errors import ArtifactError, BudgetExceededError, DataError, StoppedError, UnsupportedError
+from synth_components.errors import (
+    ArtifactError,
+    BudgetExceededError,
+    DataError,
+    SchemaError,
+    StoppedError,
+    UnsupportedError,
+)
 from synth_components.evaluation.answers import ANSWERS
 from synth_components.generators import names, recipe_type
 from synth_components.privacy.budget_file import BudgetFile
@@ -40,7 +47,7 @@ def test_a_range_is_read_off_the_bounds_and_the_default():
     assert space_of(recipe_type("tabular.mst"))["mechanism"] == Choices(("gaussian", "laplace"))
 
 
-SEARCHED = [name for name in names() if name not in ("tabular.specified", "tabular.hybrid")]
+SEARCHED = [name for name in names() if name not in ("auto", "tabular.specified", "tabular.hybrid")]
 
 
 @pytest.mark.parametrize("name", SEARCHED)
@@ -76,6 +83,12 @@ def test_what_is_searched_by_default_acts_and_leads_no_knob_past_its_default_to_
             loosest = space_of(recipe_type(name), asked=(option,))[option]
             assert loosest.low <= low
             assert loosest.high >= high
+
+
+@pytest.mark.parametrize("name", ["auto", "tabular.hybrid"])
+def test_where_every_option_is_a_request_or_acts_under_a_budget_alone_nothing_is_searched(name):
+    with pytest.raises(ConfigError, match="has no option left to search"):
+        space_of(recipe_type(name))
 
 
 def test_a_knob_is_guarded_where_following_recommendations_guards_it():
@@ -235,6 +248,24 @@ def test_one_sequence_of_several_persons_is_refused():
         search(of_persons(("person",)), generator="tabular.markov", space={"order": Choices((1, 2))})
 
 
+def test_what_no_judge_sees_of_sequences_is_searched_only_if_named_and_beside_others_and_told(caplog):
+    for name in ("tabular.markov", "tabular.transformer"):
+        assert not {"order", "length"} & space_of(recipe_type(name)).keys()
+    asked = {"generator": "tabular.markov", "trials": 1}
+    smoothing = Range(0.1, 1, is_whole=False, is_log=True)
+    with pytest.raises(UnsupportedError, match=r"single rows, and order acts on how rows follow each other alone"):
+        search(space={"order": Choices((1, 2))}, **asked)
+    found = search(space={"order": Choices((1, 2)), "smoothing": smoothing}, **asked)
+    assert found.notes == (
+        "trials are judged by single rows, and not by how rows follow each other: chance decides order",
+    )
+    assert found.to_json()["notes"] == list(found.notes)
+    assert found.notes[0] in caplog.text
+    (note,) = search(space={"smoothing": smoothing}, **asked).notes
+    assert note.endswith("how rows follow each other")
+    assert not search(trials=1).notes  # of a generator of single rows there is nothing to tell
+
+
 def test_fewer_persons_than_folds_are_refused_before_a_fit():
     with pytest.raises(DataError, match="25 folds need as many different values of person, and there are 24"):
         search(of_persons(("person",)), folds=25)
@@ -320,3 +351,48 @@ def test_a_budget_refuses_before_a_row_is_read():
 def test_a_private_generator_is_not_tuned_on_rows_without_noise():
     with pytest.raises(UnsupportedError, match="no trial"):
         search(generator="tabular.mst", space={"bins": Range(4, 8, is_whole=True, is_log=False)}, trials=1)
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "told"),
+    [("nope", SchemaError, "the target 'nope' is not a .* column; choose one of x, y, z"),
+     ("", ConfigError, "utility needs a column to predict")],
+)  # fmt: skip
+def test_a_target_that_cannot_be_predicted_is_told_before_a_trial(target, error, told):
+    ended = []
+    with pytest.raises(error, match=told):
+        search(aims=("utility",), target=target, trials=2, on_trial=ended.append)
+    assert not ended
+
+
+FAULTY = """
+from synth_components.generators.tabular.independent import Independent, IndependentSampler
+
+
+class Faulty(Independent):
+    cells: int = 1
+
+    def fit(self, data, *, rng, ledger, run):
+        if self.cells == 2:
+            raise ValueError(f"cannot read {data.table.iloc[0, 0]}")
+        return super().fit(data, rng=rng, ledger=ledger, run=run)
+
+
+GENERATOR = Faulty
+SAMPLER = IndependentSampler
+"""
+
+
+def test_a_trial_that_fails_is_told_by_type_and_costs_the_others_nothing(tmp_path, monkeypatch, caplog):
+    (tmp_path / "faulty.py").write_text(FAULTY, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    asked = {"generator": "faulty", "trust": ("faulty",), "trials": 6}
+    found = search(space={"cells": Choices((1, 2))}, **asked)
+    failed = [trial for trial in found.trials if trial.options["cells"] == 2]
+    assert failed
+    assert {(trial.state, trial.note) for trial in failed} == {("failed", "ValueError")}
+    assert found.options == {"cells": 1}
+    assert "failed: ValueError" in caplog.text
+    assert "cannot read" not in caplog.text
+    with pytest.raises(UnsupportedError, match=r"no trial of faulty came to its end: ValueError$"):
+        search(space={"cells": Choices((2,))}, **{**asked, "trials": 1})

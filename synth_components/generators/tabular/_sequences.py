@@ -19,7 +19,7 @@ from pydantic import Field
 from safetensors.numpy import load_file, save_file
 
 from synth_components.conditions import parse
-from synth_components.config import LEFT, ConfigError
+from synth_components.config import OF_SEQUENCES, ConfigError
 from synth_components.encode import Features, decode, encode_table, greatest, slices
 from synth_components.errors import ConditionError, SchemaError, UnsupportedError
 from synth_components.generators.tabular._condition import Condition, conditions
@@ -46,7 +46,9 @@ OrderBy = Annotated[
 ]
 
 Length = Annotated[
-    int, LEFT, Field(ge=0, le=10_000_000, description="Rows per drawn sequence; 0: as long as the training ones.")
+    int,
+    OF_SEQUENCES,
+    Field(ge=0, le=10_000_000, description="Rows per drawn sequence; 0: as long as the training ones."),
 ]
 
 InitialState = Annotated[

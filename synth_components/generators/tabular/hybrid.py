@@ -21,7 +21,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,7 @@ from numpy import random
 from numpy.typing import NDArray
 from pydantic import Field
 
-from synth_components.config import ConfigError, Recipe
+from synth_components.config import LEFT, ConfigError, Recipe
 from synth_components.errors import ArtifactError, ConditionError, SchemaError, StoppedError, UnsupportedError
 from synth_components.generators.tabular._members import (
     drawn,
@@ -64,7 +64,7 @@ class Hybrid(Recipe):
         description="Columns that the first generator draws; empty takes those of categories and truth values, or the "
         "first half of all where none or all are.",
     )
-    budget_share: float = Field(
+    budget_share: Annotated[float, LEFT] = Field(
         0.5, gt=0, lt=1, description="The first generator's part of epsilon and delta, under a privacy budget."
     )
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy import random
 from pydantic import Field
 
-from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, SAFER_UP, Knots, MinCategoryCount, Recipe
+from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, OF_SEQUENCES, SAFER_UP, Knots, MinCategoryCount, Recipe
 from synth_components.encode import encode_table
 from synth_components.errors import UnsupportedError
 from synth_components.generators.tabular._cells import Cells
@@ -60,7 +60,9 @@ class Markov(Recipe):
 
     without_privacy: ClassVar[str] = "its transitions are counted without noise"
 
-    order: int = Field(1, ge=1, le=4, description="Rows before, in the same sequence, that a row depends on.")
+    order: Annotated[int, OF_SEQUENCES] = Field(
+        1, ge=1, le=4, description="Rows before, in the same sequence, that a row depends on."
+    )
     group: Group = ""
     order_by: OrderBy = ""
     length: Length = 0

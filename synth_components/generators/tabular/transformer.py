@@ -34,7 +34,16 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from synth_components.conditions import meets
-from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, SAFER_UP, ConfigError, Knots, MinCategoryCount, Sought
+from synth_components.config import (
+    KNOTS,
+    MIN_CATEGORY_COUNT,
+    OF_SEQUENCES,
+    SAFER_UP,
+    ConfigError,
+    Knots,
+    MinCategoryCount,
+    Sought,
+)
 from synth_components.encode import encode
 from synth_components.errors import BudgetExceededError, ConditionError, UnsupportedError
 from synth_components.generators._torch import require_torch
@@ -110,7 +119,7 @@ class Transformer(PrivateTraining):
     weight_decay: WeightDecay = 0.01
     patience: Patience = 6
     holdout_share: HoldoutShare = 0.1
-    order: int = Field(
+    order: Annotated[int, OF_SEQUENCES] = Field(
         8,
         ge=1,
         le=256,
