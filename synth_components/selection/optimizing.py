@@ -21,7 +21,8 @@ from synth_components.errors import DataError, StoppedError, SynthError, Unsuppo
 from synth_components.evaluation.options import EvaluateConfig
 from synth_components.evaluation.recommendation import Recommendation, resolved
 from synth_components.generators import DEFAULT, recipe_type
-from synth_components.protocols import Dataset, PrivacyLedger, Run
+from synth_components.monitor import require_monitored
+from synth_components.protocols import Dataset, Monitor, PrivacyLedger, Run
 from synth_components.schema import TABLE, Schema
 from synth_components.split import last_rows, past_and_future, reduced, some_units, split, together
 
@@ -37,6 +38,9 @@ _ADVICE = 4  # that is told of what is left
 
 Shortfalls: TypeAlias = "Callable[[Report], Sequence[str]]"
 """What a report misses, a line each."""
+
+Monitored: TypeAlias = Callable[[Dataset, Recipe], tuple[Dataset, Monitor]]
+"""Rows for a recipe to learn from, and a monitor that judges by others which were set apart."""
 
 
 class OptimizeConfig(Config):
@@ -113,6 +117,7 @@ class Optimized:
         ended: Why no further one was tried.
         rows: Training rows that settings were fitted on, and those that they were judged by.
         advice: What the report on the best setting still recommends to a person; empty if it misses nothing.
+        notes: What the trials do not tell, as sentences.
     """
 
     rounds: tuple[Round, ...]
@@ -120,6 +125,7 @@ class Optimized:
     ended: str
     rows: tuple[int, int]
     advice: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def best(self) -> Round:
@@ -131,7 +137,8 @@ class Optimized:
         learnt, apart = self.rows
         lines = [
             f"auto_optimize tried {len(self.rounds)} {'setting' if len(self.rounds) == 1 else 'settings'}, each fitted "
-            f"on {learnt} training rows and judged by {apart} others; no row of the holdout was read for it."
+            f"on {learnt} training rows and judged by {apart} others; no row of the holdout was read for it.",
+            *self.notes,
         ]
         for number, one in enumerate(self.rounds, start=1):
             said = ", ".join(one.changed) or "as asked"
@@ -181,13 +188,14 @@ def auto_optimize(
         missed: What a report misses, a line each; what is missed is mended until nothing is, or nothing is left to try.
         unit: Columns that say whom a row belongs to; empty takes those of the schema.
         ledger: Charged for the rows; one with a budget refuses, as does the budget file of the circumstances.
+        run: Its monitor is of the last fit alone, and of generators that ask one; trials have none.
         on_round: Told of each round as it ends.
 
     Raises:
         BudgetExceededError: under a privacy budget; nothing was read.
         GuardError: if the privacy policy asks for one; nothing was read.
         ConfigError: without a threshold, or with a report that is itself private and recommends nothing.
-        UnsupportedError: for linked tables.
+        UnsupportedError: for linked tables, a model to go on from, or a monitor of a generator that asks none.
         StoppedError: if ``run`` says so.
     """
     from synth_components import model as models
@@ -243,8 +251,13 @@ def optimized(
     ledger: PrivacyLedger | None = None,
     run: Run | None = None,
     on_round: OnRound | None = None,
+    monitored: Monitored | None = None,
 ) -> Optimized:
-    """Return what ``auto_optimize`` finds, without the fit on all rows."""
+    """Return what ``auto_optimize`` finds, without the fit on all rows.
+
+    Args:
+        monitored: How the last fit will be monitored: so is each trial, and other generators are not taken.
+    """
     from synth_components.policy import guard
     from synth_components.privacy.budget_file import opened
     from synth_components.privacy.ledger import not_private
@@ -255,20 +268,33 @@ def optimized(
         )
     if evaluate.privacy == "dp":
         raise ConfigError("a private report recommends nothing; leave privacy=dp out", option="privacy")
+    run = Run() if run is None else run
+    if run.warm_start is not None:
+        raise UnsupportedError("auto_optimize fits anew, and does not go on from a model; leave warm_start out")
+    if monitored is not None or run.monitor is not None:
+        require_monitored(recipe_type(generator, trust=trust).parse(dict(options or {})), generator)
     declared = schema or (table.schema if isinstance(table, Dataset) else None)
     is_asked = declared is None and guard.policy_here() is not None
     names = list(table.columns) if is_asked and isinstance(table, pd.DataFrame) else None
     guard.admit(None, declared, label="auto_optimize", columns=names)
     opened(ledger).spend("auto_optimize", not_private)
-    run = Run() if run is None else run
     learnt, apart = _parts(table, schema, generator, options, config, unit, seed, trust)
     search = _Search(
-        learnt, apart, evaluate, missed or _by_quality(evaluate.min_quality), tuple(constraints), seed, trust, run
+        learnt,
+        apart,
+        evaluate,
+        missed or _by_quality(evaluate.min_quality),
+        tuple(constraints),
+        seed,
+        trust,
+        run,
+        monitored,
     )
     started = time.monotonic()
     rounds: list[Round] = []
     best, ended = 0, ""
     advice: tuple[Recommendation, ...] = ()
+    barred: dict[str, str] = {}
     queue = [Round(generator, dict(options or {}))]
     while not ended:
         made, told = search.tried(queue.pop(0))
@@ -277,19 +303,31 @@ def optimized(
             on_round(made)
         if len(rounds) == 1 or made.rank > rounds[best].rank:
             best, advice, queue = len(rounds) - 1, told, _proposals(made, told, config, trust)
+            barred |= {one.generator: why for one in queue if (why := search.barred(made, one.generator))}
+            queue = [one for one in queue if one.generator not in barred]
         queue = [one for one in queue if all(not _is_same(one, done, trust) for done in rounds)]
         run.report(len(rounds), config.rounds, quality=rounds[best].quality or 0.0)
         if run.should_stop():
             raise StoppedError("auto_optimize stopped as asked; nothing was saved")
         is_late = 0 < config.time_limit < time.monotonic() - started
-        ended = _ended(rounds, best, queue, config, is_late=is_late)
+        ended = _ended(rounds, best, queue, config, is_late=is_late, barred=barred)
     run.report(config.rounds, config.rounds)
     left = () if not rounds[best].missed else tuple(dict.fromkeys(one.change for one in advice))[:_ADVICE]
     _LOG.info("auto_optimize: %d settings, the %d. kept. %s", len(rounds), best + 1, ended)
-    return Optimized(tuple(rounds), best, ended, (len(learnt.table), len(apart.table)), left)
+    return Optimized(
+        tuple(rounds), best, ended, (len(learnt.table), len(apart.table)), left, search.notes(rounds[best])
+    )
 
 
-def _ended(rounds: Sequence[Round], best: int, queue: Sequence[Round], config: OptimizeConfig, *, is_late: bool) -> str:
+def _ended(
+    rounds: Sequence[Round],
+    best: int,
+    queue: Sequence[Round],
+    config: OptimizeConfig,
+    *,
+    is_late: bool,
+    barred: Mapping[str, str],
+) -> str:
     """Return why no further setting is to be tried; empty if one is."""
     if not rounds[best].missed:
         return "It reaches every threshold"
@@ -300,7 +338,8 @@ def _ended(rounds: Sequence[Round], best: int, queue: Sequence[Round], config: O
         why = f"no more than {config.rounds} were asked for"
     elif is_late:
         why = "time was over"
-    return f"No setting that was tried reaches every threshold, and {why}" if why else ""
+    left = "".join(f"; {name} was not taken: {reason}" for name, reason in barred.items())
+    return f"No setting that was tried reaches every threshold, and {why}{left}" if why else ""
 
 
 def _parts(
@@ -361,36 +400,71 @@ class _Search:
     seed: int
     trust: tuple[str, ...]
     run: Run
+    monitored: Monitored | None = None
+
+    def barred(self, before: Round, name: str) -> str:
+        """Return why another generator may not be taken instead of a setting; empty if it may, or is the same."""
+        if name == before.generator:
+            return ""
+        if self.is_in_order(before):
+            return "it knows nothing of sequences, which the rows are, and the report sees single rows"
+        is_monitored = self.monitored is not None or self.run.monitor is not None
+        if is_monitored and not recipe_type(name, trust=self.trust).is_monitored:
+            return "it asks no monitor while it trains, and one was asked for"
+        return ""
+
+    def is_in_order(self, one: Round) -> bool:
+        """Return whether the rows are sequences, to a setting or by the schema."""
+        schema = self.learnt.schema
+        return schema.root in schema.modelled.order or _recipe(one, self.trust).learns_sequences(schema)
+
+    def notes(self, best: Round) -> tuple[str, ...]:
+        """Return what the trials do not tell, as sentences."""
+        made = []
+        if self.is_in_order(best):
+            made.append("The rows are sequences; each setting was judged by single rows, and not by how they follow.")
+        if self.run.monitor is not None:
+            made.append("The monitor is of the last fit, and no setting that was tried had one.")
+        return tuple(made)
 
     def tried(self, asked: Round) -> tuple[Round, tuple[Recommendation, ...]]:
         """Return a round with its quality, and what the report on it recommends.
 
-        A setting that the generator refuses is noted, unless it is the first.
+        A setting that the generator refuses, or that fails, is noted, unless it is the first.
         """
         from synth_components import evaluation
         from synth_components import model as models
 
-        quiet = Run(device=self.run.device, should_stop=self.run.should_stop)
+        rows, monitor = self.learnt, None
         try:
+            if self.monitored is not None:
+                rows, monitor = self.monitored(rows, _recipe(asked, self.trust))
             fitted = models.fit(
-                self.learnt,
+                rows,
                 generator=asked.generator,
                 options=asked.options,
                 seed=self.seed,
                 constraints=self.constraints,
                 trust=self.trust,
-                run=quiet,
+                run=Run(device=self.run.device, should_stop=self.run.should_stop, monitor=monitor),
             )
             drawn = fitted.sample(len(self.learnt.table), seed=self.seed)
             report = evaluation.evaluate(
                 self.learnt.table, self.apart.table, drawn, schema=fitted.schema, config=self.evaluate
             )
+            missed = tuple(self.missed(report)) if report.overall.value is not None else ()
         except StoppedError:
             raise
         except SynthError as error:
             if not asked.changed:
                 raise
             return replace(asked, note=f"it was refused ({type(error).__name__})"), ()
+        except Exception as error:
+            if not asked.changed:
+                raise
+            # A fault of one setting shall not cost the others; not with its message, which may quote a cell.
+            _LOG.warning("auto_optimize: %s failed: %s", asked.generator, type(error).__name__)
+            return replace(asked, note=f"it failed ({type(error).__name__})"), ()
         if report.overall.value is None:
             raise DataError(
                 f"{len(self.apart.table)} rows set apart are too few to judge a setting by; give more training rows, "
@@ -400,7 +474,7 @@ class _Search:
         if chosen:  # by tabular.auto, whose choice is what is changed then
             asked = replace(asked, generator=chosen["generator"], options=dict(chosen["options"]))
             asked = replace(asked, because=(*asked.because, *chosen["reasons"]))
-        made = replace(asked, quality=report.overall.value, missed=tuple(self.missed(report)))
+        made = replace(asked, quality=report.overall.value, missed=missed)
         return made, report.recommendations
 
 

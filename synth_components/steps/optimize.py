@@ -7,17 +7,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from synth_components.config import StepConfig
+from synth_components.config import ConfigError, StepConfig
 from synth_components.evaluation.options import EvaluateConfig
 from synth_components.progress import stage
-from synth_components.protocols import Run
+from synth_components.protocols import Dataset, Run
 from synth_components.selection.optimizing import OptimizeConfig
 from synth_components.steps.gate import GateConfig, shortfalls
 from synth_components.steps.map_file import read_schema
 from synth_components.steps.port import InConstraints, InDataset, InSchema, OutModel, Port
 from synth_components.steps.record import settled, write_json
 from synth_components.steps.split import SplitConfig
-from synth_components.steps.train import TrainConfig, train
+from synth_components.steps.train import TrainConfig, monitored, require_fit, require_in_memory, train
 from synth_components.stopping import stopped_by_signals
 
 OutSearch = Annotated[Path, Port("out", "statistics")]
@@ -40,6 +40,12 @@ class OptimizedTrainConfig(StepConfig):
         "the holdout. Left out, nothing is changed. Not with privacy=dp.",
     )
 
+    @property
+    def thresholds(self) -> GateConfig:
+        """What is to be reached: ``gate``, of which the default risk only if it was given, and ``min_quality``."""
+        asked = self.gate if "gate" in self.model_fields_set else GateConfig(max_risk=1.0)
+        return asked.model_copy(update={"min_quality": max(asked.min_quality, self.evaluate.min_quality)})
+
 
 def auto_optimize(
     config: OptimizedTrainConfig,
@@ -61,6 +67,8 @@ def auto_optimize(
 
     Raises:
         BudgetExceededError: if a budget file is named; nothing was read.
+        ConfigError: with privacy=dp, or without a threshold; nothing was read.
+        UnsupportedError: if the generator asks no monitor, and one is asked for; nothing was read.
         StoppedError: if a signal stopped the search.
     """
     from synth_components.constraints import constraints_from_file
@@ -70,29 +78,38 @@ def auto_optimize(
     from synth_components.privacy.budget_file import account
     from synth_components.selection.optimizing import noted, optimized
 
-    asked = settled(config.train)
+    if config.train.privacy == "dp":
+        raise ConfigError("auto_optimize reads rows without noise; leave privacy=dp out", option="privacy")
+    if "gate" not in config.model_fields_set and not config.evaluate.min_quality:
+        raise ConfigError("auto_optimize mends what misses a threshold; give a gate, or min_quality", option="gate")
+    asked, wanted = settled(config.train), config.thresholds
+    require_fit(asked, model)  # what a fit would refuse, before a search
     declared = read_schema(schema)
     guard.admit(None, declared, label="auto_optimize")
     shared = account()
     if shared is not None:
         shared.require_room(None, label="auto_optimize")
     is_plain = declared is None and not is_large(data)
+    rows = read_table(data) if is_plain else read_dataset(data, schema=declared)
+    if asked.monitor_every and isinstance(rows, Dataset):
+        require_in_memory(rows)
     with stage("auto_optimize") as report, stopped_by_signals() as should_stop:
         found = optimized(
-            read_table(data) if is_plain else read_dataset(data, schema=declared),
+            rows,
             generator=asked.generator,
             options=asked.generator_options,
             config=config.auto_optimize,
             evaluate=config.evaluate,
-            missed=lambda made: shortfalls(made, config.gate),
+            missed=lambda made: shortfalls(made, wanted),
             schema=declared,
             constraints=() if constraints is None else constraints_from_file(constraints),
             unit=config.split.unit,
             seed=asked.seed,
             trust=asked.trust,
             run=Run(device=asked.device, report=report, should_stop=should_stop),
+            monitored=(lambda part, recipe: monitored(part, asked, recipe)) if asked.monitor_every else None,
         )
+    write_json(search, found.to_json())  # kept if the last fit fails
     best = {"generator": found.best.generator, "generator_options": found.best.options}
     train(asked.model_copy(update=best), data=data, schema=schema, constraints=constraints, model=model)
     noted(Model.load(model, trust=asked.trust), found).save(model)
-    write_json(search, found.to_json())

@@ -20,7 +20,7 @@ from synth_components.progress import stage, stamp
 from synth_components.protocols import Budget
 from synth_components.steps.augment import augment
 from synth_components.steps.evaluate import evaluate_run
-from synth_components.steps.gate import GateConfig, gate
+from synth_components.steps.gate import gate
 from synth_components.steps.map_file import read_schema
 from synth_components.steps.optimize import OptimizedTrainConfig, auto_optimize
 from synth_components.steps.places import STATE, claim
@@ -157,13 +157,10 @@ def _training(config: RunConfig, inputs: Mapping[str, Place | None], output: Pat
     model = {"model": output / "model"}
     if "auto_optimize" not in config.model_fields_set:
         return Stage("train", train, config.train, inputs, model)
-    # Without a gate its default risk is not asked for.
-    asked = config.gate if "gate" in config.model_fields_set else GateConfig(max_risk=1.0)
-    least = max(asked.min_quality, config.evaluate.min_quality)
     options = OptimizedTrainConfig(
         train=config.train,
         evaluate=config.evaluate,
-        gate=asked.model_copy(update={"min_quality": least}),
+        gate=config.thresholds,
         auto_optimize=config.auto_optimize,
         split=config.split,
     )

@@ -147,7 +147,6 @@ def train(
     from synth_components.io import artifact
     from synth_components.io.dataset import is_large, read_dataset, read_table
     from synth_components.model import fit
-    from synth_components.monitor import require_monitored
     from synth_components.policy import guard
     from synth_components.privacy.budget_file import account
     from synth_components.privacy.ledger import Ledger, not_private
@@ -159,11 +158,7 @@ def train(
             "option 'seed' of TrainConfig: a known seed voids differential privacy; leave it out with privacy=dp",
             option="seed",
         )
-    state = _checkpoint(config, model)
-    recipe: Any = make_generator(config.generator, config.generator_options, trust=config.trust)
-    # Refused before long work.
-    if config.monitor_every:
-        require_monitored(recipe, config.generator)
+    state, recipe = require_fit(config, model)
     if start is not None:
         require_warm(recipe, config.generator)
         if config.privacy == "dp":
@@ -188,7 +183,7 @@ def train(
     if declared is None and isinstance(rows, Dataset):
         guard.admit_profiled(rows.schema, label=f"fit {config.generator}")
     if config.monitor_every and isinstance(rows, Dataset):
-        rows, monitor = _monitored(rows, config, recipe)
+        rows, monitor = monitored(rows, config, recipe)
     others = peers()
     with stage(f"train {config.generator}") as report, stopped_by_signals() as should_stop:
         fitted = fit(
@@ -226,7 +221,32 @@ def train(
     _LOG.info("trained %s on %d columns", config.generator, len(fitted.schema.columns))
 
 
-def _monitored(rows: Dataset, config: TrainConfig, recipe: Recipe) -> tuple[Dataset, Monitor]:
+def require_fit(config: TrainConfig, model: Path) -> tuple[Path | None, Any]:
+    """Return the folder that keeps the state of the fit, and the recipe; what they forbid is refused before long work.
+
+    Raises:
+        ConfigError: for an option of the generator, or a checkpoint that does not go with the fit.
+        UnsupportedError: for an unknown generator, or one that asks no monitor where one is asked for.
+    """
+    from synth_components.monitor import require_monitored
+
+    state = _checkpoint(config, model)
+    recipe: Any = make_generator(config.generator, config.generator_options, trust=config.trust)
+    if config.monitor_every:
+        require_monitored(recipe, config.generator)
+    return state, recipe
+
+
+def require_in_memory(rows: Dataset) -> None:
+    """Raise where a monitor cannot set rows apart: those of a table on disk."""
+    if rows.is_lazy:
+        raise UnsupportedError(
+            "a monitor judges by rows of a table in memory, and this one is too large for it; give fewer rows, or "
+            "leave monitor_every at 0"
+        )
+
+
+def monitored(rows: Dataset, config: TrainConfig, recipe: Recipe) -> tuple[Dataset, Monitor]:
     """Return the rows to learn from, and a monitor that judges by the others: whole privacy units, or sequences.
 
     Which rows are set apart does not depend on the seed: of several processes each may have drawn its own.
@@ -234,11 +254,7 @@ def _monitored(rows: Dataset, config: TrainConfig, recipe: Recipe) -> tuple[Data
     from synth_components.monitor import QualityMonitor
     from synth_components.split import past_and_future, split, together
 
-    if rows.is_lazy:
-        raise UnsupportedError(
-            "a monitor judges by rows of a table in memory, and this one is too large for it; give fewer rows, or "
-            "leave monitor_every at 0"
-        )
+    require_in_memory(rows)
     schema = rows.schema
     unit, order = together(schema, recipe), recipe.one_sequence(schema)
     if unit or order is None:

@@ -18,7 +18,7 @@ from synth_components.monitor import QualityMonitor
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Dataset, Run
 from synth_components.schema import TABLE, Text
-from synth_components.steps.train import TrainConfig, _monitored
+from synth_components.steps.train import TrainConfig, monitored
 from synth_components.toy import toy_table
 
 
@@ -69,7 +69,7 @@ def test_of_one_sequence_a_monitor_has_what_comes_last():
     table = data.table.assign(age=np.random.default_rng(0).permutation(500))
     config = TrainConfig(monitor_every=1, monitor_share=0.2)
     recipe = recipe_type("tabular.transformer").parse({"order_by": "age"})
-    kept, monitor = _monitored(Dataset({TABLE: table}, data.schema), config, recipe)
+    kept, monitor = monitored(Dataset({TABLE: table}, data.schema), config, recipe)
     assert kept.table["age"].tolist() == list(range(400))
     assert monitor.held_out.table["age"].tolist() == list(range(400, 500))
 

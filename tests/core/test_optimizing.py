@@ -1,5 +1,8 @@
 """What is done after a missed threshold: what reports recommend, within bounds, on training rows alone."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +12,8 @@ from synth_components.circumstances import Circumstances, within
 from synth_components.config import ConfigError
 from synth_components.errors import BudgetExceededError, DataError, SchemaError, StoppedError, UnsupportedError
 from synth_components.evaluation.options import EvaluateConfig
+from synth_components.generators import recipe_type
+from synth_components.monitor import QualityMonitor
 from synth_components.privacy.budget_file import BudgetFile
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Budget, Dataset, Run
@@ -115,10 +120,13 @@ from synth_components.generators.tabular.independent import Independent, Indepen
 
 class Harmed(Independent):
     is_refused: bool = False
+    is_broken: bool = False
 
     def fit(self, data, *, rng, ledger, run):
         if self.knots < 500:
             return super().fit(data, rng=rng, ledger=ledger, run=run)
+        if self.is_broken:
+            raise ValueError("this is a cell")
         if self.is_refused:
             raise UnsupportedError("no")
         few = data.table.sort_values("x").iloc[:60].reset_index(drop=True)
@@ -154,6 +162,55 @@ def test_what_the_generator_refuses_is_noted_and_not_kept(harmed):
     assert found.rounds[1].note == "it was refused (UnsupportedError)"
     assert found.kept == 0
     assert found.told()[2].endswith("it was refused (UnsupportedError).")
+
+
+def test_a_fault_of_a_later_setting_is_told_by_type_and_costs_the_search_nothing(harmed, caplog):
+    table = pd.DataFrame({"x": np.random.default_rng(0).exponential(size=400) ** 2})
+    _, found = optimize(table, **harmed, options={"knots": 2, "is_broken": True})
+    assert found.rounds[1].note == "it failed (ValueError)"
+    assert found.kept == 0
+    assert "failed: ValueError" in caplog.text
+    assert "cell" not in caplog.text
+    with pytest.raises(ValueError, match="cell"):  # of what was asked for the caller hears
+        optimize(table, **harmed, options={"knots": 500, "is_broken": True})
+
+
+def in_sequences():
+    """Rows of 40 persons, of whom nobody's value says when it was."""
+    rng = np.random.default_rng(0)
+    who, at = np.repeat(np.arange(40), 8), np.tile(np.arange(8), 40)
+    x = np.cumsum(rng.normal(size=(40, 8)), axis=1).ravel()
+    return pd.DataFrame({"who": who, "at": at, "x": x.round(2), "y": (2 * x + rng.normal(0, 0.1, 320)).round(2)})
+
+
+@pytest.mark.parametrize("said_by", ["options", "schema"])
+def test_no_generator_that_knows_no_sequences_is_taken_for_one_that_learns_them(said_by):
+    table, generator, options, schema = in_sequences(), "tabular.markov", {"group": "who", "order_by": "at"}, None
+    if said_by == "schema":
+        generator, options = ALONE, {}
+        schema = replace(synth.profile(table).schema, order={TABLE: "at"})
+    model, found = optimize(
+        table, generator=generator, options=options, schema=schema, min_quality=1.0, config={"rounds": 9}
+    )
+    assert {one.generator for one in found.rounds} == {generator} == {model.manifest.generator}
+    assert found.ended.endswith(
+        "; tabular.trees was not taken: it knows nothing of sequences, which the rows are, and the report sees single "
+        "rows"
+    )
+    assert "each setting was judged by single rows, and not by how they follow" in found.told()[1]
+
+
+def test_what_asks_no_monitor_is_not_taken_where_the_last_fit_has_one(harmed, monkeypatch):
+    monkeypatch.setattr(recipe_type("harmed", trust=("harmed",)), "is_monitored", True)
+    monitor = QualityMonitor(Dataset({TABLE: dependent(60)}, synth.profile(dependent(60)).schema))
+    model, found = optimize(**{**harmed, "config": {"rounds": 3}}, options={"knots": 4}, run=Run(monitor=monitor))
+    assert {one.generator for one in found.rounds} == {"harmed"} == {model.manifest.generator}
+    assert "tabular.trees was not taken: it asks no monitor while it trains" in found.ended
+    assert "The monitor is of the last fit, and no setting that was tried had one." in found.told()
+    with pytest.raises(UnsupportedError, match=r"tabular\.trees asks no monitor"):
+        optimize(Unread.__new__(Unread), run=Run(monitor=monitor), generator=TREES)
+    with pytest.raises(UnsupportedError, match="does not go on from a model"):
+        optimize(Unread.__new__(Unread), run=Run(warm_start=Path("model")))
 
 
 LEARNING = """

@@ -8,11 +8,12 @@ import pytest
 
 from synth_components.circumstances import Circumstances, within
 from synth_components.config import ConfigError
-from synth_components.errors import BudgetExceededError, ThresholdError
+from synth_components.errors import BudgetExceededError, ThresholdError, UnsupportedError
 from synth_components.io.dataset import read_table
 from synth_components.model import Model
 from synth_components.privacy.budget_file import BudgetFile
 from synth_components.protocols import Budget
+from synth_components.steps.optimize import OptimizedTrainConfig, auto_optimize
 from synth_components.steps.reuse import digest
 from synth_components.steps.run import RunConfig, run
 
@@ -126,3 +127,76 @@ def test_a_report_that_knows_its_model_gives_the_new_values(folder, tmp_path):
     wanted = {"way": "lower", "generator": "tabular.trees", "option": "min_leaf", "loosens": True, "value": 30}
     assert wanted | {"factor": 2.0} in changes
     assert all(change["value"] is not None for change in changes)
+
+
+def search(asked, data, folder):
+    """Return what the stage writes down; its model goes beside."""
+    auto_optimize(OptimizedTrainConfig.parse(asked), data=data, model=folder / "model", search=folder / "search.json")
+    return json.loads((folder / "search.json").read_text())
+
+
+def test_the_stage_alone_mends_what_misses_the_quality_asked_of_its_report(folder, tmp_path):
+    asked = {"train": BAD, "evaluate": {**QUICK, "min_quality": 0.75}}
+    first, *_, best = search(asked, folder / "train.parquet", tmp_path)["trials"]
+    assert [line.split(" is ")[0] for line in first["missed"]] == ["the overall score"]
+    assert not best["missed"]
+    for more, told in (({"evaluate": QUICK}, "give a gate"), ({"train": {"privacy": "dp"}}, "leave privacy=dp out")):
+        with pytest.raises(ConfigError, match=told):
+            search(asked | more, tmp_path / "there-is-no-table.csv", tmp_path)
+
+
+WATCHED = """
+from typing import ClassVar
+
+from synth_components.errors import UnsupportedError
+from synth_components.generators.tabular.independent import Independent, IndependentSampler
+
+
+class Watched(Independent):
+    is_monitored: ClassVar[bool] = True
+    most: int = 1_000
+
+    def fit(self, data, *, rng, ledger, run):
+        if run.monitor is None or run.monitor.patience != 7:
+            raise ValueError("nobody watches")
+        if len(data.table) > self.most:
+            raise UnsupportedError("too many rows")
+        return super().fit(data, rng=rng, ledger=ledger, run=run)
+
+
+GENERATOR = Watched
+SAMPLER = IndependentSampler
+"""
+
+
+@pytest.fixture
+def watched(tmp_path, monkeypatch):
+    """What is asked with a generator that is monitored, and of which another one would be better."""
+    (tmp_path / "watched.py").write_text(WATCHED, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monitor = {"monitor_every": 1, "monitor_patience": 7, "monitor_share": 0.2}
+    train = {"generator": "watched", "trust": ["watched"], "generator_options": {"knots": 2}, **monitor}
+    return {"train": train, "evaluate": {**QUICK, "min_quality": 0.99}}
+
+
+def test_where_a_fit_is_monitored_every_trial_is_and_what_asks_no_monitor_is_not_taken(watched, folder, tmp_path):
+    found = search(watched, folder / "train.parquet", tmp_path)
+    assert len(found["trials"]) > 1
+    assert {(one["generator"], one["note"]) for one in found["trials"]} == {("watched", "")}
+    assert "tabular.trees was not taken: it asks no monitor while it trains" in found["told"][-2]
+    fitted = Model.load(tmp_path / "model", trust=("watched",)).manifest
+    assert (fitted.generator, fitted.rows) == ("watched", 320)  # of 400, of which the monitor has a fifth
+
+
+def test_what_was_tried_is_kept_where_the_last_fit_fails(watched, folder, tmp_path):
+    watched["train"]["generator_options"]["most"] = 300  # a trial has 256, and the last fit 320
+    with pytest.raises(UnsupportedError, match="too many rows"):
+        search(watched, folder / "train.parquet", tmp_path)
+    assert json.loads((tmp_path / "search.json").read_text())["generator"] == "watched"
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_monitor_that_the_generator_does_not_ask_is_refused_before_a_row_is_read(watched, tmp_path):
+    watched["train"] |= {"generator": "tabular.trees", "generator_options": {}}
+    with pytest.raises(UnsupportedError, match=r"tabular\.trees asks no monitor"):
+        search(watched, tmp_path / "there-is-no-table.csv", tmp_path)
