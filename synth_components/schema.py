@@ -149,13 +149,10 @@ class Key(Column):
 
     Attributes:
         prefix: Text before the number where the dtype is textual.
-        names: Values in the place of the first numbers: those of which a profile found enough rows, where they told
-            sequences apart.
     """
 
     dtype: str = "int64"
     prefix: str = ""
-    names: tuple[Value, ...] = ()
 
 
 AnyColumn: TypeAlias = Numeric | Categorical | Boolean | Datetime | Text | Image | Key
@@ -356,8 +353,7 @@ def _column_to_json(column: AnyColumn) -> dict[str, Any]:
     value: dict[str, Any] = {"type": _NAMES[type(column)]}
     for item in fields(column):
         entry = getattr(column, item.name)
-        if item.name != "names" or entry:  # few keys have any
-            value[item.name] = list(entry) if isinstance(entry, tuple) else entry
+        value[item.name] = list(entry) if isinstance(entry, tuple) else entry
     return value
 
 
@@ -376,8 +372,8 @@ def _column_from_json(value: Mapping[str, Any], column: str, table: str) -> AnyC
             column=column,
             table=table,
         )
-    for listed in {"categories", "names"} & set(options):
-        options[listed] = tuple(options[listed])
+    if "categories" in options:
+        options["categories"] = tuple(options["categories"])
     try:
         made = kind(**{"public": True, **options})
     except SchemaError as error:

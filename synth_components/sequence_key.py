@@ -1,7 +1,8 @@
 """The column that tells sequences apart where it is text or a key: learnt as numbers, drawn as keys made anew.
 
-A generator of sequences never learns their names.  Those that a profile read off the rows have no end, as numbers that
-it read have none: a model of texts that enough rows share gives these out first, and new ones after them.
+A generator of sequences never learns their names, and neither does any generator learn those of a privacy unit: all rows
+of a sequence may be one person's, so that however many share a name, it is his.  What a profile read off the rows gives
+new keys their prefix, and no more.
 """
 
 from __future__ import annotations
@@ -19,27 +20,37 @@ from synth_components.schema import Categorical, Key, Numeric, Schema, Text
 
 
 def with_key(schema: Schema, recipe: Recipe) -> Schema:
-    """Return the schema in which what tells a recipe's sequences apart is a key.
+    """Return the schema in which what tells a recipe's sequences apart is a key, and so is a unit's only column.
 
     Numbers stay numbers, and values that a person declared stay these.  Of linked tables nothing is changed.
     """
-    name = recipe.sequence_column(schema)
-    column = schema.columns.get(name)
     if len(schema.tables) > 1:
         return schema
-    match column:
-        case Text():
-            key = Key(dtype=column.dtype, nullable=column.nullable, public=column.public)
-        case Categorical(public=False) if len({type(one) for one in column.categories}) == 1:
-            prefix = key_prefix(pd.Series(column.categories, dtype=object)) or ""
-            key = Key(dtype=column.dtype, nullable=column.nullable, prefix=prefix, names=column.categories)
-        case _:
-            return schema
-    return replace(schema, tables={**schema.tables, schema.root: {**schema.columns, name: key}})
+    columns = dict(schema.columns)
+    name = recipe.sequence_column(schema)
+    match columns.get(name):
+        case Text() as column:
+            columns[name] = Key(dtype=column.dtype, nullable=column.nullable, public=column.public)
+        case Categorical(public=False) as column:
+            columns[name] = _key(column)
+    # Of several columns a value may be many units', and names none of them.
+    unit = schema.unit.columns if schema.unit is not None and len(schema.unit.columns) == 1 else ()
+    for name in unit:
+        match columns.get(name):
+            case Categorical(public=False) as column:
+                columns[name] = _key(column)
+    return schema if columns == schema.columns else replace(schema, tables={schema.root: columns})
+
+
+def _key(column: Categorical) -> Key:
+    """Return a key in the place of categories."""
+    is_text = all(isinstance(one, str) for one in column.categories)
+    prefix = key_prefix(pd.Series(column.categories, dtype=object)) if is_text else None
+    return Key(dtype=column.dtype, nullable=column.nullable, prefix=prefix or "")
 
 
 def numbered(data: Dataset, group: str) -> Dataset:
-    """Return the rows with the key ``group`` as numbers, those of its own names first.
+    """Return the rows with the key ``group`` as numbers, in order of appearance.
 
     A column that is no key stays as it is.
 
@@ -54,13 +65,12 @@ def numbered(data: Dataset, group: str) -> Dataset:
             f"column '{group}' cannot be group: it takes keys without nulls; fill them, or declare it not nullable",
             column=group,
         )
-    known, root = list(column.names), data.schema.root
-    codes, _ = pd.factorize(np.concatenate([np.array(known, dtype=object), data.table[group].to_numpy(dtype=object)]))
-    last = (len(known) or int(codes.max(initial=0)) + 1) - 1
-    stand_in = Numeric(dtype="int64", low=0, high=last, places=0)
+    root = data.schema.root
+    codes, _ = pd.factorize(data.table[group].to_numpy(dtype=object))
+    stand_in = Numeric(dtype="int64", low=0, high=int(codes.max(initial=0)), places=0)
     columns = {**data.schema.columns, group: stand_in}
     return replace(
         data,
-        tables={root: data.table.assign(**{group: codes[len(known) :].astype(np.int64)})},
+        tables={root: data.table.assign(**{group: codes.astype(np.int64)})},
         schema=replace(data.schema, tables={root: columns}),
     )

@@ -5,7 +5,6 @@ Where the world reserves values for examples, these are used: a surrogate must r
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any, assert_never
@@ -66,39 +65,25 @@ def _is_integral(dtype: str) -> bool:
 def keys_of(column: Key, numbers: NDArray[np.int64], *, name: str) -> pd.Series[Any]:
     """Return the key (n,) that each number (n,) stands for, with the column's dtype: another one for each.
 
-    The first numbers stand for the column's own names, and the others go on after the greatest of these.
-
     Raises:
         SchemaError: for a dtype that cannot hold them.
         UnsupportedError: if they no longer fit the dtype.
     """
-    is_new = numbers >= len(column.names)
-    after = numbers + _passed(column)
     if _is_integral(column.dtype):
         parsed: Any = pd.api.types.pandas_dtype(column.dtype)
         limit = int(np.iinfo(np.dtype(getattr(parsed, "numpy_dtype", parsed))).max)
-        if is_new.any() and int(after[is_new].max()) > limit:
+        if len(numbers) and int(numbers.max()) > limit:
             raise UnsupportedError(f"key '{name}' of dtype {column.dtype} ends at {limit:,}; declare int64")
+    made: Any
     if _is_textual(column.dtype):
-        made = np.array([f"{column.prefix}{number:0{KEY_DIGITS}d}" for number in after.tolist()], dtype=object)
+        made = np.array([f"{column.prefix}{number:0{KEY_DIGITS}d}" for number in numbers.tolist()], dtype=object)
     elif _is_integral(column.dtype):
-        made = after
+        made = numbers
     elif column.dtype.startswith(("float", "Float")):
-        made = after.astype(np.float64)
+        made = numbers.astype(np.float64)
     else:
         raise SchemaError(f"key column '{name}' has dtype {column.dtype}; declare an integer or text", column=name)
-    if not is_new.all():
-        made[~is_new] = np.array(column.names, dtype=made.dtype)[numbers[~is_new]]
     return cast_to(pd.Series(made, name=name), column.dtype)
-
-
-def _passed(column: Key) -> int:
-    """Return how many numbers are passed over so that no new key is one of the column's names."""
-    form = re.compile(rf"{re.escape(column.prefix)}(\d{{{KEY_DIGITS},18}})")
-    is_text = _is_textual(column.dtype)
-    texts = [str(one) if is_text else f"{column.prefix}{int(one):0{KEY_DIGITS}d}" for one in column.names]
-    held = [int(found[1]) for text in texts if (found := form.fullmatch(text))]
-    return max(0, max(held, default=-1) + 1 - len(column.names))
 
 
 def _numbers(texts: Texts, column: Text, name: str) -> pd.Series[Any]:
