@@ -355,5 +355,21 @@ def test_sensitive_values_that_a_file_shows_alike_are_one():
     table = pd.DataFrame({"q": ["a"] * 4, "s": pd.Series([1, "1", 1, "1"], dtype=object)})
     found = measure(table, ["q"], ["s"]).sensitive["s"]
     assert (found.distinct, found.commonest) == (1, 1.0)
-    other = table.assign(s=pd.Series([1, True, 1, True], dtype=object))
+    other = table.assign(s=pd.Series([1, "True", 1, "True"], dtype=object))
     assert measure(other, ["q"], ["s"]).sensitive["s"].distinct == 2
+
+
+@pytest.mark.parametrize("values", [*LOOK_ALIKE, pytest.param([0.0, -0.0], id="zeros")])
+def test_sensitive_values_that_are_equal_are_one_however_a_file_shows_them(values):
+    """Who reads 1 and 1.0 has read one illness; and by what is shown as either, the text of the one is the other."""
+    said = [*values, str(values[0]), str(values[1])]
+    table = pd.DataFrame({"q": "a", "s": pd.Series(said, dtype=object)})
+    found = measure(table, ["q"], ["s"]).sensitive["s"]
+    assert (found.distinct, found.commonest, found.entropy) == (1, 1.0, 1.0)
+    more = pd.concat([table, table.assign(s="none")], ignore_index=True)
+    assert measure(more, ["q"], ["s"]).sensitive["s"].distinct == 2
+
+
+def test_categories_of_several_types_that_a_file_shows_alike_are_one():
+    table = pd.DataFrame({"q": "a", "s": pd.Categorical([1, "1", 1, "1"])})
+    assert measure(table, ["q"], ["s"]).sensitive["s"].distinct == 1

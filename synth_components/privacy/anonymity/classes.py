@@ -1,8 +1,8 @@
 """Equivalence classes: how many rows share their quasi-identifiers, and how sensitive values vary within them.
 
 A null is a value of its own.  Values are alike that are equal and that a file shows alike: ``True`` is no ``1``, nor
-``-0.0`` a ``0.0``.  Of a sensitive column what a file shows alike is one value, as ``1`` and the text of it.  Each
-sensitive column is measured by itself.
+``-0.0`` a ``0.0``.  Of a sensitive column values are one that are equal or that a file shows alike, as ``1``, ``1.0``
+and the text of either: what says the same makes no class diverse.  Each sensitive column is measured by itself.
 
 Source: Sweeney 2002 for k-anonymity; Machanavajjhala et al. 2007 (doi:10.1145/1217299.1217302) for l-diversity, of
     distinct values, of entropy and recursive; Li, Li & Venkatasubramanian 2007 (doi:10.1109/ICDE.2007.367856) for
@@ -177,6 +177,20 @@ def classes_of(columns: Sequence[Ints]) -> tuple[Ints, int]:
     return group, count
 
 
+def _either(left: Ints, right: Ints) -> Ints:
+    """Return numbers (n,), equal where either is, and of what is linked by others in between."""
+    found = left
+    while True:
+        least = found
+        for column in (left, right):
+            lowest = np.full(int(column.max(initial=0)) + 1, len(found), dtype=np.int64)
+            np.minimum.at(lowest, column, least)
+            least = lowest[column]
+        if (least == found).all():
+            return found
+        found = least
+
+
 @dataclass(frozen=True, eq=False)
 class Sensitive:
     """A sensitive column as codes, in the order of its values where they have one.
@@ -199,15 +213,20 @@ class Sensitive:
             SchemaError: for values that cannot be compared.
         """
         dtype = values.dtype
+        if (
+            isinstance(dtype, pd.CategoricalDtype)
+            and not dtype.ordered
+            and _shown(dtype.categories.to_series()) is not None
+        ):
+            return cls.of(values.astype(object))  # of several types: some may say the same
         if isinstance(dtype, pd.CategoricalDtype):
             found = np.asarray(values.cat.codes, dtype=np.int64)
             found = np.where(found < 0, len(dtype.categories), found)
             return cls._numbered(found, is_ordered=bool(dtype.ordered))
         is_ordered = pd.api.types.is_numeric_dtype(dtype) or getattr(dtype, "kind", "") in "mM"
         if not is_ordered:
-            codes(values)  # which refuses what cannot be compared
-            shown = _shown(values)
-            return cls._numbered(_numbered(values if shown is None else shown), is_ordered=False)
+            found, shown = _numbered(values), _shown(values)
+            return cls._numbered(found if shown is None else _either(found, _numbered(shown)), is_ordered=False)
         found, held = pd.factorize(values, sort=True)
         return cls._numbered(np.where(found < 0, len(held), found), is_ordered=True)
 
