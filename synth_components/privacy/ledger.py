@@ -137,11 +137,17 @@ class Ledger:
     _lock: OwnLock = field(init=False, repr=False, compare=False, default_factory=OwnLock)
 
     def __post_init__(self) -> None:
-        """Sum up what was spent before."""
+        """Sum up what was spent before.
+
+        Raises:
+            UnitError: if charges are of different privacy units.
+        """
         self._rdp = np.zeros_like(ORDERS)
-        for entry in self._entries:
+        held, self._entries = self._entries, []
+        for entry in held:
+            self._adopt(entry)
+            self._entries.append(entry)
             self._add(entry)
-            self.unit = self.unit or entry.unit
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -165,10 +171,17 @@ class Ledger:
 
         Raises:
             BudgetExceededError: if the total would exceed the budget; the ledger is then unchanged.
+            UnitError: if the entry is of another privacy unit than the ledger, or does not say of which.
         """
         with self._lock:
             self.require(entry)
-            self._write(entry)
+            unit = self.unit
+            self._adopt(entry)
+            try:
+                self._write(entry)
+            except BaseException:
+                self.unit = unit  # nothing was charged: it is of nobody yet, as it was
+                raise
 
     def settle(self, unit: str) -> None:
         """Say whom the charges from now on are of, as ``privacy.unit.told`` names them.
@@ -178,26 +191,35 @@ class Ledger:
                 said whom they are of.
         """
         with self._lock:
-            if self.unit and self.unit != unit:
-                raise UnitError(
-                    f"the ledger is for {self.unit}, and a charge for {unit} is asked for: epsilons of different "
-                    "privacy units are no guarantee for either when they are added; nothing was read. Declare one "
-                    "unit in every schema",
-                    unit=self.unit,
-                    charged=unit,
-                )
-            if not self.unit and any(entry.is_private for entry in self._entries):
-                raise UnitError(
-                    f"the ledger holds charges of which nobody said whom they are of, and a charge for {unit} is asked "
-                    "for: epsilons of different privacy units are no guarantee for either when they are added; nothing "
-                    "was read. Make the ledger with its unit, Ledger(budget, unit=...)",
-                    unit="",
-                    charged=unit,
-                )
+            self._require_unit(unit)
             shared = self.shared()
             if shared is not None:
                 shared.settle(unit)
             self.unit = unit
+
+    def _adopt(self, entry: Entry) -> None:
+        """Take the unit of an entry that is a guarantee; raise ``UnitError`` if the charges so far are of another."""
+        if entry.is_private and entry.unit != self.unit:
+            self._require_unit(entry.unit)
+            self.unit = entry.unit
+
+    def _require_unit(self, unit: str) -> None:
+        if self.unit and self.unit != unit:
+            raise UnitError(
+                f"the ledger is for {self.unit}, and a charge for {unit or 'nobody says whom'} is asked for: epsilons "
+                "of different privacy units are no guarantee for either when they are added; nothing was read. Declare "
+                "one unit in every schema",
+                unit=self.unit,
+                charged=unit,
+            )
+        if not self.unit and any(entry.is_private for entry in self._entries):
+            raise UnitError(
+                f"the ledger holds charges of which nobody said whom they are of, and a charge for {unit} is asked "
+                "for: epsilons of different privacy units are no guarantee for either when they are added; nothing "
+                "was read. Make the ledger with its unit, Ledger(budget, unit=...)",
+                unit="",
+                charged=unit,
+            )
 
     def require(self, entry: Entry) -> None:
         """Raise unless the budget, if there is one, has room for one more charge.
@@ -296,7 +318,8 @@ class Ledger:
         """Return the ledger that ``to_json`` wrote.
 
         Raises:
-            ArtifactError: if it was written on another grid of orders, or is damaged.
+            ArtifactError: if it was written on another grid of orders, is damaged, or adds up charges of different
+                privacy units.
         """
         try:
             if [float(order) for order in value["orders"]] != ORDERS.tolist():
@@ -315,6 +338,11 @@ class Ledger:
                     for e in value["entries"]
                 ],
             )
+        except UnitError as error:
+            raise ArtifactError(
+                f"the privacy ledger holds charges for {error.unit or 'nobody says whom'} and for "
+                f"{error.charged or 'nobody says whom'}, whose epsilons do not add up; restore the file"
+            ) from None
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"the privacy ledger is damaged ({type(error).__name__}); restore the file") from None
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synth_components.errors import ArtifactError, BudgetExceededError
-from synth_components.privacy.ledger import ORDERS, Ledger, dumps, epsilon_of, not_private
+from synth_components.errors import ArtifactError, BudgetExceededError, UnitError
+from synth_components.privacy.ledger import ORDERS, Entry, Ledger, dumps, epsilon_of, not_private
 from synth_components.protocols import Budget
 
 DELTA = 1e-5
@@ -219,3 +219,40 @@ def test_a_refused_charge_leaves_the_sum_as_it_was():
         ledger.spend("read", pure(0.5))
     ledger.spend("read", pure(0.25))
     assert ledger.epsilon(0.0) == 1.0
+
+
+def of(unit, *, curve=0.1):
+    return Entry("fit", tuple(pure(curve)(ORDERS).tolist()), unit=unit)
+
+
+PEOPLE = "all rows that share ['who'], at most 3"
+
+
+@pytest.mark.parametrize("other", [PEOPLE, ""], ids=["another", "not said"])
+def test_a_ledger_takes_charges_of_one_privacy_unit_alone(other):
+    """Epsilon for a row is none for a person of several: what adds them up promises nothing to either."""
+    ledger = Ledger(Budget(1.0), unit="a row")
+    ledger.charge(of("a row"))
+    with pytest.raises(UnitError, match="epsilons of different privacy units"):
+        ledger.charge(of(other))
+    assert (ledger.entries, ledger.epsilon(0.0)) == ((of("a row"),), 0.1)
+    ledger.note_uncovered("look")  # is no guarantee, and nobody's
+    for entries in ([of("a row"), of(other)], [of(other), of("a row")]):
+        with pytest.raises(UnitError):
+            Ledger(None, entries)
+    written = ledger.to_json()
+    assert Ledger.from_json(written) == ledger
+    mixed = json.loads(dumps(ledger))
+    mixed["entries"][0].pop("unit")
+    mixed["entries"].append(json.loads(dumps(Ledger(None, [of(PEOPLE)])))["entries"][0])
+    with pytest.raises(ArtifactError, match="do not add up"):
+        Ledger.from_json(mixed)
+
+
+def test_a_ledger_is_of_the_unit_of_its_first_charge_if_that_was_made():
+    ledger = Ledger(Budget(1.0))
+    with pytest.raises(BudgetExceededError):
+        ledger.charge(of(PEOPLE, curve=2.0))
+    assert ledger.unit == ""
+    ledger.charge(of("a row"))
+    assert ledger.unit == "a row"
