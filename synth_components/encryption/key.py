@@ -19,6 +19,10 @@ from synth_components.errors import DataError, EncryptionError, UnsupportedError
 
 _BYTES = 32
 _NONCE = 12
+_LEAST_DISTINCT = 16
+"""Fewest different bytes of a key: of 32 random ones fewer differ once in 10^16."""
+_MOST_BEYOND_ASCII = 4
+"""Most bytes beyond ASCII of what is text in an encoding of one byte each: of 10^8 random keys about one has so few."""
 
 
 class WrappingKey(Protocol):
@@ -43,8 +47,9 @@ class LocalKey:
     """A key of 32 bytes that wraps with AES-256-GCM (NIST SP 800-38D), a random nonce each time.
 
     Text is no such key: who types a pass phrase chooses among few, and the name that stands in every sealed file lets
-    whoever has one try them as fast as SHA-256 goes.  It opens what it sealed once, and wraps no more.  Of 32 random
-    bytes less than one in 10^10 are text.
+    whoever has one try them as fast as SHA-256 goes.  Neither are few different bytes.  Such a key opens what it sealed
+    once, and wraps no more.  Of 32 random bytes some two in 10^8 are taken for text.  What was made of text by a
+    digest looks random, and is wrapped with.
 
     Attributes:
         name: Digest of the key by which a wrong one is told from a damaged file.
@@ -58,16 +63,16 @@ class LocalKey:
         return hashlib.sha256(b"synth-components key name\0" + self._secret).hexdigest()[:16]
 
     def require_strong(self) -> None:
-        """Raise if the bytes are text.
+        """Raise if the bytes are text, or few different ones.
 
         Raises:
             DataError: if they are; the message says how to make a key.
         """
         if _is_text(self._secret):
             raise DataError(
-                "the key is text, as a pass phrase is, which can be guessed: it opens what it sealed, and seals no "
-                f"more. Make {_BYTES} random bytes: openssl rand -hex {_BYTES} > key; `synth rotate` changes the key "
-                "of a file"
+                "the key is text, as a pass phrase is, or few different bytes, which can be guessed: it opens what it "
+                f"sealed, and seals no more. Make {_BYTES} random bytes: openssl rand -hex {_BYTES} > key; "
+                "`synth rotate` changes the key of a file"
             )
 
     def wrap(self, data_key: bytes, *, context: bytes) -> dict[str, str]:
@@ -208,11 +213,19 @@ def _secret(content: bytes, whose: str) -> bytes:
 
 
 def _is_text(content: bytes) -> bool:
+    """Return whether bytes are text, padded with one byte or not, or too few different ones to be random."""
+    if len(set(content)) < _LEAST_DISTINCT or min(len(set(content[::2])), len(set(content[1::2]))) <= 3:
+        return True  # the latter as UTF-16 of one alphabet: every other byte is of it, of a space, or of the mark
+    held = content.rstrip(content[-1:]) + content[-1:]
+    held = held[:1] + held.lstrip(held[:1])
+    beyond = [one for one in held if not (32 <= one < 127 or one in b"\t\n\r")]
+    if len(beyond) <= _MOST_BEYOND_ASCII:
+        return True
     try:
-        text = content.decode("utf-8")
+        text = held.decode("utf-8")
     except UnicodeDecodeError:
         return False
-    return all(one.isprintable() or one in "\t\n\r" for one in text)
+    return all(one.isprintable() or one in "\t\n\r\0" for one in text)
 
 
 def _decoded(content: bytes) -> bytes:

@@ -23,7 +23,7 @@ from synth_components.errors import DataError, EncryptionError
 
 pytest.importorskip("cryptography", reason="the extra encryption is not installed")
 
-KEY, OTHER = LocalKey(bytes(range(32))), LocalKey(bytes(32))
+KEY, OTHER = LocalKey(bytes(range(32))), LocalKey(bytes(range(32, 0, -1)))
 HEAD = len(MAGIC) + 2 * 2032 + 16
 SECRET = "Zyzzogeton"
 TABLE = pd.DataFrame({"name": [SECRET, "Rome"] * 50, "age": np.arange(100) % 7})
@@ -182,6 +182,32 @@ def test_a_text_of_32_letters_seals_nothing(kind, content, tmp_path, monkeypatch
     assert content.decode() not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        bytes(32),
+        b"00" * 32,
+        b"hunter2".ljust(32, b"\0"),
+        b"a pass phrase, longer".ljust(32, b"\0"),
+        b"a pass phrase, longer".rjust(32, b"\x0b"),
+        "pass phrase 1234".encode("utf-16-le"),
+        "\u043f\u0430\u0440\u043e\u043b\u044c \u0438\u0437 \u0431\u0443\u043a\u0432!!".encode("utf-16-be"),
+        "motdepasse tr\u00e8s secret facile 01".encode("latin-1"),
+    ],
+    ids=["zeros", "hex of zeros", "padded", "longer", "padded before", "utf-16", "cyrillic", "latin-1"],
+)
+def test_a_key_that_is_padded_text_or_of_few_bytes_seals_nothing(content, tmp_path):
+    (tmp_path / "key").write_bytes(content)
+    with pytest.raises(DataError, match="which can be guessed"):
+        sealed_bytes(b"content", key=read_key(f"file:{tmp_path / 'key'}"))
+
+
+def test_random_keys_are_not_taken_for_text():
+    rng = np.random.default_rng(0)
+    for _ in range(20_000):
+        LocalKey(rng.bytes(32)).require_strong()
+
+
 def test_what_a_text_sealed_once_is_opened_and_rotated_and_nothing_new_is_sealed_with_it(folder, monkeypatch, capsys):
     Path("typed").write_bytes(TYPED)
     TABLE.to_csv("t.csv", index=False)
@@ -233,7 +259,7 @@ def test_a_key_of_kms_wraps_opens_and_is_changed(monkeypatch, tmp_path):
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for number in (1, 2):
-        Path(f"key{number}").write_text(f"a{number}" * 32)
+        Path(f"key{number}").write_text(bytes(range(160 + number, 192 + number)).hex())
     TABLE.to_csv("t.csv", index=False)
     return tmp_path
 

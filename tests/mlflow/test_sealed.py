@@ -35,7 +35,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    monkeypatch.setenv("THE_KEY", "1f" * 32)
+    monkeypatch.setenv("THE_KEY", bytes(range(131, 163)).hex())
     monkeypatch.setenv("SYNTH_ENCRYPT_KEY", "env:THE_KEY")
     monkeypatch.delenv("SYNTH_ENCRYPT", raising=False)
     made = mlflow.create_experiment(f"sealed-{tmp_path.name}", artifact_location=(tmp_path / "logged").as_uri())
@@ -74,7 +74,7 @@ def test_what_is_logged_and_registered_sealed_opens_with_the_key_alone(folder, s
     assert SECRET.encode() not in database.read_bytes()
     assert holding(folder) == []
     for key, told in (("", "is encrypted; give the key"), ("env:OTHER", "cannot be opened")):
-        monkeypatch.setenv("OTHER", "2e" * 32)
+        monkeypatch.setenv("OTHER", bytes(range(146, 178)).hex())
         monkeypatch.setenv("SYNTH_ENCRYPT_KEY", key)
         for load in (mlflow_flavor.load_model, mlflow.pyfunc.load_model):
             with pytest.raises(EncryptionError, match=told):

@@ -55,7 +55,7 @@ def test_a_model_keeps_its_fingerprint_saved_copied_and_sealed_and_no_two_fits_s
     loaded = synth.load(folder / "model")
     loaded.save(folder / "again")
     artifact.copy(folder / "again", folder / "copy")
-    (folder / "key").write_text("07" * 32)
+    (folder / "key").write_text(bytes(range(135, 167)).hex())
     (folder / "key").chmod(0o600)
     with within(Circumstances(encrypt="models", encrypt_key="file:key")):
         loaded.save(folder / "sealed")

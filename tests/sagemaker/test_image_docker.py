@@ -92,12 +92,12 @@ def test_the_image_is_a_training_job_without_network_and_with_a_read_only_root(o
 def test_the_image_seals_a_model_in_memory_and_leaves_nothing_else(opt_ml, container, monkeypatch):
     """Issue 6: nothing in plain text is left after a job when encryption is on."""
     root = opt_ml(INDEPENDENT)
-    variables = ("SYNTH_ENCRYPT=models", "SYNTH_ENCRYPT_KEY=env:MODELS", f"MODELS={'ab' * 32}")
+    variables = ("SYNTH_ENCRYPT=models", "SYNTH_ENCRYPT_KEY=env:MODELS", f"MODELS={bytes(range(171, 203)).hex()}")
     name = container(root, variables=variables)
     assert status_of(name) == 0, log_of(name)
     assert [path.name for path in (root / "model").iterdir()] == [SEALED]
     assert {entry.name for entry in root.iterdir()} == {"input", "model", "output", "checkpoints"}
-    monkeypatch.setenv("MODELS", "ab" * 32)
+    monkeypatch.setenv("MODELS", bytes(range(171, 203)).hex())
     with within(Circumstances(encrypt_key="env:MODELS")):
         assert Model.load(root / "model").manifest.rows == 240
 

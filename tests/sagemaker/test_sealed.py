@@ -51,7 +51,7 @@ MARK = "TEST_OF_SEALED"
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch):
-    monkeypatch.setenv("MODEL_KEY", "ab" * 32)
+    monkeypatch.setenv("MODEL_KEY", bytes(range(171, 203)).hex())
     monkeypatch.setenv(MARK, uuid4().hex)
     before = set(MEMORY.glob(f"{PREFIX}*"))
     yield
@@ -115,7 +115,7 @@ def sealed(table, tmp_path_factory):
     """A sealed model folder."""
     folder = tmp_path_factory.mktemp("sealed") / "model"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MODEL_KEY", "ab" * 32)
+        patch.setenv("MODEL_KEY", bytes(range(171, 203)).hex())
         with within(OPENS.model_copy(update={"encrypt": "models"})):
             fit(table, generator="tabular.independent", seed=0).save(folder)
     return folder
@@ -227,7 +227,11 @@ def test_a_step_reads_a_sealed_archive_and_seals_the_rows(sealed, seals, tmp_pat
 def test_an_endpoint_without_the_key_does_not_start_and_says_why(sealed, tmp_path, monkeypatch, capsys, key, told):
     (tmp_path / "opt").mkdir()
     (tmp_path / "opt/model").symlink_to(sealed)
-    for name, value in {ROOT: str(tmp_path / "opt"), "OTHER_KEY": "cd" * 32, "SYNTH_ENCRYPT_KEY": key}.items():
+    for name, value in {
+        ROOT: str(tmp_path / "opt"),
+        "OTHER_KEY": bytes(range(205, 237)).hex(),
+        "SYNTH_ENCRYPT_KEY": key,
+    }.items():
         monkeypatch.setenv(name, value)
     assert main(["sagemaker", "serve"]) == USER_ERROR
     assert told in capsys.readouterr().err
@@ -260,7 +264,7 @@ def test_one_of_many_models_is_loaded_with_the_key_and_refused_without(sealed, t
 
 
 def test_the_key_itself_is_refused_in_what_everyone_reads(tmp_path):
-    variables = {"SYNTH_ENCRYPT_KEY": "env:MODELS", "MODELS": "ab" * 32}
+    variables = {"SYNTH_ENCRYPT_KEY": "env:MODELS", "MODELS": bytes(range(171, 203)).hex()}
     with pytest.raises(ConfigError, match="'MODELS' looks like a secret"):
         Platform.parse({**PLATFORM.model_dump(), "environment": variables})
     with pytest.raises(ConfigError, match=r"Environment\.MODELS: this looks like a secret"):
@@ -292,7 +296,9 @@ def test_a_version_of_a_sealed_model_tells_its_server_the_key_and_refuses_a_secr
     [container] = request["InferenceSpecification"]["Containers"]
     assert container["Environment"] == {"SYNTH_ENCRYPT_KEY": "env:MODELS", "SYNTH_SERVE_MAX_ROWS": "9"}
     with pytest.raises(ConfigError, match=r"Environment\.MODELS: this looks like a secret"):
-        model_package("group", "s3://bucket/m.tar.gz", platform=platform, environment={"MODELS": "ab" * 32})
+        model_package(
+            "group", "s3://bucket/m.tar.gz", platform=platform, environment={"MODELS": bytes(range(171, 203)).hex()}
+        )
 
 
 def test_run_local_passes_the_key_into_a_container_without_showing_it(tmp_path, monkeypatch):

@@ -80,7 +80,11 @@ def test_checkpoints_go_where_sagemaker_says(opt_ml, run, tmp_path):
 def test_a_job_that_seals_its_model_keeps_no_checkpoint_which_would_not_be_sealed(opt_ml, run, monkeypatch):
     """Issue 6: nothing in plain text is left after a job when encryption is on."""
     pytest.importorskip("torch", reason="the network is trained with torch")
-    for name, value in {"SYNTH_ENCRYPT": "models", "SYNTH_ENCRYPT_KEY": "env:MODELS", "MODELS": "ab" * 32}.items():
+    for name, value in {
+        "SYNTH_ENCRYPT": "models",
+        "SYNTH_ENCRYPT_KEY": "env:MODELS",
+        "MODELS": bytes(range(171, 203)).hex(),
+    }.items():
         monkeypatch.setenv(name, value)
     root = opt_ml(NETWORK)
     assert run(root, interrupted_at=2) == TERMINATED
