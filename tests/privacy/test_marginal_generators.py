@@ -14,7 +14,7 @@ from scipy import stats
 import synth_components as synth
 from synth_components import generators
 from synth_components.config import ConfigError
-from synth_components.errors import SchemaError
+from synth_components.errors import SchemaError, UnsupportedError
 from synth_components.generators.tabular import _graphical, private_trees
 from synth_components.generators.tabular._graphical import Measurement
 from synth_components.generators.tabular._network import Node, in_order
@@ -341,6 +341,21 @@ def test_a_generator_that_is_given_rows_by_hand_bounds_them_itself(name, monkeyp
         recipe.fit(data, rng=np.random.default_rng(0), ledger=ledger, run=Run())
     assert {entry.unit for entry in ledger.entries} == {"all rows that share ['who'], at most 2"}
     assert set(seen) - {0} == {32}  # a member is rehearsed on no rows
+
+
+@pytest.mark.parametrize(
+    "run",
+    [Run(world_size=2), Run(device="cuda:99"), Run(device="nonsense")],
+    ids=["processes", "no such GPU", "no device"],
+)
+def test_a_network_that_cannot_train_here_is_charged_nothing(run):
+    if run.device != "cpu":
+        pytest.importorskip("torch", reason="the extra torch is not installed")
+    ledger = Ledger(Budget(1.0, 1e-6))
+    data = Dataset({TABLE: WITHOUT}, SCHEMA)
+    with pytest.raises(UnsupportedError, match=r"one process trains|is not available|is no torch device"):
+        begun("fit", data, options=PrivateTraining(), ledger=ledger, run=run)
+    assert ledger.entries == ()
 
 
 def test_noise_is_as_wide_as_the_rows_of_a_unit():

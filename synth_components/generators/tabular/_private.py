@@ -96,7 +96,8 @@ def begun(label: str, data: Dataset, *, options: PrivateTraining, ledger: Privac
 
     Raises:
         SchemaError: if a column is not public, or says too little of its domain.
-        UnsupportedError: if OpenDP is not installed, or for integers beyond 2^53.
+        UnsupportedError: if OpenDP is not installed, for integers beyond 2^53, for several processes, and for a device
+            that is not there; nothing was charged.
         BudgetExceededError: if what is left does not pay for it; nothing was read.
         UnitError: if the ledger is of another privacy unit.
         StoppedError: if ``run`` says so; what was charged is spent.
@@ -106,6 +107,7 @@ def begun(label: str, data: Dataset, *, options: PrivateTraining, ledger: Privac
     if wide:
         raise UnsupportedError(f"column '{wide[0]}' has integers beyond 2^53, which are not learned under a budget")
     require_opendp()
+    _require_trainable(run)
     left = ledger.remaining()
     if left is None:
         raise UnsupportedError(f"{label}: noise needs a budget; give epsilon (and delta), as in fit(..., epsilon=1.0)")
@@ -130,6 +132,16 @@ def begun(label: str, data: Dataset, *, options: PrivateTraining, ledger: Privac
     grids = [_grid(one, model.counts((name,)), data.schema, name) for name, one in cells.items()]
     stop_if_asked(run)
     return Start(tuple(grids), codes, model.total, multiplier)
+
+
+def _require_trainable(run: Run) -> None:
+    """Raise what training would about where it runs, before a budget is spent on it in vain."""
+    if run.world_size > 1:
+        raise UnsupportedError("under a privacy budget one process trains; start it without torchrun")
+    if run.device != "cpu":
+        from synth_components.generators._torch.device import device_of
+
+        device_of(run.device)
 
 
 def _grid(cells: Cells, counts: Floats, schema: Schema, name: str) -> Grid:
