@@ -1,8 +1,8 @@
 """The column that tells sequences apart where it is text or a key: learnt as numbers, drawn as keys made anew.
 
-A generator of sequences never learns their names, and neither does any generator learn those of a privacy unit: all rows
-of a sequence may be one person's, so that however many share a name, it is his.  What a profile read off the rows gives
-new keys their prefix, and no more.
+A generator of sequences never learns their names, and none learns those of a privacy unit: all rows of a sequence may
+be one person's, so that however many share a name, it is his.  What a profile read off the rows gives new keys their
+prefix, and no more.
 """
 
 from __future__ import annotations
