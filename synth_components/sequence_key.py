@@ -20,7 +20,7 @@ from synth_components.schema import Categorical, Key, Numeric, Schema, Text
 
 
 def with_key(schema: Schema, recipe: Recipe) -> Schema:
-    """Return the schema in which what tells a recipe's sequences apart is a key, and so is a unit's only column.
+    """Return the schema with a key for what tells sequences apart, and for a unit's only column.
 
     Numbers stay numbers, and values that a person declared stay these.  Of linked tables nothing is changed.
     """
