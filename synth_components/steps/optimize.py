@@ -42,7 +42,7 @@ class OptimizedTrainConfig(StepConfig):
 
     @property
     def thresholds(self) -> GateConfig:
-        """What is to be reached: ``gate``, of which the default risk only if it was given, and ``min_quality``."""
+        """What is to be reached: ``gate``, its default risk only if given, and ``min_quality``."""
         asked = self.gate if "gate" in self.model_fields_set else GateConfig(max_risk=1.0)
         return asked.model_copy(update={"min_quality": max(asked.min_quality, self.evaluate.min_quality)})
 

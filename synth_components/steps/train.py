@@ -222,7 +222,7 @@ def train(
 
 
 def require_fit(config: TrainConfig, model: Path) -> tuple[Path | None, Any]:
-    """Return the folder that keeps the state of the fit, and the recipe; what they forbid is refused before long work.
+    """Return the folder that keeps the state of the fit, and the recipe, once neither forbids it.
 
     Raises:
         ConfigError: for an option of the generator, or a checkpoint that does not go with the fit.
@@ -247,7 +247,7 @@ def require_in_memory(rows: Dataset) -> None:
 
 
 def monitored(rows: Dataset, config: TrainConfig, recipe: Recipe) -> tuple[Dataset, Monitor]:
-    """Return the rows to learn from, and a monitor that judges by the others: whole privacy units, or sequences.
+    """Return the rows to learn from, and a monitor that judges by the others: whole units or sequences.
 
     Which rows are set apart does not depend on the seed: of several processes each may have drawn its own.
     """

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -15,9 +16,13 @@ from mlflow.models import MetricThreshold
 import mlflow_flavor
 import synth_components as synth
 from mlflow_flavor.promote import promote
+from mlflow_flavor.report import log_report
 from synth_components.__main__ import main
 from synth_components.encryption.confined import PREFIX
 from synth_components.errors import EncryptionError
+from synth_components.evaluation import PrivacyConfig, evaluate
+from synth_components.evaluation.judged import Judged
+from synth_components.protocols import Score
 
 pytest.importorskip("cryptography", reason="the extra encryption is not installed")
 
@@ -113,8 +118,11 @@ def test_a_sealed_version_is_promoted_by_its_scores_and_held_to_a_policy(folder,
     assert promote("judged-sealed", 1, asked).passed
     monkeypatch.setenv("SYNTH_POLICY", "medium")
     assert "no report tells of it" in promote("judged-sealed", 1, asked).reasons["guard"]
-    rest = {"privacy.copies.bound": 0.01, "privacy.near_copies": 0.0, "privacy.near_copies.bound": 0.01}
-    mlflow.log_metrics({"privacy.risk": 0.1} | rest, model_id=info.model_id)
+    found = {"privacy.risk": 0.1, "privacy.copies": 0.0, "privacy.copies.bound": 0.01}
+    found |= {"privacy.near_copies": 0.0, "privacy.near_copies.bound": 0.01}
+    report = evaluate(TABLE, TABLE, fitted.sample(100, seed=0), config=PrivacyConfig(attacks=(), replicates=10))
+    scores = tuple(Score(key, value, None, 0.0, 0.0, 0.0) for key, value in found.items())
+    log_report(replace(report, scores=scores, judged=Judged(fitted.fingerprint)), info.run_id)
     assert promote("judged-sealed", 1, asked).passed
     monkeypatch.setenv("SYNTH_ENCRYPT_KEY", "")
     with pytest.raises(EncryptionError, match="give the key"):  # the policy looks into the model
