@@ -138,7 +138,11 @@ def _numbers(values: pd.Series[Any]) -> tuple[pd.Series[Any], dict[int, str]]:
             rows = np.flatnonzero(far.fillna(value=False).to_numpy(dtype=bool))
             exact = _beyond({int(row): str(int(values.iloc[row])) for row in rows})
     else:
-        codes, uniques = pd.factorize(values.astype(object), use_na_sentinel=True)
+        held = values.astype(object)
+        try:
+            codes, uniques = pd.factorize(held, use_na_sentinel=True)
+        except TypeError:  # lists and maps, which have no hash
+            codes, uniques = pd.factorize(held.map(str).mask(missing), use_na_sentinel=True)
         texts = pd.Series([str(one) for one in uniques], dtype=object)
         read = texts.map(_TRUTH).fillna(pd.to_numeric(texts, errors="coerce")).astype("float64")
         odd: dict[int, str] = {}

@@ -224,6 +224,7 @@ def test_r13_the_promise_of_a_private_model_is_told_and_its_rows_are_not(model):
         "synth.ledger.entries": "2",
         "synth.ledger.uncovered": "1",
         "synth.ledger.digest": hashlib.sha256(dumps(ledger).encode()).hexdigest(),
+        "synth.fingerprint": private.fingerprint,
     }
     assert metadata(private)["synth"]["privacy"]["epsilon"] == 1.5
     first, second = (training_dataset(one) for one in (model, private))
