@@ -191,8 +191,8 @@ def fits(name, table, multipliers):
     return sum(found)
 
 
-def mu_of_fits(name, number, multipliers):
-    sides = [np.array([fits(name, table, multipliers) > 0 for _ in range(number)]) for table in (WITH, WITHOUT)]
+def mu_of_fits(name, number, multipliers, *, above=0.0):
+    sides = [np.array([fits(name, table, multipliers) > above for _ in range(number)]) for table in (WITH, WITHOUT)]
     return mu_at_least(*sides, confidence=SURE)
 
 
@@ -248,8 +248,9 @@ def test_fits_in_which_a_row_moves_what_others_add_are_caught(monkeypatch):
 
     def mixed(gradients, *, clip_norm):
         parts = list(gradients)
-        return honest(parts, clip_norm=clip_norm) * max(1, len(parts[0]) - len(WITHOUT) + 1)
+        return honest(parts, clip_norm=clip_norm) * max(1, 9 * (len(parts[0]) - len(WITHOUT)) + 1)
 
-    monkeypatch.setattr(private, "whole_sum", mixed)  # the canary is row 31: with it everybody counts twice
+    monkeypatch.setattr(private, "whole_sum", mixed)  # the canary is row 31: with it everybody counts ten times
     name, multipliers = "tabular.latent_diffusion", {}
-    assert mu_of_fits(name, FITS // 3, multipliers) > claimed(multipliers)
+    # Far above what honest fits say, of which the ratio is around mu^2 / 2 with a deviation of mu: here it is hundreds.
+    assert mu_of_fits(name, FITS // 3, multipliers, above=20.0) > claimed(multipliers)
