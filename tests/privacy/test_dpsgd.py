@@ -204,8 +204,8 @@ def claimed(multipliers):
 
 of_each_network = pytest.mark.parametrize("name", NETWORKS)
 LATER = {"tabular.copula_gan", "tabular.latent_diffusion", "tabular.table_gan"}
-"""They take 300 fits in all, the others 600.  Their noise is that of the others, by the same function; half of it is
-tried in ``benchmarks/audits.py``."""
+"""They take 300 fits in all, the others 600.  Their noise is that of the others, by the same function: half of it
+was caught by ``benchmarks/audits.py``, whose rows stand in its results."""
 
 
 @of_each_network

@@ -33,6 +33,7 @@ from torch.optim import AdamW
 
 from synth_components.errors import StoppedError, UnsupportedError
 from synth_components.generators._torch.device import PLACES, RowStream, device_of, row_stream, stream, threads
+from synth_components.generators.tabular._private import require_trainable
 from synth_components.privacy.noise import noisy_sums, poisson_sample
 
 if TYPE_CHECKING:
@@ -121,8 +122,7 @@ def train(
         UnsupportedError: for several processes, a device that is not there, or a module that mixes rows.
     """
     require_by_row(module)
-    if run.world_size > 1:
-        raise UnsupportedError("under a privacy budget one process trains; start it without torchrun")
+    require_trainable(run)
     device = device_of(run.device)
     with threads():
         try:

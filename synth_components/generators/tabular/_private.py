@@ -107,7 +107,7 @@ def begun(label: str, data: Dataset, *, options: PrivateTraining, ledger: Privac
     if wide:
         raise UnsupportedError(f"column '{wide[0]}' has integers beyond 2^53, which are not learned under a budget")
     require_opendp()
-    _require_trainable(run)
+    require_trainable(run)
     left = ledger.remaining()
     if left is None:
         raise UnsupportedError(f"{label}: noise needs a budget; give epsilon (and delta), as in fit(..., epsilon=1.0)")
@@ -134,8 +134,12 @@ def begun(label: str, data: Dataset, *, options: PrivateTraining, ledger: Privac
     return Start(tuple(grids), codes, model.total, multiplier)
 
 
-def _require_trainable(run: Run) -> None:
-    """Raise what training would about where it runs, before a budget is spent on it in vain."""
+def require_trainable(run: Run) -> None:
+    """Raise unless one process trains, on a device that is there: asked before a budget is spent on it in vain.
+
+    Raises:
+        UnsupportedError: for several processes, and for a device that is not there.
+    """
     if run.world_size > 1:
         raise UnsupportedError("under a privacy budget one process trains; start it without torchrun")
     if run.device != "cpu":
