@@ -135,7 +135,7 @@ def begun(label: str, data: Dataset, *, options: PrivateTraining, ledger: Privac
 
 
 def require_trainable(run: Run) -> None:
-    """Raise unless one process trains, on a device that is there: asked before a budget is spent on it in vain.
+    """Raise unless one process trains, on a device that is there; asked before a budget is spent.
 
     Raises:
         UnsupportedError: for several processes, and for a device that is not there.
