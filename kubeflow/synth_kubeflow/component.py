@@ -40,6 +40,8 @@ _SAID = {
     SCORE: "Least of the scores {names} over tasks and learners.",
 }
 
+_MAP = "{text} A map, in the place of the artifact; empty for none."
+
 
 def image(*, needs_torch: bool = False) -> str:
     """Return the image that components are compiled with: that with torch, or that without."""
@@ -74,11 +76,16 @@ def inputs(component: Component) -> dict[str, inspect.Parameter]:
         for name, port in component.ports().items()
         if port.direction == "in"
     }
-    return made | {name: parameter(component, name) for name in component.fields()}
+    return made | {name: parameter(component, name) for name in [*component.fields(), *component.maps()]}
 
 
 def parameter(component: Component, name: str) -> inspect.Parameter:
-    """Return an option of a component as kfp reads it off a signature: its type, and the step's default."""
+    """Return an option of a component as kfp reads it off a signature: its type, and the step's default.
+
+    A map that stands for an artifact is empty by default, for none.
+    """
+    if name in component.maps():
+        return _keyword(name, dict, default={})
     field = component.fields()[name]
     default: Any = ...
     if not field.is_required() and name not in component.required:
@@ -107,6 +114,7 @@ def descriptions(component: Component) -> dict[str, str]:
     """Return what every input and output is for, by name."""
     said = {name: f"{port.description.rstrip('.')} ({KINDS[port.kind]})." for name, port in component.ports().items()}
     said |= {name: field.description or "" for name, field in component.fields().items()}
+    said |= {name: _MAP.format(text=component.ports()[port].description) for name, port in component.maps().items()}
     said[METRICS] = _SAID[METRICS]
     if component.has_roc:
         said[ROC] = _SAID[ROC]

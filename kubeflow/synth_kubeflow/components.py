@@ -61,6 +61,18 @@ class Component:
         found = config_of(self.load()).model_fields
         return {name: field for name, field in found.items() if name not in self.without}
 
+    def maps(self) -> dict[str, str]:
+        """Return the inputs that a map among the parameters may stand for, by the name of that parameter.
+
+        They are schemas that nobody has to give: a person writes one down, and a pipeline imports no artifact that may
+        be missing.
+        """
+        return {
+            f"declared_{name}": name
+            for name, port in self.ports().items()
+            if port.direction == "in" and port.kind == "schema" and port.optional and name not in self.required
+        }
+
 
 _LISTED = (
     Component("profile_data", "profile", "data_processing"),

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -98,7 +99,7 @@ def execute(component: Component, executor_input: str) -> None:
     config = settled(config_of(step).parse(options))
     # Beside the outputs, so that moving one there is a renaming; the rest of an image may be read-only.
     with TemporaryDirectory(prefix=".synth-", dir=io.outputs[METRICS].path.parent) as folder:
-        places = _staged(io, known, Path(folder))
+        places = _staged(_with_maps(io, component.maps(), Path(folder)), known, Path(folder))
         with _tracked():
             record = perform(step, config, places, beside=False)
         written = {name: Path(str(places[name])) for name, port in known.items() if port.direction == "out"}
@@ -113,6 +114,33 @@ def execute(component: Component, executor_input: str) -> None:
     for name, said in told.items():
         write_json(io.outputs[name].path, said)
     io.finish({**metadata, **told}, score)
+
+
+def _with_maps(io: ExecutorIO, maps: Mapping[str, str], folder: Path) -> ExecutorIO:
+    """Return the executor input with a file for each map that stands for an artifact; an empty one is none."""
+    files: dict[str, tuple[Path, ...]] = {}
+    for name, port in maps.items():
+        value = io.parameters.get(name)
+        if not value:
+            continue
+        if io.inputs.get(port):
+            raise DataError(f"input '{port}' and '{name}' say the same; leave out one of them")
+        if _is_beyond_floats(value):
+            raise DataError(
+                f"'{name}' has a whole number beyond 2^53, which Kubeflow Pipelines rounds; connect an artifact to "
+                f"'{port}'"
+            )
+        files[port] = (folder / f"{name}.json",)
+        write_json(files[port][0], value)
+    return replace(io, inputs={**io.inputs, **files})
+
+
+def _is_beyond_floats(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(_is_beyond_floats(part) for part in value.values())
+    if isinstance(value, list):
+        return any(_is_beyond_floats(part) for part in value)
+    return isinstance(value, int) and abs(value) >= 2**53
 
 
 def _staged(io: ExecutorIO, known: Mapping[str, Port], folder: Path) -> dict[str, Place | tuple[Place, ...] | None]:

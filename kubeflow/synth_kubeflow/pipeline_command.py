@@ -10,10 +10,17 @@ from typing import Any
 import click
 
 from synth_components.errors import DataError
+from synth_components.schema import Schema
 from synth_components.steps.command import FieldText, common_options
+from synth_components.steps.map_file import read_map
 from synth_components.steps.port import config_of
 from synth_kubeflow.components import COMPONENTS
 from synth_kubeflow.pipelines import PIPELINES, Argument, arguments, summary
+
+_FLAGS = {"data_uri": "--data", "declared_schema": "--schema"}
+
+_LONGEST = 100_000
+"""Most bytes of a schema in an executor input, which Linux ends at 131,072 with what else stands there."""
 
 
 class Pipelines(click.Group):
@@ -62,25 +69,52 @@ def local_file(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, "data_uri": str(path.resolve())}
 
 
+def _declared(path: Path) -> dict[str, Any]:
+    """Return the schema of a file as the map that goes with the run.
+
+    Raises:
+        DataError: if there is no such file, or it is too long for an argument of a container.
+        SchemaError: naming the entry that cannot be understood.
+    """
+    if not path.is_file():
+        raise DataError(f"--schema: there is no local file '{path}'; it goes with the run, and lies on this machine")
+    value = Schema.from_json(read_map(path, "schema")).to_json()
+    if len(json.dumps(value)) > _LONGEST:
+        raise DataError(
+            f"--schema: '{path}' is longer than {_LONGEST} bytes, and a container's argument has room for no more; "
+            "build a pipeline of your own, which connects it as an artifact"
+        )
+    return value
+
+
 def _option(key: str, argument: Argument) -> click.Option:
-    flag = "--data" if key == "data_uri" else f"--{key.replace('_', '-')}"
+    flag = _FLAGS.get(key, f"--{key.replace('_', '-')}")
     parameter = argument.parameter(key)
     is_required = parameter.default is parameter.empty
     kind: Any = str
-    if not argument.is_uri and not argument.is_list:
+    if not argument.is_uri and not argument.is_list and not argument.is_map:
         kind = FieldText(config_of(COMPONENTS[argument.component].load()), argument.name)
     shown = "  [required]" if is_required else f"  [default: {json.dumps(parameter.default)}]"
     return click.Option(
         [flag, key],
         type=kind,
         required=is_required,
-        metavar="NAMES" if argument.is_list else None,
-        help=f"{argument.description()}{' Several, with commas.' if argument.is_list else ''}{shown}",
+        metavar="NAMES" if argument.is_list else "FILE" if argument.is_map else None,
+        help=f"{_help(argument)}{shown}",
     )
+
+
+def _help(argument: Argument) -> str:
+    if argument.is_map:
+        known = COMPONENTS[argument.component]
+        return f"{known.ports()[known.maps()[argument.name]].description} A JSON or YAML file of this machine."
+    return f"{argument.description()}{' Several, with commas.' if argument.is_list else ''}"
 
 
 def _value(argument: Argument, text: str) -> Any:  # noqa: ANN401 - any JSON value
     if argument.is_list:
         return [part.strip() for part in text.split(",") if part.strip()]
+    if argument.is_map:
+        return _declared(Path(text).expanduser())
     kind = argument.parameter(argument.name).annotation
     return text if kind is str else kind(json.loads(text))  # kfp refuses 2 where a float is asked for

@@ -66,6 +66,11 @@ class Argument:
         """Whether it is the address of what goes into a port."""
         return self.name in ports(COMPONENTS[self.component].load())
 
+    @property
+    def is_map(self) -> bool:
+        """Whether it is a map that stands for what goes into a port."""
+        return self.name in COMPONENTS[self.component].maps()
+
     def parameter(self, name: str) -> inspect.Parameter:
         """Return the argument as kfp reads it off a signature."""
         if self.is_uri or self.is_list:
@@ -111,11 +116,12 @@ class Tasks:
     def split(self) -> tuple[Any, Any]:
         """Return training rows and holdout of the pipeline's table, by hashes where the model is to be private.
 
-        The table is registered anew at every run: a digest of its bytes is nowhere in the cache's key.
+        The privacy unit is the training's, too: what is declared of the table goes into both.  The table is registered
+        anew at every run: a digest of its bytes is nowhere in the cache's key.
         """
         real = dsl.importer(artifact_uri=self.values["data_uri"], artifact_class=dsl.Dataset, reimport=True)
-        private = {name: self.values[name] for name in ("privacy",) if name in self.values}
-        outputs = self("split_data", data=real.output, **private).outputs
+        shared = {name: self.values[name] for name in ("privacy", *_SCHEMA) if name in self.values}
+        outputs = self("split_data", data=real.output, **shared).outputs
         return outputs["train"], outputs["holdout"]
 
     def loop(self, items: Any) -> Any:  # noqa: ANN401
@@ -239,14 +245,16 @@ def _options(component: str, *names: str, **renamed: str) -> dict[str, Argument]
 _DATA = {"data_uri": Argument("split_data", "data")} | _options(
     "split_data", "unit", "stratify", "hashed", holdout_share="share", split_seed="seed"
 )
+_SCHEMA = _options("train_generator", "declared_schema")
 _SEED = _options("train_generator", train_seed="seed")
-_LEARNER = _options("train_generator", "generator", "generator_options", "monitor_every", "monitor_patience")
+_LEARNER = _SCHEMA | _options("train_generator", "generator", "generator_options", "monitor_every", "monitor_patience")
 _GENERATOR = _LEARNER | _options("train_generator", "privacy", "epsilon", "delta") | _SEED
 _JUDGED = _options("evaluate", "target", "min_quality")
 
 _BODIES: Mapping[Callable[[Tasks], None], Mapping[str, Argument]] = {
     train_sample_evaluate: _DATA | _GENERATOR | _options("sample", "num_rows", "seed") | _JUDGED,
     compare_generators: _DATA
+    | _SCHEMA
     | {"generators": Argument("train_generator", "generator", is_list=True)}
     | _SEED  # no privacy: each model would cost an epsilon, and the choice among them one that none counts
     | _options("sample", "num_rows", "seed")
@@ -269,7 +277,7 @@ _BODIES: Mapping[Callable[[Tasks], None], Mapping[str, Argument]] = {
     distributed_training: _DATA
     | _options(
         "train_generator_distributed",
-        *("generator", "generator_options", "monitor_every", "monitor_patience"),
+        *(*_SCHEMA, "generator", "generator_options", "monitor_every", "monitor_patience"),
         *("privacy", "epsilon", "delta", "device"),
         *("num_nodes", "processes_per_node", "node_resources"),
         train_seed="seed",

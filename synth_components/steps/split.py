@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
-from synth_components.config import StepConfig
+from synth_components.config import ConfigError, StepConfig
 from synth_components.errors import DataError, UnsupportedError
 from synth_components.split import split as split_table
 from synth_components.split import split_batches, together
@@ -66,11 +66,15 @@ def split(
         schema: Names the privacy unit, if `unit` does not.
         train: Where the training rows go.
         holdout: Where the held-out rows go.
+
+    Raises:
+        ConfigError: if an epsilon of what is trained would not be of the unit that the split is of.
     """
     from synth_components.io.dataset import is_large, read_table, write_table
     from synth_components.steps.record import settled
 
     known = read_schema(schema)
+    _require_unit(config, known)
     unit = config.unit or together(known)
     if config.privacy == "dp" and not config.is_hashed:
         _LOG.warning("%s", STRATA)
@@ -91,6 +95,16 @@ def split(
     write_table(kept, train)
     write_table(held, holdout)
     _tell(config, len(kept), len(held))
+
+
+def _require_unit(config: SplitConfig, schema: Schema | None) -> None:
+    """Refuse whole units of an option for a private fit whose schema names no such unit: its epsilon is of a row."""
+    if config.privacy == "dp" and config.unit and set(config.unit) != set(together(schema)):
+        raise ConfigError(
+            "option 'unit' of SplitConfig: an epsilon is of the unit that the schema names, and it names another or "
+            "none; declare these columns there, with the most rows of one",
+            option="unit",
+        )
 
 
 def _tell(config: SplitConfig, kept: int, held: int) -> None:

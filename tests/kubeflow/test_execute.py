@@ -188,6 +188,51 @@ def test_an_input_that_nobody_wrote_is_named(tmp_path, executor_input):
         execute(COMPONENTS["split_data"], executor_input("split_data", tmp_path))
 
 
+PEOPLE = {
+    "columns": {
+        "age": {"type": "numeric", "dtype": "int64", "low": 20, "high": 80, "places": 0},
+        "income": {"type": "numeric", "low": 0.0, "high": 1e5, "places": 2},
+        "city": {"type": "categorical", "categories": ["Bonn", "Oslo", "Rome"]},
+        "outcome": {"type": "categorical", "categories": ["ill", "well"]},
+        "person": {"type": "key", "dtype": "int64"},
+    },
+    "unit": {"table": "table", "columns": ["person"], "max_rows": 4},
+}
+"""A schema that declares whom rows belong to."""
+
+
+@pytest.fixture
+def of_people(table, tmp_path):
+    """The table with four rows of each person."""
+    path = tmp_path / "people.csv"
+    table.assign(person=np.arange(len(table)) // 4).to_csv(path, index=False)
+    return path
+
+
+def test_the_epsilon_of_a_training_is_of_the_people_that_a_map_declares(of_people, tmp_path, executor_input):
+    pytest.importorskip("opendp", reason="opendp comes with the extra dp")
+    private = {"generator": "tabular.mst", "privacy": "dp", "epsilon": 1.0}
+    said = executor_input("train_generator", tmp_path / "of", {"data": of_people}, **private, declared_schema=PEOPLE)
+    execute(COMPONENTS["train_generator"], said)
+    whom = "all rows of table 'table' that share ['person'], at most 4"
+    assert metadata_of(tmp_path / "of", "model")["synth.unit"] == whom
+
+
+def test_a_map_and_an_artifact_are_not_both_the_schema(of_people, tmp_path, executor_input):
+    (tmp_path / "schema").write_text(json.dumps(PEOPLE))
+    inputs = {"data": of_people, "schema": tmp_path / "schema"}
+    with pytest.raises(DataError, match="'schema' and 'declared_schema' say the same"):
+        execute(COMPONENTS["split_data"], executor_input("split_data", tmp_path / "t", inputs, declared_schema=PEOPLE))
+    execute(COMPONENTS["split_data"], executor_input("split_data", tmp_path / "t", inputs, declared_schema={}))
+
+
+def test_a_map_with_a_number_that_kubeflow_rounds_is_refused(of_people, tmp_path, executor_input):
+    wide = {"age": {"type": "numeric", "dtype": "int64", "low": 0, "high": float(2**53)}}
+    said = executor_input("split_data", tmp_path / "t", {"data": of_people}, declared_schema={"columns": wide})
+    with pytest.raises(DataError, match="beyond 2\\^53"):
+        execute(COMPONENTS["split_data"], said)
+
+
 def test_an_option_that_breaks_its_rule_is_named(tmp_path, csv, executor_input):
     with pytest.raises(ConfigError, match="'share'"):
         execute(COMPONENTS["split_data"], executor_input("split_data", tmp_path, {"data": csv}, share=3.0))

@@ -166,6 +166,39 @@ def test_synthetic_rows_are_kept_if_a_model_of_the_users_scores_higher_with_them
     assert list(pd.read_parquet(kept)["provenance"].value_counts()) == [192, 192]  # 0.8 of 240 rows, twice
 
 
+@pytest.mark.slow
+def test_the_epsilon_of_a_pipeline_is_of_the_people_that_its_schema_declares(table, tmp_path):
+    pytest.importorskip("opendp", reason="opendp comes with the extra dp")
+    table.assign(person=[row // 4 for row in range(len(table))]).to_csv(tmp_path / "people.csv", index=False)
+    declared = {
+        "columns": {
+            "age": {"type": "numeric", "dtype": "int64", "low": 20, "high": 80, "places": 0},
+            "income": {"type": "numeric", "low": 0, "high": 100000, "places": 2},
+            "city": {"type": "categorical", "categories": ["Bonn", "Oslo", "Rome"]},
+            "outcome": {"type": "categorical", "categories": ["ill", "well"]},
+            "person": {"type": "key", "dtype": "int64"},
+        },
+        "unit": {"table": "table", "columns": ["person"], "max_rows": 4},
+    }
+    (tmp_path / "schema.json").write_text(json.dumps(declared))
+    said = (
+        "--generator",
+        "tabular.mst",
+        *JUDGED,
+        "--schema",
+        str(tmp_path / "schema.json"),
+        "--privacy",
+        "dp",
+        "--num-rows",
+        "150",
+    )
+    assert run("train_sample_evaluate", tmp_path / "people.csv", tmp_path / "out", *said) == 0
+    (model,) = (tmp_path / "out" / "tasks").rglob("train-generator/model")
+    assert Model.load(model).privacy.unit == "all rows of table 'table' that share ['person'], at most 4"
+    (train,), (holdout,) = (outputs(tmp_path / "out" / "tasks", name) for name in ("train", "holdout"))
+    assert not set(pd.read_parquet(train)["person"]) & set(pd.read_parquet(holdout)["person"])
+
+
 def test_a_failed_task_fails_the_pipeline_with_its_own_line_and_status(csv, tmp_path, capfd):
     status = run("train_sample_evaluate", csv, tmp_path / "out", *INDEPENDENT, "--unit", "nobody")
     assert status == 2

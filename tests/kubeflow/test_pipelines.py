@@ -59,6 +59,18 @@ def test_the_rows_of_a_private_model_are_split_by_hashes(assets, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_what_is_declared_of_a_table_goes_into_its_split_and_into_the_training(assets, name):
+    """Its privacy unit is that of both: an epsilon of training rows whose people nobody declared is of a row."""
+    given = {
+        label: task["inputs"]["parameters"].get("declared_schema", {}).get("componentInputParameter", "")
+        for label, task in tasks(assets[name])
+        if re.fullmatch(r"split-data|train-generator(-distributed)?", label)
+    }
+    assert len(given) == 2
+    assert all(one.removeprefix("pipelinechannel--") == "declared_schema" for one in given.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_requirement_16_the_lint_finds_nothing_in_a_pipeline(assets, name):
     assert faults(assets[name]) == []
 

@@ -10,6 +10,7 @@ import pytest
 from kubeflow_ir import faults
 
 from synth_components.__main__ import main
+from synth_components.schema import TABLE, Numeric, Schema
 
 SECRET = "token-4711"
 EXPERIMENT = {"experiment_id": "e1", "display_name": "customers"}
@@ -76,6 +77,29 @@ def test_requirement_19_a_run_is_sent_with_its_pipeline_arguments_and_experiment
         "data_uri": "s3://bucket/t.csv", "target": "y", "num_rows": 500
     }  # fmt: skip
     assert faults(json.dumps(server.run["pipeline_spec"]["pipeline_spec"])) == []
+
+
+def test_a_schema_of_this_machine_goes_with_the_run(server, tmp_path):
+    (tmp_path / "schema.yaml").write_text("columns:\n  age: {type: numeric, dtype: int64, low: 18, high: 90}\n")
+    assert submit(server, "--schema", str(tmp_path / "schema.yaml")) == 0
+    sent = Schema.from_json(server.run["runtime_config"]["parameters"]["declared_schema"])
+    assert sent == Schema({TABLE: {"age": Numeric(dtype="int64", low=18, high=90, public=True)}})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("nowhere.json", None, "there is no local file"),
+        ("odd.json", '{"columns": {"age": {"type": "colour"}}}', "no known type"),
+        ("long.json", json.dumps({"columns": {f"{n:0100}": {"type": "numeric"} for n in range(600)}}), "longer than"),
+    ],
+)
+def test_a_schema_that_cannot_go_with_the_run_is_refused_before_it_is_sent(server, tmp_path, capsys, name, text, told):
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    assert submit(server, "--schema", str(tmp_path / name)) == 2
+    assert told in capsys.readouterr().err
+    assert server.run == {}
 
 
 def test_requirement_19_the_token_goes_to_the_server_and_nowhere_else(server, capsys, monkeypatch):

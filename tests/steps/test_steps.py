@@ -22,7 +22,7 @@ from synth_components.evaluation.options import EvaluateConfig, FidelityConfig, 
 from synth_components.io.artifact import fingerprint_of, reasons_of
 from synth_components.io.dataset import read_table
 from synth_components.model import Model
-from synth_components.schema import TABLE, Numeric, Schema, Text
+from synth_components.schema import TABLE, Key, Numeric, Schema, Text, Unit
 from synth_components.steps import STEPS, load
 from synth_components.steps.evaluate import evaluate, evaluate_fidelity, evaluate_privacy, evaluate_tstr
 from synth_components.steps.gate import GateConfig, gate
@@ -120,6 +120,22 @@ def test_a_private_split_tells_no_count(tmp_path, caplog):
         told[privacy] = caplog.text
     assert re.search(r"split \d+ training rows from \d+ held-out rows", told["none"])
     assert "split training rows from held-out rows" in told["dp"]
+
+
+def test_whole_units_that_the_schema_does_not_name_are_refused_for_a_private_fit(folder, tmp_path):
+    """Its epsilon would be of a row, or of another unit, whatever the split kept together."""
+    out = {"data": folder / "real.csv", "train": tmp_path / "a.csv", "holdout": tmp_path / "b.csv"}
+    columns = {"person": Key(dtype="int64"), "city": Text()}
+    schema = Schema({TABLE: columns}, unit=Unit(TABLE, ("person",), 3))
+    for name, named in {"other": ("city",), "none": ()}.items():
+        (tmp_path / f"{name}.json").write_text(replace(schema, unit=Unit(TABLE, named, 3)).canonical())
+    for given in (None, tmp_path / "none.json", tmp_path / "other.json"):
+        with pytest.raises(ConfigError, match="an epsilon is of the unit that the schema names"):
+            split(SplitConfig(unit=("person",), privacy="dp"), schema=given, **out)
+    assert not (tmp_path / "a.csv").exists()
+    split(SplitConfig(unit=("person",), hashed=True), **out)
+    (tmp_path / "schema.json").write_text(schema.canonical())
+    split(SplitConfig(unit=("person",), privacy="dp"), schema=tmp_path / "schema.json", **out)
 
 
 def test_split_keeps_each_person_on_one_side(folder):
