@@ -191,6 +191,36 @@ def test_numpy_writes_the_squares_that_torch_writes():
     assert np.allclose(written(weights, noise), wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("side", [4, 8, 16])
+def test_convolutions_of_small_squares_are_those_of_torch(side):
+    torch = pytest.importorskip("torch", reason="the extra torch is not installed")
+    from synth_components.generators._torch.table_gan import Convolution, TransposedConvolution
+
+    random = torch.Generator().manual_seed(side)
+
+    def drawn(*shape):
+        return torch.randn(shape, generator=random, dtype=torch.float64).requires_grad_()
+
+    state = torch.get_rng_state()
+    narrow, wide = Convolution(3, 5, side), TransposedConvolution(5, 3, side)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [narrow.taps is None, wide.taps is None] == [side > 8] * 2
+    squares, small = drawn(7, 3, side, side), drawn(7, 5, side // 2, side // 2)
+    of_narrow, of_wide = {"weight": drawn(5, 3, 4, 4)}, {"weight": drawn(5, 3, 4, 4), "bias": drawn(3)}
+    for layer, held, weights, wanted in (
+        (narrow, squares, of_narrow, torch.nn.functional.conv2d(squares, **of_narrow, stride=2, padding=1)),
+        (wide, small, of_wide, torch.nn.functional.conv_transpose2d(small, **of_wide, stride=2, padding=1)),
+    ):
+        made = torch.func.functional_call(layer.double(), weights, (held,))
+        assert torch.allclose(made, wanted)
+        inputs = [held, *weights.values()]
+        back = drawn(*made.shape).detach()
+        for ours, theirs in zip(
+            torch.autograd.grad(made, inputs, back), torch.autograd.grad(wanted, inputs, back), strict=True
+        ):
+            assert torch.allclose(ours, theirs)
+
+
 def test_the_losses_of_table_gan_reach_the_networks_that_they_are_of():
     torch = pytest.importorskip("torch", reason="the extra torch is not installed")
     from synth_components.generators._torch.table_gan import TableNetworks, loss_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +29,86 @@ SLOPE = 0.2
 Noise = Literal["normal", "uniform"]
 
 
+MOST_PRODUCT_SIDE = 8
+"""Side of the largest square whose convolutions are made as one product each: larger ones would be mostly zeros."""
+
+
+def taps_of(side: int) -> Tensor:
+    """Return where a kernel of 4 by 4, of stride 2 and padding 1, reads a square of ``side`` s, as 0 and 1.
+
+    It is (16, q * s * s), of each of its weights at each of the q = (s / 2)^2 places.
+    """
+    taps = torch.zeros(4, 4, side // 2, side // 2, side, side)
+    for down, right, i, j in product(range(4), range(4), range(side // 2), range(side // 2)):
+        row, column = 2 * i + down - 1, 2 * j + right - 1
+        if 0 <= row < side and 0 <= column < side:
+            taps[down, right, i, j, row, column] = 1
+    return taps.reshape(16, -1)
+
+
+class Convolution(nn.Conv2d):
+    """A convolution of 4 by 4 that halves squares of one side; of a small one it is one product, which is quicker.
+
+    Attributes:
+        taps: Where the kernel reads; none of a large square.
+    """
+
+    taps: Tensor | None
+
+    def __init__(self, inputs: int, outputs: int, side: int) -> None:
+        super().__init__(inputs, outputs, 4, stride=2, padding=1, bias=False)
+        self.register_buffer("taps", taps_of(side) if side <= MOST_PRODUCT_SIDE else None, persistent=False)
+
+    def reset_parameters(self) -> None:
+        """Draw nothing, which torch would from its global stream; whoever makes a layer does."""
+
+    def forward(self, squares: Tensor) -> Tensor:
+        """Return squares (n, o, s / 2, s / 2) of squares (n, c, s, s)."""
+        if self.taps is None:
+            return super().forward(squares)
+        n, inputs, side, _ = squares.shape
+        places = (self.weight.flatten(2) @ self.taps).reshape(-1, inputs, side * side // 4, side * side)
+        weight = places.transpose(1, 2).reshape(-1, inputs * side * side)
+        return functional.linear(squares.flatten(1), weight).reshape(n, -1, side // 2, side // 2)
+
+
+class TransposedConvolution(nn.ConvTranspose2d):
+    """A transposed convolution of 4 by 4 that doubles squares to one side, as ``Convolution`` halves them."""
+
+    taps: Tensor | None
+
+    def __init__(self, inputs: int, outputs: int, side: int) -> None:
+        super().__init__(inputs, outputs, 4, stride=2, padding=1)
+        self.register_buffer("taps", taps_of(side) if side <= MOST_PRODUCT_SIDE else None, persistent=False)
+
+    def reset_parameters(self) -> None:
+        """Draw nothing, which torch would from its global stream; whoever makes a layer does."""
+
+    def forward(self, squares: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Return squares (n, o, 2s, 2s) of squares (n, c, s, s)."""
+        if self.taps is None:
+            return super().forward(squares, output_size)
+        n, inputs, side, _ = squares.shape
+        places = (self.weight.flatten(2) @ self.taps).reshape(inputs, -1, side * side, 4 * side * side)
+        weight = places.transpose(1, 2).reshape(inputs * side * side, -1)
+        made = (squares.flatten(1) @ weight).reshape(n, -1, 2 * side, 2 * side)
+        return made + self.bias[:, None, None]
+
+
+class RowNorm(nn.GroupNorm):
+    """The norm of all values of a row, weighed by channel; quicker back than torch's of one group."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(1, channels)
+
+    def forward(self, squares: Tensor) -> Tensor:
+        """Return squares (n, c, s, s) of mean 0 and variance 1, times the channel's weight, plus its bias."""
+        _, channels, side, _ = squares.shape
+        flat = functional.layer_norm(squares.flatten(1), (channels * side * side,), eps=self.eps)
+        spread = (self.weight.repeat_interleave(side * side), self.bias.repeat_interleave(side * side))
+        return torch.addcmul(spread[1], flat, spread[0]).reshape(squares.shape)
+
+
 def _drawn(layer: nn.Module, inputs: int, random: torch.Generator) -> None:
     with torch.no_grad():
         layer.get_parameter("weight").normal_(0.0, math.sqrt(2 / inputs), generator=random)
@@ -41,11 +121,11 @@ class Reader(nn.Module):
         super().__init__()
         widths = [1, *(channels * 2**number for number in range(int(math.log2(side)) - 1))]  # down to 2 by 2
         self.layers, self.norms = nn.ModuleList(), nn.ModuleList()
-        for before, after in pairwise(widths):
-            layer = nn.utils.skip_init(nn.Conv2d, before, after, 4, stride=2, padding=1, bias=False)
+        for number, (before, after) in enumerate(pairwise(widths)):
+            layer = Convolution(before, after, side >> number)
             _drawn(layer, 16 * before, random)
             self.layers.append(layer)
-            self.norms.append(nn.GroupNorm(1, after))
+            self.norms.append(RowNorm(after))
         self.verdict = linear(4 * widths[-1], 1, random)
 
     def forward(self, squares: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,9 +146,9 @@ class Writer(nn.Module):
         widths = [*(channels * 2**number for number in reversed(range(int(math.log2(side)) - 1))), 1]
         self.widen = linear(latent, 4 * widths[0], random)
         self.norms, self.layers = nn.ModuleList(), nn.ModuleList()
-        for before, after in pairwise(widths):
-            self.norms.append(nn.GroupNorm(1, before))
-            layer = nn.utils.skip_init(nn.ConvTranspose2d, before, after, 4, stride=2, padding=1)
+        for number, (before, after) in enumerate(pairwise(widths)):
+            self.norms.append(RowNorm(before))
+            layer = TransposedConvolution(before, after, 4 << number)
             _drawn(layer, 4 * before, random)
             with torch.no_grad():
                 layer.get_parameter("bias").zero_()
@@ -216,4 +296,4 @@ def fooling_of(*, classification: float) -> Fooling:
 
 def _deviation(values: Tensor) -> Tensor:
     """Return the standard deviations (w,) of values (n, w), whose slope at 0 is a number."""
-    return torch.sqrt(values.var(dim=0, unbiased=False) + 1e-6)
+    return torch.sqrt((values - values.mean(dim=0)).square().mean(dim=0) + 1e-6)
