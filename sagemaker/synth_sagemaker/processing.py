@@ -10,7 +10,7 @@ from synth_components.steps.port import config_of, ports
 from synth_sagemaker.infrastructure import Platform
 from synth_sagemaker.layout import Layout
 from synth_sagemaker.options import NONE, words_of
-from synth_sagemaker.request import DIGEST_TAG, Overrides, Request, Text, digest_of, finished, under, vpc
+from synth_sagemaker.request import DIGEST_TAG, PERSONAL_TAG, Overrides, Request, Text, digest_of, finished, under, vpc
 from synth_sagemaker.training import require_inputs
 
 OPERATION = "CreateProcessingJob"
@@ -28,7 +28,7 @@ def processing_job(
     expressions: Mapping[str, Text] = NONE,
     overrides: Overrides | None = None,
 ) -> Request:
-    """Return the request of a processing job that runs one step.
+    """Return the request of a processing job that runs one step; one that hands on real rows is tagged so.
 
     Args:
         step: Name of the step, such as ``sample``.
@@ -60,6 +60,7 @@ def processing_job(
     for port in places:
         if port not in made:
             raise ConfigError(f"step '{step}' has no output '{port}'; it has {', '.join(made)}", option=port)
+    holds_rows = any(made[port].holds_rows for port in places)
     request: Request = {
         **({} if name is None else {"ProcessingJobName": name}),
         "AppSpecification": {
@@ -93,7 +94,7 @@ def processing_job(
         OPERATION,
         request,
         platform,
-        tags={DIGEST_TAG: digest_of(config)},
+        tags={DIGEST_TAG: digest_of(config), **({PERSONAL_TAG: "true"} if holds_rows else {})},
         overrides=overrides,
         without=() if name else ("ProcessingJobName",),
     )

@@ -8,13 +8,13 @@ from synth_components.augment import AugmentConfig
 from synth_components.augment import augment as augment_table
 from synth_components.errors import UnsupportedError
 from synth_components.progress import stage
-from synth_components.steps.port import InDataset, InModel, OutDataset
+from synth_components.steps.port import InDataset, InModel, OutRows
 from synth_components.steps.record import settled
 
 _LOG = logging.getLogger(__name__)
 
 
-def augment(config: AugmentConfig, *, data: InDataset, model: InModel, augmented: OutDataset) -> None:
+def augment(config: AugmentConfig, *, data: InDataset, model: InModel, augmented: OutRows) -> None:
     """Balance a target or a subgroup with synthetic rows, or multiply a training set.
 
     The result holds the original rows, then the synthetic ones, and a column that tells which is which:

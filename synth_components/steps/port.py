@@ -53,6 +53,7 @@ class Port:
         many: Whether it takes one or more paths; the step gets a tuple.
         is_stream: Whether ``-`` is standard output, and ``--output`` another name of the option.
         is_positional: Whether a word of the command line without an option names it, but for an option file.
+        holds_rows: Whether real rows are written there, whatever else is.
         description: What it is for, from the ``Args:`` of the step.
     """
 
@@ -62,6 +63,7 @@ class Port:
     many: bool = False
     is_stream: bool = False
     is_positional: bool = False
+    holds_rows: bool = False
     description: str = ""
 
 
@@ -89,6 +91,7 @@ OptionalInDataset = Annotated[Place | None, Port("in", "dataset", optional=True)
 OptionalInDatasets = Annotated[tuple[Place, ...], Port("in", "dataset", optional=True, many=True)]
 InDatasets = Annotated[tuple[Place, ...], Port("in", "dataset", many=True)]
 OutDataset = Annotated[Place, Port("out", "dataset")]
+OutRows = Annotated[Place, Port("out", "dataset", holds_rows=True)]
 OptionalOutDataset = Annotated[Place | None, Port("out", "dataset", optional=True)]
 OutStream = Annotated[Place, Port("out", "dataset", is_stream=True)]
 InModel = Annotated[Path, Port("in", "model")]
@@ -118,6 +121,7 @@ InSpecification = Annotated[Path, Port("in", "specification")]
 OptionalOutPolicy = Annotated[Path | None, Port("out", "policy", optional=True)]
 OutEvidence = Annotated[Path, Port("out", "evidence")]
 OptionalInTrail = Annotated[Path | None, Port("in", "trail", optional=True)]
+OutRun = Annotated[Path, Port("out", "directory", holds_rows=True)]
 OutDirectory = Annotated[Path, Port("out", "directory")]
 
 

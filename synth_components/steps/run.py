@@ -24,7 +24,7 @@ from synth_components.steps.gate import gate
 from synth_components.steps.map_file import read_schema
 from synth_components.steps.optimize import OptimizedTrainConfig, auto_optimize
 from synth_components.steps.places import STATE, claim
-from synth_components.steps.port import InConditions, InConstraints, InDataset, InSchema, OutDirectory, Place, Step
+from synth_components.steps.port import InConditions, InConstraints, InDataset, InSchema, OutRun, Place, Step
 from synth_components.steps.record import perform, write_json
 from synth_components.steps.reuse import digest, fingerprint
 from synth_components.steps.sample import SampleConfig, sample
@@ -85,7 +85,7 @@ def run(
     schema: InSchema = None,
     constraints: InConstraints = None,
     conditions: InConditions = None,
-    output: OutDirectory,
+    output: OutRun,
 ) -> None:
     """Go the whole way: split, train, sample, evaluate, then gate and augment if asked.
 

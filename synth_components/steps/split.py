@@ -13,7 +13,7 @@ from synth_components.errors import DataError, UnsupportedError
 from synth_components.split import split as split_table
 from synth_components.split import split_batches, together
 from synth_components.steps.map_file import read_schema
-from synth_components.steps.port import InDataset, InSchema, OutDataset, Place
+from synth_components.steps.port import InDataset, InSchema, OutRows, Place
 
 if TYPE_CHECKING:
     from synth_components.schema import Schema
@@ -56,9 +56,7 @@ def split_for(asked: SplitConfig, privacy: Literal["none", "dp"]) -> SplitConfig
     return asked if is_said else asked.model_copy(update={"privacy": privacy})
 
 
-def split(
-    config: SplitConfig, *, data: InDataset, schema: InSchema = None, train: OutDataset, holdout: OutDataset
-) -> None:
+def split(config: SplitConfig, *, data: InDataset, schema: InSchema = None, train: OutRows, holdout: OutRows) -> None:
     """Split real rows into training rows and a holdout that no generator sees.
 
     Args:
