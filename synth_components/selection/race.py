@@ -2,12 +2,13 @@
 
 Source: Jamieson & Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization"
     (arXiv:1502.07943), Algorithm 1; the resource is training rows.
-Differs: parts hold whole privacy units.  The first candidate that can is fitted on few rows before the first round, so
-    that there soon is a model, and its seconds tell how many rows that round may have.  Two candidates at least go into
-    the last round.  A candidate whose next fit would not end in time, by how its last one took, drops out; of networks,
-    which end early and have fixed costs, two fits tell.  The time for a last fit of the leader is kept.  Seconds
-    decide, so that another machine may choose otherwise: the choice is written down.  The model does not depend on
-    them: the randomness of a fit follows from the seed, the generator and the number of rows.
+Differs: parts hold whole privacy units. The first candidate that can is fitted on few rows before the first round, so
+    that there soon is a model, and its seconds tell how many rows that round may have. Two candidates at least go into
+    the last round; where it leaves time, those that were dropped last are fitted on all rows, too. A candidate whose
+    next fit would not end in time, by how its last one took, drops out; of networks, which end early and have fixed
+    costs, two fits tell. The time for a last fit of the leader is kept. Seconds decide, so that another machine may
+    choose otherwise: the choice is written down. The model does not depend on them: the randomness of a fit follows
+    from the seed, the generator and the number of rows.
 """
 
 from __future__ import annotations
@@ -158,6 +159,10 @@ def _by_unit(data: Dataset, *, rng: random.Generator) -> NDArray[np.int64]:
     return np.argsort(rng.permutation(int(owner.max(initial=-1)) + 1)[owner], kind="stable")
 
 
+def _score(made: _Made) -> float:
+    return made.trial.score or 0.0
+
+
 def _is_network(name: str) -> bool:
     return "torch" in recipe_type(name).needs
 
@@ -217,6 +222,7 @@ class _Race:
         self._trials: list[Trial] = []
         self._refusals: dict[str, SynthError] = {}
         self._leader: _Made | None = None
+        self._dropped: dict[str, _Made] = {}  # of the last round before that of all rows that dropped any
         self._sizes: list[int] = []  # rows of each round
         self._judging = 0.0  # what the judge took at last
 
@@ -228,6 +234,8 @@ class _Race:
         for size in self._sizes:
             if not self._round(size):
                 break
+        else:
+            self._go_back()
         if self._run.should_stop():
             raise StoppedError("fit stopped as asked; nothing was saved")
         trials = tuple(self._trials)
@@ -280,14 +288,30 @@ class _Race:
             # Its fit on more rows did not end: its earlier one is a model as good as its score says.
             fitted[self._leader.trial.generator] = self._leader
         able, unsure = self._able(fitted, size)
-        ranked = sorted([*able, *unsure], key=lambda name: -(fitted[name].trial.score or 0.0))
+        ranked = sorted([*able, *unsure], key=lambda name: -_score(fitted[name]))
         self._leader = fitted[next(name for name in ranked if name in able)]
         # Two go into the last round: on few rows the order of the best two is often another.
         kept = ranked[: max(2, math.ceil(len(fitted) / KEPT))]
         if not any(map(_is_network, kept)):  # they gain more by more rows than others do: the best of them goes on, too
             kept += [name for name in ranked if _is_network(name)][:1]
         self._alive = {name: fitted[name] for name in kept}
+        if size < self._rows and len(ranked) > len(kept):
+            self._dropped = {name: fitted[name] for name in ranked if name not in kept}
         return True
+
+    def _go_back(self) -> None:
+        """Fit on all rows those that were dropped last, the better first, while there is time.
+
+        On fewer rows the order is often another, and time that is left buys nothing else.
+        """
+        for name, last in self._dropped.items():
+            left = self._deadline - time.monotonic() - self._reserve()
+            if last.expected(self._rows) + self._judging > left:
+                self._trials.append(Trial(name, self._rows, None, 0.0, "it would not have ended in time"))
+                continue
+            made = self._tried(name, self._rows, 1, last)
+            if made.sampler is not None and self._leader is not None and _score(made) > _score(self._leader):
+                self._leader = made
 
     def _able(self, fitted: Mapping[str, _Made], size: int) -> tuple[list[str], list[str]]:
         """Return who could still be fitted on all rows, all, if none could; and of whom another fit is to tell.
