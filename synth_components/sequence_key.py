@@ -2,11 +2,12 @@
 
 A generator of sequences never learns their names, and none learns those of a privacy unit: all rows of a sequence may
 be one person's, so that however many share a name, it is his.  What a profile read off the rows gives new keys their
-prefix, and no more.
+prefix, and no more; and that only if it says what is numbered, as ``patient-``, by a list that holds nobody's name.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,17 @@ from synth_components.errors import SchemaError
 from synth_components.identifier import key_prefix
 from synth_components.protocols import Dataset
 from synth_components.schema import Categorical, Key, Numeric, Schema, Text
+
+PUBLIC_WORDS = frozenset(
+    {
+        "account", "acct", "client", "code", "customer", "device", "dossier", "employee", "entity", "event",
+        "group", "household", "id", "identifier", "individual", "item", "machine", "member", "meter", "nr",
+        "num", "number", "order", "participant", "patient", "person", "pid", "record", "ref", "seq", "sensor",
+        "sequence", "session", "station", "student", "subj", "subject", "uid", "unit", "user", "vehicle",
+        "visit", "visitor",
+    }
+)  # fmt: skip
+"""What a prefix may say, in lower case: what is numbered.  None of them is a name that people are known to have."""
 
 
 def with_key(schema: Schema, recipe: Recipe) -> Schema:
@@ -46,7 +58,16 @@ def _key(column: Categorical) -> Key:
     """Return a key in the place of categories."""
     is_text = all(isinstance(one, str) for one in column.categories)
     prefix = key_prefix(pd.Series(column.categories, dtype=object)) if is_text else None
-    return Key(dtype=column.dtype, nullable=column.nullable, prefix=prefix or "")
+    return Key(dtype=column.dtype, nullable=column.nullable, prefix=prefix if prefix and _is_public(prefix) else "")
+
+
+def _is_public(prefix: str) -> bool:
+    """Return whether a prefix is one letter, or words that say what is numbered, so that no person's name is in it."""
+    if not prefix.isascii():
+        return False
+    # "patientId" are two words, "PatientID" too.
+    words = [part.lower() for part in re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", prefix) if part]
+    return PUBLIC_WORDS.issuperset(words) or sum(map(len, words)) == 1
 
 
 def numbered(data: Dataset, group: str) -> Dataset:

@@ -1,5 +1,6 @@
 """Names of drawn sequences: new ones for all sequences of a call, within what the schema allows."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,8 @@ from synth_components.generators.auto import AutoSampler
 from synth_components.monitor import QualityMonitor
 from synth_components.protocols import BLOCK_ROWS, Dataset
 from synth_components.schema import Categorical, Key, Numeric, Schema, Unit, violations
+from synth_components.sensitive.lexicon import family_names, given_names
+from synth_components.sequence_key import PUBLIC_WORDS
 
 BY = {"group": "pid", "order_by": "t"}
 
@@ -193,7 +196,7 @@ def test_a_monitor_leaves_out_the_names_of_sequences():
 @pytest.mark.parametrize("generator", ["auto", "tabular.markov", "tabular.trees"])
 def test_no_person_of_a_sequence_or_a_unit_is_named_however_many_rows_are_his(generator, tmp_path):
     """All rows that support a name are one person's: it has the support of one."""
-    table = visits(12, least=40, most=40, name="PAT-{:04d}".format)
+    table = visits(12, least=40, most=40, name="PATIENT-{:04d}".format)
     table["pid"] = pd.Categorical(table["pid"]) if generator == "auto" else table["pid"]
     schema = synth.profile(table).schema
     assert isinstance(schema.columns["pid"], Categorical)
@@ -203,10 +206,38 @@ def test_no_person_of_a_sequence_or_a_unit_is_named_however_many_rows_are_his(ge
     made = model.sample(480, seed=1)
     persons = set(table["pid"])
     assert not persons & set(made["pid"])
-    assert made["pid"].astype(str).str.startswith("PAT-").all()
+    assert made["pid"].astype(str).str.startswith("PATIENT-").all()
     model.save(tmp_path / "m")
     held = b"".join(one.read_bytes() for one in (tmp_path / "m").rglob("*") if one.is_file())
     assert not [one for one in persons if one.encode() in held]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "kept"),
+    [
+        ("AnnaMeier", ""),
+        ("anna", ""),
+        ("Li-", ""),
+        ("A. M. ", ""),
+        ("Zoë", ""),
+        ("李", ""),
+        ("patient Anna Meier ", ""),
+        ("PATIENTMEIER", ""),
+        ("p", "p"),
+        ("C-", "C-"),
+        ("patientId_", "patientId_"),
+        ("Person #", "Person #"),
+    ],
+)
+def test_what_sequences_are_called_before_their_number_is_kept_only_if_it_is_no_name(prefix, kept):
+    table = visits(12, least=12, most=12, name=lambda number: f"{prefix}{number}")
+    model = fitted(table, length=12)
+    assert model.schema.columns["pid"].prefix == kept
+    assert model.sample(60, seed=1)["pid"].str.fullmatch(re.escape(kept) + r"\d+").all()
+
+
+def test_no_word_that_a_prefix_may_hold_is_a_known_name():
+    assert not PUBLIC_WORDS & (given_names() | family_names())
 
 
 def test_keys_with_nulls_tell_no_sequences_apart():
