@@ -31,7 +31,7 @@ from mlflow_flavor.dataset import logged_model_uri
 from mlflow_flavor.flavor import DATA, load_model
 from mlflow_flavor.gate import ALIAS
 from mlflow_flavor.lineage import FINGERPRINT
-from mlflow_flavor.report import OVERALL, report_in
+from mlflow_flavor.report import OVERALL, is_score, report_in
 from synth_components import audit
 from synth_components.circumstances import circumstance
 from synth_components.config import ConfigError
@@ -82,7 +82,12 @@ _ALIAS = re.compile(r"(?!(?i:latest|v\d+)$)[\w-]{1,255}")
 
 
 def promote(
-    name: str, version: int | str, thresholds: Mapping[str, MetricThreshold] | GateConfig, alias: str = ALIAS
+    name: str,
+    version: int | str,
+    thresholds: Mapping[str, MetricThreshold] | GateConfig,
+    alias: str = ALIAS,
+    *,
+    allow_unnamed: bool = False,
 ) -> Decision:
     """Let an alias mean a version if the version's scores reach every threshold, and tag the version with the decision.
 
@@ -91,8 +96,10 @@ def promote(
     fails where it is not bounded.  A metric that was never logged fails.
     Thresholds on change compare with the version that has the alias, or had it before this one; while none has it, they
     fail.  An alias is never taken away.  To decide again from the same scores changes nothing.  A score that is not
-    finite fails.  So does one of a report that does not name the version's model, or where the logged model does not
-    say by its tag which it is; ``GateConfig(allow_unnamed=True)`` lets these pass.
+    finite fails.  So does one of a report's scores, of those with a threshold and those that the privacy guard reads,
+    which was logged without a report, or with one that does not name the version's model, or where the logged model
+    does not say by its tag which it is; ``allow_unnamed`` lets these pass.  Other metrics, as those of a model of
+    yours, need no report.
 
     Args:
         name: Name of the registered model.
@@ -100,6 +107,8 @@ def promote(
         thresholds: By name of metric; or the options of ``synth gate``, where a score of every column, pair or task
             must reach its threshold in each.
         alias: What the version is called from then on.
+        allow_unnamed: Whether scores may count that no report of the version's model tells, as the field of
+            ``GateConfig`` says, too.
 
     Raises:
         ConfigError: without any threshold, which every version would pass, for one of another type or one that is not
@@ -140,14 +149,14 @@ def promote(
     if passed:
         try:
             _refuse_rows(model_id, to=f"{name}@{alias}")
-            told, is_reported = _reported(linked)
+            told = _reported(linked, metrics)
             held = client.get_logged_model(model_id).tags.get(FINGERPRINT, "")
-            may_lack = isinstance(thresholds, GateConfig) and thresholds.allow_unnamed
-            if is_reported and not may_lack:
+            may_lack = allow_unnamed or (isinstance(thresholds, GateConfig) and thresholds.allow_unnamed)
+            if told.judged and not may_lack:
                 _require_named(held, version=str(version))
-            # Metrics that somebody logged without a report are no report that leaves out its model.
+            # A version that nobody evaluated leaves nothing out of a report, and is decided by what is no score.
             guard.require_about(
-                told.judged, model=held, to=f"promoting {name}@{alias}", allow_unnamed=may_lack or not is_reported
+                told.judged, model=held, to=f"promoting {name}@{alias}", allow_unnamed=may_lack or not told.judged
             )
             guard.release(_judged(model_id), told, to=f"{name}@{alias}")
         except GuardError as error:
@@ -176,16 +185,16 @@ def _scores(
     return scores | ({_EPSILON: _epsilon(model_id)} if _EPSILON in metrics else {})
 
 
-def _reported(linked: Mapping[str, Metric]) -> tuple[Reported, bool]:
-    """Return the linked metrics as what reports say, and of what; and whether a report lies in a run of the metrics.
+def _reported(linked: Mapping[str, Metric], asked: Collection[str]) -> Reported:
+    """Return the linked metrics as what reports say, and of what: nothing, where a score has no report in its run.
 
-    Only the metrics that the guard reads are asked for their runs.
+    Only the runs are read of metrics that the guard reads, and of a report's scores that have a threshold.
     """
-    runs = sorted({one.run_id for name, one in linked.items() if name in guard.READS and one.run_id})
-    reports = [report_in(run_id) for run_id in runs]
+    wanted = {*guard.READS, *(name for name in asked if is_score(name))}
+    runs = sorted({str(one.run_id or "") for name, one in linked.items() if name in wanted})
+    reports = [report_in(run_id) if run_id else None for run_id in runs]
     judged = tuple(Judged() if report is None else report.judged for report in reports)
-    told = Reported({score: one.value for score, one in linked.items()}, judged)
-    return told, any(report is not None for report in reports)
+    return Reported({score: one.value for score, one in linked.items()}, judged)
 
 
 def _require_named(fingerprint: str, *, version: str) -> None:

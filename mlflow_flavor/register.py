@@ -20,6 +20,9 @@ class RegisterConfig(StepConfig):
 
     name: str = Field(min_length=1, description="Name of the registered model; it is made if there is none.")
     alias: str = Field("", description="Alias that then means the new version, such as champion; empty for none.")
+    allow_unnamed: bool = Field(
+        False, description="Without a policy, take a report that does not name the model that it judged."
+    )
 
 
 def register(config: RegisterConfig, *, model: InModel, report: OptionalInReport = None) -> None:
@@ -36,7 +39,10 @@ def register(config: RegisterConfig, *, model: InModel, report: OptionalInReport
 
     Args:
         model: The model to register.
-        report: What an evaluation found out about it; one of another model is refused.
+        report: What an evaluation found out about it; one of another model is refused, and one that names none.
+
+    Raises:
+        GuardError: if the policy, level medium without one, does not allow it; nothing was logged.
     """
     import mlflow
 
@@ -50,7 +56,8 @@ def register(config: RegisterConfig, *, model: InModel, report: OptionalInReport
 
     fitted = Model.load(model)
     found = None if report is None else read_report(report)  # refuse it before anything is logged
-    guard.release(fitted, None if found is None else reported(found), to=f"models:/{config.name}")
+    told = None if found is None else reported(found)
+    guard.release(fitted, told, to=f"models:/{config.name}", allow_unnamed=config.allow_unnamed)
     is_sealed = main_file(model).name == SEALED
     kept = within(around().model_copy(update={"encrypt": "models"})) if is_sealed else nullcontext()
     with nullcontext() if mlflow.active_run() else mlflow.start_run(), kept:

@@ -23,6 +23,7 @@ from mlflow_flavor import _mlflow as private
 from mlflow_flavor.lineage import FINGERPRINT
 from synth_components.errors import ArtifactError
 from synth_components.evaluation.judged import bound
+from synth_components.evaluation.quality import WEIGHTS
 from synth_components.evaluation.report import Report
 from synth_components.evaluation.sheet import sheets
 from synth_components.steps.report_file import read_report
@@ -52,6 +53,12 @@ def metric_name(score: str, *subject: str) -> str:
     underscores, and ends in eight hexadecimal digits of its SHA-256, so that different subjects keep different names.
     """
     return "/".join([score, *(_part(one) for one in subject)])
+
+
+def is_score(metric: str) -> bool:
+    """Return whether a metric is named as a score of a report, or its overall score."""
+    score = metric.partition("/")[0]
+    return score == OVERALL or score.partition(".")[0] in WEIGHTS
 
 
 def _part(text: str) -> str:

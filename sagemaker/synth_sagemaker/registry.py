@@ -40,6 +40,7 @@ def model(
     environment: Mapping[str, str] = MappingProxyType({}),
     fitted: Model | None = None,
     report: Report | None = None,
+    allow_unnamed: bool = False,
     overrides: Overrides | None = None,
 ) -> Request:
     """Return the request of a model: the image's ``serve`` with what a training job wrote.
@@ -49,7 +50,8 @@ def model(
         is_private: Whether it was trained with differential privacy; if not, it is tagged as personal data.
         environment: Variables of the server, beside the platform's.
         fitted: What the archive holds, if it is at hand.
-        report: What an evaluation found out about it; one of another model is refused.
+        report: What an evaluation found out about it; one of another model is refused, and one that names none.
+        allow_unnamed: Whether, without a policy, one that names none is taken if the archive is at hand.
         overrides: By operation, what else goes into the request.
 
     Raises:
@@ -57,7 +59,8 @@ def model(
         DataError: if AWS would refuse the request, or it reaches into a region that is not allowed.
         GuardError: if the privacy policy does not allow it, or the model holds training rows.
     """
-    guard.release(fitted, None if report is None else reported(report), to=f"the SageMaker model {name}")
+    told = None if report is None else reported(report)
+    guard.release(fitted, told, to=f"the SageMaker model {name}", allow_unnamed=allow_unnamed)
     request: Request = {
         "ModelName": name,
         "PrimaryContainer": _container(model_data, platform, environment),
@@ -109,6 +112,7 @@ def model_package(
     properties: Mapping[str, Text] = NO_REPORTS,
     fitted: Model | None = None,
     report: Report | None = None,
+    allow_unnamed: bool = False,
     overrides: Overrides | None = None,
 ) -> Request:
     """Return the request of a version of a model, which waits for a person's approval.
@@ -124,7 +128,8 @@ def model_package(
         constraints: S3 address of the constraints that the statistics of utility met.
         properties: What else is known, at most 50 entries of at most 256 characters.
         fitted: What the archive holds, if it is at hand: its promise and what its ledger holds stand in the properties.
-        report: What an evaluation found out about it; one of another model is refused.
+        report: What an evaluation found out about it; one of another model is refused, and one that names none.
+        allow_unnamed: Whether, without a policy, one that names none is taken if the archive is at hand.
         overrides: By operation, what else goes into the request.
 
     Raises:
@@ -133,9 +138,8 @@ def model_package(
         GuardError: if the privacy policy does not allow it, or the model holds training rows.
     """
     if isinstance(model_data, str):
-        guard.release(
-            fitted, None if report is None else reported(report), to=f"the group {group} of SageMaker's registry"
-        )
+        told = None if report is None else reported(report)
+        guard.release(fitted, told, to=f"the group {group} of SageMaker's registry", allow_unnamed=allow_unnamed)
     kms = {"SecurityConfig": {"KmsKeyId": platform.output_kms_key}} if platform.output_kms_key else {}
     request: Request = {
         "ModelPackageGroupName": group,

@@ -25,6 +25,7 @@ def log_job(
     output: str | Path | None = None,
     experiment: str = "",
     registered_name: str = "",
+    allow_unnamed: bool = False,
     allowed_regions: Sequence[str] = (),
     s3: Any = None,  # noqa: ANN401 - boto3 makes its classes at run time
 ) -> str | None:
@@ -37,6 +38,7 @@ def log_job(
         experiment: Name of the experiment, which is made if there is none; empty for MLflow's own, ``Default``,
             whatever experiment the caller's other work goes to.
         registered_name: Name to register the model under, on the same server; empty to register nothing.
+        allow_unnamed: Whether, without a policy, a report that does not name the model registers it.
         allowed_regions: Regions that the server, its artifacts and both archives may lie in; empty for any.
         s3: The client of boto3 for S3, which tells the region of a bucket; needed with ``allowed_regions`` alone.
 
@@ -86,7 +88,8 @@ def log_job(
         held = None if output is None else _unpacked(output, Path(folder) / "output") / "report.json"
         found = None if held is None or not held.is_file() else read_report(held)
         if registered_name:
-            guard.release(fitted, None if found is None else reported(found), to=f"models:/{registered_name}")
+            told = None if found is None else reported(found)
+            guard.release(fitted, told, to=f"models:/{registered_name}", allow_unnamed=allow_unnamed)
         with mlflow.start_run(experiment_id=_experiment(experiment)) as run:
             artifacts = {"artifacts": run.info.artifact_uri}
             refuse_unknown_places(artifacts, allowed_regions)

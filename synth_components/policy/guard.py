@@ -19,9 +19,9 @@ A policy that names quasi-identifiers, or a k, l or t, also asks them of a table
 quasi-identifiers (``released.kept``); that they are declared is asked of the fit.  A model promises none of them.
 
 A report is evidence on the model that it names, or on the rows (``evaluation.judged``), and on nothing else.  One that
-names another model or other rows refuses a release, with a policy or without.  One that names none, as those of older
-versions, is no evidence: see below.  ``synth gate`` with a model or a table, and the gate of a registry, refuse it
-unless ``allow_unnamed`` says otherwise: what is left out of a report must not make it better.
+names another model or other rows refuses a release, with a policy or without.  So does one that names none, as those of
+older versions, unless ``allow_unnamed`` says otherwise, which a named policy does not hear: what is left out of a
+report must not make it better.
 
 The risk and the copies are those of the report (``privacy.risk``, ``privacy.copies``, ``privacy.near_copies``), and of
 copies there are too many where its acceptance card says so: more than the bound and than chance explains.  Of a model
@@ -187,6 +187,7 @@ def release(
     to: str,
     table: pd.DataFrame | None = None,
     what: Literal["model", "table"] = "model",
+    allow_unnamed: bool = False,
 ) -> tuple[Finding, ...]:
     """Hold the policy, or level medium without one, against what is about to be released.
 
@@ -196,6 +197,8 @@ def release(
         to: Where it goes.
         table: The released rows, if they are at hand: reports must name them, and otherwise the model.
         what: What is released: of a table k, l and t are measured.
+        allow_unnamed: Whether, without a named policy, a report that does not name the model, or the table, that is at
+            hand is told in the log instead of refusing.
 
     Raises:
         GuardError: if the policy does not allow it, or the model holds rows.
@@ -209,7 +212,10 @@ def release(
     named = policy_here()
     policy = Policy() if named is None else named
     found = (*_released(policy, model, told, _about(told, model, table)), *_classes(policy, table, what))
-    _decide(policy, found, is_named=named is not None, label=f"release to {to}")
+    # Neither `synth_sagemaker` without the archive nor whoever never evaluated has left anything out of a report.
+    is_stripped = told is not None and bool(told.judged) and (model is not None or table is not None)
+    proven = (_EVIDENCE,) if is_stripped and not allow_unnamed else ()
+    _decide(policy, found, is_named=named is not None, label=f"release to {to}", proven=proven)
     return found
 
 
@@ -333,8 +339,23 @@ def _is_private(policy: Policy) -> bool:
     return "differential_privacy" in policy.techniques(policy.level)
 
 
-def _decide(policy: Policy, found: tuple[Finding, ...] | list[Finding], *, is_named: bool, label: str) -> None:
-    wrong = [one for one in found if one.state == "missed" or (is_named and one.state == "unproven")]
+def _decide(
+    policy: Policy,
+    found: tuple[Finding, ...] | list[Finding],
+    *,
+    is_named: bool,
+    label: str,
+    proven: Collection[str] = (),
+) -> None:
+    """Write down what was found, and raise if the policy does not allow it.
+
+    Args:
+        is_named: Whether somebody named the policy, so that every check needs evidence.
+        proven: The checks that need it anyway; what lets them lack it is ``allow_unnamed``.
+    """
+    wrong = [
+        one for one in found if one.state == "missed" or (one.state == "unproven" and (is_named or one.check in proven))
+    ]
     audit.record(
         "guard",
         of=label,
@@ -345,8 +366,10 @@ def _decide(policy: Policy, found: tuple[Finding, ...] | list[Finding], *, is_na
         checks=[f"{one.state}: {one.told}" for one in found],
     )
     if wrong:
+        is_unnamed = not is_named and any(one.state == "unproven" for one in wrong)
+        remedy = ", or allow what names nothing (allow_unnamed)" if is_unnamed else ""
         raise GuardError(
-            f"the policy (level {policy.level}) does not allow {label}: {'; '.join(one.told for one in wrong)}",
+            f"the policy (level {policy.level}) does not allow {label}: {'; '.join(one.told for one in wrong)}{remedy}",
             checks=tuple(one.check for one in wrong),
         )
     for one in found:

@@ -72,12 +72,12 @@ def serve(config: ServeConfig, *, model: InServedModel, report: OptionalInReport
 
     tokens = read_tokens(config)
     fitted = load_served(model, config)
-    _ask_guard(fitted, report, to=f"the callers of {config.host}")
+    _ask_guard(fitted, report, to=f"the callers of {config.host}", allow_unnamed=config.allow_unnamed)
     slots = Slots(concurrency=config.concurrency, queue=config.queue, max_bytes=bytes_of(around().max_memory))
     run(application(fitted, config, tokens=tokens, slots=slots), config, slots)
 
 
-def _ask_guard(fitted: Model, report: OptionalInReport, *, to: str) -> None:
+def _ask_guard(fitted: Model, report: OptionalInReport, *, to: str, allow_unnamed: bool) -> None:
     """Hold the policy against rows that nobody has drawn yet: one that asks k of released rows is never met."""
     from synth_components.policy import guard
     from synth_components.steps.report_file import reported_in
@@ -85,7 +85,7 @@ def _ask_guard(fitted: Model, report: OptionalInReport, *, to: str) -> None:
     if fitted.manifest.holds_rows and circumstance("policy") in {"", guard.OFF}:
         audit.record("guard_off", of=f"release to {to}")  # by allow_rows, which a named policy does not hear
         return
-    guard.release(fitted, reported_in(report), to=to, what="table")
+    guard.release(fitted, reported_in(report), to=to, what="table", allow_unnamed=allow_unnamed)
 
 
 def load_served(path: InServedModel, config: ServeConfig) -> Model:

@@ -17,6 +17,9 @@ class ServeConfig(StepConfig):
         description="File with the tokens that callers must bring, one a line, of at least 16 characters; several let "
         "one be replaced by the next. Also SYNTH_SERVE_TOKEN, which holds a token itself.",
     )
+    allow_unnamed: bool = Field(
+        False, description="Without a policy, take a report that does not name the model that it judged."
+    )
     anonymous: bool = Field(
         False, description="Whether callers need no token although the service listens beyond this machine."
     )

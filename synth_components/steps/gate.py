@@ -157,7 +157,9 @@ def gate(
         from synth_components.model import Model
 
         fitted = None if model is None else Model.load(model)
-        guard.release(fitted, reported(found), to="the gate", table=table, what="table")
+        guard.release(
+            fitted, reported(found), to="the gate", table=table, what="table", allow_unnamed=config.allow_unnamed
+        )
     if missed:
         raise ThresholdError(f"the report misses {len(missed)} of its thresholds: {'; '.join(missed)}")
     _LOG.info("the report reaches every threshold")

@@ -17,7 +17,7 @@ import synth_components as synth
 from mlflow_flavor.gate import PromoteConfig
 from mlflow_flavor.gate import promote as step
 from mlflow_flavor.promote import TAG, promote
-from mlflow_flavor.report import log_artifacts, log_report
+from mlflow_flavor.report import is_score, log_artifacts, log_report, metrics_of
 from synth_components.__main__ import GROUP, main
 from synth_components.config import ConfigError
 from synth_components.errors import ThresholdError
@@ -43,9 +43,17 @@ def fitted(table):
     return synth.fit(table[["age", "sex"]], generator="tabular.independent", seed=0)
 
 
+@pytest.fixture(scope="module")
+def report(fitted, table):
+    """A report that names the model; its scores are not those that the tests log."""
+    columns = table[["age", "sex"]]
+    made = evaluate(columns, columns, fitted.sample(200, seed=0), config=PrivacyConfig(attacks=(), replicates=10))
+    return replace(made, judged=Judged(fitted.fingerprint))
+
+
 @pytest.fixture
-def register(fitted):
-    """Registers a version with metrics, and returns its number; all of one name, each test has its own."""
+def register(fitted, report):
+    """Registers a version with metrics and a report, and returns its number; all of one name, each test has its own."""
     name = next(NAMES)
 
     def registered(**metrics):
@@ -53,6 +61,7 @@ def register(fitted):
             info = mlflow_flavor.log_model(fitted, name="g", registered_model_name=name)
             scores = {key.replace("__", "."): value for key, value in metrics.items()}
             mlflow.log_metrics(scores, model_id=info.model_id)
+            mlflow.log_dict(report.to_json(), "report.json")
         registered.model_ids[info.registered_model_version] = info.model_id
         return info.registered_model_version
 
@@ -230,11 +239,12 @@ def test_a_metric_that_the_baseline_lacks_can_still_be_held_against_a_threshold(
     assert promote(register.name, second, thresholds).passed
 
 
-def test_the_latest_value_of_a_metric_counts(register):
+def test_the_latest_value_of_a_metric_counts(register, report):
     version = register(fidelity__shape=0.5)
     model_id = register.model_ids[version]
     with mlflow.start_run():
         mlflow.log_metrics({"fidelity.shape": 0.95}, model_id=model_id, timestamp=4_000_000_000_000)
+        mlflow.log_dict(report.to_json(), "report.json")
     assert promote(register.name, version, {"fidelity.shape": at_least(0.9)}).passed
 
 
@@ -246,12 +256,13 @@ def test_the_alias_is_not_taken_away_from_a_version_that_fails_later(register):
     assert tags(register.name, version)["synth.gate.champion"] == "failed"
 
 
-def test_the_options_of_synth_gate_hold_for_every_column(register, fitted):
+def test_the_options_of_synth_gate_hold_for_every_column(register, fitted, report):
     version = register(overall=0.9)
     model_id = register.model_ids[version]
     with mlflow.start_run():
         scores = {"fidelity.marginal.ks/age": 0.95, "fidelity.marginal.ks/score": 0.6, "privacy.copies": 0.5}
         mlflow.log_metrics(scores, model_id=model_id)
+        mlflow.log_dict(report.to_json(), "report.json")
     config = GateConfig(
         min_quality=0.8,
         min_scores={"fidelity.marginal.ks": 0.9, "privacy.copies": 0.1},
@@ -444,6 +455,38 @@ def test_a_version_that_holds_rows_gets_no_alias(register):
     assert not decision.passed
     assert "holds training rows" in decision.reasons["guard"]
     assert holder(register.name) is None
+
+
+@pytest.mark.parametrize("scores", [{"privacy.copies": 0.0}, {"overall": 0.9}, {"fidelity.marginal.ks/age": 0.9}])
+def test_an_alias_does_not_move_by_scores_that_no_report_tells(register, fitted, report, scores, monkeypatch):
+    """A report from whose run the file was taken is no better than one that leaves out its model."""
+    monkeypatch.delenv("SYNTH_POLICY", raising=False)
+    version = register()
+    model_id = register.model_ids[version]
+    with mlflow.start_run() as run:
+        mlflow.log_metrics(scores, model_id=model_id)
+    asked = {name: at_least(0.0) for name in scores}
+    decision = promote(register.name, version, asked)
+    assert not decision.passed
+    assert "does not name the model" in decision.reasons["guard"]
+    assert holder(register.name) is None
+    assert promote(register.name, version, asked, "let", allow_unnamed=True).passed
+    with mlflow.start_run(run_id=run.info.run_id):
+        mlflow.log_dict(report.to_json(), "report.json")
+    assert promote(register.name, version, asked).passed
+
+
+def test_metrics_that_are_no_scores_of_a_report_need_none(register):
+    version = register()
+    with mlflow.start_run():
+        mlflow.log_metrics({"accuracy": 0.9, "overallness": 0.9}, model_id=register.model_ids[version])
+    assert promote(register.name, version, {"accuracy": at_least(0.8), "overallness": at_least(0.8)}).passed
+
+
+def test_every_metric_of_a_report_is_known_as_one_of_its_scores(table, fitted):
+    columns = table[["age", "sex"]]
+    whole = evaluate(columns[:200], columns[200:], fitted.sample(200, seed=0), target="sex")
+    assert {name for name in metrics_of(whole) if not is_score(name)} == set()
 
 
 def test_an_alias_moves_by_scores_of_reports_that_name_the_version_and_under_a_policy_by_no_others(

@@ -39,7 +39,7 @@ def folder(table, model, tmp_path_factory):
     synthetic = model.sample(100, seed=0)[["age", "sex"]]
     for name, rows in {"train": train, "holdout": holdout, "synthetic": synthetic}.items():
         rows.to_csv(root / f"{name}.csv", index=False)
-    report = synth.evaluate(train, holdout, synthetic)
+    report = synth.evaluate(train, holdout, synthetic, model=model)
     (root / "report.json").write_text(json.dumps(report.to_json()), encoding="utf-8")
     return root
 
@@ -92,6 +92,18 @@ def test_register_refuses_a_bad_report_before_it_logs_anything(folder, tmp_path,
     assert said(*asked) == 2
     assert newest_run().info.run_id == before
     assert mlflow.MlflowClient().search_model_versions("name = 'never'") == []
+
+
+def test_register_refuses_a_report_that_names_no_model_unless_that_is_allowed(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("SYNTH_POLICY", raising=False)
+    held = json.loads((folder / "report.json").read_text())
+    assert held.pop("judged")["model"]
+    (tmp_path / "cut.json").write_text(json.dumps(held), encoding="utf-8")
+    asked = ("register", "--model", folder / "model", "--report", tmp_path / "cut.json", "--name", "cut")
+    assert said(*asked) == 3
+    assert "allow_unnamed" in capsys.readouterr().err
+    assert mlflow.MlflowClient().search_model_versions("name = 'cut'") == []
+    assert said(*asked, "--allow-unnamed", "true") == 0
 
 
 def test_register_refuses_a_model_that_holds_rows_before_it_logs_anything(table, tmp_path, capsys):

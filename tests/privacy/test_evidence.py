@@ -182,11 +182,21 @@ def test_a_model_is_not_released_by_the_report_of_another_one(folder, model, oth
 def test_a_report_that_names_no_model_is_evidence_under_no_policy(model, monkeypatch, caplog):
     told = reported(judge(model.sample(120, seed=0)))
     told = replace(told, scores={**told.scores, "privacy.risk": 0.0})
-    assert "evidence" in {one.check for one in guard.release(model, told, to="x") if one.state == "unproven"}
+    with pytest.raises(GuardError, match=r"does not name the model that it judged; evaluate again.*allow_unnamed"):
+        guard.release(model, told, to="x")
+    found = guard.release(model, told, to="x", allow_unnamed=True)
+    assert "evidence" in {one.check for one in found if one.state == "unproven"}
     assert "does not name the model" in caplog.text
     monkeypatch.setenv("SYNTH_POLICY", "low")
-    with pytest.raises(GuardError, match="does not name the model that it judged; evaluate again"):
-        guard.release(model, told, to="x")
+    with pytest.raises(GuardError, match=r"does not name the model that it judged; evaluate again, .*--model`\)$"):
+        guard.release(model, told, to="x", allow_unnamed=True)
+
+
+def test_who_has_no_report_or_no_model_at_hand_left_nothing_out_of_one(model):
+    told = reported(judge(model.sample(120, seed=0)))
+    told = replace(told, scores={**told.scores, "privacy.risk": 0.0})
+    for at_hand, said in ((model, None), (model, replace(told, judged=())), (None, told)):
+        assert {one.state for one in guard.release(at_hand, said, to="x")} >= {"unproven"}
 
 
 def test_differential_privacy_needs_no_report_and_takes_none_of_another_model(model, other):

@@ -54,7 +54,8 @@ def job(table, tmp_path_factory):
     model = synth.fit(table, generator="tabular.independent", seed=0)
     model.save(folder / "model")
     options = {"replicates": 10, "detector_rows": 60, "detector_folds": 2, "manifold_rows": 60, "global_utility": False}
-    report = synth.evaluate(table[:160], table[160:], model.sample(160, seed=1), config=EvaluateConfig(**options))
+    rows = model.sample(160, seed=1)
+    report = synth.evaluate(table[:160], table[160:], rows, config=EvaluateConfig(**options), model=model)
     (folder / "output").mkdir()
     (folder / "output/report.json").write_text(json.dumps(report.to_json()))
     for name in ("model", "output"):
