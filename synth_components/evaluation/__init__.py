@@ -364,8 +364,15 @@ def _report(
     )
 
 
-def audited(found: Evidence, *, rows: int, config: StepConfig) -> Report:
-    """Return the report of a shadow-model audit, each model fitted on ``rows`` rows beside as many others."""
+def audited(found: Evidence, *, rows: int, config: StepConfig, model: str = "") -> Report:
+    """Return the report of a shadow-model audit, each model fitted on ``rows`` rows beside as many others.
+
+    Args:
+        model: Fingerprint of the model of that generator with those options, fitted to the pool; empty for none.
+    """
+    of_model = (
+        "The model that it names was not attacked: those refitted are of its generator, options and training rows."
+    )
     scores = (*found.scores, *risk(found.scores, found.tables))
     return Report(
         scores=scores,
@@ -377,6 +384,7 @@ def audited(found: Evidence, *, rows: int, config: StepConfig) -> Report:
         notes=(
             "A generator was audited, not a table: shadow models were fitted on halves of a pool of real rows, and "
             "each row count is that of one of them. The records attacked are those that stand most alone.",
+            *((of_model,) if model else ()),
             INTERVALS,
         ),
         versions=software(),
@@ -387,6 +395,7 @@ def audited(found: Evidence, *, rows: int, config: StepConfig) -> Report:
         rows={"train": rows, "holdout": rows, "synthetic": rows},
         tasks=(),
         config={"min_category_count": MIN_CATEGORY_COUNT, **config.model_dump(mode="json")},
+        judged=Judged(model),
     )
 
 

@@ -215,7 +215,8 @@ class Report:
             "",
             ", ".join(f"{count:,} {side}" for side, count in self.rows.items()) + " rows",
             "",
-            *([f"Judged were {self.judged}.", ""] if self.kind == "evaluation" else []),
+            f"Judged were {self.judged}.",
+            "",
             "## Acceptance card" if self.kind == "evaluation" else "## Verdicts and checks",
             "",
             *table(

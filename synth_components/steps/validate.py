@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from synth_components.errors import DataError, ThresholdError
@@ -13,6 +14,7 @@ from synth_components.steps.port import (
     InSchema,
     InTable,
     OptionalInDataset,
+    OptionalInModel,
     OptionalOutPage,
     OptionalOutReport,
     OptionalOutText,
@@ -36,6 +38,7 @@ def validate(
     schema: InSchema = None,
     rules: InConstraints = None,
     real: OptionalInDataset = None,
+    model: OptionalInModel = None,
     report: OptionalOutReport = None,
     page: OptionalOutPage = None,
     text: OptionalOutText = None,
@@ -54,6 +57,7 @@ def validate(
         schema: What its columns should hold; without it a schema is profiled from the real rows, or from the table.
         rules: Rules that its rows should obey.
         real: Real rows that it stands for: to look for copies of, and to compare with.
+        model: The model that drew the table: the report names it, as it names the table, to a gate.
         report: Where the report goes.
         page: Where the report goes as a page to look at.
         text: Where the report goes as Markdown.
@@ -62,6 +66,7 @@ def validate(
         ThresholdError: if a verdict is missed; the report is written all the same.
     """
     from synth_components.constraints import constraints_from_file
+    from synth_components.io.artifact import fingerprint_of
     from synth_components.privacy.budget_file import require_uncovered
     from synth_components.validation import validate as judge
     from synth_components.validation.domain import COLUMNS_MISSING
@@ -78,6 +83,8 @@ def validate(
             config=config,
             report=progress,
         )
+    if model is not None:
+        found = replace(found, judged=replace(found.judged, model=fingerprint_of(model)))
     if report is not None:
         write_json(report, found.to_json())
     if page is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -18,6 +19,7 @@ from synth_components.enforcement import refuse_contradictions
 from synth_components.errors import DataError, SchemaError, UnsupportedError
 from synth_components.evaluation import software
 from synth_components.evaluation.floor import EXPLANATION, INTERVALS
+from synth_components.evaluation.judged import Judged, digest_of
 from synth_components.evaluation.report import Report
 from synth_components.evaluation.validity import fit_of
 from synth_components.limits import costing, metered
@@ -38,6 +40,9 @@ from synth_components.validation.quality import compliance, soundness
 from synth_components.validation.structure import declared_structure, learned_structure, own_structure
 from synth_components.validation.tally import Tally, overall
 
+if TYPE_CHECKING:
+    from synth_components.model import Model
+
 NO_FLOOR = "No real rows were given: the floor of a score is its ideal."
 
 _STATEMENT = (
@@ -53,6 +58,7 @@ def validate(
     schema: Schema | None = None,
     rules: Sequence[Constraint] = (),
     real: pd.DataFrame | None = None,
+    model: Model | None = None,
     config: ValidateConfig = ValidateConfig(),  # noqa: B008 - frozen
     ledger: Ledger | None = None,
     report: Progress = report_nothing,
@@ -65,6 +71,7 @@ def validate(
             little to check.
         rules: Rules that its rows should obey, beside those of the schema and of the pack.
         real: Real rows that it stands for, to look for copies of and to compare with.
+        model: The model that drew the table, as the caller says; the report names it, as it names the table.
         config: What is asked for; a pack's policy may ask for more.
         ledger: Written to, not charged: reading real rows here is outside the epsilon of any model.  One with a budget
             is refused where there are real rows.
@@ -123,7 +130,9 @@ def validate(
                 tallies.append(utility(table, real, common, config=config, ledger=account))
         report(4, 4)
     told = of_evaluation(account, known, since=before)
-    return replace(_report(tallies, table, real, found, config), costs=tuple(meter.costs), ledger=told)
+    judged = Judged("" if model is None else model.fingerprint, digest_of(table))
+    made = _report(tallies, table, real, found, config)
+    return replace(made, costs=tuple(meter.costs), ledger=told, judged=judged)
 
 
 def _require(table: pd.DataFrame, real: pd.DataFrame | None, config: ValidateConfig) -> None:

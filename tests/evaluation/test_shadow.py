@@ -9,6 +9,9 @@ from leaky import SCHEMA, data, population
 from synth_components.__main__ import main
 from synth_components.evaluation.attacks.risk import risk
 from synth_components.evaluation.attacks.shadow import likelihood_ratios, shadow
+from synth_components.evaluation.judged import Judged
+from synth_components.io.artifact import fingerprint_of
+from synth_components.steps.report_file import read_report
 
 ROWS = population(400, 1)
 
@@ -65,6 +68,48 @@ def test_ratios_are_those_of_two_normal_laws_judged_by_the_others():
     # The first is judged by 4 inside and a mean of .5 outside; own means 4, 2, 1, 0 give a variance of (4+4+1+1)/4.
     expected = ((2 - 0.5) ** 2 - (2 - 4) ** 2) / (2 * 2.5)
     assert likelihood_ratios(inside, close)[0, 0] == pytest.approx(expected)
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A folder with rows, and a model of them."""
+    ROWS.to_csv(tmp_path / "rows.csv", index=False)
+    words = ["train", "--data", tmp_path / "rows.csv", "--model", tmp_path / "model", "--quiet", "--seed", "3"]
+    assert main([*map(str, words), "--generator", "tabular.independent", "--generator.knots", "20"]) == 0
+    return tmp_path
+
+
+def of_model(folder, *more, knots="20"):
+    """Audit with the folder's model, and return the exit status."""
+    words = ["shadow-audit", "--data", folder / "rows.csv", "--model", folder / "model", "--budget", "5"]
+    words += ["--shadow-rows", "100", "--shadows", "8", "--records", "20", "--report", folder / "audit.json", "--quiet"]
+    words += ["--generator", "tabular.independent", "--generator.knots", knots, *more]
+    return main([str(word) for word in words])
+
+
+def test_an_audit_names_the_model_whose_generator_options_and_rows_it_refits(trained):
+    assert of_model(trained) == 0
+    judged = read_report(trained / "audit.json").judged
+    assert judged == Judged(fingerprint_of(trained / "model"))
+    gate = ["gate", "--report", str(trained / "audit.json"), "--quiet", "--max-risk", "1"]
+    assert main([*gate, "--model", str(trained / "model")]) == 0
+    assert main([*gate, "--data", str(trained / "rows.csv")]) == 3  # no rows were judged, so none are named
+
+
+@pytest.mark.parametrize(
+    ("more", "knots", "told"),
+    [
+        ((), "30", "other options of tabular.independent than are audited: knots"),
+        (("--generator", "tabular.gaussian_copula"), "20", "the model is of tabular.independent"),
+        (("--data", "other.csv"), "20", "fitted to other rows"),
+    ],
+)
+def test_an_audit_of_something_else_than_the_model_is_refused_before_a_fit(trained, capsys, more, knots, told):
+    ROWS[:300].to_csv(trained / "other.csv", index=False)
+    more = [str(trained / word) if word.endswith(".csv") else word for word in more]
+    assert of_model(trained, *more, knots=knots) == 2
+    assert told in capsys.readouterr().err
+    assert not (trained / "audit.json").exists()
 
 
 def test_the_command_writes_a_report_that_the_gate_stops(tmp_path):

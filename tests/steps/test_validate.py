@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import synth_components as synth
 from synth_components.__main__ import main
+from synth_components.evaluation.judged import Judged, digest_of
 from synth_components.io.dataset import read_table
 from synth_components.packs import load
 from synth_components.steps.report_file import read_report
@@ -54,6 +56,18 @@ def test_a_table_that_passes_exits_with_0_and_leaves_the_reports(folder, capsys)
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "passes all four verdicts" in shown.err
+
+
+def test_the_report_names_the_table_and_the_model_that_is_given_with_it(folder):
+    fitted = synth.fit(read_table("t.csv"), generator="tabular.independent", seed=0)
+    fitted.save("m")
+    words = ["validate", "--table", "t.csv", "--schema", "s.json", "--report", "v.json", "--text", "v.md"]
+    assert main(words) == 0
+    assert read_report(folder / "v.json").judged == Judged("", digest_of(read_table("t.csv")))
+    assert main([*words, "--model", "m"]) == 0
+    assert read_report(folder / "v.json").judged == Judged(fitted.fingerprint, digest_of(read_table("t.csv")))
+    assert f"of model {fitted.fingerprint[:12]}" in (folder / "v.md").read_text()
+    assert validate(read_table("t.csv"), model=fitted).judged == read_report(folder / "v.json").judged
 
 
 def test_a_table_that_fails_exits_with_3_names_what_and_shows_no_cell(folder, capsys):
