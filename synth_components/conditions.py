@@ -1,9 +1,10 @@
 """Conditions: what a person asks, as ``Given``, checked before any work; and resampling for who cannot condition.
 
 Resampling draws candidates without the conditions and keeps those that meet them.  Categories, booleans, nulls,
-intervals and sets of categories must match.  A fixed number or time seldom matches to the last digit: candidates are
-then chosen by a Gaussian kernel weight of how near they are, and the fixed value is set in them.  The other columns
-therefore follow their distribution near the value; the value itself holds exactly.
+intervals and sets of categories must match.  So must a fixed number or time where enough candidates have it, such as a
+zero that many rows share.  Others seldom match to the last digit: near candidates are then chosen by a Gaussian kernel
+weight, and the fixed value is set in them.  The other columns therefore follow their distribution near the value; the
+value itself holds exactly.  How many rows are asked for does not widen what is near: more candidates are drawn.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import decimal
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,9 @@ MAX_POOL = 262_144
 
 MIN_POOL = 4_096
 _NEIGHBOURS = 32
+"""Candidates that serve a number, if there are as many: those that have it, or else near ones."""
+_REACH = 2.0
+"""How many bandwidths further off than the nearest candidate one may be."""
 _TINY = decimal.Decimal("1e-9")
 """What a binary fraction may miss a decimal one by, in units of the column's resolution."""
 
@@ -411,7 +415,9 @@ def resample(
     """
     if n == 0:
         return draw(0)
-    hard = {name: wanted for name, wanted in given.allowed.items() if not _is_soft(wanted, schema.columns[name])}
+    allowed = {name: _as_set(wanted, schema.columns[name]) for name, wanted in given.allowed.items()}
+    given = replace(given, allowed=allowed)
+    hard = {name: wanted for name, wanted in allowed.items() if not _is_soft(wanted, schema.columns[name])}
     drawn = min(MAX_POOL, max(MIN_POOL, 4 * n))
     pool = _filtered(draw(drawn), hard, schema)
     requests = _requests(given, hard, pool, n, schema=schema, rng=rng)
@@ -420,7 +426,12 @@ def resample(
     enough = _NEIGHBOURS if near else 1
     while True:
         found = [_matching(pool, requests, group[0], near, schema) for group in groups]
-        short = any(len(f) < max(len(group), enough) for f, group in zip(found, groups, strict=True))
+        codes = {name: encoder(schema.columns[name], name).encode(pool[name]) for name in near}
+        offers = [_offers(requests, codes, f, group) for f, group in zip(found, groups, strict=True)]
+        short = any(
+            len(f) < max(len(group), enough) or any(offer.is_short(MAX_POOL / drawn) for offer in offered)
+            for f, group, offered in zip(found, groups, offers, strict=True)
+        )
         if not short or drawn >= MAX_POOL:
             break
         more = min(drawn, MAX_POOL - drawn)
@@ -434,19 +445,24 @@ def resample(
             f"columns {list(given.columns)}; widen them, or use a generator that conditions by itself",
             columns=given.columns,
         )
-    codes = {name: encoder(schema.columns[name], name).encode(pool[name]) for name in near}
     chosen = np.empty(n, dtype=np.int64)
-    for f, group in zip(found, groups, strict=True):
-        fixed = [name for name in near if np.isfinite(requests[name][group[0], 0])]
-        targets = np.column_stack([_scalar(requests[name][group]) for name in fixed]) if fixed else None
-        held = np.column_stack([_scalar(codes[name][f]) for name in fixed]) if fixed else None
-        chosen[group] = f[_chosen(targets, held, len(f), len(group), rng)]
+    for f, group, offered in zip(found, groups, offers, strict=True):
+        chosen[group] = f[_chosen(offered, len(f), len(group), rng)]
     table = pool.iloc[chosen].reset_index(drop=True)
     for name in near:
         features, fixed_rows = codes[name][chosen], np.isfinite(requests[name][:, 0])
         features[fixed_rows] = requests[name][fixed_rows]
         table[name] = encoder(schema.columns[name], name).decode(features)
     return table
+
+
+def _as_set(wanted: Allowed, column: AnyColumn) -> Allowed:
+    """Return an interval of one number as a set of it, where candidates seldom hit it."""
+    is_point = isinstance(wanted, Interval) and wanted.low is not None and wanted.low == wanted.high
+    if not is_point or not isinstance(column, Numeric) or column.places is not None:
+        return wanted
+    assert isinstance(wanted, Interval)  # noqa: S101 - is_point says so
+    return frozenset({wanted.low})
 
 
 def _is_soft(wanted: Allowed, column: AnyColumn) -> bool:
@@ -540,38 +556,87 @@ def _matching(
     return np.flatnonzero(good)
 
 
-def _chosen(targets: Floats | None, held: Floats | None, m: int, n: int, rng: random.Generator) -> NDArray[np.int64]:
-    """Return for each of ``n`` requests one of ``m`` candidates: near ones by kernel weight, each once if they suffice.
+@dataclass(frozen=True)
+class _Offer:
+    """The candidates nearest to some of the numbers asked for, and which of them may serve.
+
+    Attributes:
+        counts: How often (g,) each is asked for.
+        members: The requests of each, by their places in the group.
+        nearest: The places (g, k) of candidates.
+        weights: The logarithm (g, k) of their kernel weights; minus infinity for who may not serve.
+        matches: How many (g,) of the k have the number itself.
+    """
+
+    counts: NDArray[np.int64]
+    members: list[NDArray[np.int64]]
+    nearest: NDArray[np.int64]
+    weights: Floats
+    matches: NDArray[np.int64]
+
+    def is_short(self, most: float) -> bool:
+        """Return whether more candidates are wanted, of which there can be ``most`` times as many as now."""
+        some = np.minimum(self.counts, _NEIGHBOURS)
+        # Of a number that candidates have, but too few: whether there would be some among all, else near ones serve.
+        is_rare = (self.matches > 0) & (self.matches < some) & (self.matches * most >= some)
+        return bool(np.any(is_rare | (np.isfinite(self.weights).sum(axis=1) < self.counts)))
+
+
+def _offers(
+    requests: Mapping[str, Floats], codes: Mapping[str, Floats], found: NDArray[np.int64], group: NDArray[np.int64]
+) -> list[_Offer]:
+    """Return who may serve the numbers (n, d) that a group asks for; none where it asks for no number.
 
     Args:
-        targets: (n, d) numbers asked for; ``None`` if any candidate serves.
-        held: (m, d) numbers of the candidates.
+        codes: Of all candidates.
+        found: Those that can serve the group.
     """
-    if targets is None or held is None:
-        return np.resize(rng.permutation(m), n)
+    fixed = [name for name in codes if np.isfinite(requests[name][group[0], 0])]
+    if not fixed or not len(found):
+        return []
     from scipy.spatial import cKDTree
 
+    targets = np.column_stack([_scalar(requests[name][group]) for name in fixed])
+    held = np.column_stack([_scalar(codes[name][found]) for name in fixed])
+    m, d = held.shape
     scale = held.std(axis=0)
     scale[scale == 0] = 1.0
-    bandwidth = m ** (-1.0 / (4 + held.shape[1]))  # Scott's rule, in standard deviations
+    bandwidth = m ** (-1.0 / (4 + d))  # Scott's rule, in standard deviations
     tree = cKDTree(held / scale)
     distinct, which, counts = np.unique(targets, axis=0, return_inverse=True, return_counts=True)
-    which = which.ravel()
-    members = np.split(np.argsort(which, kind="stable"), np.cumsum(counts)[:-1])  # requests by distinct target
-    chosen = np.empty(n, dtype=np.int64)
+    members = np.split(np.argsort(which.ravel(), kind="stable"), np.cumsum(counts)[:-1])  # by distinct target
     few = counts <= _NEIGHBOURS // 4
     batches: list[tuple[NDArray[np.int64], int]] = [(np.flatnonzero(few), _NEIGHBOURS)]
     batches += [(np.array([g]), 4 * int(counts[g])) for g in np.flatnonzero(~few)]
+    made = []
     for asked, wanted in batches:
         if len(asked) == 0:
             continue
-        found: tuple[Any, Any] = tree.query(distinct[asked] / scale, k=min(wanted, m))
-        gaps, nearest = (np.reshape(part, (len(asked), -1)) for part in found)
+        got: tuple[Any, Any] = tree.query(distinct[asked] / scale, k=min(wanted, m))
+        gaps, nearest = (np.reshape(part, (len(asked), -1)) for part in got)
         excess = gaps**2 - gaps[:, :1] ** 2  # relative to the nearest, so that far requests are served too
-        keys = -0.5 * excess / bandwidth**2 + rng.gumbel(size=gaps.shape)  # Gumbel top-k: weights without replacement
-        matches = gaps == 0
-        keys[matches & (matches.sum(axis=1) >= counts[asked])[:, None]] += 1e9
-        ranked = np.take_along_axis(nearest, np.argsort(-keys, axis=1), axis=1)
-        for candidates, target in zip(ranked, asked, strict=True):
-            chosen[members[target]] = np.resize(candidates, int(counts[target]))
+        is_match = gaps == 0
+        matches = is_match.sum(axis=1)
+        suffice = matches >= np.minimum(counts[asked], _NEIGHBOURS)
+        serves = np.where(suffice[:, None], is_match, excess <= (_REACH * bandwidth) ** 2)
+        weights = np.where(serves, -0.5 * excess / bandwidth**2, -np.inf)
+        made.append(_Offer(counts[asked], [members[g] for g in asked], nearest, weights, matches))
+    return made
+
+
+def _chosen(offers: list[_Offer], m: int, n: int, rng: random.Generator) -> NDArray[np.int64]:
+    """Return for each of ``n`` requests one of ``m`` candidates: by kernel weight, each once if they suffice.
+
+    Args:
+        offers: Who may serve which numbers; empty if any candidate serves.
+    """
+    if not offers:
+        return np.resize(rng.permutation(m), n)
+    chosen = np.empty(n, dtype=np.int64)
+    for offer in offers:
+        keys = offer.weights + rng.gumbel(size=offer.weights.shape)  # Gumbel top-k: weights without replacement
+        ranked = np.take_along_axis(offer.nearest, np.argsort(-keys, axis=1), axis=1)
+        serving = np.isfinite(offer.weights).sum(axis=1)
+        for candidates, many, count, requests in zip(ranked, serving, offer.counts, offer.members, strict=True):
+            chosen[requests] = np.resize(candidates[: min(int(many), int(count))], int(count))
     return chosen

@@ -44,8 +44,8 @@ from synth_components.errors import BudgetExceededError, ConditionError, Stopped
 from synth_components.generators.tabular import independent
 from synth_components.model import fit
 from synth_components.privacy.ledger import Ledger
-from synth_components.protocols import Budget, Dataset, Floats, Generator, Given, Run, Sampler
-from synth_components.schema import Boolean, Categorical, Datetime, Schema, check
+from synth_components.protocols import Budget, Dataset, Floats, Generator, Given, Interval, Run, Sampler
+from synth_components.schema import Boolean, Categorical, Datetime, Numeric, Schema, check
 from synth_components.toy import (
     CANARY,
     canary_table,
@@ -545,7 +545,11 @@ def _obeys(drawn: pd.DataFrame, given: Given, schema: Schema) -> bool:
 
 
 def check_conditions_hold_or_are_refused(case: Case) -> None:
-    """Every row meets ``given``, or ``sample`` raises: never free rows in silence."""
+    """Every row meets ``given``, or ``sample`` raises: never free rows in silence.
+
+    A number amid those of the rows has mass: what does not condition on one raises ``UnsupportedError``, by which
+    ``Model`` knows that it is to resample.
+    """
     data = case.toy(0)
     sampler = _fit(case, data)
     for given in conditions(data):
@@ -558,6 +562,19 @@ def check_conditions_hold_or_are_refused(case: Case) -> None:
         require(len(drawn.table) == n, f"a condition on {columns} changes the number of rows")
         require(_obeys(drawn.table, given, data.schema), f"a condition on {columns} does not hold in every row")
         _require_schema(drawn, data.schema)
+    for name, column in data.schema.columns.items():
+        if not isinstance(column, Numeric) or column.places is not None:
+            continue
+        number = float(data.table[name].dropna().astype(float).median())
+        for wanted in (frozenset({number}), Interval(number, number)):
+            given = Given(None, {name: wanted})
+            try:
+                drawn = _draw(sampler, 20, given=given)
+            except UnsupportedError:
+                continue
+            except ConditionError:
+                raise CheckError(f"a number amid those of {name} is said to have no mass") from None
+            require(_obeys(drawn.table, given, data.schema), f"a condition on {name} does not hold in every row")
 
 
 def check_goes_on_from_its_own_model(case: Case) -> None:

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from synth_components.config import Recipe
 from synth_components.encode import Features, decode, encode, slices
-from synth_components.errors import SchemaError, StoppedError, UnsupportedError
+from synth_components.errors import ConditionError, SchemaError, StoppedError, UnsupportedError
 from synth_components.marginal import Marginal
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Run
@@ -418,6 +418,16 @@ class DeafSampler(StratifiedSampler):
         return super().sample(n, rng=rng)
 
 
+class MasslessSampler(StratifiedSampler):
+    """Says of any number that the model gives it no mass, though it only cannot condition on it."""
+
+    def sample(self, n, *, rng, given=None):
+        for name in () if given is None else given.allowed:
+            if isinstance(self.schema.columns[name], Numeric):
+                raise ConditionError("no mass", columns=(name,))
+        return super().sample(n, rng=rng, given=given)
+
+
 class Anew(Stratified):
     """Says that it goes on from a model, and never looks at it."""
 
@@ -476,5 +486,6 @@ BROKEN = (
     ("check_reports_progress", Case("silent", Silent())),
     ("check_reports_progress", Case("unfinished", Unfinished())),
     ("check_conditions_hold_or_are_refused", Case("deaf", _with(DeafSampler))),
+    ("check_conditions_hold_or_are_refused", Case("massless", _with(MasslessSampler))),
     ("check_goes_on_from_its_own_model", Case("anew", Anew())),
 )

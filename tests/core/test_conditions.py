@@ -276,6 +276,30 @@ def test_resampling_near_a_value_follows_the_conditional_distribution():
     assert abs(table["y"].mean() - 1.0) < 0.036 + 0.038
 
 
+@pytest.mark.parametrize("n", [20, 500, 5_000])
+def test_how_many_rows_are_asked_for_does_not_change_the_law_near_a_value(n):
+    table = resampled({"x": 2.0}, n)
+    assert (table["x"] == 2.0).all()
+    # As above: the tilt is at most 2 * 0.19 ** 2 = 0.072, and 5 sigma of the mean of 20 are 0.24.
+    assert abs(table["y"].mean() - 2.0) < 0.072 + 5 * np.sqrt(0.1**2 + 0.19**2) / np.sqrt(n)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.002])
+@pytest.mark.parametrize("condition", [0.0, (0.0, 0.0), [0.0]])
+@pytest.mark.parametrize("n", [20, 3_000])
+def test_a_number_that_many_rows_share_is_met_by_those_that_have_it(n, condition, share):
+    def draw(k):
+        table = correlated(k, rng)
+        is_zero = rng.random(k) < share
+        return table.assign(x=table["x"].mask(is_zero, 0.0), c=np.where(is_zero, "pos", "neg"))
+
+    rng = np.random.default_rng(0)
+    given = conditioning.parse({"x": condition}, CORRELATED, n)
+    table = conditioning.resample(draw, given, n, schema=CORRELATED, rng=rng)
+    assert (table["x"] == 0.0).all()
+    assert (table["c"] == "pos").all()
+
+
 def test_resampling_matches_each_request_row():
     x = np.linspace(-1.5, 1.5, 200)
     table = resampled(pd.DataFrame({"x": x}), 200)

@@ -373,6 +373,8 @@ class GaussianCopulaSampler:
         cuts = [cut for end in ends for cut in _cuts(marginal, *end)]
         cuts = [(low, high) for low, high in cuts if interval_mass(np.array(low), np.array(high)) > 0]
         if not cuts:
+            if any(low == high for low, high in ends):
+                raise UnsupportedError(f"column '{name}' is continuous; the copula resamples for one of its numbers")
             raise refused
         low_high = np.array(cuts).T[:, None, None, :]  # (2, 1, 1, k)
         latents, low_ends, high_ends = [first], [low_high[0]], [low_high[1]]
