@@ -19,6 +19,7 @@ from synth_components.io import artifact
 from synth_components.policy import guard
 from synth_components.protocols import Dataset
 from synth_components.schema import TABLE as ROOT
+from synth_components.schema import Schema, Text
 from synth_components.steps.report_file import reported
 
 TABLE = pd.DataFrame({"city": ["Rome", "Oslo", "Bern"] * 40, "age": np.arange(120) % 17})
@@ -129,17 +130,58 @@ def test_the_digest_tells_apart_numbers_that_no_float_does(folder):
     assert digest_of(time) == digest_of(time.assign(t=["2020-01-01T00:00:00.000000001", None]))
 
 
-def test_the_digest_does_not_depend_on_batches():
-    rows = pd.DataFrame({"id": [5, 110101199003071231, 7, 110101199003071233], "b": [1, 2, 2**60 + 1, 2**60 + 3]})
+COLUMNS = {
+    "codes, and a late one that is no number": ["011", "250", "401", "011", "E11", "250"],
+    "codes, all numbers": ["011", "250", "401", "11", "1e1", "-0"],
+    "nulls first": [None, None, None, "1", "a", None],
+    "nulls last": ["2", "1", "a", None, None, None],
+    "nulls alone": [None] * 6,
+    "truth values": ["True", "False", None, "True", "1", "0"],
+    "truth values, and a word": ["True", "False", None, "True", "1", "yes"],
+    "truth values and what equals them": [True, 1, 1.0, False, "yes", 0],
+    "dates": ["2020-01-01", None, "2020-01-01 00:00:00", "1999-12-31T23:59:59.000000001", "2021-05-06", "2020-01-02"],
+    "dates of which one has a zone": ["2020-01-01", "2020-01-01T10:00:00+02:00", "2020-01-01T00:00:00.000000001"] * 2,
+    "dates, and no date": ["2020-01-01", "2020-01-02", "2020-01-01", "2020-01-03", "never", None],
+    "dates, and days of no calendar": ["2020-01-01", "2020-13-32", None, "2020-01-03", "2020-13-33", "2020-01-02"],
+    "numbers, and a date": ["1", "2", "3", "4", "5", "2020-01-01"],
+    "excess decimals": ["0.1234567890123456789", "1e999999999", "0.1", None, "110101199003071231", "2"],
+    "excess decimals, and a word": ["0.1234567890123456789", "0.10", None, "0.1234567890123456788", "0.1", "none"],
+    "identifiers": [5, 110101199003071231, 7, 110101199003071233, 2**60 + 1, 2**60 + 3],
+}
 
-    sizes = [1, 2, 4]
 
-    class InBatches(Dataset):
-        def batches(self, table=ROOT, rows=1):
-            return super().batches(table, min(rows, sizes.pop()))
+class InBatches(Dataset):
+    size = 1
 
-    whole = InBatches({ROOT: rows}, synth.profile(rows).schema)
-    assert {digest_of(whole) for _ in range(3)} == {digest_of(rows)}
+    def batches(self, table=ROOT, rows=1):
+        del rows
+        return super().batches(table, self.size)
+
+
+def test_the_digest_does_not_depend_on_batches(monkeypatch):
+    # Beside each other, too: of what no float64 holds the digest is by row, over the columns.
+    everything = pd.DataFrame(COLUMNS)
+    tables = [everything, *(everything[[name]] for name in COLUMNS)]
+    for rows in tables:
+        for size in (1, 2, 3, 4, 5, 6):
+            monkeypatch.setattr(InBatches, "size", size)
+            whole = InBatches({ROOT: rows}, Schema({ROOT: {name: Text() for name in rows}}))
+            assert digest_of(whole) == digest_of(rows), (list(rows), size)
+    assert len({digest_of(rows.set_axis(["x"], axis=1)) for rows in tables[1:]}) == len(COLUMNS)
+
+
+def test_the_digest_of_ordinary_rows_is_that_of_released_reports():
+    rows = pd.DataFrame(
+        {
+            "x": [0.1, None, -2.5],
+            "n": [1, 2, 2**60 + 1],
+            "code": ["011", "250", None],
+            "word": ["a", "011", None],
+            "t": ["2020-01-01", "2020-01-01T00:00:00.000000001", None],
+            "b": [True, False, True],
+        }
+    )
+    assert digest_of(rows) == "3f7e0971f9ab316ea649ad57426a2b50b3b65818f5a94896417537f1d17925fd"
 
 
 def test_the_digest_is_of_every_column_whatever_its_name():
