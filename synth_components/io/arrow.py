@@ -108,8 +108,12 @@ def _decimals(values: pd.Series[Any]) -> Any:  # noqa: ANN401
     return pa.array(values.where(values.notna(), None), type=pa.decimal128(38, scale), from_pandas=True)
 
 
-def from_arrow(table: Any, *, place: str) -> pd.DataFrame:  # noqa: ANN401
+def from_arrow(table: Any, *, place: str, nullable: bool = False) -> pd.DataFrame:  # noqa: ANN401
     """Return a DataFrame; integers with nulls are ``Int64``, whoever wrote them.
+
+    Args:
+        nullable: Whether integers and truth values have dtypes that hold nulls even where there are none, so that no
+            dtype tells whether there are.
 
     Raises:
         DataError: for nested columns.
@@ -135,6 +139,10 @@ def from_arrow(table: Any, *, place: str) -> pd.DataFrame:  # noqa: ANN401
             )
         column = table.column(field.name)
         wanted = dtypes.get(field.name)
+        if nullable and wanted in {None, "object", "bool"} and pa.types.is_boolean(field.type):
+            wanted = "boolean"
+        elif nullable and pa.types.is_integer(field.type) and (wanted is None or wanted.startswith(("int", "uint"))):
+            wanted = _with_nulls(field.type) if wanted is None else holding_nulls(wanted)
         if pa.types.is_dictionary(field.type):
             columns[field.name] = _categorical(column, ordered=field.type.ordered)
         elif field.name in categories:
@@ -183,11 +191,22 @@ def _plain(column: Any) -> pd.Series[Any]:  # noqa: ANN401
     import pyarrow as pa
 
     if pa.types.is_integer(column.type) and column.null_count:
-        unsigned = pa.types.is_unsigned_integer(column.type)
-        dtype = f"{'UInt' if unsigned else 'Int'}{column.type.bit_width}"
-        return _typed(column, dtype)
+        return _typed(column, _with_nulls(column.type))
     made: pd.Series[Any] = column.to_pandas()
     return made
+
+
+def _with_nulls(kind: Any) -> str:  # noqa: ANN401
+    """Return the dtype that holds the integers of an arrow type, and nulls."""
+    return holding_nulls(str(kind))
+
+
+def holding_nulls(dtype: str) -> str:
+    """Return the dtype that holds what one of numpy does, and nulls: ``Int64`` for ``int64``."""
+    if dtype == "bool":
+        return "boolean"
+    is_plain = dtype.startswith(("int", "uint")) and "[" not in dtype
+    return dtype.replace("uint", "UInt").replace("int", "Int") if is_plain else dtype
 
 
 def _typed(column: Any, dtype: str) -> pd.Series[Any]:  # noqa: ANN401
@@ -202,11 +221,15 @@ def _typed(column: Any, dtype: str) -> pd.Series[Any]:  # noqa: ANN401
     return cast_to(made, dtype)
 
 
-def read_parquet(place: Location) -> pd.DataFrame:
-    """Return the table of a parquet file."""
+def read_parquet(place: Location, *, nullable: bool = False) -> pd.DataFrame:
+    """Return the table of a parquet file.
+
+    Args:
+        nullable: As of ``from_arrow``.
+    """
     with _reading(place) as file:
         table = file.read()
-    return from_arrow(table, place=place.text)
+    return from_arrow(table, place=place.text, nullable=nullable)
 
 
 def parquet_num_rows(place: Location) -> int:
@@ -222,14 +245,18 @@ def parquet_num_bytes(place: Location) -> int:
     return sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
 
 
-def parquet_batches(place: Location, *, rows: int) -> Iterator[pd.DataFrame]:
-    """Yield parts of at most ``rows`` rows."""
+def parquet_batches(place: Location, *, rows: int, nullable: bool = False) -> Iterator[pd.DataFrame]:
+    """Yield parts of at most ``rows`` rows.
+
+    Args:
+        nullable: As of ``from_arrow``.
+    """
     import pyarrow as pa
 
     with _reading(place) as file:
         batches = file.iter_batches(batch_size=rows)
         while (batch := next(batches, None)) is not None:
-            yield from_arrow(pa.Table.from_batches([batch]), place=place.text)
+            yield from_arrow(pa.Table.from_batches([batch]), place=place.text, nullable=nullable)
 
 
 @contextmanager

@@ -340,14 +340,35 @@ def _first_record(text: str) -> str:
     return text
 
 
-def _batches(place: Location, delimiter: str, names: tuple[str, ...], *, gzipped: bool) -> Iterator[Any]:
-    """Yield record batches of texts."""
+def csv_texts(place: Location, *, gzipped: bool) -> tuple[str, Iterator[pd.DataFrame]]:
+    """Return the delimiter, and parts of the table as texts, null being the empty field without quotes.
+
+    A row that has other fields than the header is left out.
+
+    Raises:
+        DataError: for what is no UTF-8 text, a header that lacks or repeats a name, and a quote that is not closed.
+    """
+    delimiter, names = dialect(place, gzipped=gzipped)
+    batches = _batches(place, delimiter, names, gzipped=gzipped, skips=True)
+    return delimiter, (batch.to_pandas() for batch in batches)
+
+
+def _batches(
+    place: Location, delimiter: str, names: tuple[str, ...], *, gzipped: bool, skips: bool = False
+) -> Iterator[Any]:
+    """Yield record batches of texts.
+
+    Args:
+        skips: Whether rows that have other fields than the header are left out, instead of refused.
+    """
     import pyarrow as pa
     from pyarrow import csv
 
     broken: list[tuple[int | None, int]] = []
 
     def note(row: Any) -> str:  # noqa: ANN401
+        if skips:  # over several lines runs what a quote that is not closed swallows: the rows behind it
+            return "error" if "\n" in row.text.strip() else "skip"
         broken.append((row.number, row.actual_columns))
         return "error"
 

@@ -7,7 +7,7 @@ A dataset directory holds ``schema.json`` and one ``<table>.parquet`` per table.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,15 +20,24 @@ from numpy.typing import NDArray
 from synth_components.encode import cast_to
 from synth_components.errors import DataError, SchemaError, UnsupportedError
 from synth_components.io.arrow import (
+    holding_nulls,
     parquet_batches,
     parquet_num_bytes,
     parquet_num_rows,
     parquet_writer,
     read_parquet,
 )
-from synth_components.io.csv import Csv, csv_writer
+from synth_components.io.cells import conform_cells
+from synth_components.io.csv import Csv, csv_texts, csv_writer
 from synth_components.io.hdf5 import hdf5_writer, read_hdf5
-from synth_components.io.json_lines import count_lines, json_lines_batches, json_writer, read_json, read_json_lines
+from synth_components.io.json_lines import (
+    count_lines,
+    json_cells,
+    json_lines_batches,
+    json_writer,
+    read_json,
+    read_json_lines,
+)
 from synth_components.io.location import Location, locate, writing
 from synth_components.io.sql import Relation, relation
 from synth_components.privacy.budget_file import opened
@@ -36,6 +45,7 @@ from synth_components.privacy.ledger import SETTLED, Ledger, not_private
 from synth_components.profile import ProfileConfig, profile
 from synth_components.protocols import Dataset, PrivacyLedger
 from synth_components.schema import TABLE, AnyColumn, Boolean, Categorical, Key, Numeric, Schema, Text, same_dtype
+from synth_components.split import together
 
 Format: TypeAlias = Literal["csv", "parquet", "json", "jsonl", "hdf5"]
 SCHEMA_FILE = "schema.json"
@@ -130,17 +140,69 @@ def _relation(path: str | Path | Location, format: str) -> Relation | None:
     return found
 
 
-def _together(sources: Sequence[Source], columns: Mapping[str, AnyColumn] | None) -> pd.DataFrame:
-    """Return the table whose rows are in these places."""
+def read_typed(path: str | Path) -> pd.DataFrame:
+    """Return the table of files that say themselves what type a column has, whatever their rows hold.
+
+    Integers and truth values have dtypes that hold nulls, so that no dtype tells whether there is one.
+
+    Raises:
+        DataError: as of ``require_types``, and for what cannot be read as a table.
+    """
+    require_types(path)
+    sources = _sources(path)
+    return _joined([_typed(source) for source in sources if isinstance(source, Part)], sources[0].text)
+
+
+def require_types(path: str | Path) -> None:
+    """Refuse, before a row is read, a table whose types are read off its rows: one may change them.
+
+    Raises:
+        DataError: for any format but Parquet and HDF5, and for a database.
+    """
+    for source in _sources(path):
+        kind = "a database" if isinstance(source, Relation) else source.format.upper()
+        if not isinstance(source, Part) or source.format not in {"parquet", "hdf5"}:
+            raise DataError(
+                f"the types of '{source.text}' ({kind}) are read off its rows, which differential privacy does not "
+                "allow: one row more may change them, and they are released; declare the columns in a schema, or give "
+                "Parquet or HDF5 with the types of the table's definition"
+            )
+
+
+def _typed(part: Part) -> pd.DataFrame:
+    if part.format == "parquet":
+        return read_parquet(part.place, nullable=True)
+    table = read_hdf5(part.place)
+    return table.assign(
+        **{
+            str(name): cast_to(values, made)
+            for name, values in table.items()
+            if (made := holding_nulls(str(values.dtype))) != str(values.dtype)
+        }
+    )
+
+
+def _together(
+    sources: Sequence[Source], columns: Mapping[str, AnyColumn] | None, unit: Collection[str] | None = None
+) -> pd.DataFrame:
+    """Return the table whose rows are in these places.
+
+    Args:
+        unit: The columns of the privacy unit, if rows are read cell by cell.
+    """
     place = sources[0].text
     return _joined(
-        [part for source in sources for part in _wholes(source, columns)],
+        [part for source in sources for part in _wholes(source, columns, unit)],
         place if len(sources) == 1 else place.rpartition("/")[0],
     )
 
 
-def _wholes(source: Source, columns: Mapping[str, AnyColumn] | None) -> list[pd.DataFrame]:
+def _wholes(
+    source: Source, columns: Mapping[str, AnyColumn] | None, unit: Collection[str] | None
+) -> list[pd.DataFrame]:
     """Return the table of a file, or the chunks of a relation."""
+    if columns is not None and unit is not None:
+        return list(_cells(source, columns, unit, _BATCH_ROWS))
     if isinstance(source, Part):
         return [_read(source, columns)]
     chunks = source.batches(_BATCH_ROWS)
@@ -243,10 +305,8 @@ def _null_safe(dtype: Any, values: pd.Series[Any]) -> Any:  # noqa: ANN401 - dty
     """Return the dtype with room for the nulls of a part."""
     if not values.isna().any():
         return dtype
-    text = str(dtype)
-    if text.startswith(("int", "uint")) and "[" not in text:
-        return text.replace("int", "Int").replace("uInt", "UInt")
-    return {"bool": "boolean"}.get(text, dtype)
+    made = holding_nulls(str(dtype))
+    return dtype if made == str(dtype) else made
 
 
 def conform(table: pd.DataFrame, columns: Mapping[str, AnyColumn], *, place: str) -> pd.DataFrame:
@@ -380,9 +440,11 @@ class LazyDataset(Dataset):
 
     Attributes:
         parts: The files, or the relation of a database.
+        by_cell: Whether they are read cell by cell.
     """
 
     parts: tuple[Source, ...] = ()
+    by_cell: bool = False
 
     @property
     def is_lazy(self) -> bool:
@@ -406,8 +468,11 @@ class LazyDataset(Dataset):
         """Yield consecutive parts of at most ``rows`` rows, with the schema's columns and dtypes."""
         columns = self.schema.tables[table]
         for part in self.parts:
-            for frame in _frames(part, columns, rows):
-                made = conform(frame, columns, place=part.text)
+            if self.by_cell:
+                frames = _cells(part, columns, together(self.schema), rows)
+            else:
+                frames = (conform(frame, columns, place=part.text) for frame in _frames(part, columns, rows))
+            for made in frames:
                 for start in range(0, len(made), rows):
                     yield made.iloc[start : start + rows].reset_index(drop=True)
 
@@ -431,6 +496,31 @@ def _frames(part: Source, columns: Mapping[str, AnyColumn] | None, rows: int) ->
             yield from json_lines_batches(place, gzipped=gzipped, rows=rows)
         case "json" | "hdf5":
             yield _read(part, None)
+
+
+def _cells(part: Source, columns: Mapping[str, AnyColumn], unit: Collection[str], rows: int) -> Iterator[pd.DataFrame]:
+    """Yield parts with declared columns, read cell by cell; one without rows, if there are none."""
+    decimal_comma = False
+    frames: Iterable[pd.DataFrame]
+    if isinstance(part, Relation):
+        frames = part.cells(rows)
+    elif part.format == "csv":
+        delimiter, frames = csv_texts(part.place, gzipped=part.gzipped)
+        decimal_comma = delimiter == ";"
+    elif part.format == "parquet":
+        frames = parquet_batches(part.place, rows=rows, nullable=True)
+    elif part.format == "hdf5":
+        frames = [read_hdf5(part.place)]
+    else:
+        is_lines = part.format == "jsonl"
+        frames = json_cells(part.place, gzipped=part.gzipped, lines=is_lines, names=columns, rows=rows)
+    is_empty = True
+    for frame in frames:
+        is_empty = False
+        yield conform_cells(frame, columns, place=part.text, unit=unit, decimal_comma=decimal_comma)
+    if is_empty:
+        nothing = pd.DataFrame({name: pd.Series([], dtype=object) for name in columns})
+        yield conform_cells(nothing, columns, place=part.text)
 
 
 def _num_rows(part: Source) -> int:
@@ -463,6 +553,7 @@ def read_dataset(
     schema: Schema | None = None,
     max_bytes: int = MAX_BYTES,
     ledger: PrivacyLedger | None = None,
+    by_cell: bool = False,
 ) -> Dataset:
     """Return the dataset of a file, a directory of parts, or a dataset directory.
 
@@ -472,6 +563,8 @@ def read_dataset(
     Args:
         max_bytes: A single table that needs more memory than this stays on disk: the dataset reads it in batches.
         ledger: Charged for the profile, before a row is read; ``None`` charges the budget file, if one is named.
+        by_cell: Whether each value is made what the schema declares by itself (``io.cells``), so that no row decides
+            how another is read and none ends the reading: for what is private.  Only with a schema.
 
     Raises:
         BudgetExceededError: for a profile under a finite budget, as it is exact; nothing was read.
@@ -486,22 +579,30 @@ def read_dataset(
             schema = _read_schema(place.child(SCHEMA_FILE)) if schema is None else schema
             places = {name: place.child(f"{name}.parquet") for name in schema.tables}
             if len(places) > 1:
-                tables = {name: read_table(at, columns=schema.tables[name]) for name, at in places.items()}
+                units = {name: together(schema) if name == schema.root else () for name in places}
+                tables = {
+                    name: _together(_sources(at), schema.tables[name], units[name] if by_cell else None)
+                    for name, at in places.items()
+                }
                 return Dataset(tables, schema)
             place = next(iter(places.values()))
         sources = _parts(place, "auto")
     if schema is None:
         opened(ledger).spend("profile", not_private)
     if sum(_num_bytes(source) for source in sources) > max_bytes:
-        return _lazy(tuple(sources), schema)
-    table = _together(sources, None if schema is None else schema.columns)
+        return _lazy(tuple(sources), schema, by_cell=by_cell)
+    unit = together(schema) if by_cell else None
+    table = _together(sources, None if schema is None else schema.columns, unit)
     if schema is None:
         schema = profile(table, config=ProfileConfig(describe=False), ledger=Ledger(account=SETTLED)).schema
     return Dataset({schema.root: table}, schema)
 
 
-def _lazy(parts: tuple[Source, ...], schema: Schema | None) -> LazyDataset:
+def _lazy(parts: tuple[Source, ...], schema: Schema | None, *, by_cell: bool) -> LazyDataset:
     place = parts[0].text
+    if by_cell and schema is not None:
+        first = next(_cells(parts[0], schema.columns, together(schema), _BATCH_ROWS))
+        return LazyDataset({schema.root: first}, schema, parts, by_cell=True)
     head = next(_frames(parts[0], None if schema is None else schema.columns, _BATCH_ROWS), None)
     if head is None:
         raise DataError(f"'{place}' has no rows; give at least one")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,54 @@ def json_lines_batches(place: Location, *, gzipped: bool, rows: int) -> Iterator
             held = []
     if held:
         yield frame_of(held, place=place.text)
+
+
+def json_cells(
+    place: Location, *, gzipped: bool, lines: bool, names: Collection[str], rows: int
+) -> Iterator[pd.DataFrame]:
+    """Yield parts of at most ``rows`` rows with these columns, each value as JSON has it.
+
+    A value that lacks is null.  A line that is no object is left out, as is such an element of an array.
+
+    Raises:
+        DataError: for a file of other than lines that is no JSON array.
+    """
+    held: list[dict[str, Any]] = []
+
+    def part() -> pd.DataFrame:
+        columns = {name: pd.Series([row.get(name) for row in held], dtype=object) for name in names}
+        return pd.DataFrame(columns, columns=list(names), index=pd.RangeIndex(len(held)))
+
+    for row in _values(place, gzipped=gzipped) if lines else _elements(place, gzipped=gzipped):
+        if isinstance(row, dict):
+            held.append(row)
+        if len(held) == rows:
+            yield part()
+            held = []
+    if held:
+        yield part()
+
+
+def _values(place: Location, *, gzipped: bool) -> Iterator[Any]:
+    """Yield the JSON value of each line that has one."""
+    for line in _lines(place, gzipped=gzipped):
+        try:
+            yield json.loads(line.decode("utf-8-sig"))
+        except (ValueError, RecursionError):
+            continue
+
+
+def _elements(place: Location, *, gzipped: bool) -> list[Any]:
+    """Return the elements of a JSON array."""
+    with reading(place, gzipped=gzipped) as stream:
+        raw = bytes(stream.read())
+    try:
+        found = json.loads(raw.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list):
+        raise DataError(f"'{place.text}' is not an array of objects; give one object per row, or JSON Lines")
+    return found
 
 
 def count_lines(place: Location, *, gzipped: bool) -> int:

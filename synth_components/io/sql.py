@@ -112,6 +112,19 @@ class Relation:
             for part in parts:
                 yield self._frame(names, list(zip(*part, strict=True)))
 
+    def cells(self, rows: int) -> Iterator[pd.DataFrame]:
+        """Yield consecutive parts of at most ``rows`` rows, each value as the driver has it.
+
+        Raises:
+            DataError: for what cannot be reached or read.
+        """
+        with self._connected() as connection, closing(self._result(connection, is_raw=True)) as result:
+            names = [str(name) for name in result.keys()]  # noqa: SIM118 - no mapping
+            require_names(names, place=self.text)
+            for part in result.partitions(min(rows, _CHUNK_ROWS)):
+                columns = zip(names, zip(*part, strict=True), strict=True)
+                yield pd.DataFrame({name: pd.Series(list(values), dtype=object) for name, values in columns})
+
     def _checked(self, parts: Iterator[Any]) -> Iterator[Any]:
         """Yield the parts; SQLite keeps any value in any column, and a date that is none is found as it is read."""
         try:
@@ -219,7 +232,7 @@ class Relation:
         pairs = zip(values.astype(object).tolist(), nulls, strict=True)
         return [None if null else make(value) for value, null in pairs]
 
-    def _result(self, connection: Any, limit: int | None = None) -> Any:  # noqa: ANN401
+    def _result(self, connection: Any, limit: int | None = None, *, is_raw: bool = False) -> Any:  # noqa: ANN401
         import sqlalchemy
 
         stream = {"stream_results": True}
@@ -231,6 +244,9 @@ class Relation:
         table = self._table(connection)
         if self.is_sqlite:
             _without_decimals(table)
+        if is_raw:  # SQLite keeps any value in any column, and one that its type does not allow would end the reading
+            for column in table.columns:
+                column.type = sqlalchemy.types.NullType()
         asked = sqlalchemy.select(table).order_by(*table.primary_key.columns).limit(limit)
         return connection.execute(asked, execution_options=stream)
 

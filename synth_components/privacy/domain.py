@@ -1,7 +1,9 @@
 """A schema from rows under differential privacy: bounds and categories that no single unit decides.
 
 What a dtype tells is taken as public: whether a column is a number, truth values, times or texts, and whether it can
-hold nulls.  Whether it does is not asked: every column that can is nullable.  Bounds are powers of two, or years,
+hold nulls.  Whether it does is not asked: every column that can is nullable.  The dtypes are those of a frame that the
+caller made, or of a file that has types of its own (``io.dataset.read_typed``); a reader that finds types in the rows
+is refused, as one row would decide on them.  Bounds are powers of two, or years,
 around what enough rows hold in a noisy histogram over a fixed grid; a category is kept if its noisy count passes a
 threshold that a category of one row passes with probability at most ``SINGLE``, however large delta is.
 

@@ -204,8 +204,11 @@ def _judge(
     if shared is not None and not is_private:
         shared.require_uncovered("evaluate")
     with stage("evaluate") as progress:
-        real = read_dataset(train, schema=schema, ledger=Ledger(account=SETTLED))  # the judge writes it down
-        unseen, drawn = (_rows(place, real.schema) for place in (holdout, synthetic))
+        by_cell = is_private and schema is not None
+        settled = Ledger(account=SETTLED)  # the judge writes it down
+        real = read_dataset(train, schema=schema, ledger=settled, by_cell=by_cell)
+        unseen = read_dataset(holdout, schema=schema, by_cell=True) if by_cell else _rows(holdout, real.schema)
+        drawn = _rows(synthetic, real.schema)
         if shared is not None:
             for rows in (real, unseen):
                 shared.require_data(rows)

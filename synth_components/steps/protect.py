@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 from pydantic import Field
@@ -62,17 +63,25 @@ def protect(
         evidence: Where the audit goes, as JSON: layers, losses, k, l and t, and which promises hold.
 
     Raises:
+        DataError: under differential privacy without a schema, if the types of the table would be read off its rows.
         PolicyError: if the rows cannot meet the policy.
         ThresholdError: naming the promises that a later layer undid.
     """
-    from synth_components.io.dataset import read_table, write_table
+    from synth_components.io.dataset import read_dataset, read_table, read_typed, write_table
     from synth_components.policy.protection import protect as protect_table
     from synth_components.privacy.budget_file import require_uncovered
 
     require_uncovered("protect")
     asked = policy_of(config, policy)
     declared = read_schema(schema)
-    table = read_table(data, columns=None if declared is None else declared.columns)
+    if any(layer.technique == "differential_privacy" for layer in asked.plan()):  # no row decides on a type
+        table = (
+            read_typed(data)
+            if declared is None
+            else read_dataset(data, schema=declared, by_cell=True, max_bytes=sys.maxsize).table
+        )
+    else:
+        table = read_table(data, columns=None if declared is None else declared.columns)
     with stage("protect") as report:
         made = protect_table(table, asked, schema=declared)
         report(len(table), len(table))

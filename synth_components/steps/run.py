@@ -117,7 +117,12 @@ def run(
         ThresholdError: if the report misses a threshold of `gate` or of `evaluate`.
     """
     limit = Budget(config.train.epsilon, config.train.delta) if config.train.privacy == "dp" else None
-    guard.admit(limit, read_schema(schema), label=f"fit {config.train.generator}")  # the split reads rows, too
+    declared = read_schema(schema)
+    if limit is not None and declared is None:
+        from synth_components.io.dataset import require_types
+
+        require_types(data)
+    guard.admit(limit, declared, label=f"fit {config.train.generator}")  # the split reads rows, too
     shared = account()
     if shared is not None and "auto_optimize" in config.model_fields_set:
         shared.require_room(None, label="auto_optimize")

@@ -51,9 +51,9 @@ class SplitConfig(StepConfig):
 
 
 def split_for(asked: SplitConfig, privacy: Literal["none", "dp"]) -> SplitConfig:
-    """Return how to split for a private fit, or another; ``hashed`` stays as it was said."""
-    is_said = privacy == "none" or "hashed" in asked.model_fields_set
-    return asked if is_said else asked.model_copy(update={"privacy": privacy})
+    """Return how to split for a private fit, or another; where hashes were refused by name, as was asked."""
+    is_refused = "hashed" in asked.model_fields_set and not asked.hashed
+    return asked if privacy == "none" or is_refused else asked.model_copy(update={"privacy": privacy})
 
 
 def split(config: SplitConfig, *, data: InDataset, schema: InSchema = None, train: OutRows, holdout: OutRows) -> None:
@@ -67,23 +67,30 @@ def split(config: SplitConfig, *, data: InDataset, schema: InSchema = None, trai
 
     Raises:
         ConfigError: if an epsilon of what is trained would not be of the unit that the split is of.
+        DataError: with privacy=dp and no schema, if the types of the table would be read off its rows.
     """
-    from synth_components.io.dataset import is_large, read_table, write_table
+    from synth_components.io.dataset import is_large, read_dataset, read_table, read_typed, require_types, write_table
     from synth_components.steps.record import settled
 
     known = read_schema(schema)
     _require_unit(config, known)
+    is_private = config.privacy == "dp"
+    if is_private and known is None:  # what is trained would learn the types that the rows give the table
+        require_types(data)
     unit = config.unit or together(known)
-    if config.privacy == "dp" and not config.is_hashed:
+    if is_private and not config.is_hashed:
         _LOG.warning("%s", STRATA)
     rng = np.random.default_rng(settled(config).seed)
     if is_large(data):
         _stream(config, data, known, unit, rng, train, holdout)
         return
-    # A hash follows the type, which one row more may change where no schema tells it.
-    columns = known.columns if known is not None and config.is_hashed else None
+    if is_private:
+        rows = read_typed(data) if known is None else read_dataset(data, schema=known, by_cell=True).table
+    else:
+        # A hash follows the type, which one row more may change where no schema tells it.
+        rows = read_table(data, columns=known.columns if known is not None and config.is_hashed else None)
     kept, held = split_table(
-        read_table(data, columns=columns),
+        rows,
         share=config.share,
         rng=rng,
         unit=unit,
@@ -131,7 +138,8 @@ def _stream(
             "size a random split keeps the shares of all but the rarest values"
         )
     # The rows are handed on, and of the schema only its types are used.
-    rows = read_dataset(data, schema=schema, max_bytes=0, ledger=Ledger(account=SETTLED))
+    by_cell = config.privacy == "dp" and schema is not None
+    rows = read_dataset(data, schema=schema, max_bytes=0, ledger=Ledger(account=SETTLED), by_cell=by_cell)
     counts = [0, 0]
     with table_writer(train) as write_train, table_writer(holdout) as write_holdout:
         for kept, held in split_batches(rows, share=config.share, rng=rng, unit=unit, hashed=config.is_hashed):

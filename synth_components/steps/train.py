@@ -140,12 +140,13 @@ def train(
         model: Where the model goes.
 
     Raises:
+        DataError: with privacy=dp and no schema, if the types of the table would be read off its rows.
         StoppedError: if a signal stopped the fit.
         UnsupportedError: if the generator asks no monitor, or does not go on from a model.
     """
     from synth_components.constraints import constraints_from_file
     from synth_components.io import artifact
-    from synth_components.io.dataset import is_large, read_dataset, read_table
+    from synth_components.io.dataset import is_large, read_dataset, read_table, read_typed, require_types
     from synth_components.model import fit
     from synth_components.policy import guard
     from synth_components.privacy.budget_file import account
@@ -165,6 +166,8 @@ def train(
             raise UnsupportedError("a start was learned outside of epsilon; leave it out with privacy=dp")
     limit = Budget(config.epsilon, config.delta) if config.privacy == "dp" else None
     declared = read_schema(schema)
+    if limit is not None and declared is None:
+        require_types(data)
     if start is not None and declared is None:
         declared = artifact.load(start, trust=config.trust).schema
     guard.admit(limit, declared, label=f"fit {config.generator}")
@@ -177,8 +180,13 @@ def train(
     # Without a schema the rows themselves are handed over, so that the fit charges for profiling them; of a table that
     # stays on disk the first rows are profiled here.
     profiled = Ledger()
-    is_plain = declared is None and not config.monitor_every and (config.privacy == "dp" or not is_large(data))
-    rows: DataFrame | Dataset = read_table(data) if is_plain else read_dataset(data, schema=declared, ledger=profiled)
+    rows: DataFrame | Dataset
+    if limit is not None:  # read so that no row decides on a type, or ends the fit
+        rows = read_typed(data) if declared is None else read_dataset(data, schema=declared, by_cell=True)
+    elif declared is None and not config.monitor_every and not is_large(data):
+        rows = read_table(data)
+    else:
+        rows = read_dataset(data, schema=declared, ledger=profiled)
     monitor = None
     if declared is None and isinstance(rows, Dataset):
         guard.admit_profiled(rows.schema, label=f"fit {config.generator}")

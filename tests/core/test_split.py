@@ -136,6 +136,9 @@ def test_a_run_under_epsilon_splits_by_hashes_unless_it_is_told_how():
     assert not asked("none")
     assert not asked(hashed=False)
     assert not asked(stratify="kind")
+    said = SplitConfig.parse({"hashed": True})
+    assert split_for(said, "dp").privacy == "dp"  # it refuses what one row could change as any private split does
+    assert split_for(said, "none") == said
 
 
 def test_the_step_splits_by_hashes_for_a_private_fit_and_says_what_strata_cost(tmp_path, caplog):

@@ -80,10 +80,18 @@ def test_every_component_tells_seconds_and_peak_memory_as_metrics_that_are_numbe
     assert all(isinstance(value, int | float) for value in said.values())
 
 
+def test_a_private_task_refuses_a_table_whose_types_one_row_may_change(tmp_path, csv, executor_input):
+    for name in ("split_data", "train_generator"):
+        with pytest.raises(DataError, match="declare the columns in a schema, or give Parquet"):
+            execute(COMPONENTS[name], executor_input(name, tmp_path / name, {"data": csv}, privacy="dp"))
+
+
 def test_of_real_rows_that_are_split_for_a_private_model_neither_number_nor_digest_is_told(
     tmp_path, csv, executor_input
 ):
-    execute(COMPONENTS["split_data"], executor_input("split_data", tmp_path / "task", {"data": csv}, privacy="dp"))
+    known = {"columns": {name: column for name, column in PEOPLE["columns"].items() if name != "person"}}
+    said = executor_input("split_data", tmp_path / "task", {"data": csv}, privacy="dp", declared_schema=known)
+    execute(COMPONENTS["split_data"], said)
     said = (tmp_path / "task" / "executor_output.json").read_text()
     for side in ("train", "holdout"):
         assert not {"synth.rows", "synth.data_digest"} & set(metadata_of(tmp_path / "task", side))

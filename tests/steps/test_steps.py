@@ -106,14 +106,14 @@ def test_a_hashed_split_of_declared_columns_moves_no_row_for_one_more(tmp_path, 
 
 
 def test_a_private_split_tells_no_count(tmp_path, caplog):
-    people().to_csv(tmp_path / "real.csv", index=False)
+    people().to_parquet(tmp_path / "real.parquet", index=False)
     told = {}
     for privacy in ("none", "dp"):
         caplog.clear()
         with caplog.at_level("INFO"):
             split(
                 SplitConfig(privacy=privacy),
-                data=tmp_path / "real.csv",
+                data=tmp_path / "real.parquet",
                 train=tmp_path / "train.csv",
                 holdout=tmp_path / "holdout.csv",
             )
