@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, assert_never
@@ -270,11 +270,20 @@ class Features:
         values: (n, w) float64; NaN is null.
         columns: Slice of the features by column name.
         schema: The schema that was encoded.
+        rows: What was encoded, where all of it was a dataset.
     """
 
     values: Floats
     columns: Mapping[str, slice]
     schema: Schema
+    rows: Dataset | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def owners(self) -> NDArray[np.int64] | None:
+        """The privacy unit (n,) of each row, to count support by; ``None`` where rows are counted."""
+        from synth_components.split import units_of  # which casts, as this module does
+
+        return None if self.rows is None or self.rows.is_trial else units_of(self.rows)
 
 
 def encoder(column: AnyColumn, name: str) -> Encoder:
@@ -303,7 +312,7 @@ def encoders(columns: Mapping[str, AnyColumn]) -> dict[str, Encoder]:
 
 def encode(data: Dataset) -> Features:
     """Return the root table as features."""
-    return encode_table(data.table, data.schema)
+    return replace(encode_table(data.table, data.schema), rows=data)
 
 
 def encode_table(table: pd.DataFrame, schema: Schema) -> Features:

@@ -3,6 +3,9 @@
 It is what a model may keep of a column: no value stands in it that fewer than ``min_count`` rows share, since atoms
 need that support and every edge of the piecewise part is a mean over at least that many rows.  Extremes are clipped
 before, where a schema's bounds would lie: a mean over ten rows, one of which is a million, tells the million.
+
+Where it is known whose each row is, all of this counts privacy units: one person's rows support nothing, however many
+they are, and count in a mean as one value, their own mean.
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from itertools import pairwise
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy import random
@@ -21,6 +25,9 @@ from synth_components.column_type import REACH, supported_ranks
 from synth_components.errors import UnsupportedError
 from synth_components.protocols import Floats
 from synth_components.schema import AnyColumn, Boolean, Categorical
+
+Owners: TypeAlias = NDArray[np.int64] | None
+"""The privacy unit (n,) of each row, from 0; ``None`` where a row is one."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,9 @@ class Marginal:
     null: float
 
     @classmethod
-    def of(cls, values: Floats, column: AnyColumn, *, name: str, knots: int, min_count: int) -> Self:
+    def of(
+        cls, values: Floats, column: AnyColumn, *, name: str, knots: int, min_count: int, owners: Owners = None
+    ) -> Self:
         """Return the marginal of encoded values (n,), NaN for null.
 
         Values that fewer than ``min_count`` rows share enter the piecewise part; rare categories, and a piecewise part
@@ -49,34 +58,41 @@ class Marginal:
         Args:
             knots: Most pieces of the piecewise part, and most atoms of a number.
             name: The column's name, for the error.
+            owners: The privacy unit (n,) of each row, which are then counted instead of rows.
 
         Raises:
             UnsupportedError: if nothing has enough support.
         """
-        present = values[~np.isnan(values)]
+        is_there = ~np.isnan(values)
+        present = values[is_there]
         null = 1.0 - len(present) / len(values) if len(values) else float(column.nullable)
-        distinct, counts = np.unique(present, return_counts=True)
+        distinct, place, counts = np.unique(present, return_inverse=True, return_counts=True)
+        whose = None if owners is None else owners[is_there]
+        support = counts if whose is None else _num_owners(place, whose, len(distinct))
         if isinstance(column, Categorical | Boolean):
-            kept = (counts >= min_count) & (distinct >= 0)
-            atoms, atom_counts, rest = distinct[kept], counts[kept], present[:0]
+            kept = (support >= min_count) & (distinct >= 0)
+            others = np.zeros(0, dtype=np.int64)
         else:
             # Beyond ``knots`` atoms, the ones with the least support join the piecewise part.
-            enough = max(min_count, int(np.sort(counts)[::-1][knots]) + 1 if len(counts) > knots else 0)
-            kept = counts >= enough
-            atoms, atom_counts = distinct[kept], counts[kept]
-            rest = np.repeat(distinct[~kept], counts[~kept])
-        if len(rest) < min_count:
+            enough = max(min_count, int(np.sort(support)[::-1][knots]) + 1 if len(support) > knots else 0)
+            kept = support >= enough
+            others = np.argsort(place, kind="stable")
+            others = others[~kept[place[others]]]  # rows by ascending value
+        atoms, atom_counts = distinct[kept], counts[kept]
+        rest, theirs = distinct[place[others]], None if whose is None else whose[others]
+        if (len(rest) if theirs is None else len(np.unique(theirs))) < min_count:
             rest = rest[:0]
         if len(rest):
-            rest = np.clip(rest, *_ends(distinct, counts, min_count=min_count))
+            rest = np.clip(rest, *_ends(present, whose, min_count=min_count))
         if len(atoms) == 0 and len(rest) == 0:
             if null > 0 or len(values) == 0:
                 return cls(np.empty(0), np.empty(0), np.empty(0), 1.0)
+            who = "rows" if owners is None else "privacy units"
             raise UnsupportedError(
-                f"column '{name}' has no value that {min_count} rows share, and too few rows to average; "
-                "give more rows, or lower min_category_count knowing that it is a privacy knob"
+                f"column '{name}' has no value that {min_count} {who} share, and too few {who} to average; "
+                f"give more {who}, or lower min_category_count knowing that it is a privacy knob"
             )
-        edges, masses = _pieces(rest, knots=knots, min_count=min_count)
+        edges, masses = _pieces(rest, theirs, knots=knots, min_count=min_count)
         low, high, mass = _interleave(edges, masses, atoms, atom_counts.astype(np.float64))
         return cls(low, high, mass / mass.sum() * (1.0 - null), null)
 
@@ -157,7 +173,9 @@ class Marginal:
         return cls(arrays["low"], arrays["high"], arrays["mass"], float(arrays["null"][0]))
 
 
-def marginals_of(values: Floats, column: AnyColumn, *, name: str, knots: int, min_count: int) -> tuple[Marginal, ...]:
+def marginals_of(
+    values: Floats, column: AnyColumn, *, name: str, knots: int, min_count: int, owners: Owners = None
+) -> tuple[Marginal, ...]:
     """Return the marginal of the first feature of encoded values (n, w), then those of a second one.
 
     There is one of the second given each atom of the first, ascending, and one given no atom if there are other values.
@@ -165,14 +183,22 @@ def marginals_of(values: Floats, column: AnyColumn, *, name: str, knots: int, mi
     Raises:
         UnsupportedError: if nothing has enough support.
     """
-    first = Marginal.of(values[:, 0], column, name=name, knots=knots, min_count=min_count)
+    first = Marginal.of(values[:, 0], column, name=name, knots=knots, min_count=min_count, owners=owners)
     if values.shape[1] == 1:
         return (first,)
-    held = values[~np.isnan(values[:, 0])]
+    is_there = ~np.isnan(values[:, 0])
+    held, whose = values[is_there], None if owners is None else owners[is_there]
     place = _place(first, held[:, 0])
-    groups = [held[place == k, 1] for k in range(len(first.atoms) + (not first.is_discrete))]
+    groups = [place == k for k in range(len(first.atoms) + (not first.is_discrete))]
     return first, *(
-        Marginal.of(group, column, name=name, knots=math.ceil(knots * len(group) / len(held)), min_count=min_count)
+        Marginal.of(
+            held[group, 1],
+            column,
+            name=name,
+            knots=math.ceil(knots * int(group.sum()) / len(held)),
+            min_count=min_count,
+            owners=None if whose is None else whose[group],
+        )
         for group in groups
     )
 
@@ -219,30 +245,70 @@ def _place(marginal: Marginal, values: Floats) -> NDArray[np.int64]:
     return np.where(np.isin(values, atoms), np.searchsorted(atoms, values), len(atoms))
 
 
-def _ends(distinct: Floats, counts: NDArray[np.int64], *, min_count: int) -> tuple[float, float]:
-    """Return where extremes of ascending values with their counts are clipped, as far out as ``column_type.bounds``."""
-    last = np.cumsum(counts)
-    n = int(last[-1])
-    ranks = np.array(supported_ranks(n, min_count))
-    low, inner_low = distinct[np.searchsorted(last, ranks, side="right")].tolist()
-    high, inner_high = distinct[np.searchsorted(last, n - 1 - ranks, side="right")].tolist()
+def _num_owners(place: NDArray[np.int64], owners: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Return how many owners (size,) have rows at each place, of the place (n,) and the owner (n,) of each row."""
+    among = int(owners.max(initial=0)) + 1
+    return np.bincount(np.unique(place * among + owners) // among, minlength=size)
+
+
+def _ends(values: Floats, owners: Owners, *, min_count: int) -> tuple[float, float]:
+    """Return where extremes of values (n,) are clipped, as far out as ``column_type.bounds``.
+
+    Of an owner the least value counts at one end, and the largest at the other.
+    """
+    if owners is None:
+        lower = upper = np.sort(values)
+    else:
+        order = np.lexsort((values, owners))
+        first = np.flatnonzero(np.diff(owners[order], prepend=-1))
+        lower, upper = (np.sort(values[order][at]) for at in (first, np.append(first[1:], len(order)) - 1))
+    near, inner = supported_ranks(len(lower), min_count)
+    low, inner_low = float(lower[near]), float(lower[inner])
+    high, inner_high = float(upper[len(upper) - 1 - near]), float(upper[len(upper) - 1 - inner])
     return low - REACH * (inner_low - low), high + REACH * (high - inner_high)
 
 
-def _pieces(rest: Floats, *, knots: int, min_count: int) -> tuple[Floats, Floats]:
+def _pieces(rest: Floats, owners: Owners, *, knots: int, min_count: int) -> tuple[Floats, Floats]:
     """Return edges (k + 1,) and counts (k,) of groups of at least ``min_count`` sorted values; edges are means."""
     if len(rest) == 0:
         return np.empty(0), np.empty(0)
     groups = max(1, min(knots, len(rest) // min_count))
     starts = np.linspace(0, len(rest), groups + 1).astype(np.int64)
-    counts = np.diff(starts).astype(np.float64)
-    means = np.add.reduceat(rest, starts[:-1]) / counts
-    if groups == 1:
+    if owners is None:
+        counts = np.diff(starts).astype(np.float64)
+        means = np.add.reduceat(rest, starts[:-1]) / counts
+        deviation = float(rest.std())
+    else:
+        starts = _with_owners(starts, owners, least=min_count)
+        counts = np.diff(starts).astype(np.float64)
+        one_each = [_of_each(rest[low:high], owners[low:high]) for low, high in pairwise(starts.tolist())]
+        means = np.array([one.mean() for one in one_each])
+        deviation = float(one_each[0].std())
+    if len(counts) == 1:
         # One group: a uniform of the group's mean and standard deviation.
-        reach = float(rest.std()) * np.sqrt(3.0)
+        reach = deviation * np.sqrt(3.0)
         return np.array([means[0] - reach, means[0] + reach]), counts
     middles = (means[:-1] + means[1:]) / 2
     return np.concatenate([[2 * means[0] - middles[0]], middles, [2 * means[-1] - middles[-1]]]), counts
+
+
+def _with_owners(starts: NDArray[np.int64], owners: NDArray[np.int64], *, least: int) -> NDArray[np.int64]:
+    """Return those of the starts (k + 1,) of groups, and their end, between which at least so many owners have rows."""
+    kept, seen = [0], set[int]()
+    for low, high in pairwise(starts.tolist()):
+        seen.update(np.unique(owners[low:high]).tolist())
+        if len(seen) >= least:
+            kept.append(high)
+            seen = set()
+    # What is left over joins the last group.
+    return np.array([*(kept[:-1] if len(kept) > 1 else kept), len(owners)], dtype=np.int64)
+
+
+def _of_each(values: Floats, owners: NDArray[np.int64]) -> Floats:
+    """Return the mean (k,) of each owner's values."""
+    _, which = np.unique(owners, return_inverse=True)
+    made: Floats = np.bincount(which, weights=values) / np.bincount(which)
+    return made
 
 
 def _interleave(edges: Floats, counts: Floats, atoms: Floats, atom_counts: Floats) -> tuple[Floats, Floats, Floats]:

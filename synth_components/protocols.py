@@ -32,11 +32,14 @@ class Dataset:
         schema: What they obey.
         owners: The privacy unit (n,) of each row of a single table, from 0, where the columns that tell it are keys or
             text, made anew and therefore not among those that are learnt; ``split.taken`` keeps it with some rows.
+        is_trial: Whether what is fitted to these rows is one of several that a search judges: rows support what it
+            keeps, and not units, of which some of the rows may have few.
     """
 
     tables: Mapping[str, DataFrame]
     schema: Schema
     owners: NDArray[np.int64] | None = field(default=None, kw_only=True, compare=False, repr=False)
+    is_trial: bool = field(default=False, kw_only=True, compare=False, repr=False)
 
     @property
     def table(self) -> DataFrame:

@@ -33,12 +33,16 @@ from synth_components.generators import make, sampler_type
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Given, PrivacyLedger, Run, Sampler
 from synth_components.schema import Schema
-from synth_components.split import sides_of
+from synth_components.split import sides_of, units_of
 from synth_components.stopping import interrupted_at
 
 LEAST_HELD_OUT = 100
 """Fewest rows that a race is judged by, and learns from; of smaller tables the rules choose."""
 MOST_HELD_OUT = 5_000
+BY_ROWS = (
+    "what the model keeps of the rows has the support of min_category_count rows, and not of privacy units: give the "
+    "race more time, or fit the generator that it chose by itself"
+)
 
 
 class Auto(Recipe):
@@ -204,6 +208,8 @@ class Auto(Recipe):
             again = _again(ended.generator, data, deadline, seed=seed, ledger=ledger, run=last)
         if again is None:
             reasons.append(f"its model is that of the race, of {learned} of {len(table)} rows: time was over")
+            if ended.share < 1 and units_of(data) is not None:
+                reasons.append(BY_ROWS)
         else:
             sampler = again
             reasons.append("it was fitted again on all rows")

@@ -359,7 +359,7 @@ class _Race:
             left = self._deadline - now - self._reserve()
             wanted = max(left / waiting - self._judging, last.expected(size))
             ends = now + (min(wanted, left / KEPT) if last.is_open and size < self._rows else wanted)
-        part = taken(self._data, np.sort(self._order[:size]))
+        part = replace(taken(self._data, np.sort(self._order[:size])), is_trial=size < self._rows)
         run = self._run
         quiet = Run(device=run.device, should_stop=lambda: run.should_stop() or time.monotonic() >= ends)
         grace = min(GRACE, whole / 10)

@@ -285,7 +285,7 @@ def _fold(
     run: Run,
 ) -> dict[str, float]:
     """Return the scores of a recipe fitted to the first of ``rows``, judged by the second."""
-    learnt, apart = (taken(data, side) for side in rows)
+    learnt, apart = (replace(taken(data, side), is_trial=True) for side in rows)
     quiet = Run(device=run.device, should_stop=run.should_stop)
     sampler = recipe.fit(learnt, rng=np.random.default_rng(seed), ledger=Ledger(account=SETTLED), run=quiet)
     drawn = sampler.sample(min(DRAWN_ROWS, len(learnt.table)), rng=np.random.default_rng(seed))

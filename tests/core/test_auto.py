@@ -573,7 +573,9 @@ def test_a_fault_of_a_candidate_is_told_and_another_wins(monkeypatch, caplog):
     assert f"{ALONE} failed in a race: AttributeError; fit it alone to see why" in caplog.messages
 
 
-@pytest.mark.parametrize("sites", [np.ones(1_500), np.where(np.arange(1_500) < 1_495, 1.0, 2.0)])
+@pytest.mark.parametrize(
+    "sites", [np.where(np.arange(1_500) < most, 0.0, np.arange(1_500.0)) for most in (1_460, 1_470)]
+)
 def test_without_a_race_where_the_units_cannot_be_split(sites):
     data = dependent(1_500)
     columns = {**data.schema.columns, "site": Numeric()}

@@ -68,7 +68,7 @@ def test_too_few_rows_weigh_the_members_alike():
     assert fitted(Ensemble(generators=(ALONE, COPULA)), dependent(60)).weights.tolist() == [0.5, 0.5]
 
 
-@pytest.mark.parametrize("sites", [np.ones(600), np.where(np.arange(600) < 595, 1.0, 2.0)])
+@pytest.mark.parametrize("sites", [np.where(np.arange(600) < most, 0.0, np.arange(600.0)) for most in (576, 580)])
 def test_units_that_cannot_be_split_weigh_the_members_alike(sites):
     data = dependent(600)
     schema = Schema({TABLE: {**data.schema.columns, "site": Numeric()}}, unit=Unit(TABLE, ("site",), 600))

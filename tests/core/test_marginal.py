@@ -185,3 +185,45 @@ def test_a_marginal_survives_its_arrays():
     back = Marginal.from_arrays(marginal.to_arrays())
     uniforms = np.linspace(0, 1, 100, endpoint=False)
     np.testing.assert_array_equal(back.quantile(uniforms), marginal.quantile(uniforms))
+
+
+def counted(values, owners, column=NUMBER, *, knots=500, min_count=10):
+    values, owners = np.asarray(values, dtype=np.float64), np.asarray(owners)
+    return Marginal.of(values, column, name="x", knots=knots, min_count=min_count, owners=owners)
+
+
+def test_a_row_each_is_counted_as_rows_are():
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(size=500), np.full(40, 0.25), np.full(20, np.nan)])
+    for column, held in ((NUMBER, values), (LETTERS, rng.integers(0, 8, 560))):
+        mine, plain = counted(held, np.arange(560), column), of(held, column)
+        for name in ("low", "high", "mass"):
+            np.testing.assert_allclose(getattr(mine, name), getattr(plain, name))
+        assert mine.null == plain.null
+
+
+def test_no_number_of_rows_of_one_person_makes_his_value_one_that_is_kept():
+    rng = np.random.default_rng(0)
+    owners = np.repeat(np.arange(60), 50)
+    letters = np.where(owners == 7, 3, rng.integers(0, 2, 3_000))
+    assert counted(letters, owners, LETTERS).atoms.tolist() == [0, 1]
+    assert of(letters, LETTERS).atoms.tolist() == [0, 1, 3]
+    numbers = np.where(owners == 7, 3.125, np.where(owners < 30, 0.5, rng.normal(size=3_000)))
+    assert counted(numbers, owners).atoms.tolist() == [0.5]
+    assert 3.125 in of(numbers).atoms
+
+
+def test_many_rows_of_one_person_move_a_mean_no_more_than_one_row():
+    """Of thousands of rows of one person beside a few of others, the mean would be his number."""
+    owners = np.repeat(np.arange(15), [5_000, *[1] * 14])
+    marginal = counted(owners.astype(np.float64), owners)
+    reach = np.sqrt(3 * np.arange(15).var())  # a uniform with mean and deviation of 0, ..., 14
+    np.testing.assert_allclose((marginal.low[0], marginal.high[-1]), (7 - reach, 7 + reach))
+
+
+def test_a_piece_is_over_as_many_persons_as_are_asked_for():
+    owners = np.repeat(np.arange(35), 200)
+    marginal = counted(np.random.default_rng(0).normal(size=7_000) * 1e-3 + owners, owners)
+    assert len(marginal.mass) == 3  # 35 persons, one after the other, in groups of ten
+    with pytest.raises(UnsupportedError, match="no value that 40 privacy units share, and too few privacy units"):
+        counted(np.arange(7_000.0), owners, min_count=40)

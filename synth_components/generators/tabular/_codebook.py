@@ -65,7 +65,12 @@ class Codebook:
         """
         halves = {
             where.start: marginals_of(
-                features.values[:, where], features.schema.columns[name], name=name, knots=knots, min_count=min_count
+                features.values[:, where],
+                features.schema.columns[name],
+                name=name,
+                knots=knots,
+                min_count=min_count,
+                owners=features.owners,
             )
             for name, where in features.columns.items()
             if where.stop - where.start > 1

@@ -123,12 +123,13 @@ def grids_of(features: Features, *, knots: int, min_count: int) -> tuple[Grid, .
         UnsupportedError: if a column has no value with enough support.
     """
     grids = []
+    owners = features.owners
     for name, where in features.columns.items():
         column = features.schema.columns[name]
         for values in features.values[:, where].T:
             grids.append(
                 Grid(
-                    Marginal.of(values, column, name=name, knots=knots, min_count=min_count),
+                    Marginal.of(values, column, name=name, knots=knots, min_count=min_count, owners=owners),
                     is_nominal=isinstance(column, Categorical | Boolean),
                     is_exact=isinstance(column, Numeric) and column.places is None,
                 )

@@ -32,7 +32,7 @@ from synth_components.config import MIN_CATEGORY_COUNT, SAFER_DOWN, MinCategoryC
 from synth_components.encode import Features, decode, encode, encoder, slices
 from synth_components.errors import ConditionError, StoppedError, UnsupportedError
 from synth_components.gaussian import Region, conditional_draw, draw, interval_mass, nearest_correlation
-from synth_components.marginal import Marginal, marginals_of, quantiles, second_given
+from synth_components.marginal import Marginal, Owners, marginals_of, quantiles, second_given
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Allowed, Dataset, Floats, Given, Interval, PrivacyLedger, Run
 from synth_components.schema import Boolean, Categorical, Datetime, Numeric, Schema, Value, outside_of
@@ -68,11 +68,12 @@ class GaussianCopula(Recipe):
         """
         ledger.spend("fit tabular.gaussian_copula", not_private)
         features = encode(data)
+        owners = features.owners
         steps = len(features.columns) + 1
         columns: dict[str, ColumnModel] = {}
         for done, (name, where) in enumerate(features.columns.items(), start=1):
             _stop_if_asked(run)
-            columns[name] = self._column(features.values[:, where], data.schema, name)
+            columns[name] = self._column(features.values[:, where], data.schema, name, owners)
             run.report(done, steps)
         _stop_if_asked(run)
         values = features.values
@@ -83,9 +84,11 @@ class GaussianCopula(Recipe):
         run.report(steps, steps)
         return GaussianCopulaSampler(data.schema, columns, correlation)
 
-    def _column(self, values: Floats, schema: Schema, name: str) -> ColumnModel:
+    def _column(self, values: Floats, schema: Schema, name: str, owners: Owners) -> ColumnModel:
         column = schema.columns[name]
-        found = marginals_of(values, column, name=name, knots=self.knots, min_count=self.min_category_count)
+        found = marginals_of(
+            values, column, name=name, knots=self.knots, min_count=self.min_category_count, owners=owners
+        )
         null, marginals, order = found[0].null, [_known(marginal) for marginal in found], np.empty(0, dtype=np.int64)
         if isinstance(column, Categorical | Boolean) and len(marginals[0].mass):
             # Positions stand in for codes, so that an order may be chosen; frequency is the first one.

@@ -42,6 +42,7 @@ class Independent(Recipe):
         del rng  # counting needs no randomness
         ledger.spend("fit tabular.independent", not_private)
         features = encode(data)
+        owners = features.owners
         marginals: dict[str, tuple[Marginal, ...]] = {}
         for done, (name, where) in enumerate(features.columns.items(), start=1):
             if run.should_stop():
@@ -52,6 +53,7 @@ class Independent(Recipe):
                 name=name,
                 knots=self.knots,
                 min_count=self.min_category_count,
+                owners=owners,
             )
             run.report(done, len(features.columns))
         return IndependentSampler(data.schema, marginals)

@@ -30,7 +30,7 @@ from safetensors.numpy import load_file, save_file
 
 from synth_components.conditions import meets
 from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, SAFER_DOWN, SAFER_UP, Knots, MinCategoryCount, Recipe
-from synth_components.encode import Features, encode_table, slices
+from synth_components.encode import Features, encode, encode_table, slices
 from synth_components.errors import ArtifactError, ConditionError, StoppedError
 from synth_components.generators.tabular._anchor import Anchor, anchors, extended
 from synth_components.generators.tabular._condition import Condition, conditions, resampled
@@ -41,7 +41,7 @@ from synth_components.marginal import Marginal, marginals_of, whole
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
-from synth_components.split import together, units
+from synth_components.split import units_of
 
 PARTICLES = 32
 """Candidates per row that meet a condition, of which one is returned."""
@@ -116,7 +116,9 @@ class Trees(Recipe):
         n = data.num_rows(data.schema.root)
         chosen = np.arange(n) if n <= self.max_grow_rows else np.sort(rng.choice(n, self.max_grow_rows, replace=False))
         table = data.table if len(chosen) == n and not data.is_lazy else _rows(data, chosen)
-        features = encode_table(table, data.schema)
+        owned = None if data.owners is None else data.owners[chosen]
+        some_rows = Dataset({data.schema.root: table}, data.schema, owners=owned, is_trial=data.is_trial)
+        features = encode(some_rows)
         grids = grids_of(features, knots=self.knots, min_count=self.min_category_count)
         order = _order(grids)
         codes = _codes(features.values, grids, order, rng=rng)
@@ -161,8 +163,7 @@ class Trees(Recipe):
         _stop_if_asked(run)
         made = replace(made, forests=forests)
         if self.correction_trees and n >= 20 * self.min_leaf and len(order) > 1:
-            real, columns = codes, together(data.schema)
-            owners = units(table, columns) if columns else None if data.owners is None else data.owners[chosen]
+            real, owners = codes, units_of(some_rows)
             if len(codes) > self.max_correction_rows:
                 some = rng.choice(len(codes), self.max_correction_rows, replace=False)
                 real, owners = codes[some], None if owners is None else owners[some]
@@ -196,6 +197,7 @@ class Trees(Recipe):
                 name=name,
                 knots=self.knots,
                 min_count=self.min_category_count,
+                owners=features.owners,
             )
             for name, where in features.columns.items()
             if where.stop - where.start > 1
