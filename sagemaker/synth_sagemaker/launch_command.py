@@ -42,6 +42,7 @@ _DATA = click.Option(["--data"], default="", help="s3:// prefix of the real rows
         _FILE,
         *_platform_options(),
         _DATA,
+        click.Option(["--schema"], default="", help="s3:// prefix of the declared schema, for split and training."),
         click.Option(["--target"], default="", help="Column that the gate's learners predict."),
         click.Option(
             ["--definition"],
@@ -53,13 +54,21 @@ _DATA = click.Option(["--data"], default="", help="s3:// prefix of the real rows
         *common_options(),
     ]
 )
-def pipeline(*, file: Path | None, data: str, target: str, definition: Path, **said: Any) -> None:  # noqa: ANN401
+def pipeline(
+    *,
+    file: Path | None,
+    data: str,
+    schema: str,
+    target: str,
+    definition: Path,
+    **said: Any,  # noqa: ANN401
+) -> None:
     """Write the definition of the pipeline: split, train, sample, judge, gate, then augment and register, or fail.
 
     FILE holds options by section: platform, split, train, gate, sample, utility, fidelity, privacy, augment,
-    thresholds, flow, data and overrides.
+    thresholds, flow, data, schema and overrides.
     """
-    write_definition(asked(file, _said(said), data=data, target=target), definition)
+    write_definition(asked(file, _said(said), data=data, target=target, schema=schema), definition)
     click.echo(f"definition: {definition}")
 
 

@@ -137,6 +137,7 @@ def pipeline(
     thresholds: Thresholds | None = None,
     flow: Flow | None = None,
     data: str = "",
+    schema: str = "",
     overrides: Overrides | None = None,
 ) -> Definition:
     """Return the definition of the pipeline.
@@ -146,6 +147,8 @@ def pipeline(
 
     Args:
         data: S3 prefix of the real rows, the default of the parameter ``DataUri``.
+        schema: S3 prefix of the declared schema, which split and training take: an epsilon is of the privacy unit that
+            it names.  Empty for none.
         overrides: By operation, what else goes into the arguments of the steps that make it.
 
     Raises:
@@ -171,7 +174,13 @@ def pipeline(
             "with it the gate says how much is too much; give both, or neither",
             option="gate.max_epsilon",
         )
-    drawn = _Steps(platform, options, thresholds, flow, overrides, is_private=is_private)
+    if is_private and options.split.unit and not schema:
+        raise ConfigError(
+            "split.unit keeps rows together, and the epsilon of a fit without a schema is of a row; declare the unit "
+            "in a schema, and say where it lies (schema)",
+            option="split.unit",
+        )
+    drawn = _Steps(platform, options, thresholds, flow, overrides, is_private=is_private, schema=schema)
     return {
         "Version": VERSION,
         "Metadata": {},
@@ -226,7 +235,9 @@ class _Steps:
         overrides: Overrides | None,
         *,
         is_private: bool,
+        schema: str = "",
     ) -> None:
+        self.schema: Mapping[str, Text] = {"schema": schema} if schema else {}
         self.platform, self.options, self.thresholds, self.flow = platform, options, thresholds, flow
         self.overrides, self.is_private = overrides, is_private
         train = options.training.train
@@ -255,7 +266,7 @@ class _Steps:
         }
         split = split_for(self.options.split, self.options.training.train.privacy)
         return [
-            self._processing("Split", "split", split, {"data": {"Get": "Parameters.DataUri"}}),
+            self._processing("Split", "split", split, {"data": {"Get": "Parameters.DataUri"}, **self.schema}),
             self._train(train, holdout),
             self._processing(
                 "Sample", "sample", self.options.sample, {"model": _MODEL}, NumRows="num_rows", SampleSeed="seed"
@@ -276,7 +287,11 @@ class _Steps:
             self.options.training,
             # The job that hands a model over holds it against the policy, by a report of its own; differential privacy
             # needs none.
-            {"data": data, **({"holdout": holdout} if self._names_policy() and not self.is_private else {})},
+            {
+                "data": data,
+                **self.schema,
+                **({"holdout": holdout} if self._names_policy() and not self.is_private else {}),
+            },
             platform=self.platform,
             name=None,
             expressions={option: self.parameters[name].text() for name, option in said.items()},

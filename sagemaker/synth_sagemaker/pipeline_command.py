@@ -52,6 +52,10 @@ SECTIONS: Mapping[str, type[Config]] = {
 """What an option file may say, by section: each is a config of its own."""
 
 
+_PLAIN = ("data", "schema", "overrides")
+"""What an option file may say besides."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """What an option file and the command line ask for."""
@@ -62,6 +66,7 @@ class Asked:
     flow: Flow
     data: str
     overrides: Overrides
+    schema: str = ""
 
     def definition(self) -> Definition:
         """Return the definition of the pipeline."""
@@ -71,27 +76,30 @@ class Asked:
             thresholds=self.thresholds,
             flow=self.flow,
             data=self.data,
+            schema=self.schema,
             overrides=self.overrides,
         )
 
 
-def asked(file: Path | None, platform: Mapping[str, str], *, data: str = "", target: str = "") -> Asked:
+def asked(
+    file: Path | None, platform: Mapping[str, str], *, data: str = "", target: str = "", schema: str = ""
+) -> Asked:
     """Return what an option file and the command line ask for; the command line wins.
 
     Args:
         platform: Options of the platform as text.
         data: S3 prefix of the real rows.
         target: Column that utility predicts.
+        schema: S3 prefix of the declared schema.
 
     Raises:
         ConfigError: naming a section or an option that is unknown or wrong.
     """
     said = {} if file is None else read_map(file, "option file")
     for name in said:
-        if name not in {*SECTIONS, "data", "overrides"}:
+        if name not in {*SECTIONS, *_PLAIN}:
             raise ConfigError(
-                f"'{file}' has an unknown section '{name}'; there are {', '.join([*SECTIONS, 'data', 'overrides'])}",
-                option=name,
+                f"'{file}' has an unknown section '{name}'; there are {', '.join([*SECTIONS, *_PLAIN])}", option=name
             )
     held = {name: said.get(name) or {} for name in SECTIONS}
     held["platform"] = {**held["platform"], **{name: _value(name, text) for name, text in platform.items()}}
@@ -113,6 +121,7 @@ def asked(file: Path | None, platform: Mapping[str, str], *, data: str = "", tar
         made["flow"],
         data or str(said.get("data", "")),
         said.get("overrides") or {},
+        schema or str(said.get("schema", "")),
     )
 
 
@@ -136,7 +145,7 @@ def policies(said: Asked, inputs: Sequence[str], *, prefix: str, tracking: str) 
     Raises:
         ConfigError: for a role, image, key or place that names no resource.
     """
-    read = [*inputs, *([said.data] if said.data else [])]
+    read = [*inputs, *filter(None, (said.data, said.schema))]
     return {
         "trust": trust_policy(said.platform),
         "execution": execution_policy(said.platform, read),

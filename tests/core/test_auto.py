@@ -15,11 +15,12 @@ import synth_components as synth
 from synth_components.config import ConfigError
 from synth_components.errors import BudgetExceededError, StoppedError, SynthError, UnsupportedError
 from synth_components.generators import DEFAULT, recipe_type
-from synth_components.generators.auto import Auto
+from synth_components.generators.auto import BY_ROWS, Auto
 from synth_components.io.artifact import reasons_of
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Budget, Dataset, Run
 from synth_components.schema import TABLE, Categorical, Numeric, Schema, Unit
+from synth_components.selection import race as racing
 from synth_components.selection.choice import (
     AIM,
     COPULA,
@@ -670,3 +671,18 @@ def test_a_leader_whose_fit_on_more_rows_does_not_end_stays_ahead_of_worse_ones(
     ended = fits(clock.monotonic() + 4_000, judge, rows=6_000)
     assert (ended.trials[-1].generator, ended.trials[-1].rows, ended.trials[-1].score) == (COPULA, 6_000, 0.5)
     assert (ended.generator, round(ended.share, 2)) == (ALONE, 0.33)
+
+
+def test_a_model_of_a_race_says_that_rows_support_what_it_keeps_and_not_the_persons_who_are_named(monkeypatch):
+    monkeypatch.setattr("synth_components.generators.auto._again", lambda *_, **__: None)  # time is over
+    data = dependent(6_000)
+    columns = {**data.schema.columns, "who": Numeric()}
+    schema = Schema({TABLE: columns}, unit=Unit(TABLE, ("who",), 100))
+    named = Dataset({TABLE: data.table.assign(who=np.arange(6_000) % 60)}, schema)
+    monkeypatch.setattr(racing, "race", lambda *args, **said: replace(race(*args, **said), share=0.5))
+    held = []
+    for rows in (data, named):
+        recipe = Auto(time_limit=600, candidates=(ALONE,))
+        made = recipe.fit(rows, rng=np.random.default_rng(0), ledger=Ledger(), run=Run())
+        held.append(BY_ROWS in made.choice["reasons"])
+    assert held == [False, True]

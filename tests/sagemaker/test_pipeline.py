@@ -21,6 +21,7 @@ from synth_components.evaluation.card import CHANCE, COPIES
 from synth_components.evaluation.floor import score
 from synth_components.evaluation.options import PrivacyConfig, UtilityConfig
 from synth_components.steps.gate import GateConfig, shortfalls
+from synth_components.steps.split import SplitConfig
 from synth_components.steps.train import TrainConfig
 from synth_sagemaker.expressions import Values
 from synth_sagemaker.hyperparameters import Training
@@ -516,6 +517,22 @@ def test_a_users_own_step_has_the_guards_of_ours_and_neither_their_checkpoints_n
     for step in (own, prepare):
         tags = {tag["Key"]: tag["Value"] for tag in step["Tags"]}
         assert tags == {"team": "risk", "synth:network-isolation": "off", "synth:personal-data": "true"}
+
+
+def test_a_declared_schema_goes_into_split_and_training_and_whole_units_of_a_private_fit_need_one():
+    place = "s3://bucket/schema/"
+    private = private_options()
+    by_person = replace(private, split=SplitConfig(unit=("person",)))
+    with pytest.raises(ConfigError, match="epsilon of a fit without a schema is of a row"):
+        pipeline(PLATFORM, by_person, data=REAL)
+    for options in (Options(), by_person):
+        made = pipeline(PLATFORM, options, data=REAL, schema=place)
+        assert mistakes(made) == []
+        steps = steps_of(made)
+        inputs = {one["InputName"]: one["S3Input"]["S3Uri"] for one in steps["Split"]["Arguments"]["ProcessingInputs"]}
+        assert inputs["schema"] == place
+        channels = {one["ChannelName"]: one["DataSource"] for one in steps["Train"]["Arguments"]["InputDataConfig"]}
+        assert channels["schema"]["S3DataSource"]["S3Uri"] == place
 
 
 def test_a_users_own_model_is_of_real_rows_however_private_the_generator_is(with_own_model):
