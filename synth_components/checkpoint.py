@@ -54,8 +54,8 @@ class Checkpoint:
                     raise ArtifactError(f"'{path}' is no checkpoint of this version; remove it, or name another folder")
                 if about["fit"] != self.fit:
                     raise ArtifactError(
-                        f"'{path}' is of another fit: other rows, options, seed or number of processes; remove it, or "
-                        "name another folder"
+                        f"'{path}' is of another fit: other rows, options, seed, monitor or number of processes; "
+                        "remove it, or name another folder"
                     )
                 return {name: file.get_tensor(name) for name in file.keys()}, json.loads(about["value"])  # noqa: SIM118
         except (SafetensorError, ValueError, KeyError):

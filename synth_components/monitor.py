@@ -7,6 +7,8 @@ differential privacy: under a finite budget a fit with a monitor is refused.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from synth_components.config import ConfigError, Recipe
+from synth_components.digest import digest as digest_of
 from synth_components.errors import DataError, UnsupportedError
 from synth_components.generators import names, recipe_type
 from synth_components.null_indicator import modelled
@@ -119,6 +122,15 @@ class QualityMonitor:
     def is_over(self, epoch: int) -> bool:
         """Return whether quality has not risen for ``patience`` judgements."""
         return self.patience > 0 and epoch - self.best_epoch >= self.patience * self.every
+
+    def digest(self) -> str:
+        """Return the SHA-256 (hex) of what its judgements depend on.
+
+        That is the class, the held-out rows, and all options but those of alerts.
+        """
+        told = [type(self).__qualname__, self.every, self.patience, self.max_rows, self.seed]
+        rows = digest_of({name: [table] for name, table in self.held_out.tables.items()})
+        return hashlib.sha256(json.dumps([*told, rows, self.held_out.schema.canonical()]).encode()).hexdigest()
 
 
 def require_monitored(recipe: Recipe, name: str) -> None:

@@ -151,6 +151,12 @@ class Monitor(Protocol):
     def is_over(self, epoch: int) -> bool:
         """Return whether training should end."""
 
+    def digest(self) -> str:
+        """Return the SHA-256 (hex) of what its judgements depend on.
+
+        A fit goes on from a checkpoint only under a monitor of the same digest: qualities of others do not compare.
+        """
+
 
 @dataclass(frozen=True)
 class Run:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import synth_components as synth
-from synth_components.errors import StoppedError, UnsupportedError
+from synth_components.errors import ArtifactError, StoppedError, UnsupportedError
 from synth_components.generators import make
 from synth_components.generators.tabular.autoregressive import Autoregressive
 from synth_components.generators.tabular.diffusion import Diffusion
@@ -178,6 +178,31 @@ def test_a_stopped_fit_goes_on_to_the_same_end_under_a_monitor(tmp_path):
     assert {key: held.tobytes() for key, held in resumed.weights.items()} == {
         key: held.tobytes() for key, held in whole.weights.items()
     }
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        None,
+        QualityMonitor(toy_table(2)),
+        QualityMonitor(toy_table(1), every=2),
+        QualityMonitor(toy_table(1), patience=2),
+        QualityMonitor(toy_table(1), max_rows=100),
+        QualityMonitor(toy_table(1), seed=1),
+        Falling(toy_table(1)),
+    ],
+    ids=["none", "rows", "every", "patience", "max_rows", "seed", "class"],
+)
+def test_a_fit_does_not_go_on_under_a_monitor_whose_qualities_are_others(tmp_path, other):
+    asked = iter(range(1_000))
+    begun = Run(checkpoint=tmp_path, monitor=QualityMonitor(toy_table(1)), should_stop=lambda: next(asked) > 7)
+    recipe, data = Autoregressive(**SMALL), toy_table(0)
+    with pytest.raises(StoppedError, match="go on"):
+        recipe.fit(data, rng=np.random.default_rng(0), ledger=Ledger(), run=begun)
+    with pytest.raises(ArtifactError, match=r"of another fit: .* monitor"):
+        recipe.fit(data, rng=np.random.default_rng(0), ledger=Ledger(), run=Run(checkpoint=tmp_path, monitor=other))
+    alike = QualityMonitor(toy_table(1), alert_below=0.5, alert=lambda epoch, scores: None)  # alerts decide nothing
+    recipe.fit(data, rng=np.random.default_rng(0), ledger=Ledger(), run=Run(checkpoint=tmp_path, monitor=alike))
 
 
 def test_the_step_sets_rows_apart_and_tells_quality(tmp_path):

@@ -413,7 +413,8 @@ def _parted(n: int, share: float, units: NDArray[np.int64] | None, random: torch
 
 def _digest(rows: Rows, held_out: Rows | None, schedule: Schedule, recipe: str, seed: int, run: Run) -> str:
     """Return the SHA-256 of all that the weights depend on."""
-    facts = [recipe, repr(schedule), seed, run.world_size, run.device, torch.__version__, run.monitor is not None]
+    judged = None if run.monitor is None else run.monitor.digest()
+    facts = [recipe, repr(schedule), seed, run.world_size, run.device, torch.__version__, judged]
     made = hashlib.sha256(json.dumps(facts).encode())
     if run.warm_start is not None:
         made.update(main_file(run.warm_start).read_bytes())
