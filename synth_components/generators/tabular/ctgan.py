@@ -10,11 +10,11 @@ Source: Xu et al. 2019, "Modeling Tabular Data using Conditional GAN" (arXiv:190
     normalisation, the condition, training-by-sampling, the Wasserstein loss in packs.
 Differs: as the library does, the columns of one-hot codes and of modes are drawn by Gumbel's trick, with at most 10
     modes a number, the critic steps once for each step of the generator, and layers are normalised over the batch that
-    is drawn, so that a row depends on those made with it.  Our own: a row is drawn for a condition with the share that
-    it has among the rows (the library's ``sample`` takes logarithms there, too).  The network sees values that are
-    drawn anew within the pieces that the other generators keep, so that none that few rows share is learnt, and what
-    it writes falls into the nearest piece.  Null is a column of its own beside a number.  Rare categories are
-    redistributed.  A fit that was stopped starts anew.
+    is drawn, so that a row depends on those made with it; noise is normal, which no option changes.  Our own: a row is
+    drawn for a condition with the share that it has among the rows (the library's ``sample`` takes logarithms there,
+    too).  The network sees values that are drawn anew within the pieces that the other generators keep, so that none
+    that few rows share is learnt, and what it writes falls into the nearest piece.  Null is a column of its own beside
+    a number.  Rare categories are redistributed.  A fit that was stopped starts anew.
 """
 
 from __future__ import annotations
