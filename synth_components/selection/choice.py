@@ -51,6 +51,9 @@ RANKED = (
 """Who is tried first where time is short: those fitted in seconds, then networks, the closer ones of the benchmarks
 first."""
 
+FEW_ORDERED_ROWS = 7_000
+"""Below this the transformer was behind tables of counts at the dependence of a column on its own past, and learnt
+none on another's (``benchmarks/sequences.py``)."""
 FEW_ROWS = 200
 """Below this a tree, whose leaves hold 30 rows, has too few leaves to learn a dependence from."""
 MANY_COLUMNS = 60
@@ -132,8 +135,11 @@ def chosen(
         group = sequences_of(schema)
         told = () if not group else (f"rows of one '{group}', the privacy unit, are one sequence",)
         why = "the schema orders the rows, and this generator learns sequences"
-        name = known[-1] if is_timed else known[0]
-        if name != known[0]:
+        is_few = rows is not None and rows < FEW_ORDERED_ROWS
+        name = known[-1] if is_timed or is_few else known[0]
+        if name != known[0] and is_few:
+            told = (f"of those that do it needs the fewest rows, and there are fewer than {FEW_ORDERED_ROWS:,}", *told)
+        elif name != known[0]:
             told = ("of those that do it is fitted in seconds, and there is a time limit", *told)
         return Choice(name, {"group": group} if group else {}, (why, *told))
     if rows is not None and rows < FEW_ROWS:

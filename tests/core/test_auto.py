@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,6 +25,7 @@ from synth_components.selection import race as racing
 from synth_components.selection.choice import (
     AIM,
     COPULA,
+    FEW_ORDERED_ROWS,
     MANY_COLUMNS,
     MST,
     RANKED,
@@ -80,6 +82,30 @@ def test_where_the_schema_orders_rows_a_generator_of_sequences_is_chosen_grouped
     made = chosen(Schema({TABLE: columns}, order={TABLE: "at"}, unit=Unit(TABLE, ("who",), 9)), rows=9_000, budget=None)
     assert made.generator in SEQUENCES
     assert made.options == options
+
+
+def test_few_rows_of_sequences_get_tables_of_counts_and_are_told_so(monkeypatch):
+    monkeypatch.setattr("synth_components.selection.choice.is_installed", lambda name: True)
+    schema = Schema({TABLE: {"at": Numeric(places=0), "x": Numeric()}}, order={TABLE: "at"})
+    few, many = (chosen(schema, rows=rows, budget=None) for rows in (FEW_ORDERED_ROWS - 1, FEW_ORDERED_ROWS))
+    assert (few.generator, many.generator) == ("tabular.markov", "tabular.transformer")
+    assert any("fewer than 7,000" in reason for reason in few.reasons)
+    assert not any("fewer" in reason for reason in many.reasons)
+    only = ["tabular.transformer"]
+    assert chosen(schema, rows=10, budget=None, among=only).generator == "tabular.transformer"
+
+
+def test_ordered_rows_are_few_where_the_benchmark_finds_the_transformer_behind():
+    results = Path(__file__).parents[2] / "benchmarks" / "results" / "sequences.jsonl"
+    held = {}
+    for row in map(json.loads, results.read_text(encoding="utf-8").splitlines()):
+        if not row.get("options"):
+            held[row["what"], row["rows"]] = row["autocorrelation"]
+    sizes = {rows for _, rows in held}
+    assert min(sizes) < FEW_ORDERED_ROWS < max(sizes)
+    for rows in sizes:
+        is_behind = held["tabular.transformer", rows] < held["tabular.markov", rows] - 0.05
+        assert is_behind == (rows < FEW_ORDERED_ROWS)
 
 
 def test_under_a_time_limit_sequences_are_not_raced_and_get_the_generator_that_takes_seconds():
