@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
+import numpy as np
 import pytest
 
 import synth_components
@@ -201,6 +202,21 @@ def test_the_page_that_helps_to_choose_tells_scores_that_are_committed_and_whose
             seen.append(name)
     assert seen.count("tabular.hybrid") == 5  # why not to take it
     assert len(seen) > 10
+
+
+def test_the_page_that_helps_to_choose_tells_how_far_conditions_are_from_exact():
+    root = Path(__file__).parents[1]
+    results = (root / "benchmarks" / "results" / "conditioning.jsonl").read_text(encoding="utf-8").splitlines()
+    page, off = (root / "docs" / "choosing.md").read_text(encoding="utf-8"), {}
+    for row in map(json.loads, results):
+        assert row["met"] == 1
+        off.setdefault(row["generator"], []).append((row["own_mean"], row["own_largest"]))
+    mean, largest = (np.array(off["tabular.autoregressive"])[:, place] for place in (0, 1))
+    (told,) = [part for part in page.split("\n\n") if part.startswith("**`tabular.autoregressive`**")]
+    figures = f"{mean.mean():.3f}".lstrip("0"), f"{largest.max():.2f}".lstrip("0")
+    assert "by {} in the mean and {} at most".format(*figures) in " ".join(told.split())
+    (advice,) = [line for line in page.splitlines() if line.startswith("| conditions on any columns |")]
+    assert "{} in the mean, {} at most".format(*figures) in advice
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)

@@ -7,12 +7,13 @@ heads begin at noisy marginals, and a narrower network is trained by DP-SGD (``_
 Source: Tiwald et al. 2025, "TabularARGN: A Flexible and Efficient Auto-Regressive Framework for Generating
     High-Fidelity Synthetic Data" (arXiv:2501.12012), Sec. 3; Uria, Murray & Larochelle 2014, "A Deep and Tractable
     Density Estimator" (arXiv:1310.1757), orders drawn anew; Germain et al. 2015, "MADE" (arXiv:1502.03509), Sec. 4.2.
-Differs: contexts are cumulative sums of embeddings and the heads of all columns one batched product, so that a step
-    has no loop over networks. A number is two digits of one code, a cell and a place within it, over the knots that the
+Differs: contexts are cumulative sums of embeddings and the heads of all columns one batched product, so that a step has
+    no loop over networks. A number is two digits of one code, a cell and a place within it, over the knots that the
     other generators keep; within its cell it is embedded between its neighbours, so that near numbers are alike. Part
     of the batches are in one fixed order, in which rows without conditions are drawn. Heads begin at the marginals.
     Rare categories are redistributed, not replaced by a token. Conditions hold exactly; the law of the other columns is
-    what the network learnt for that order of columns, and orders agree as far as it learnt. A condition that allows
+    what the network learnt for that order of columns, and orders agree as far as it learnt: of 3,000 rows, shares of
+    other columns were off by .019 in the mean and .14 at most (``benchmarks/conditioning.py``). A condition that allows
     several values is met exactly by the first such column, and by sequential importance resampling from the second on.
 """
 
