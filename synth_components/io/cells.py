@@ -179,17 +179,17 @@ def _reader(column: AnyColumn, *, decimal_comma: bool) -> Reader:
 def _number(value: Any, *, decimal_comma: bool) -> int | float | Decimal | None:  # noqa: ANN401
     """Return a finite number, a whole one exactly; ``None`` for anything else."""
     if isinstance(value, str):
-        if decimal_comma:
+        if "," in value and decimal_comma:
             value = value.replace(",", ".", 1)
-        elif _GROUPED.fullmatch(value):
+        elif "," in value and _GROUPED.fullmatch(value):
             value = value.replace(",", "")
-        for kind in (int, float):
-            try:
-                found: int | float = kind(value)
-            except ValueError:
-                continue
-            return found if isinstance(found, int) or math.isfinite(found) else None
-        return None
+        try:
+            real = float(value)
+        except ValueError:
+            return None
+        if real.is_integer() and value.strip().lstrip("+-").isdecimal():
+            return int(value)
+        return real if math.isfinite(real) else None
     if isinstance(value, bool | np.bool_ | int | np.integer):
         return int(value)
     if isinstance(value, float | np.floating):
