@@ -34,9 +34,9 @@ MOST_PRODUCT_SIDE = 8
 
 
 def taps_of(side: int) -> Tensor:
-    """Return where a kernel of 4 by 4, of stride 2 and padding 1, reads a square of ``side`` s, as 0 and 1.
+    """Return where a kernel of 4 by 4, of stride 2 and padding 1, reads a square, as 0 and 1.
 
-    It is (16, q * s * s), of each of its weights at each of the q = (s / 2)^2 places.
+    It is (16, q * s * s), of each of its weights at each of the q = (s / 2)^2 places; ``side`` is s.
     """
     taps = torch.zeros(4, 4, side // 2, side // 2, side, side)
     for down, right, i, j in product(range(4), range(4), range(side // 2), range(side // 2)):
@@ -47,7 +47,7 @@ def taps_of(side: int) -> Tensor:
 
 
 class Convolution(nn.Conv2d):
-    """A convolution of 4 by 4 that halves squares of one side; of a small one it is one product, which is quicker.
+    """A convolution of 4 by 4 that halves squares; of small ones it is one product, which is quicker.
 
     Attributes:
         taps: Where the kernel reads; none of a large square.
