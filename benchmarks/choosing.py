@@ -3,8 +3,8 @@
     python benchmarks/choosing.py
 
 A letter is a row of ``results/flagship.jsonl`` (the whole process is timed, imports too), ``results/variants.jsonl`` or
-``results/auto.jsonl`` (the fit alone) with default options and one seed: the C2ST of the referee against the training
-rows, which all hold, and the seconds of the processor with one or two threads.
+``results/auto.jsonl`` (the fit alone) with default options, but that SMOTE may keep rows, and one seed: the C2ST of the
+referee against the training rows, which all hold, and the seconds of the processor with one or two threads.
 """
 
 import math
@@ -18,6 +18,7 @@ WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 760, 420, 60, 20, 190, 50
 COLOURS = (
     *("#1b6ca8", "#c8553d", "#2a9d5c", "#7b4ea3", "#c79a1b", "#4a4a4a", "#d0679d", "#3aa6a6"),
     *("#8b5a2b", "#000080", "#99b433", "#e377ff", "#800000", "#9aa5b1", "#00a0ff", "#556b2f"),
+    "#ff7f0e",
 )
 SHAPES = {"adult": "A", "default": "D", "shoppers": "S", "magic": "M", "beijing": "B"}
 
@@ -70,7 +71,9 @@ def svg(drawn: Sequence[Row]) -> str:
     names = sorted({row["generator"] for row in drawn})
     for place, name in enumerate(names):
         colour = COLOURS[place]  # no two names may share one
-        parts.append(f'<text x="{WIDTH - RIGHT + 14}" y="{TOP + 18 * (place + 1)}" fill="{colour}">{name}</text>')
+        parts.append(
+            f'<text x="{WIDTH - RIGHT + 14}" y="{TOP + 18 * (place + 1)}" fill="{colour}">{name.split("(")[0]}</text>'
+        )
         for row in drawn:
             if row["generator"] == name:
                 at = f'x="{x(row["fit_cpu_s"]):.1f}" y="{y(row["c2st_xgb_train"]) + 4:.1f}"'

@@ -24,7 +24,7 @@ SECTIONS = {
     "variants": ("tabular.autoregressive",),
     "variants-deep": ("tabular.vae", "tabular.diffusion", "tabular.latent_diffusion"),
     "variants-gans": ("tabular.copula_gan",),
-    "variants-classic": ("tabular.circuit", "tabular.bayesian_network", "tabular.mixture", "tabular.smote"),
+    "variants-classic": ("tabular.circuit", "tabular.bayesian_network", "tabular.mixture"),
 }
 """The tables of README.md, and the generators that stand in each."""
 
