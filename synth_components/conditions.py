@@ -558,34 +558,36 @@ def _matching(
 
 @dataclass(frozen=True)
 class _Offer:
-    """The candidates nearest to some of the numbers asked for, and which of them may serve.
+    """The candidates that may serve some of the numbers asked for.
 
     Attributes:
         counts: How often (g,) each is asked for.
         members: The requests of each, by their places in the group.
         nearest: The places (g, k) of candidates.
         weights: The logarithm (g, k) of their kernel weights; minus infinity for who may not serve.
-        matches: How many (g,) of the k have the number itself.
+        matches: How many candidates have what is asked for where candidates repeat it, if they are too few to serve;
+            0 if they serve, or there are none.
     """
 
     counts: NDArray[np.int64]
     members: list[NDArray[np.int64]]
     nearest: NDArray[np.int64]
     weights: Floats
-    matches: NDArray[np.int64]
+    matches: int = 0
 
     def is_short(self, most: float) -> bool:
         """Return whether more candidates are wanted, of which there can be ``most`` times as many as now."""
-        some = np.minimum(self.counts, _NEIGHBOURS)
-        # Of a number that candidates have, but too few: whether there would be some among all, else near ones serve.
-        is_rare = (self.matches > 0) & (self.matches < some) & (self.matches * most >= some)
-        return bool(np.any(is_rare | (np.isfinite(self.weights).sum(axis=1) < self.counts)))
+        # Of numbers that candidates have, but too few: whether there would be some among all, else near ones serve.
+        is_rare = self.matches > 0 and self.matches * most >= min(int(self.counts.max()), _NEIGHBOURS)
+        return is_rare or bool(np.any(np.isfinite(self.weights).sum(axis=1) < self.counts))
 
 
 def _offers(
     requests: Mapping[str, Floats], codes: Mapping[str, Floats], found: NDArray[np.int64], group: NDArray[np.int64]
 ) -> list[_Offer]:
     """Return who may serve the numbers (n, d) that a group asks for; none where it asks for no number.
+
+    Numbers that candidates repeat have mass: who serves has them.  Of the others those near serve.
 
     Args:
         codes: Of all candidates.
@@ -594,33 +596,91 @@ def _offers(
     fixed = [name for name in codes if np.isfinite(requests[name][group[0], 0])]
     if not fixed or not len(found):
         return []
-    from scipy.spatial import cKDTree
-
     targets = np.column_stack([_scalar(requests[name][group]) for name in fixed])
     held = np.column_stack([_scalar(codes[name][found]) for name in fixed])
+    distinct, which, counts = np.unique(targets, axis=0, return_inverse=True, return_counts=True)
+    members = np.split(np.argsort(which.ravel(), kind="stable"), np.cumsum(counts)[:-1])  # by distinct target
+    frequency = np.column_stack([_frequency(held[:, j], distinct[:, j]) for j in range(len(fixed))])
+    offers: list[_Offer] = []
+    # Numbers are sought out by the columns in which they have mass; where too few candidates have all of them, the one
+    # that the fewest have is given up.
+    open_: list[tuple[NDArray[np.int64], NDArray[np.bool_], int]] = [
+        (np.flatnonzero((frequency > 1) @ (1 << np.arange(len(fixed))) == pattern), bits, 0)
+        for pattern, bits in _patterns(frequency > 1)
+    ]
+    while open_:
+        asked, massive, matches = open_.pop()
+        if not massive.any():
+            offers += _near(distinct, counts, members, held, asked, np.arange(len(held)), massive, matches)
+            continue
+        for targets_of, candidates in _alike(distinct[asked][:, massive], held[:, massive]):
+            alike = asked[targets_of]
+            if len(candidates) >= min(int(counts[alike].max()), _NEIGHBOURS):
+                offers += _near(distinct, counts, members, held, alike, candidates, massive, 0)
+                continue
+            fewer = massive.copy()
+            fewer[np.argmin(np.where(massive, frequency[alike].min(axis=0), np.inf))] = False
+            open_.append((alike, fewer, matches or len(candidates)))
+    return offers
+
+
+def _frequency(held: Floats, wanted: Floats) -> NDArray[np.int64]:
+    """Return how many of the numbers held (m,) each that is wanted (g,) is."""
+    ordered = np.sort(held)
+    return np.searchsorted(ordered, wanted, side="right") - np.searchsorted(ordered, wanted, side="left")
+
+
+def _patterns(flags: NDArray[np.bool_]) -> list[tuple[int, NDArray[np.bool_]]]:
+    """Return the different rows of flags (g, d), each with the number that its bits make."""
+    different = np.unique(flags, axis=0)
+    return [(int(row @ (1 << np.arange(len(row)))), row) for row in different]
+
+
+def _alike(targets: Floats, held: Floats) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return the places of equal targets (g, d), and of the candidates (m, d) that equal them, of each kind."""
+    _, kind = np.unique(np.concatenate([targets, held]), axis=0, return_inverse=True)
+    of_targets, of_held = kind.ravel()[: len(targets)], kind.ravel()[len(targets) :]
+    asked, having = np.argsort(of_targets, kind="stable"), np.argsort(of_held, kind="stable")
+    kinds = np.unique(of_targets)
+    firsts, ends = (np.searchsorted(of_held[having], kinds, side=side) for side in ("left", "right"))
+    parts = np.split(asked, np.searchsorted(of_targets[asked], kinds)[1:])
+    return [(part, having[first:end]) for part, first, end in zip(parts, firsts, ends, strict=True)]
+
+
+def _near(
+    distinct: Floats,
+    counts: NDArray[np.int64],
+    members: list[NDArray[np.int64]],
+    held: Floats,
+    asked: NDArray[np.int64],
+    candidates: NDArray[np.int64],
+    met: NDArray[np.bool_],
+    matches: int,
+) -> list[_Offer]:
+    """Return the candidates that are near the targets asked for, in the columns in which they are not equal anyway."""
+    from scipy.spatial import cKDTree
+
+    held, distinct = held[candidates][:, ~met], distinct[:, ~met]
     m, d = held.shape
     scale = held.std(axis=0)
     scale[scale == 0] = 1.0
     bandwidth = m ** (-1.0 / (4 + d))  # Scott's rule, in standard deviations
-    tree = cKDTree(held / scale)
-    distinct, which, counts = np.unique(targets, axis=0, return_inverse=True, return_counts=True)
-    members = np.split(np.argsort(which.ravel(), kind="stable"), np.cumsum(counts)[:-1])  # by distinct target
-    few = counts <= _NEIGHBOURS // 4
-    batches: list[tuple[NDArray[np.int64], int]] = [(np.flatnonzero(few), _NEIGHBOURS)]
-    batches += [(np.array([g]), 4 * int(counts[g])) for g in np.flatnonzero(~few)]
+    tree = cKDTree(held / scale) if d else None
+    few = counts[asked] <= _NEIGHBOURS // 4
+    batches: list[tuple[NDArray[np.int64], int]] = [(asked[few], _NEIGHBOURS)]
+    batches += [(np.array([g]), 4 * int(counts[g])) for g in asked[~few]]
     made = []
-    for asked, wanted in batches:
-        if len(asked) == 0:
+    for some, wanted in batches:
+        if len(some) == 0:
             continue
-        got: tuple[Any, Any] = tree.query(distinct[asked] / scale, k=min(wanted, m))
-        gaps, nearest = (np.reshape(part, (len(asked), -1)) for part in got)
-        excess = gaps**2 - gaps[:, :1] ** 2  # relative to the nearest, so that far requests are served too
-        is_match = gaps == 0
-        matches = is_match.sum(axis=1)
-        suffice = matches >= np.minimum(counts[asked], _NEIGHBOURS)
-        serves = np.where(suffice[:, None], is_match, excess <= (_REACH * bandwidth) ** 2)
-        weights = np.where(serves, -0.5 * excess / bandwidth**2, -np.inf)
-        made.append(_Offer(counts[asked], [members[g] for g in asked], nearest, weights, matches))
+        if tree is None:
+            nearest, weights = np.tile(np.arange(m), (len(some), 1)), np.zeros((len(some), m))
+        else:
+            got: tuple[Any, Any] = tree.query(distinct[some] / scale, k=min(wanted, m))
+            gaps, nearest = (np.reshape(part, (len(some), -1)) for part in got)
+            excess = gaps**2 - gaps[:, :1] ** 2  # relative to the nearest, so that far requests are served too
+            weights = np.where(excess <= (_REACH * bandwidth) ** 2, -0.5 * excess / bandwidth**2, -np.inf)
+        made.append(_Offer(counts[some], [members[g] for g in some], candidates[nearest], weights, matches))
     return made
 
 

@@ -300,6 +300,35 @@ def test_a_number_that_many_rows_share_is_met_by_those_that_have_it(n, condition
     assert (table["c"] == "pos").all()
 
 
+@pytest.mark.parametrize("share", [0.002, 0.05])
+@pytest.mark.parametrize("n", [20, 2_000])
+def test_a_number_that_many_rows_share_is_met_beside_one_that_they_do_not(n, share):
+    def draw(k):
+        table = correlated(k, rng)
+        is_zero = rng.random(k) < share
+        return table.assign(x=table["x"].mask(is_zero, 0.0), y=rng.random(k), c=np.where(is_zero, "pos", "neg"))
+
+    rng = np.random.default_rng(0)
+    given = conditioning.parse({"x": 0.0, "y": 0.3}, CORRELATED, n)
+    table = conditioning.resample(draw, given, n, schema=CORRELATED, rng=rng)
+    assert (table["x"] == 0.0).all()
+    assert (table["y"] == 0.3).all()
+    assert (table["c"] == "pos").all()
+
+
+def test_of_two_numbers_that_hardly_any_row_has_together_the_commoner_is_met():
+    def draw(k):
+        x, y = rng.standard_normal(k), rng.standard_normal(k)
+        is_zero, is_one = rng.random(k) < 0.3, rng.random(k) < 0.1
+        x[is_zero], y[is_one & ~is_zero] = 0.0, 1.0
+        return pd.DataFrame({"x": x, "y": y, "c": np.where(is_zero, "pos", "neg")})
+
+    rng = np.random.default_rng(0)
+    given = conditioning.parse({"x": 0.0, "y": 1.0}, CORRELATED, 50)
+    table = conditioning.resample(draw, given, 50, schema=CORRELATED, rng=rng)
+    assert (table["c"] == "pos").all()
+
+
 def test_resampling_matches_each_request_row():
     x = np.linspace(-1.5, 1.5, 200)
     table = resampled(pd.DataFrame({"x": x}), 200)
