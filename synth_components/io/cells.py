@@ -13,7 +13,7 @@ import datetime
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -41,6 +41,8 @@ Reader: TypeAlias = Callable[[Any], tuple[Any, bool]]
 _UNFIT = (None, False)
 _GROUPED = re.compile(r"\s*-?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?\s*")
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?)?", flags=re.ASCII)
+_DIGITS = Context(prec=38)  # what files hold of a decimal: arrow's decimal128
+_PLACES = 18  # of a decimal without bounds: as many as may be declared
 _TRUTHS = {"True": True, "true": True, "TRUE": True, "False": False, "false": False, "FALSE": False}
 
 
@@ -164,7 +166,7 @@ def _reader(column: AnyColumn, *, decimal_comma: bool) -> Reader:
         case Numeric() if column.dtype.startswith("timedelta"):
             return lambda value: _span(value, column.dtype, number)
         case Numeric() if column.dtype == "decimal" or (column.dtype == "object" and column.places == 0):
-            return lambda value: _exact(number(value), column)
+            return _exact(column, number)
         case Numeric() | Key() if column.dtype.lower().startswith(("int", "uint")):
             first, last = _limits(column.dtype)
             return lambda value: _whole(number(value), first, last)
@@ -214,22 +216,44 @@ def _real(value: int | float | Decimal | None) -> tuple[float | None, bool]:
     return (real, True) if math.isfinite(real) else _UNFIT
 
 
-def _exact(value: int | float | Decimal | None, column: Numeric) -> tuple[Any, bool]:
-    """Return a decimal, or a whole number of any size, within the bounds: files hold only so many digits of one."""
-    if value is None or _real(value)[0] is None:
-        return _UNFIT
-    # Through text, as the digits of a float are not those that were written.
-    exact = wanted = Decimal(str(value))
-    if column.low is not None:
-        exact = max(exact, Decimal(str(column.low)))
-    if column.high is not None:
-        exact = min(exact, Decimal(str(column.high)))
-    if column.dtype != "decimal":
-        return round(exact), round(exact) == wanted
-    try:
-        return (exact if column.places is None else round(exact, column.places)), exact == wanted
-    except InvalidOperation:  # more digits than decimals are rounded to
-        return _UNFIT
+def _exact(column: Numeric, number: Callable[[Any], Any]) -> Reader:
+    """Return what reads decimals, or whole numbers of any size, within the bounds and what every file holds."""
+    low, high = _ends(column)
+    # All with as many places, as the type of a file's column, or of a part of it, follows from the most of a row.
+    step = Decimal(1).scaleb(-_scale(column)) if column.dtype == "decimal" else Decimal(1)
+
+    def read(value: Any) -> tuple[Any, bool]:  # noqa: ANN401
+        found = number(value)
+        if found is None or _real(found)[0] is None:
+            return _UNFIT
+        wanted = Decimal(str(found))  # through text, as the digits of a float are not those that were written
+        exact = min(max(wanted, low), high).quantize(step, context=_DIGITS)
+        return (exact if column.dtype == "decimal" else int(exact)), exact == wanted
+
+    return read
+
+
+def _ends(column: Numeric) -> tuple[Decimal, Decimal]:
+    """Return the ends of an exact column: its bounds, within what every file holds whatever rows there are."""
+    if column.dtype == "decimal":
+        scale = _scale(column)
+        last = _DIGITS.subtract(Decimal(1).scaleb(38 - max(scale, 0)), Decimal(1).scaleb(-scale))
+        first = last.copy_negate()  # minus would round it
+    elif column.low is not None and column.low >= 0:
+        first, last = Decimal(0), Decimal(2**64 - 1)
+    else:
+        first, last = Decimal(-(2**63)), Decimal(2**63 - 1)
+    low, high = (None if bound is None else Decimal(str(bound)) for bound in (column.low, column.high))
+    return first if low is None else min(max(low, first), last), last if high is None else max(min(high, last), first)
+
+
+def _scale(column: Numeric) -> int:
+    """Return the decimal places of a decimal column: those declared, or as many as its bounds leave."""
+    if column.places is not None:
+        return column.places
+    if column.low is None or column.high is None:
+        return _PLACES
+    return max(0, 37 - max(0, *(Decimal(str(bound)).adjusted() for bound in (column.low, column.high))))
 
 
 def _truth(value: Any, number: Callable[[Any], Any]) -> tuple[Any, bool]:  # noqa: ANN401
@@ -282,6 +306,12 @@ def _moments(column: Datetime) -> Reader:
     if column.dtype.startswith("datetime64[ns"):
         low = instant(pd.Timestamp.min.tz_localize("UTC")) if low is None else low
         high = instant(pd.Timestamp.max.tz_localize("UTC")) if high is None else high
+    else:  # the years that Python's dates have, in every zone: other times have neither a date nor a text
+        first, last = ("0001-01-01", "9999-12-31T23:59:59.999999")
+        if zone is not None:
+            first, last = ("0001-01-02", "9999-12-30")
+        low = pd.Timestamp(first, tz="UTC") if low is None else low
+        high = pd.Timestamp(last, tz="UTC") if high is None else high
 
     def read(value: Any) -> tuple[Any, bool]:  # noqa: ANN401
         is_moment = isinstance(value, datetime.date | np.datetime64)

@@ -204,6 +204,12 @@ READ = {
     "a float beyond its dtype": (Numeric(dtype="float32"), "1e300", np.inf),
     "a decimal": (Numeric(dtype="decimal", low=0, high=10, places=2), "7.255", Decimal("7.26")),
     "a decimal too large": (Numeric(dtype="decimal", low=0, high=10, places=2), Decimal("1e30"), Decimal(10)),
+    "a decimal of too many places": (Numeric(dtype="decimal", low=0, high=10), "1e-300", Decimal(0)),
+    "a decimal of too many digits": (Numeric(dtype="decimal", places=0), "1e300", Decimal(10**38 - 1)),
+    "tens": (Numeric(dtype="decimal", places=-1), "17.5", Decimal(20)),
+    "a decimal bounded beyond files": (Numeric(dtype="decimal", low=-1e60, high=1e60), "-1e50", Decimal(1 - 10**38)),
+    "a whole number of any sign": (Numeric(dtype="object", low=-5, high=2**64 - 1, places=0), 2**63, 2**63 - 1),
+    "a whole number without bounds": (Numeric(dtype="object", places=0), "-1e300", -(2**63)),
     "a text among decimals": (Numeric(dtype="decimal", low=0, high=10, places=2), "x", None),
     "a span": (Numeric(dtype="timedelta64[s]", places=0), "1 days 00:00:05", pd.Timedelta(days=1, seconds=5)),
     "a span as a number": (Numeric(dtype="timedelta64[s]", places=0), "5", pd.Timedelta(seconds=5)),
@@ -233,6 +239,12 @@ READ = {
     "now": (Datetime(dtype=NS), "now", pd.NaT),
     "a date": (Datetime(dtype="date"), "2011-03-01", datetime.date(2011, 3, 1)),
     "a date as a date": (Datetime(dtype="date", high="2020-01-01"), datetime.date.max, datetime.date(2020, 1, 1)),
+    "no day of dates": (Datetime(dtype="date"), "0000-01-01", datetime.date.min),
+    "a day after all": (Datetime(dtype="date", low="2000-01-01"), "9999-12-31T23:59:59-05:00", datetime.date.max),
+    "the year 12000": (Datetime(dtype="date"), np.datetime64("12000-01-01", "us"), datetime.date.max),
+    "the last date": (Datetime(dtype="date"), "9999-12-31", datetime.date.max),
+    "a time too late": (Datetime(dtype="datetime64[s]"), "9999-12-31T23:59-05:00", pd.Timestamp("9999-12-31 23:59:59")),
+    "a local time before all": (Datetime(dtype=TOKYO), "0000-01-01", pd.Timestamp("0001-01-02", tz="UTC")),
     "no date": (Datetime(dtype="date"), 7, None),
     "a text of a number": (Text(), 7, "7"),
     "bytes": (Text(dtype="string"), b"x", pd.NA),
@@ -256,6 +268,35 @@ def test_a_value_becomes_what_its_column_holds_whatever_stands_beside_it(what):
         assert str(values.dtype) == {"decimal": "object", "date": "object"}.get(column.dtype, column.dtype)
         made = values.iloc[-1]
         assert (pd.isna(made) and pd.isna(wanted)) or (made == wanted and isinstance(made, type(wanted) | np.generic))
+
+
+EXACT = {
+    "decimals": (Numeric(dtype="decimal", low=0, high=10), "1.5", "1e-300"),
+    "decimals of any size": (Numeric(dtype="decimal"), "1.5", "1e300"),
+    "whole numbers": (Numeric(dtype="object", low=-5, high=2**64 - 1, places=0), "-1", str(2**63 + 5)),
+    "whole numbers of any size": (Numeric(dtype="object", places=0), "1", "1e300"),
+    "dates": (Datetime(dtype="date"), "2011-03-01", "9999-12-31T23:59:59-05:00"),
+}
+
+
+@pytest.mark.parametrize("what", EXACT)
+@pytest.mark.parametrize("rows", [2, 131_072])
+def test_what_a_private_read_makes_of_one_row_more_can_be_written_with_the_others(tmp_path, what, rows):
+    """In parts of few rows, too, of which the first has the types of all."""
+    column, usual, strange = EXACT[what]
+    (tmp_path / "t.csv").write_text("\n".join(["n,m", *(f"{usual},1" for _ in range(4)), f"{strange},1"]) + "\n")
+    schema = Schema({TABLE: {"n": column, "m": Numeric()}})
+    data = read_dataset(tmp_path / "t.csv", schema=schema, by_cell=True, max_bytes=0)
+    with storage.table_writer(tmp_path / "t.parquet") as write:
+        for batch in data.batches(rows=rows):
+            write(batch)
+    pd.testing.assert_frame_equal(storage.read_table(tmp_path / "t.parquet"), pd.concat(data.batches()))
+
+
+def test_rows_that_are_left_out_of_a_file_on_disk_are_not_counted(tmp_path):
+    """A split counts them before it draws."""
+    csv(tmp_path / "t.csv", rows(), "33")
+    assert read_dataset(tmp_path / "t.csv", schema=SCHEMA, by_cell=True, max_bytes=0).num_rows() == len(rows())
 
 
 def test_decimal_commas_are_read_where_a_semicolon_parts_the_fields(tmp_path):
