@@ -4,11 +4,11 @@ Source: Jamieson & Talwalkar 2016, "Non-stochastic Best Arm Identification and H
     (arXiv:1502.07943), Algorithm 1; the resource is training rows.
 Differs: parts hold whole privacy units. The first candidate that can is fitted on few rows before the first round, so
     that there soon is a model, and its seconds tell how many rows that round may have. Two candidates at least go into
-    the last round; where it leaves time, those that were dropped last are fitted on all rows, too. A candidate whose
-    next fit would not end in time, by how its last one took, drops out; of networks, which end early and have fixed
-    costs, two fits tell. The time for a last fit of the leader is kept. Seconds decide, so that another machine may
-    choose otherwise: the choice is written down. The model does not depend on them: the randomness of a fit follows
-    from the seed, the generator and the number of rows.
+    the last round; where it leaves time, those that were dropped last, and were close, are fitted on all rows, too. A
+    candidate whose next fit would not end in time, by how its last one took, drops out; of networks, which end early
+    and have fixed costs, two fits tell. The time for a last fit of the leader is kept. Seconds decide, so that another
+    machine may choose otherwise: the choice is written down. The model does not depend on them: the randomness of a fit
+    follows from the seed, the generator and the number of rows.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ LEAST_GROWTH = 0.1
 also pays for what happens once."""
 APART = 2
 """How many times more rows a second fit must have for the two to say how seconds grow."""
+CLOSE = 0.9
+"""Share of the best score of a round that who is dropped must have to be gone back to."""
 GRACE = 2.0
 """Seconds after which a fit that is asked to stop, and does not, is interrupted; at most a tenth of the time, and at
 the deadline there are none."""
@@ -296,11 +298,12 @@ class _Race:
             kept += [name for name in ranked if _is_network(name)][:1]
         self._alive = {name: fitted[name] for name in kept}
         if size < self._rows and len(ranked) > len(kept):
-            self._dropped = {name: fitted[name] for name in ranked if name not in kept}
+            least = CLOSE * _score(fitted[ranked[0]])
+            self._dropped = {n: fitted[n] for n in ranked if n not in kept and _score(fitted[n]) >= least}
         return True
 
     def _go_back(self) -> None:
-        """Fit on all rows those that were dropped last, the better first, while there is time.
+        """Fit on all rows those that were dropped last and were close, the better first, while there is time.
 
         On fewer rows the order is often another, and time that is left buys nothing else.
         """
