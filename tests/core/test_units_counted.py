@@ -62,3 +62,53 @@ def test_persons_whom_a_key_names_are_counted_too():
     schema = declared(("who",), who=Key(dtype=str(table["who"].dtype)))
     made = synth.fit(table, generator="tabular.independent", schema=schema, seed=0).sample(2_000, seed=1)
     assert set(made["town"]) == {"Oslo", "Rome"}
+
+
+def of_persons(generator, *, unit=("who",), **options):
+    """Return rows of a generator of sequences, each a person's, who is named by a key."""
+    table = visits(who=lambda whose: np.array([f"p{one}" for one in whose], dtype=object))
+    schema = declared(unit, who=Key(dtype=str(table["who"].dtype)))
+    model = synth.fit(table, generator=generator, schema=schema, seed=0, options={"group": "who", **options})
+    return model.sample(2_000, seed=1)
+
+
+def test_a_chain_of_rows_counts_persons():
+    assert "Farway" in set(of_persons("tabular.markov", unit=None)["town"])
+    assert set(of_persons("tabular.markov")["town"]) == {"Oslo", "Rome"}
+
+
+def test_a_transformer_of_sequences_counts_persons():
+    pytest.importorskip("torch", reason="the extra torch is not installed")
+    small = {"hidden": 8, "heads": 1, "depth": 1, "order": 1, "epochs": 1}
+    assert "Farway" in set(of_persons("tabular.transformer", unit=None, **small)["town"])
+    assert set(of_persons("tabular.transformer", **small)["town"]) == {"Oslo", "Rome"}
+
+
+@pytest.mark.parametrize(("unit", "is_kept"), [(None, True), (("who",), False)])
+def test_how_long_sequences_are_and_when_their_rows_come_counts_persons(unit, is_kept):
+    stays = np.repeat(np.arange(PERSONS), VISITS)  # each of two rows; of one person, of three
+    whose = np.repeat(stays, np.where(stays == 7, 3, 2))
+    stay = np.repeat(np.arange(len(stays)), np.where(stays == 7, 3, 2))
+    step = pd.Series(stay).groupby(stay).cumcount().to_numpy()
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame(
+        {
+            "who": np.array([f"p{one}" for one in whose], dtype=object),
+            "stay": stay,
+            "day": np.where(whose == 7, 777 + 13 * step, (whose % 3) + step),
+            "town": rng.choice(["Rome", "Oslo"], len(whose)),
+        }
+    )
+    columns = {
+        "who": Key(dtype=str(table["who"].dtype)),
+        "stay": Numeric(dtype="int64", low=0, high=10**6, places=0),
+        "day": Numeric(dtype="int64", low=0, high=10**6, places=0),
+        "town": Categorical(categories=("Oslo", "Rome")),
+    }
+    schema = Schema({TABLE: columns}, unit=None if unit is None else Unit(TABLE, unit, 3 * VISITS))
+    options = {"group": "stay", "order_by": "day"}
+    model = synth.fit(table, generator="tabular.markov", schema=schema, seed=0, options=options)
+    day = model.sample(2_000, seed=1).groupby("stay", sort=False)["day"]
+    assert (3 in set(day.size())) == is_kept
+    assert (777 in set(day.min())) == is_kept
+    assert (13 in set(day.diff().dropna())) == is_kept

@@ -24,9 +24,10 @@ from synth_components.encode import Features, decode, encode_table, greatest, sl
 from synth_components.errors import ConditionError, SchemaError, UnsupportedError
 from synth_components.generators.tabular._condition import Condition, conditions
 from synth_components.generators.tabular._grid import Grid, marginal_from
-from synth_components.marginal import Marginal
+from synth_components.marginal import Marginal, Owners
 from synth_components.protocols import Dataset, Floats, Given
 from synth_components.schema import AnyColumn, Categorical, Datetime, Numeric, Schema
+from synth_components.split import units_of
 
 Ints = NDArray[np.int64]
 
@@ -78,7 +79,7 @@ class Ordered:
     """The training rows, sequence after sequence, each in its order.
 
     Attributes:
-        rows: The columns that are learnt.
+        rows: The columns that are learnt, and whose each row is.
         age: (n,) how many rows of the same sequence come before each.
     """
 
@@ -94,6 +95,11 @@ class Ordered:
     def lengths(self) -> Ints:
         """Rows (s,) of each sequence."""
         return np.diff(np.append(self.starts, len(self.age)))
+
+    @property
+    def owners(self) -> Owners:
+        """The privacy unit (n,) of each row, to count support by; ``None`` where rows are counted."""
+        return None if self.rows.is_trial else units_of(self.rows)
 
 
 @dataclass(frozen=True)
@@ -162,22 +168,31 @@ class Sequences:
 
         Raises:
             ConditionError: if ``initial_state`` does not fit the schema, or the model gives it no mass.
-            UnsupportedError: if there are fewer than ``min_count`` sequences to learn their lengths and beginnings of.
+            UnsupportedError: if there are fewer than ``min_count`` sequences, or privacy units whose they are, to learn
+                their lengths, beginnings and gaps of.
         """
         if group:
             _require_enough(len(ordered.starts), group=group, order_by=order_by, length=length, min_count=min_count)
-        spans = {"length": ordered.lengths.astype(np.float64)} if group and not length else {}
+        owners = np.arange(len(ordered.age)) if ordered.owners is None else ordered.owners
+        first = owners[ordered.starts]  # a sequence is counted as its first row's unit
+        spans = {"length": (ordered.lengths.astype(np.float64), first)} if group and not length else {}
         if order_by:
             own = _only(data.schema, order_by)
             stamps = encode_table(data.table[[order_by]].iloc[ordered.rows.table.index], own).values[:, 0]
+            is_later = ordered.age > 0
             begin = stamps[ordered.starts] if group else stamps[:0]
-            spans |= {"begin": begin, "gap": np.diff(stamps)[ordered.age[1:] > 0]}
+            spans |= {"begin": (begin, first), "gap": (np.diff(stamps)[is_later[1:]], owners[is_later])}
         said = order_by or group
         marginals = {
             name: Marginal.of(
-                values, Numeric(places=0), name=f"{name} of sequences by {said}", knots=knots, min_count=min_count
+                values,
+                Numeric(places=0),
+                name=f"{name} of sequences by {said}",
+                knots=knots,
+                min_count=min_count,
+                owners=None if ordered.owners is None else whose,
             )
-            for name, values in spans.items()
+            for name, (values, whose) in spans.items()
             if len(values)
         }
         initial = _initial(initial_state, ordered.rows.schema, tuple(grids))
@@ -352,7 +367,7 @@ def order_of(schema: Schema, order_by: str) -> str:
 
 
 def in_sequence(data: Dataset, *, group: str, order_by: str) -> Ordered:
-    """Return the rows of ``data``, sequence after sequence; their index says where each stood.
+    """Return the rows of ``data`` and their units, by sequence; their index says where each stood.
 
     Raises:
         SchemaError: if there is no column ``group`` or ``order_by`` of a fit kind, or none beside these.
@@ -366,7 +381,9 @@ def in_sequence(data: Dataset, *, group: str, order_by: str) -> Ordered:
     table, number = table.iloc[rows], number[rows]
     starts = np.flatnonzero(np.diff(number, prepend=-1))
     age = np.arange(len(number)) - np.repeat(starts, np.diff(np.append(starts, len(number))))
-    return Ordered(Dataset({own.root: table[list(own.columns)]}, own), age)
+    owners = units_of(data)
+    owners = None if owners is None else owners[table.index]
+    return Ordered(Dataset({own.root: table[list(own.columns)]}, own, owners=owners, is_trial=data.is_trial), age)
 
 
 def learnt(schema: Schema, group: str, order_by: str) -> Schema:

@@ -21,7 +21,7 @@ from numpy import random
 from pydantic import Field
 
 from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, OF_SEQUENCES, SAFER_UP, Knots, MinCategoryCount, Recipe
-from synth_components.encode import encode_table
+from synth_components.encode import encode
 from synth_components.errors import UnsupportedError
 from synth_components.generators.tabular._cells import Cells
 from synth_components.generators.tabular._circuit import Tree
@@ -97,7 +97,7 @@ class Markov(Recipe):
         order_by = order_of(data.schema, self.order_by)
         require_sequences(order_by, group=self.group, length=self.length, initial_state=self.initial_state)
         ordered = in_sequence(data, group=self.group, order_by=order_by)
-        features = encode_table(ordered.rows.table, ordered.rows.schema)
+        features = encode(ordered.rows)
         book = Codebook.of(features, knots=self.knots, min_count=self.min_category_count)
         codes = book.codes(features.values, rng=rng)
         cut = tuple(Cells.of(grid, cells=self.cells) for grid in book.grids)

@@ -197,9 +197,7 @@ class Transformer(PrivateTraining):
         beside = None if run.holdout is None else self._ordered(run.holdout)
         apart = run.holdout if beside is None else beside.rows
         held_out = None if apart is None else rows_from(encode(apart).values)
-        owners = units_of(data)
-        if owners is not None and ordered is not None:
-            owners = owners[ordered.rows.table.index]
+        owners = units_of(learnt)
         seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
         network = CausalTransformer(
             [tokens[feature] for feature in order],
