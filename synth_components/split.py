@@ -248,6 +248,10 @@ def _hashes(rows: pd.DataFrame, unit: Sequence[str], key: str) -> NDArray[np.uin
         SplitMix64: pandas keys the hashes of text alone, and the numbers of persons are to have another order, too.
     """
     held = (rows[list(unit)] if unit else rows).copy()
+    for column in held:
+        dtype = held[column].dtype
+        if pd.api.types.is_extension_array_dtype(dtype) and dtype.kind in "biuf":
+            held[column] = _bare(held[column])
     for column in held.select_dtypes("float"):
         held[column] += 0.0  # 0 and -0 are one unit, of two patterns of bits
     plain = pd.util.hash_pandas_object(held, index=False, hash_key=key, categorize=False)
@@ -255,6 +259,20 @@ def _hashes(rows: pd.DataFrame, unit: Sequence[str], key: str) -> NDArray[np.uin
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     return np.asarray(mixed ^ (mixed >> np.uint64(31)))
+
+
+def _bare(values: pd.Series[Any]) -> NDArray[Any]:
+    """Return numbers that may be null (n,) as numpy holds them, with one number for null, whether or not there is one.
+
+    What pandas makes of null depends on its version, before 2.2 that of the others, too.
+    """
+    kind: Any = values.dtype
+    if kind.kind == "b":
+        return values.to_numpy(dtype="uint8", na_value=2)  # true and false hash as 1 and 0
+    bare = np.dtype(kind.numpy_dtype)
+    if bare.kind == "f":
+        return values.to_numpy(dtype=bare, na_value=np.nan)
+    return values.to_numpy(dtype=bare, na_value=np.iinfo(bare).max)
 
 
 def some_of(data: Dataset, n: int, *, rng: random.Generator) -> pd.DataFrame:

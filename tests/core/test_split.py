@@ -156,6 +156,15 @@ def test_the_step_splits_by_hashes_for_a_private_fit_and_says_what_strata_cost(t
     assert STRATA in caplog.text
 
 
+def test_rows_fall_alike_whether_or_not_their_types_hold_nulls_and_there_is_one():
+    plain = pd.DataFrame({"i": np.arange(-200, 200), "f": np.arange(400) / 7, "b": np.arange(400) % 3 == 0})
+    plain["u"] = plain["i"].astype("int8")
+    typed = plain.astype({"i": "Int64", "f": "Float64", "b": "boolean", "u": "Int8"})
+    missing = typed.reindex(range(401))
+    held = [split(one, share=0.3, rng=np.random.default_rng(0), hashed=True)[1] for one in (plain, typed, missing)]
+    assert set(held[0]["i"]) == set(held[1]["i"]) == set(held[2]["i"].dropna())
+
+
 @pytest.mark.parametrize("unit", [(), ("person",)], ids=["row", "person"])
 def test_another_seed_moves_hashed_numbers_to_other_sides(unit):
     numbers = table()[["row", "person"]]
