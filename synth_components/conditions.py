@@ -458,11 +458,10 @@ def resample(
 
 def _as_set(wanted: Allowed, column: AnyColumn) -> Allowed:
     """Return an interval of one number as a set of it, where candidates seldom hit it."""
-    is_point = isinstance(wanted, Interval) and wanted.low is not None and wanted.low == wanted.high
-    if not is_point or not isinstance(column, Numeric) or column.places is not None:
-        return wanted
-    assert isinstance(wanted, Interval)  # noqa: S101 - is_point says so
-    return frozenset({wanted.low})
+    is_continuous = isinstance(column, Numeric) and column.places is None
+    if isinstance(wanted, Interval) and is_continuous and wanted.low is not None and wanted.low == wanted.high:
+        return frozenset({wanted.low})
+    return wanted
 
 
 def _is_soft(wanted: Allowed, column: AnyColumn) -> bool:
@@ -511,11 +510,11 @@ def _density(held: Floats, members: Floats) -> Floats:
     """Return how many candidates (m,) equal each member (k,), or the kernel density there if hardly any does."""
     if len(held) == 0:
         return np.ones(len(members))
-    ordered = np.sort(held)
-    equal = np.searchsorted(ordered, members, side="right") - np.searchsorted(ordered, members, side="left")
+    equal = _frequency(held, members)
     width = float(held.std()) * len(held) ** -0.2 or 1.0  # Scott's rule
     if equal.sum() >= _NEIGHBOURS:
         return equal.astype(np.float64)
+    ordered = np.sort(held)
     upper = np.searchsorted(ordered, members + width, side="right")
     return (upper - np.searchsorted(ordered, members - width, side="left")).astype(np.float64)
 
@@ -604,9 +603,9 @@ def _offers(
     offers: list[_Offer] = []
     # Numbers are sought out by the columns in which they have mass; where too few candidates have all of them, the one
     # that the fewest have is given up.
+    patterns, pattern = np.unique(frequency > 1, axis=0, return_inverse=True)
     open_: list[tuple[NDArray[np.int64], NDArray[np.bool_], int]] = [
-        (np.flatnonzero((frequency > 1) @ (1 << np.arange(len(fixed))) == pattern), bits, 0)
-        for pattern, bits in _patterns(frequency > 1)
+        (np.flatnonzero(pattern.ravel() == place), massive, 0) for place, massive in enumerate(patterns)
     ]
     while open_:
         asked, massive, matches = open_.pop()
@@ -628,12 +627,6 @@ def _frequency(held: Floats, wanted: Floats) -> NDArray[np.int64]:
     """Return how many of the numbers held (m,) each that is wanted (g,) is."""
     ordered = np.sort(held)
     return np.searchsorted(ordered, wanted, side="right") - np.searchsorted(ordered, wanted, side="left")
-
-
-def _patterns(flags: NDArray[np.bool_]) -> list[tuple[int, NDArray[np.bool_]]]:
-    """Return the different rows of flags (g, d), each with the number that its bits make."""
-    different = np.unique(flags, axis=0)
-    return [(int(row @ (1 << np.arange(len(row)))), row) for row in different]
 
 
 def _alike(targets: Floats, held: Floats) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
+from people import PEOPLE
 
 from synth_components.__main__ import main
 from synth_components.config import ConfigError
@@ -194,19 +195,6 @@ def test_an_input_that_nobody_wrote_is_named(tmp_path, executor_input):
         execute(COMPONENTS["split_data"], executor_input("split_data", tmp_path, {"data": tmp_path / "nowhere"}))
     with pytest.raises(DataError, match="input 'data' is missing"):
         execute(COMPONENTS["split_data"], executor_input("split_data", tmp_path))
-
-
-PEOPLE = {
-    "columns": {
-        "age": {"type": "numeric", "dtype": "int64", "low": 20, "high": 80, "places": 0},
-        "income": {"type": "numeric", "low": 0.0, "high": 1e5, "places": 2},
-        "city": {"type": "categorical", "categories": ["Bonn", "Oslo", "Rome"]},
-        "outcome": {"type": "categorical", "categories": ["ill", "well"]},
-        "person": {"type": "key", "dtype": "int64"},
-    },
-    "unit": {"table": "table", "columns": ["person"], "max_rows": 4},
-}
-"""A schema that declares whom rows belong to."""
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from google.protobuf import json_format
 from kfp import dsl
 from kfp.pipeline_spec import pipeline_spec_pb2
+from people import PEOPLE
 
 from synth_components.__main__ import main
 from synth_components.io.archive import unpack
@@ -170,17 +171,7 @@ def test_synthetic_rows_are_kept_if_a_model_of_the_users_scores_higher_with_them
 def test_the_epsilon_of_a_pipeline_is_of_the_people_that_its_schema_declares(table, tmp_path):
     pytest.importorskip("opendp", reason="opendp comes with the extra dp")
     table.assign(person=[row // 4 for row in range(len(table))]).to_csv(tmp_path / "people.csv", index=False)
-    declared = {
-        "columns": {
-            "age": {"type": "numeric", "dtype": "int64", "low": 20, "high": 80, "places": 0},
-            "income": {"type": "numeric", "low": 0, "high": 100000, "places": 2},
-            "city": {"type": "categorical", "categories": ["Bonn", "Oslo", "Rome"]},
-            "outcome": {"type": "categorical", "categories": ["ill", "well"]},
-            "person": {"type": "key", "dtype": "int64"},
-        },
-        "unit": {"table": "table", "columns": ["person"], "max_rows": 4},
-    }
-    (tmp_path / "schema.json").write_text(json.dumps(declared))
+    (tmp_path / "schema.json").write_text(json.dumps(PEOPLE))
     said = (
         "--generator",
         "tabular.mst",
