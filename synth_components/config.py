@@ -152,6 +152,10 @@ class Recipe(Config):
         """Return whether a fit on rows of a schema learns how they follow each other."""
         return bool(self.sequence_column(schema)) or self.one_sequence(schema) is not None
 
+    def doubts(self, schema: Schema, rows: int) -> tuple[str, ...]:
+        """Return what speaks against a fit on that many rows, each with what to do; empty for none."""
+        return ()
+
 
 class StepConfig(Config):
     """The options of one step: each takes one value of type int, float, str, bool, list or dict."""

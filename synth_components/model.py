@@ -516,6 +516,7 @@ def fit(
     if run.holdout is not None and isinstance(data.schema.columns.get(group), Key):
         beside = replace(run.holdout, schema=with_key(run.holdout.schema, recipe))
         run = replace(run, holdout=modelled(beside, group=group))
+    doubts = _doubts(recipe, data) if limit is None and before is None else ()
     sampler = recipe.fit(learnable, rng=rng, ledger=ledger, run=run)
     manifest = Manifest(
         generator=name,
@@ -527,11 +528,28 @@ def fit(
         data_digest=None if limit else digest({t: data.batches(t) for t in data.schema.tables}),
         privacy=_statement(ledger, data.schema, profile_epsilon),
         holds_rows=bool(getattr(sampler, "holds_rows", False)),
-        choice=dict(getattr(sampler, "choice", {})),
+        choice=_choice(sampler, doubts),
         start=began_with,
     )
     audit.record("fit", generator=name, model=manifest.identity, columns=len(data.schema.columns))
     return Model(sampler, _with_room(data.schema, sampler), ledger, manifest)
+
+
+def _doubts(recipe: Any, data: Dataset) -> tuple[str, ...]:  # noqa: ANN401 - a recipe, or what others brought as one
+    """Return what speaks against a fit, and say it in the log before the fit begins."""
+    if not isinstance(recipe, Recipe):
+        return ()
+    found = recipe.doubts(data.schema, data.num_rows(data.schema.root))
+    for sentence in found:
+        _LOG.warning("%s", sentence)
+    return found
+
+
+def _choice(sampler: Sampler, doubts: tuple[str, ...]) -> dict[str, Any]:
+    """Return what the manifest says of the choice of the generator: the sampler's own, and what speaks against it."""
+    made = dict(getattr(sampler, "choice", {}))
+    told = [f"The fit was warned: {sentence}." for sentence in doubts]
+    return {**made, "told": [*made.get("told", ()), *told]} if told else made
 
 
 def _with_room(schema: Schema, sampler: Sampler) -> Schema:

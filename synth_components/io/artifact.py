@@ -69,7 +69,8 @@ class Manifest(Config):
     privacy: Statement = Field(default_factory=Statement, description="The promise.")
     holds_rows: bool = Field(default=False, description="Whether the sampler keeps training rows.")
     choice: dict[str, Any] = Field(
-        default_factory=dict, description="What was chosen for the caller, and why; empty where nothing was."
+        default_factory=dict,
+        description="What was chosen for the caller, and why, and what speaks against it; empty for none.",
     )
     start: dict[str, Any] = Field(
         default_factory=dict,

@@ -9,12 +9,14 @@ from typing import Any
 
 from synth_components.errors import BudgetExceededError, UnsupportedError
 from synth_components.generators import DEFAULT, brought, names, recipe_type
+from synth_components.generators.tabular._sequences import FEW_ORDERED_ROWS, few_ordered_rows
 from synth_components.protocols import Budget
 from synth_components.schema import Categorical, Image, Key, Numeric, Schema, Text
 
 AIM, MST, COPULA = "tabular.aim", "tabular.mst", "tabular.gaussian_copula"
 PRIVATE_TREES = "tabular.private_trees"
-SEQUENCES = ("tabular.transformer", "tabular.markov")
+TRANSFORMER = "tabular.transformer"
+SEQUENCES = (TRANSFORMER, "tabular.markov")
 """Generators that know an order of the rows, the better one first."""
 
 APART = {
@@ -51,9 +53,6 @@ RANKED = (
 """Who is tried first where time is short: those fitted in seconds, then networks, the closer ones of the benchmarks
 first."""
 
-FEW_ORDERED_ROWS = 7_000
-"""Below this the transformer was behind tables of counts at the dependence of a column on its own past, and learnt
-none on another's (``benchmarks/sequences.py``)."""
 FEW_ROWS = 200
 """Below this a tree, whose leaves hold 30 rows, has too few leaves to learn a dependence from."""
 MANY_COLUMNS = 60
@@ -135,12 +134,14 @@ def chosen(
         group = sequences_of(schema)
         told = () if not group else (f"rows of one '{group}', the privacy unit, are one sequence",)
         why = "the schema orders the rows, and this generator learns sequences"
-        is_few = rows is not None and rows < FEW_ORDERED_ROWS
-        name = known[-1] if is_timed or is_few else known[0]
-        if name != known[0] and is_few:
+        few_rows = "" if rows is None else few_ordered_rows(rows)
+        name = known[-1] if is_timed or few_rows else known[0]
+        if name != known[0] and few_rows:
             told = (f"of those that do it needs the fewest rows, and there are fewer than {FEW_ORDERED_ROWS:,}", *told)
         elif name != known[0]:
             told = ("of those that do it is fitted in seconds, and there is a time limit", *told)
+        elif few_rows and name == TRANSFORMER:
+            told = (few_rows, *told)
         return Choice(name, {"group": group} if group else {}, (why, *told))
     if rows is not None and rows < FEW_ROWS:
         few = Choice(COPULA, {}, (f"there are fewer than {FEW_ROWS} rows: a copula needs the fewest",))

@@ -15,8 +15,9 @@ import pytest
 import synth_components as synth
 from synth_components.config import ConfigError
 from synth_components.errors import BudgetExceededError, StoppedError, SynthError, UnsupportedError
-from synth_components.generators import DEFAULT, recipe_type
+from synth_components.generators import DEFAULT, make, recipe_type
 from synth_components.generators.auto import BY_ROWS, Auto
+from synth_components.generators.tabular._sequences import FEW_ORDERED_ROWS
 from synth_components.io.artifact import reasons_of
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Budget, Dataset, Run
@@ -25,7 +26,6 @@ from synth_components.selection import race as racing
 from synth_components.selection.choice import (
     AIM,
     COPULA,
-    FEW_ORDERED_ROWS,
     MANY_COLUMNS,
     MST,
     RANKED,
@@ -92,7 +92,27 @@ def test_few_rows_of_sequences_get_tables_of_counts_and_are_told_so(monkeypatch)
     assert any("fewer than 7,000" in reason for reason in few.reasons)
     assert not any("fewer" in reason for reason in many.reasons)
     only = ["tabular.transformer"]
-    assert chosen(schema, rows=10, budget=None, among=only).generator == "tabular.transformer"
+    asked = [chosen(schema, rows=rows, budget=None, among=only) for rows in (FEW_ORDERED_ROWS - 1, FEW_ORDERED_ROWS)]
+    assert {choice.generator for choice in asked} == {"tabular.transformer"}
+    assert ["tabular.markov" in str(choice.reasons) for choice in asked] == [True, False]
+
+
+@pytest.mark.parametrize("by_hand", [{"order_by": "at"}, {"group": "who"}, {}])
+def test_a_transformer_named_by_hand_doubts_few_ordered_rows_where_auto_does(by_hand):
+    columns = {"who": Numeric(places=0), "at": Numeric(places=0), "x": Numeric()}
+    schema = Schema({TABLE: columns}, order={} if by_hand else {TABLE: "at"})
+    networks = (
+        make("tabular.transformer", by_hand),
+        make("tabular.ensemble", {"generators": ["tabular.markov", "tabular.transformer"], "options": [{}, by_hand]}),
+        make("tabular.hybrid", {"first": "tabular.trees", "second": "tabular.transformer", "second_options": by_hand}),
+    )
+    for recipe in networks:
+        assert "tabular.markov" in str(recipe.doubts(schema, FEW_ORDERED_ROWS - 1))
+        assert recipe.doubts(schema, FEW_ORDERED_ROWS) == ()
+    unordered = Schema({TABLE: columns})
+    for name in ("tabular.transformer", "tabular.ensemble"):
+        assert make(name, {}).doubts(unordered, 10) == ()
+    assert make("tabular.markov", {"order_by": "at"}).doubts(unordered, 10) == ()
 
 
 def test_ordered_rows_are_few_where_the_benchmark_finds_the_transformer_behind():
@@ -375,7 +395,7 @@ from synth_components.generators import make
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Run
 from synth_components.selection.choice import RANKED
-from synth_components.generators import DEFAULT, recipe_type
+from synth_components.generators import DEFAULT, make, recipe_type
 from synth_components.selection.loading import load
 from synth_components.split import units_of
 from synth_components.toy import toy_table

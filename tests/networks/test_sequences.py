@@ -1,5 +1,6 @@
 """Sequences of rows from the causal transformer: transitions, autocorrelation, conditions, names of sequences."""
 
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from synth_components.generators.tabular._grid import grids_of
 from synth_components.generators.tabular._sequences import in_sequence
 from synth_components.generators.tabular._tokens import split_rows, tokens_of
 from synth_components.generators.tabular.transformer import Drawn, Transformer, TransformerSampler
+from synth_components.io.artifact import reasons_of
 from synth_components.privacy.ledger import Ledger
 from synth_components.profile import ProfileConfig
 from synth_components.protocols import Budget, Dataset, Given, Interval, Run
@@ -87,6 +89,25 @@ def shuffled_in_time(data):
 @pytest.fixture(scope="module")
 def learnt():
     return fitted(machines(), epochs=12, **BY)
+
+
+def test_few_ordered_rows_are_told_in_log_manifest_and_report(caplog, monkeypatch, tmp_path):
+    pytest.importorskip("torch", reason="the extra torch is not installed")
+    few = machines(count=10)
+    options = {**SMALL, **BY, "epochs": 1, "order": 2}
+    with caplog.at_level(logging.WARNING):
+        model = synth.fit(few, generator="tabular.transformer", options=options, seed=0)
+    model.save(tmp_path / "model")
+    for told in (caplog.text, str(model.manifest.choice), str(reasons_of(tmp_path / "model"))):
+        assert "fewer than 7,000 ordered rows" in told
+        assert "tabular.markov" in told
+    caplog.clear()
+    start = Run(warm_start=tmp_path / "model")
+    newer = synth.fit(few, generator="tabular.transformer", options=options, seed=0, run=start)
+    monkeypatch.setattr("synth_components.generators.tabular._sequences.FEW_ORDERED_ROWS", len(few.table))
+    enough = synth.fit(few, generator="tabular.transformer", options=options, seed=0)
+    assert (newer.manifest.choice, enough.manifest.choice) == ({}, {})
+    assert "ordered rows" not in caplog.text
 
 
 def test_transitions_and_autocorrelation_are_those_of_the_rows_and_not_of_rows_without_order(learnt):

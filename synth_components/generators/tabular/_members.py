@@ -16,6 +16,7 @@ from synth_components.errors import ArtifactError, UnsupportedError
 from synth_components.generators import make, sampler_type
 from synth_components.privacy.share import rehearse
 from synth_components.protocols import Dataset, Generator, Given, PrivacyLedger, Report, Run, Sampler
+from synth_components.schema import Schema
 
 STEPS = 1_000
 """Units of progress of one member."""
@@ -39,6 +40,12 @@ def without_privacy(names: Sequence[str], options: Sequence[dict[str, Any]]) -> 
         if isinstance(recipe, Recipe) and (reason := recipe.without_privacy or recipe.members_without_privacy()):
             return f"its member {name} does not ({reason})"
     return ""
+
+
+def doubts_of(names: Sequence[str], options: Sequence[dict[str, Any]], schema: Schema, rows: int) -> tuple[str, ...]:
+    """Return what speaks against a fit of the members on that many rows, each once."""
+    recipes = [recipe for recipe in members_of(names, options) if isinstance(recipe, Recipe)]
+    return tuple(dict.fromkeys(told for recipe in recipes for told in recipe.doubts(schema, rows)))
 
 
 def require_private(recipes: Sequence[Generator], ledger: PrivacyLedger) -> None:

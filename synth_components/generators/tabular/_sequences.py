@@ -29,6 +29,10 @@ from synth_components.protocols import Dataset, Floats, Given
 from synth_components.schema import AnyColumn, Categorical, Datetime, Numeric, Schema
 from synth_components.split import units_of
 
+FEW_ORDERED_ROWS = 7_000
+"""Below this the transformer was behind tables of counts at the dependence of a column on its own past, and learnt
+none on another's (``benchmarks/sequences.py``)."""
+
 Ints = NDArray[np.int64]
 
 MOST_TRIES = 100
@@ -359,6 +363,16 @@ class Sequences:
         initial = {feature: (code, np.nan if value is None else value) for feature, code, value in plan["initial"]}
         group, order_by, length = plan["sequences"]
         return cls(Schema.from_json(plan["schema"]), group, order_by, length, spans, initial, plan.get("usual", 0))
+
+
+def few_ordered_rows(rows: int) -> str:
+    """Return what a transformer of sequences is warned of, and what to do; empty where the rows suffice."""
+    if rows >= FEW_ORDERED_ROWS:
+        return ""
+    return (
+        f"there are fewer than {FEW_ORDERED_ROWS:,} ordered rows, of which tabular.transformer learns little of how "
+        "rows follow each other; tabular.markov with the same group and order_by learns it from tables of counts"
+    )
 
 
 def order_of(schema: Schema, order_by: str) -> str:

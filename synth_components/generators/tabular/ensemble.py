@@ -32,6 +32,7 @@ from synth_components.config import Recipe
 from synth_components.encode import encoder
 from synth_components.errors import ArtifactError, ConditionError, StoppedError, UnsupportedError
 from synth_components.generators.tabular._members import (
+    doubts_of,
     drawn,
     fit_member,
     holds_rows,
@@ -96,6 +97,10 @@ class Ensemble(Recipe):
         if not self.weights:
             return "weights that nobody gave are found on rows that are read without noise"
         return without_privacy(self.generators, self.options)
+
+    def doubts(self, schema: Schema, rows: int) -> tuple[str, ...]:
+        """Return what speaks against a fit of a member on that many rows."""
+        return doubts_of(self.generators, self.options, schema, rows)
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> EnsembleSampler:
         """Return the mixture of the members, fitted on all rows of ``data``.

@@ -32,6 +32,7 @@ from pydantic import Field
 from synth_components.config import LEFT, ConfigError, Recipe
 from synth_components.errors import ArtifactError, ConditionError, SchemaError, StoppedError, UnsupportedError
 from synth_components.generators.tabular._members import (
+    doubts_of,
     drawn,
     fit_member,
     holds_rows,
@@ -71,6 +72,10 @@ class Hybrid(Recipe):
     def members_without_privacy(self) -> str:
         """Return why a fit with these options is not differentially private, if that is for its members."""
         return without_privacy((self.first, self.second), (self.first_options, self.second_options))
+
+    def doubts(self, schema: Schema, rows: int) -> tuple[str, ...]:
+        """Return what speaks against a fit of a stage on that many rows."""
+        return doubts_of((self.first, self.second), (self.first_options, self.second_options), schema, rows)
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> HybridSampler:
         """Return both fitted stages.

@@ -61,6 +61,7 @@ from synth_components.generators.tabular._sequences import (
     Ordered,
     Part,
     Sequences,
+    few_ordered_rows,
     in_sequence,
     order_of,
     require_sequences,
@@ -138,6 +139,11 @@ class Transformer(PrivateTraining):
     def one_sequence(self, schema: Schema) -> str | None:
         """Return the column by which all rows are one sequence; ``None`` for several sequences, or none."""
         return None if self.group else order_of(schema, self.order_by) or None
+
+    def doubts(self, schema: Schema, rows: int) -> tuple[str, ...]:
+        """Return what speaks against a fit of sequences on few rows."""
+        told = few_ordered_rows(rows) if self.learns_sequences(schema) else ""
+        return (told,) if told else ()
 
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> TransformerSampler:
         """Return the network of ``data``.
