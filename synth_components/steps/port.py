@@ -53,7 +53,7 @@ class Port:
         many: Whether it takes one or more paths; the step gets a tuple.
         is_stream: Whether ``-`` is standard output, and ``--output`` another name of the option.
         is_positional: Whether a word of the command line without an option names it, but for an option file.
-        holds_rows: Whether real rows are written there, whatever else is.
+        holds_rows: Whether real rows may be written there, changed or not, whatever else is.
         description: What it is for, from the ``Args:`` of the step.
     """
 

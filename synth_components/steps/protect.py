@@ -13,7 +13,7 @@ from synth_components.errors import ThresholdError
 from synth_components.policy import Level, Policy
 from synth_components.progress import stage
 from synth_components.steps.map_file import read_schema
-from synth_components.steps.port import InDataset, InPolicy, InSchema, OutDataset, OutEvidence
+from synth_components.steps.port import InDataset, InPolicy, InSchema, OutEvidence, OutRows
 from synth_components.steps.record import write_json
 
 _LOG = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def protect(
     data: InDataset,
     policy: InPolicy = None,
     schema: InSchema = None,
-    protected: OutDataset,
+    protected: OutRows,
     evidence: OutEvidence,
 ) -> None:
     r"""Take a table, real or synthetic, through a privacy policy, and audit it after the last layer.

@@ -321,7 +321,7 @@ def test_a_job_that_hands_on_real_rows_is_tagged_as_personal_data(step):
     needed = {port: f"s3://bucket/{port}/" for port, one in known.items() if one.direction == "in" and not one.optional}
     asked = processing_job(step, requested.config(step), needed, platform=PLATFORM, name="synth-1")
     tags = {tag["Key"]: tag["Value"] for tag in asked["Tags"]}
-    assert tags.get("synth:personal-data") == ("true" if step in {"split", "augment", "run"} else None)
+    assert tags.get("synth:personal-data") == ("true" if step in {"split", "augment", "protect", "run"} else None)
 
 
 NAME = r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
