@@ -110,7 +110,7 @@ _LISTED = (
     Component("validate", "validate", "evaluation"),
     Component("compliance", "compliance", "evaluation", single=("data", "reports")),
     Component("select_best", "select", "evaluation", required=("models",)),
-    Component("gate", "gate", "evaluation"),
+    Component("gate", "gate", "evaluation", single=("audits",)),
     Component("augment", "augment", "data_processing"),
     Component("report", "report", "evaluation"),
     Component("register_model", "mlflow_flavor.register:register", "deployment"),

@@ -124,16 +124,22 @@ class Evidence:
     def bound(self, reports: Sequence[Report]) -> tuple[Bound, str]:
         """Return whether reports are about these tables, or the model where there are none, and why.
 
-        Of several tables a report names the one that it judged, and each must be named by one.
+        Of several tables a report names the one that it judged, and each must be named by one.  A report that names a
+        model and no rows, as that of a shadow audit, is about the tables that others say this model drew.
         """
         digests = self._digests
-        told = [report.judged for report in reports]
         known = set(digests.values())
         first = next(iter(digests.values()), "")
-        pairs = [(one, one.rows if one.rows in known else first) for one in told]
-        found = [bound((one,), model=self.fingerprint, rows=rows) for one, rows in pairs]
+        found, named = [], set[str]()
+        for one in (report.judged for report in reports):
+            is_of_model = bool(one.model) and not one.rows
+            others = [report.judged for report in self.reports if is_of_model and report.judged.model == one.model]
+            drawn = [other for other in others if other.rows in known]
+            rows = one.rows if one.rows in known else drawn[0].rows if drawn else first
+            found.append(bound((one, *drawn[:1]), model=self.fingerprint, rows=rows))
+            named |= {one.rows, *(other.rows for other in drawn)}
         worst = min(found, key=lambda one: _WORST.index(one[0]))
-        left = [name for name, rows in digests.items() if rows not in {one.rows for one in told}]
+        left = [name for name, rows in digests.items() if rows not in named]
         if worst[0] != "passed" or not left:
             return worst
         tables = f"table '{left[0]}' was" if len(left) == 1 else f"tables {', '.join(left)} were"

@@ -70,7 +70,8 @@ def bound(judged: tuple[Judged, ...], *, model: str = "", rows: str = "") -> tup
     """Return whether reports are about what is released, and why, in words.
 
     One that names another model or other rows is about something else, whatever else it names.  Where rows are
-    released, each report must name them; a model alone must be named.
+    released, each report must name them, or, as a shadow audit, which judges no rows, the model that another of the
+    reports says they were drawn by; a model alone must be named.
 
     Args:
         judged: What each report judged.
@@ -86,7 +87,8 @@ def bound(judged: tuple[Judged, ...], *, model: str = "", rows: str = "") -> tup
     if not (model or rows):
         return "unproven", "neither the model nor the rows are at hand that the report should name; give one"
     what = "rows" if rows else "model"
-    if not judged or not all(one.rows if rows else one.model for one in judged):
+    drawn_by = {one.model for one in judged if rows and one.rows and one.model}
+    if not judged or not all(one.rows or one.model in drawn_by if rows else one.model for one in judged):
         return "unproven", f"the report does not name the {what} that it judged; {again}"
     return "passed", f"the report names the {what} that it judged"
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ from synth_components.errors import ThresholdError
 from synth_components.evaluation.attacks.risk import MOST
 from synth_components.evaluation.attacks.risk import NAME as RISK
 from synth_components.evaluation.card import COPIES, by_name, is_copied
-from synth_components.steps.port import InReport, OptionalInDataset, OptionalInModel
+from synth_components.steps.port import InReport, OptionalInDataset, OptionalInModel, OptionalInReports
 from synth_components.steps.report_file import read_report, reported, values_of
 
 if TYPE_CHECKING:
@@ -106,7 +108,12 @@ class GateConfig(StepConfig):
 
 
 def gate(
-    config: GateConfig, *, report: InReport, model: OptionalInModel = None, data: OptionalInDataset = None
+    config: GateConfig,
+    *,
+    report: InReport,
+    audits: OptionalInReports = (),
+    model: OptionalInModel = None,
+    data: OptionalInDataset = None,
 ) -> None:
     """Compare a report, and a model's privacy, with thresholds; exit status 3 if one is missed.
 
@@ -115,9 +122,12 @@ def gate(
         synth gate --report report.json --model model --max-epsilon 1
         synth gate --report report.json --max-risk 0.1 --max-membership-inference-score 0.55
         synth gate --report report.json --data released.csv --min-k 5 --quasi-identifiers '["age", "zip"]'
+        synth gate --report report.json --audits audit.json --data released.csv
 
     Args:
         report: The report to judge.
+        audits: Reports of shadow audits of the model that the report names, which the thresholds hold for, too; repeat
+            the option for each.
         model: The model that the report has to be of; also for its epsilon.
         data: The table that is to be released, whose rows the report has to be of; also for its k, l and t.
 
@@ -133,20 +143,23 @@ def gate(
     from synth_components.policy import guard
 
     found = read_report(report)
+    others = tuple(read_report(path) for path in audits)
+    told = reported(found, *others)
     policy = guard.policy_here()
     table = None if data is None else read_table(data)
     if model is not None or table is not None:
         guard.require_about(
-            (found.judged,),
+            tuple(one.judged for one in (found, *others)),
             model="" if model is None else fingerprint_of(model),
             rows="" if table is None else digest_of(table),
             to="the gate",
             allow_unnamed=config.allow_unnamed,
         )
-    missed = [*shortfalls(found, config), *overspent(config, model), *indistinct(config, table, policy)]
+    missed = [*shortfalls(found, config, others), *overspent(config, model), *indistinct(config, table, policy)]
     audit.record(
         "gate",
         report=str(report),
+        audits=[str(path) for path in audits],
         passed=not missed,
         missed=list(missed),
         max_risk=config.max_risk,
@@ -157,9 +170,7 @@ def gate(
         from synth_components.model import Model
 
         fitted = None if model is None else Model.load(model)
-        guard.release(
-            fitted, reported(found), to="the gate", table=table, what="table", allow_unnamed=config.allow_unnamed
-        )
+        guard.release(fitted, told, to="the gate", table=table, what="table", allow_unnamed=config.allow_unnamed)
     if missed:
         raise ThresholdError(f"the report misses {len(missed)} of its thresholds: {'; '.join(missed)}")
     _LOG.info("the report reaches every threshold")
@@ -178,8 +189,8 @@ def limits(config: GateConfig, known: Collection[str] = ()) -> dict[str, float]:
     return {**config.max_scores, **asked}
 
 
-def shortfalls(report: Report, config: GateConfig) -> list[str]:
-    """Return what a report misses, a line each.
+def shortfalls(report: Report, config: GateConfig, audits: Sequence[Report] = ()) -> list[str]:
+    """Return what a report misses, or one of the audits beside it, a line each.
 
     Copies are held against their bounds as in the acceptance card: more than chance explains is a miss.  Those that
     were not scored, as near copies among fewer than ten rows, are not held.
@@ -192,6 +203,8 @@ def shortfalls(report: Report, config: GateConfig) -> list[str]:
     if config.min_quality > 0 and (quality is None or quality < config.min_quality):
         told = "there is no overall score" if quality is None else f"the overall score is {quality:.4g}"
         missed.append(f"{told}, at least {config.min_quality:g} is asked for")
+    every = (report, *audits)
+    report = replace(report, scores=tuple(score for one in every for score in one.scores))
     for name, least in config.min_scores.items():
         value = min(values_of(report, name))
         if value < least:
@@ -204,11 +217,10 @@ def shortfalls(report: Report, config: GateConfig) -> list[str]:
         value = max(values_of(report, name, remedy=_ATTACK if name in {RISK, MEMBERSHIP} else ""))
         if value > most:
             missed.append(f"{name} is {value:.4g}, at most {most:g} is allowed")
-    whole = by_name(report.scores)
     if config.max_risk_upper < 1:
         values_of(report, RISK, remedy=_ATTACK)  # raises without attacks
-        risk = whole[RISK]
-        upper = risk.value if risk.interval is None else risk.interval[1]
+        risks = [score for score in report.scores if score.name == RISK]
+        upper = max(risk.value if risk.interval is None else risk.interval[1] for risk in risks)
         if upper > config.max_risk_upper:
             missed.append(
                 f"{RISK} could be as large as {upper:.4g}, at most {config.max_risk_upper:g} is allowed; attack more "
@@ -216,7 +228,7 @@ def shortfalls(report: Report, config: GateConfig) -> list[str]:
             )
     if not config.allow_copies and (unscored := [label for name, label in COPIES.items() if name not in known]):
         _LOG.warning("the report tells nothing of %s, so that none were held", " and ".join(unscored))
-    for name in () if config.allow_copies else COPIES:
+    for whole, name in () if config.allow_copies else product([by_name(one.scores) for one in every], COPIES):
         if {name, f"{name}.bound"} <= whole.keys() and is_copied(whole, name):
             bound = whole[f"{name}.bound"].value
             missed.append(f"{name} is {whole[name].value:.4g}, at most {bound:.4g} is allowed, as of a holdout")

@@ -309,6 +309,25 @@ def test_a_report_is_evidence_on_the_tables_and_the_model_that_it_names():
     assert found(bad).status == "failed"  # a bad report is one whatever it is of
 
 
+def test_a_shadow_audit_is_evidence_on_the_tables_that_a_report_says_its_model_drew():
+    tables = {"one": pd.DataFrame({"a": range(60)}), "two": pd.DataFrame({"a": range(30)})}
+    judged = {
+        name: evaluate(rows, rows, rows, config=PrivacyConfig(attacks=(), replicates=10))
+        for name, rows in tables.items()
+    }
+    of_m = {name: replace(one, scores=(), judged=replace(one.judged, model="m")) for name, one in judged.items()}
+    score = Score("privacy.risk", 0.0, None, 0.0, 0.0, 0.0)
+    audit = replace(judged["one"], scores=(score,), judged=Judged("m"))
+
+    def found(*reports):
+        known = Evidence(tables=tables, found=detect(tables["one"]), reports=(audit, *reports))
+        (one,) = observed(Check(check="score", score="privacy.risk", most=0.3), known)
+        return one.status
+
+    assert found(of_m["one"], of_m["two"]) == "passed"
+    assert found(of_m["one"]) == found(of_m["one"], judged["two"]) == found() == "unknown"
+
+
 def test_every_table_that_goes_out_must_be_judged_by_a_report():
     rng = np.random.default_rng(0)
     real = pd.DataFrame({"a": rng.integers(0, 90, 600), "b": rng.normal(size=600)})

@@ -17,7 +17,7 @@ from synth_components.evaluation.judged import Judged, bound, digest_of
 from synth_components.evaluation.report import Report
 from synth_components.io import artifact
 from synth_components.policy import guard
-from synth_components.protocols import Dataset
+from synth_components.protocols import Dataset, Score
 from synth_components.schema import TABLE as ROOT
 from synth_components.schema import Schema, Text
 from synth_components.steps.report_file import reported
@@ -211,6 +211,15 @@ def test_what_names_something_else_is_missed_and_what_names_nothing_is_unproven(
     assert bound((of_both, Judged()), model="m")[0] == bound((of_both,))[0] == bound((), model="m")[0] == "unproven"
 
 
+def test_a_shadow_audit_is_about_the_rows_of_a_model_beside_a_report_that_names_both():
+    evaluation, audit = Judged("m", "r"), Judged("m")
+    assert bound((evaluation, audit), rows="r")[0] == bound((audit, evaluation), model="m", rows="r")[0] == "passed"
+    for others in ((), (Judged(rows="r"),), (Judged("n", "r"),), (evaluation, Judged())):
+        assert bound((audit, *others), rows="r")[0] == "unproven"
+    assert bound((audit, Judged("m", "s")), rows="r")[0] == "missed"
+    assert bound((audit, evaluation), model="n", rows="r")[0] == "missed"
+
+
 def test_a_model_is_not_released_by_the_report_of_another_one(folder, model, other):
     report = judge(other.sample(120, seed=0), other)
     with pytest.raises(GuardError, match=r"the report is of rows .* evaluate again") as raised:
@@ -290,3 +299,29 @@ def test_the_gate_takes_the_report_of_this_model_and_of_these_rows_alone(folder,
         assert "not proven for the gate: the report does not name the" in capsys.readouterr().err
     (folder / "r.json").write_text(json.dumps(judge(rows, model).to_json()))
     assert main([*gate, "--model", "other", "--allow-unnamed", "true"]) == 3
+
+
+def test_the_gate_holds_thresholds_for_a_shadow_audit_beside_an_evaluation_of_the_rows(folder, model, other, capsys):
+    rows = model.sample(120, seed=0)
+    rows.to_csv("rows.csv", index=False)
+    judged = judge(rows, model)
+    (folder / "r.json").write_text(json.dumps(judged.to_json()))
+
+    def gate(risk, of, *options, upper=0.2, report="r.json"):
+        score = Score("privacy.risk", risk, (0.0, upper), 0.0, 0.0, 0.0)
+        audit = replace(judged, scores=(score,), judged=Judged(of.fingerprint))
+        (folder / "a.json").write_text(json.dumps(audit.to_json()))
+        code = main(["gate", "--report", report, "--audits", "a.json", "--data", "rows.csv", *options, "--quiet"])
+        return code, capsys.readouterr().err
+
+    assert gate(0.1, model)[0] == 0
+    model.save(folder / "model")
+    assert gate(0.1, model, "--policy", "medium", "--model", "model") == (0, "")
+    code, told = gate(0.5, model)
+    assert (code, "privacy.risk is 0.5, at most 0.3 is allowed" in told) == (3, True)
+    code, told = gate(0.1, model, "--max-risk-upper", "0.15")
+    assert (code, "could be as large as 0.2" in told) == (3, True)
+    code, told = gate(0.1, other)
+    assert (code, "does not name the rows" in told) == (3, True)
+    code, told = gate(0.1, model, report="a.json")
+    assert (code, "does not name the rows" in told) == (3, True)
