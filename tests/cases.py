@@ -167,7 +167,11 @@ CASES = (
     Case("tabular.gaussian_copula", GaussianCopula(knots=50)),
     Case(
         "tabular.hybrid",
-        Hybrid(first="tabular.gaussian_copula", first_options={"knots": 50}, second_options={"knots": 50}),
+        Hybrid(
+            first="tabular.gaussian_copula",
+            first_options={"knots": 50},
+            second_options={"states": 16, "epochs": 3, "batch_rows": 128, "min_state_rows": 10},
+        ),
     ),
     Case(
         "tabular.independent",

@@ -58,7 +58,7 @@ class Hybrid(Recipe):
 
     first: str = Field("tabular.trees", description="Name of the generator of the first columns.")
     first_options: dict[str, Any] = Field({}, description="Its options.")
-    second: str = Field("tabular.gaussian_copula", description="Name of the generator of the other columns.")
+    second: str = Field("tabular.circuit", description="Name of the generator of the other columns.")
     second_options: dict[str, Any] = Field({}, description="Its options.")
     columns: tuple[str, ...] = Field(
         (),
