@@ -19,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from synth_components.digest import digest
+from synth_components.io.cells import TRUTHS, widened
 from synth_components.protocols import Dataset, Floats
 
 Bound: TypeAlias = Literal["passed", "missed", "unproven"]
@@ -30,7 +31,7 @@ _EXACT = 2**53  # the integers up to it are float64
 _DIGITS = 15  # decimal digits that float64 always keeps
 _WIDE = Context(prec=10_000)
 _TYPED = "iufbM"  # kinds of dtypes that hold numbers and times, whatever the rows
-_TRUTH = {"True": 1.0, "False": 0.0}
+_TRUTH = {text: float(value) for text, value in TRUTHS.items()}
 _TIME = r"\d{4}-\d{2}-\d{2}(?:[T ].*)?"
 _ZONED = r".*[T ].*(?:Z|[+-]\d{2}(?::?\d{2})?)"
 
@@ -96,9 +97,11 @@ def bound(judged: tuple[Judged, ...], *, model: str = "", rows: str = "") -> tup
 def digest_of(data: pd.DataFrame | Dataset) -> str:
     """Return the digest of a table's rows, in their order, whichever format they are read from.
 
-    Numbers, truth values and times, and text that reads as one of them, are numbers to it; ``001`` is 1.  Of numbers
-    that no float64 tells apart, as identifiers of 18 digits, and of nanoseconds, all digits count.  What a column is
-    all of its rows decide, in a pass of their own: a table in batches has the digest of the whole.
+    Numbers, truth values and times, and text that reads as one of them, are numbers to it: ``001`` is 1, ``true`` and
+    ``True`` are, too.  A float32 is the number of the fewest digits that tell it apart, .1 and not .10000000149011612,
+    as text files hold it.  Of numbers that no float64 tells apart, as identifiers of 18 digits, and of nanoseconds, all
+    digits count.  What a column is all of its rows decide, in a pass of their own: a table in batches has the digest of
+    the whole.
     """
 
     def batches() -> Iterator[pd.DataFrame]:
@@ -172,7 +175,7 @@ def _as_kind(values: pd.Series[Any], kind: _Kind) -> tuple[pd.Series[Any], dict[
         made = pd.Series(seconds, index=values.index)
         exact = {int(row): f"{nanoseconds[row]} ns" for row in np.flatnonzero(there & (nanoseconds != 0))}
     elif values.dtype.kind in _TYPED:
-        made = values.astype("Float64").astype("float64")
+        made = widened(values)
         if values.dtype.kind in "iu":
             far = (values > _EXACT) | (values < -_EXACT)
             rows = np.flatnonzero(far.fillna(value=False).to_numpy(dtype=bool))

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from synth_components.encode import cast_to, zone_of
@@ -43,7 +44,21 @@ _GROUPED = re.compile(r"\s*-?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?\s*")
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?)?", flags=re.ASCII)
 _DIGITS = Context(prec=38)  # what files hold of a decimal: arrow's decimal128
 _PLACES = 18  # of a decimal without bounds: as many as may be declared
-_TRUTHS = {"True": True, "true": True, "TRUE": True, "False": False, "false": False, "FALSE": False}
+TRUTHS = {"True": True, "true": True, "TRUE": True, "False": False, "false": False, "FALSE": False}
+"""Spellings of a truth value: a column of these alone is one in files that tell no types."""
+SINGLE = (np.dtype(np.float32), pd.Float32Dtype())
+"""Dtypes of numbers that text files hold fewer digits of than float64 would."""
+
+
+def widened(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Return numbers as float64, null as NaN: of a float32 the number that text files hold of it.
+
+    That is the one of the fewest digits that no other float32 is nearest to, as .1.  Different numbers stay different.
+    """
+    if values.dtype not in SINGLE:
+        return values.astype("Float64").astype("float64")
+    narrow = pa.array(values.to_numpy(dtype=np.float32, na_value=np.nan))
+    return pd.Series(narrow.cast(pa.string()).cast(pa.float64()).to_numpy(), index=values.index, name=values.name)
 
 
 def conform_cells(
@@ -257,8 +272,8 @@ def _scale(column: Numeric) -> int:
 
 
 def _truth(value: Any, number: Callable[[Any], Any]) -> tuple[Any, bool]:  # noqa: ANN401
-    if isinstance(value, str) and value in _TRUTHS:
-        return _TRUTHS[value], True
+    if isinstance(value, str) and value in TRUTHS:
+        return TRUTHS[value], True
     found = number(value)
     return (bool(found), True) if found in (0, 1) else _UNFIT
 
@@ -282,7 +297,7 @@ def _categories(column: Categorical, number: Callable[[Any], Any]) -> Reader:
     def read_number(value: Any) -> tuple[Any, bool]:  # noqa: ANN401
         if isinstance(value, str) and value in known:  # of a column that lists texts as well
             return value, True
-        found = _TRUTHS[value] if isinstance(value, str) and value in _TRUTHS else number(value)
+        found = TRUTHS[value] if isinstance(value, str) and value in TRUTHS else number(value)
         return _UNFIT if found is None else (known.get(found, first), found in known)
 
     is_text = not column.dtype.lower().startswith(("int", "uint", "float", "bool"))

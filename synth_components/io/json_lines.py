@@ -20,6 +20,7 @@ from synth_components.column_type import kind_of
 from synth_components.encode import cast_to
 from synth_components.errors import DataError
 from synth_components.io.arrow import require_names
+from synth_components.io.cells import SINGLE, widened
 from synth_components.io.csv import opened, recognised
 from synth_components.io.location import Location, reading
 
@@ -223,7 +224,8 @@ def _json_values(values: pd.Series[Any]) -> list[Any]:
     name, kind = str(values.name), kind_of(values)
     if kind == "bytes":
         raise DataError(f"column '{name}' holds bytes, which JSON does not have; write parquet")
-    objects = values.astype(object)
+    # A float32 has the digits that it has in CSV: in JSON, too, it reads as the same number.
+    objects = (widened(values) if values.dtype in SINGLE else values).astype(object)
     if kind == "float" and any(isinstance(value, float) and abs(value) == float("inf") for value in objects.dropna()):
         raise DataError(f"column '{name}' holds infinite values, which JSON does not have; null them, or write parquet")
     nulls = values.isna().tolist()

@@ -16,6 +16,7 @@ from synth_components.evaluation import PrivacyConfig, evaluate
 from synth_components.evaluation.judged import Judged, bound, digest_of
 from synth_components.evaluation.report import Report
 from synth_components.io import artifact
+from synth_components.io.dataset import read_dataset, read_table, write_table
 from synth_components.policy import guard
 from synth_components.protocols import Dataset, Score
 from synth_components.schema import TABLE as ROOT
@@ -94,8 +95,6 @@ def test_the_digest_of_rows_is_that_of_their_values_in_any_format(folder):
         rows.loc[5:9, name] = None
     rows.to_csv("rows.csv", index=False)
     rows.to_parquet("rows.parquet")
-    from synth_components.io.dataset import read_dataset, read_table
-
     parquet = synth.profile(rows).schema
     found = {digest_of(read_table(f"rows.{ending}")) for ending in ("csv", "parquet")}
     found |= {digest_of(read_dataset(f"rows.{ending}", schema=parquet)) for ending in ("csv", "parquet")}
@@ -112,8 +111,6 @@ def test_the_digest_tells_apart_numbers_that_no_float_does(folder):
     texts = pd.DataFrame({"id": [str(one) for one in ids], "x": ["0.1", "1e300", "1e17", "-3.0"]})
     rows.to_csv("ids.csv", index=False)
     rows.to_parquet("ids.parquet")
-    from synth_components.io.dataset import read_dataset, read_table
-
     text = synth.profile(texts).schema
     found = {digest_of(read_table(f"ids.{ending}")) for ending in ("csv", "parquet")}
     found |= {digest_of(read_dataset("ids.csv", schema=text)), digest_of(texts), digest_of(rows)}
@@ -128,6 +125,38 @@ def test_the_digest_tells_apart_numbers_that_no_float_does(folder):
     time = pd.DataFrame({"t": pd.to_datetime(["2020-01-01T00:00:00.000000001", None]).astype("M8[ns]")})
     assert digest_of(time) != digest_of(time.assign(t=time["t"].dt.floor("us")))
     assert digest_of(time) == digest_of(time.assign(t=["2020-01-01T00:00:00.000000001", None]))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "Float32"])
+def test_the_digest_of_single_precision_is_that_of_what_files_hold_of_it(folder, dtype):
+    rng = np.random.default_rng(0)
+    values = np.concatenate([[0.1, 1 / 3, 16_777_216.0, -0.0], rng.normal(size=300), 10.0 ** rng.integers(-30, 30, 99)])
+    rows = pd.DataFrame({"x": pd.Series(values).astype(dtype), "row": range(len(values))})
+    rows.loc[5, "x"] = None
+    schema = synth.profile(rows).schema
+    found = {digest_of(rows)}
+    for name in ("rows.csv", "rows.json", "rows.jsonl", "rows.parquet", "rows.h5"):
+        write_table(rows, name)
+        found |= {digest_of(read_table(name)), digest_of(read_dataset(name, schema=schema))}
+    rows.to_csv("rows.csv", index=False)  # as pandas writes it
+    found.add(digest_of(read_table("rows.csv")))
+    assert len(found) == 1
+    steps = np.nextafter(rows["x"].to_numpy(dtype=np.float32, na_value=np.nan), np.float32(np.inf))
+    others = [rows.assign(x=rows["x"].where(np.arange(len(rows)) != row, steps[row])) for row in (0, 1, 2, 50)]
+    assert [str(one["x"].dtype) for one in others] == [dtype] * 4
+    assert len({*found, *map(digest_of, others)}) == 5
+
+
+@pytest.mark.parametrize("texts", [("true", "false"), ("TRUE", "FALSE"), ("True", "False"), ("true", "False")])
+def test_the_digest_of_truth_values_is_that_of_text_that_is_read_as_them(folder, texts):
+    rows = pd.DataFrame({"b": [True, False, None, True]}).astype("boolean")
+    text = pd.DataFrame({"b": [texts[0], texts[1], None, texts[0]]})
+    write_table(text, "rows.csv")
+    write_table(text, "rows.parquet")
+    found = {digest_of(one) for one in (rows, text, read_table("rows.csv"), read_table("rows.parquet"))}
+    assert len(found) == 1
+    for other in (["true", "false", None, "false"], ["true", "false", "false", "true"], ["true", "false", None, "yes"]):
+        assert digest_of(pd.DataFrame({"b": other})) not in found
 
 
 COLUMNS = {
