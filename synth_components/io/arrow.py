@@ -284,19 +284,43 @@ def _reading(place: Location) -> Iterator[Any]:
 
 @contextmanager
 def parquet_writer(path: Path | BinaryIO, *, place: str) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """Yield a function that appends a frame; all frames have the columns and dtypes of the first."""
+    """Yield a function that appends a frame; all frames have the columns and dtypes of the first.
+
+    What objects are each frame tells by itself.  Where a later one shows that nulls were not those of texts, or that
+    whole numbers are unsigned, what a file holds so far is written again.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
     writer: Any = None
+    empty: set[str] = set()  # columns of objects that had no value yet
+
+    def rewrite(path: Path, schema: Any) -> None:  # noqa: ANN401 - pyarrow has no stubs
+        nonlocal writer
+        writer.close()
+        aside = path.with_name(f"{path.name}.narrow")
+        path.replace(aside)
+        try:
+            with parquet.ParquetFile(aside) as file:
+                writer = parquet.ParquetWriter(path, schema, compression="zstd")
+                for group in range(file.num_row_groups):
+                    writer.write_table(like(file.read_row_group(group), schema, place))
+        finally:
+            aside.unlink()
 
     def write(frame: pd.DataFrame) -> None:
-        nonlocal writer
+        nonlocal writer, empty
         table = to_arrow(frame, place=place)
+        objects = {name for name in frame.columns if frame[name].dtype == object}
+        valueless = {name for name in objects if table.column(name).null_count == len(frame)}
         if writer is None:
-            writer = parquet.ParquetWriter(path, table.schema, compression="zstd")
+            writer, empty = parquet.ParquetWriter(path, table.schema, compression="zstd"), valueless
         elif not table.schema.equals(writer.schema, check_metadata=False):
+            wider = _wider(writer.schema, table.schema, told=empty - valueless, objects=objects)
+            if wider != writer.schema and isinstance(path, Path):
+                rewrite(path, wider)
             table = like(table, writer.schema, place)
+        empty &= valueless
         writer.write_table(table)
 
     try:
@@ -306,6 +330,25 @@ def parquet_writer(path: Path | BinaryIO, *, place: str) -> Iterator[Callable[[p
     finally:
         if writer is not None:
             writer.close()
+
+
+def _wider(schema: Any, later: Any, *, told: set[str], objects: set[str]) -> Any:  # noqa: ANN401
+    """Return the schema that holds a later part of objects, too.
+
+    Args:
+        told: Columns of which the later part is the first with a value.
+        objects: Columns of dtype ``object``.
+    """
+    import pyarrow as pa
+
+    for place, field in enumerate(schema):
+        if field.name not in later.names:
+            continue  # told by ``like``
+        kind = later.field(field.name).type
+        is_unsigned = field.name in objects and (field.type, kind) == (pa.int64(), pa.uint64())
+        if field.name in told or is_unsigned:
+            schema = schema.set(place, field.with_type(kind))
+    return schema
 
 
 def like(table: Any, schema: Any, place: str) -> Any:  # noqa: ANN401
@@ -321,7 +364,9 @@ def like(table: Any, schema: Any, place: str) -> Any:  # noqa: ANN401
     columns = []
     for name in schema.names:
         try:
-            columns.append(table.column(name).cast(schema.field(name).type))
+            column, kind = table.column(name), schema.field(name).type
+            is_empty = column.type != kind and column.null_count == len(column)  # not every type casts to every other
+            columns.append(pa.nulls(len(column), kind) if is_empty else column.cast(kind))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             raise DataError(
                 f"column '{name}' of a later part of '{place}' has another type than in the first; cast it"

@@ -303,6 +303,42 @@ def test_csv_text_with_digits_that_is_no_number_stays_text(fields, tmp_path):
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize(
+    "parts",
+    [
+        ([1, 2], [2**63 + 1, None], [3, 2**64 - 1]),
+        ([2**64 - 1], [1, 2]),
+        ([None, None], [1, 2], [2**63]),
+        ([None], [None], [datetime.date(2020, 1, 31)], [None]),
+        ([None], [Decimal("1.50")], [None]),
+        ([None], [True, None], [False]),
+        ([None], ["a", None]),
+    ],
+    ids=repr,
+)
+def test_parts_of_objects_come_back_as_the_whole_table_does(parts, ending, tmp_path):
+    needs(ending)
+    whole = pd.Series([value for part in parts for value in part], dtype=object)
+    frames = [pd.DataFrame({"x": pd.Series(part, dtype=object), "k": range(len(part))}) for part in parts]
+    write_table(pd.concat(frames, ignore_index=True).assign(x=whole), tmp_path / f"whole.{ending}")
+    with table_writer(tmp_path / f"parts.{ending}") as write:
+        for frame in frames:
+            write(frame)
+
+    made, want = (read_table(tmp_path / f"{name}.{ending}")["x"] for name in ("parts", "whole"))
+
+    assert_series_equal(made, want)
+    assert {place.name for place in tmp_path.iterdir()} == {f"whole.{ending}", f"parts.{ending}"}
+
+
+def test_signed_and_unsigned_objects_beyond_any_integer_of_a_file_are_refused(tmp_path):
+    with pytest.raises(DataError, match="column 'x' of a later part"), table_writer(tmp_path / "t.parquet") as write:  # noqa: PT012
+        for value in (-1, 2**63):
+            write(pd.DataFrame({"x": pd.Series([value], dtype=object)}))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize(
     ("values", "column"),
     [
         ([True, False, None], Boolean(dtype="object", nullable=True)),
