@@ -55,14 +55,16 @@ def modelled(data: Dataset, *, group: str = "") -> Dataset:
     data = numbered(data, group)
     schema = data.schema.modelled
     names = null_indicators(data.schema)
-    owners = None if data.is_lazy or together(schema) else units_of(data)
+    owners = None if together(schema) else units_of(data)
     if not names:
         tables = {name: data.tables[name][list(columns)] for name, columns in schema.tables.items()}
         return replace(data, tables=tables, schema=schema, owners=owners)
     columns = {**schema.columns, **dict.fromkeys(names.values(), Boolean(public=True))}
     schema = replace(schema, tables={schema.root: columns})
     tables = {schema.root: _indicated(data.tables[schema.root], schema, names)}
-    return Indicated(tables, schema, data, names) if data.is_lazy else Dataset(tables, schema, owners=owners)
+    if data.is_lazy:
+        return Indicated(tables, schema, data, names, owners=owners)
+    return Dataset(tables, schema, owners=owners)
 
 
 @dataclass(frozen=True)

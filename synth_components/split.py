@@ -16,6 +16,9 @@ from synth_components.errors import DataError, SchemaError
 from synth_components.protocols import Dataset
 from synth_components.schema import Schema
 
+_ONE_KEY = "0" * 16
+"""The key of hashes that are to be the same in every fit."""
+
 
 def together(schema: Schema | None, recipe: object = None) -> tuple[str, ...]:
     """Return the columns whose values keep rows together: of the privacy unit, else of sequences.
@@ -40,15 +43,21 @@ def units(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
 def units_of(data: Dataset) -> NDArray[np.int64] | None:
     """Return the privacy unit of each row (n,) of a single table; ``None`` where a row is a unit.
 
+    A lazy table is read once for it, and its units are told apart by 64 bits of their hashes.
+
     Raises:
         DataError: if some rows were taken without their units.
     """
-    columns = together(data.schema)
+    columns, root = together(data.schema), data.schema.root
+    if columns and data.is_lazy:
+        hashes = [_hashes(batch, columns, _ONE_KEY) for batch in data.batches(root)]
+        found = np.unique(np.concatenate([np.empty(0, np.uint64), *hashes]), return_inverse=True)[1]
+        return np.asarray(found, dtype=np.int64)
     if columns:
         return units(data.table, columns)
-    if data.owners is not None and len(data.owners) != len(data.table):
+    if data.owners is not None and len(data.owners) != data.num_rows(root):
         raise DataError(
-            f"the units of {len(data.owners)} rows are told, and there are {len(data.table)} rows; take rows of a "
+            f"the units of {len(data.owners)} rows are told, and there are {data.num_rows(root)} rows; take rows of a "
             "Dataset by split.taken"
         )
     return data.owners

@@ -15,7 +15,17 @@ from sklearn.ensemble._hist_gradient_boosting.binning import _BinMapper
 from synth_components.errors import ArtifactError, ConditionError, StoppedError
 from synth_components.generators.tabular import _boosting, _forest
 from synth_components.generators.tabular._boosting import takes_judges
-from synth_components.generators.tabular._forest import Counts, Forest, Growth, grow, halves
+from synth_components.generators.tabular._forest import (
+    Counts,
+    Forest,
+    Growth,
+    Structure,
+    Support,
+    grow,
+    halves,
+    shared_out,
+    without,
+)
 from synth_components.generators.tabular._ratio import JUDGES, DensityRatio, judges_of
 from synth_components.generators.tabular.trees import Trees
 from synth_components.model import Model, fit
@@ -92,10 +102,150 @@ def test_a_leaf_with_too_few_rows_draws_from_its_parent():
     grows = np.zeros((1, 100), dtype=bool)
     grows[0, :47] = True  # 47 rows fill the left leaf, none the right
     tree = grow(context, codes, width=1, is_nominal=True, fills=grows, growth=Growth(1, 1, -100.0), seeds=np.array([1]))
-    counts = Counts(tree, 2)
-    counts.add(context, codes, grows)
-    forest = counts.forest(min_support=5, otherwise=np.ones(2))
+    counts = Counts(tree, 2, min_support=5)
+    counts.add(context, codes, grows, np.arange(100))
+    forest = counts.forest(otherwise=np.ones(2))
     assert_array_equal(forest.draw(context, rng=np.random.default_rng(0)), np.zeros(100))
+
+
+@pytest.mark.parametrize("by_owner", [False, True])
+def test_a_leaf_that_one_person_fills_draws_from_its_parent(by_owner):
+    context = np.array([[0.0]] * 40 + [[1.0]] * 20, dtype=np.float32)
+    codes, owner = context[:, 0].astype(np.int32), np.append(np.arange(40), np.full(20, 40))
+    tree = Structure(np.array([0, -1, -1], np.int16), np.zeros(3, np.uint32), np.array([2, 0, 0], np.int32))
+    counts = Counts([tree], 2, min_support=5, by_owner=by_owner)
+    for rows in (slice(0, 50), slice(50, 60)):  # in each of two batches he has 10 rows
+        counts.add(context[rows], codes[rows], np.ones((1, rows.stop - rows.start), bool), owner[rows])
+    forest = counts.forest(otherwise=np.ones(2))
+    assert_array_equal(forest.slot_counts, [40, 2] if by_owner else [40, 20])  # one of his rows a batch
+    assert len(set(forest.slots(context)[:, 0])) == (1 if by_owner else 2)
+
+
+def test_a_node_that_few_reach_gives_way_to_its_sibling():
+    tree = Structure(
+        np.array([0, -1, 1, -1, -1], np.int16),
+        np.array([5, 0, 7, 0, 0], np.uint32),
+        np.array([2, 0, 4, 0, 0], np.int32),
+    )
+    sibling = without(tree, np.array([False, True, False, False, False]))
+    assert_array_equal(sibling.feature, [1, -1, -1])
+    assert_array_equal(sibling.threshold, [7, 0, 0])
+    assert_array_equal(sibling.right, [2, 0, 0])
+    assert_array_equal(without(tree, np.array([False, False, False, False, True])).feature, [0, -1, -1])
+    assert_array_equal(without(tree, np.array([False, True, True, True, True])).feature, [-1])
+
+
+def a_tree(rng, depth, *, share=0.85):
+    """Return a tree whose nodes above a depth are split with a probability."""
+    feature, right = [], []
+
+    def below(left):
+        node = len(feature)
+        feature.append(-1)
+        right.append(0)
+        if left and rng.random() < share:
+            feature[node] = 0
+            below(left - 1)
+            right[node] = len(feature)
+            below(left - 1)
+
+    below(depth)
+    return Structure(np.array(feature, np.int16), np.zeros(len(feature), np.uint32), np.array(right, np.int32))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whose_rows_reach_a_node_is_counted_across_batches_and_no_one_has_a_large_share(seed):
+    rng = np.random.default_rng(seed)
+    tree, enough = a_tree(rng, 7), int(rng.integers(1, 8))
+    leaves, persons, n = int(tree.leaf_rank[-1]), int(rng.integers(1, 40)), int(rng.integers(0, 200))
+    leaf, owner = rng.integers(leaves, size=n), rng.integers(persons, size=n)
+    support = Support(tree, enough)
+    for rows in np.array_split(np.arange(n), 3):
+        support.add(leaf[rows], owner[rows])
+    within = zip(tree.leaf_rank[:-1], tree.leaf_rank[tree.end], strict=True)
+    whose = [owner[(leaf >= low) & (leaf < high)] for low, high in within]
+    assert support.is_enough().tolist() == [len(set(them)) >= enough for them in whose]
+
+    counted = shared_out(leaf, owner, least=enough)
+    for place in range(leaves):
+        rows, kept = (np.bincount(owner[(leaf == place) & which], minlength=persons) for which in (True, counted))
+        caps = [cap for cap in range(1, n + 1) if cap * enough <= np.minimum(rows, cap).sum()]
+        assert_array_equal(kept, np.minimum(rows, max(caps, default=1)))
+
+
+def persons_rows(rng, persons=400):
+    """Return codes of persons' rows, of which a column depends on another, and whose they are; one has 200 alike."""
+    owner = np.append(np.repeat(np.arange(persons), 5), np.full(200, persons))
+    context = rng.integers(10, size=(len(owner), 2)).astype(np.float32)
+    codes = (context[:, 0] > 4).astype(np.int32) + 2 * (rng.random(len(owner)) < 0.1)
+    alone = owner == persons
+    context[alone], codes[alone] = (12, 12), 4
+    return context, codes.astype(np.int32), owner
+
+
+def test_a_leaf_is_of_persons_and_a_split_that_sets_one_apart_costs_no_other():
+    context, codes, owner = persons_rows(np.random.default_rng(0))
+    fills = halves(owner, seed=1, n_trees=20)
+    options = {"width": 2, "is_nominal": True, "fills": fills, "growth": Growth(20, 30, -4.0), "seeds": np.arange(20)}
+    has_leaf_of_one = False
+    for owners in (None, owner):
+        for tree, fill in zip(grow(context, codes, **options, owners=owners), fills, strict=True):
+            leaf = tree.leaf_rank[tree.apply(context[~fill])]
+            persons = [len(set(owner[~fill][leaf == place])) for place in range(int(tree.leaf_rank[-1]))]
+            assert len(persons) > 1  # codes depend on a column, and the tree tells
+            has_leaf_of_one |= min(persons) == 1
+            assert owners is None or min(persons) >= 30
+        assert has_leaf_of_one  # where rows are counted
+
+
+def test_the_boosting_raises_nothing_for_what_one_person_has():
+    real, _, owner = persons_rows(np.random.default_rng(0))
+    rng = np.random.default_rng(1)
+    made = np.where(rng.random((4_000, 1)) < 0.05, 12, rng.integers(13, size=(4_000, 2))).astype(np.float32)
+    his, others = np.array([[12, 12]], np.float32), np.array([[3, 12]], np.float32)
+    for owners in (None, owner):
+        ratio = DensityRatio.nothing(2).boosted(real, made, n_trees=30, min_leaf=20, owners=owners)
+        raised = float(ratio.boosts(his)[0])
+        assert (raised > 0.3) == (owners is None)
+        assert ratio.boosts(others)[0] < -1  # what no one has is still rejected
+
+
+def test_units_of_which_no_row_is_given_judge_nothing():
+    for seed in range(20):
+        judges = judges_of(np.repeat([500, 900, 901, 902], 50), rng=np.random.default_rng(seed))
+        assert judges is not None
+        assert judges.sum() == 50
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_no_person_chooses_the_structure_that_his_rows_fill(monkeypatch, is_whole):
+    asked, filled = [], []
+
+    def growing(*args, fills, **options):
+        asked.append(fills)
+        return grow(*args, fills=fills, **options)
+
+    class Noted(Counts):
+        def add(self, context, codes, fills, owners):
+            filled.append((fills, owners))
+            super().add(context, codes, fills, owners)
+
+    monkeypatch.setattr("synth_components.generators.tabular.trees.grow", growing)
+    monkeypatch.setattr("synth_components.generators.tabular.trees.Counts", Noted)
+    monkeypatch.setattr("synth_components.generators.tabular.trees.BATCH_ROWS", 500)
+    rng, person = np.random.default_rng(0), np.arange(2_000) % 300
+    table = pd.DataFrame({"who": person, "x": rng.normal(size=2_000).round(3)})
+    columns = {"who": Numeric(low=0, high=299, places=0), "x": Numeric(low=-9.0, high=9.0, places=3)}
+    data = Dataset({"table": table}, Schema({"table": columns}, unit=Unit("table", ("who",), 7)))
+    fitted(data, max_grow_rows=2_000 if is_whole else 400, correction_trees=0)
+    assert len(filled) == (2 if is_whole else 2 * 4)
+    chosen = person if is_whole else np.sort(np.random.default_rng(0).choice(2_000, 400, replace=False)) % 300
+    for position, fills in enumerate(asked):
+        for tree in range(10):
+            chose = set(chosen[~fills[tree]])
+            assert chose
+            for fill, owners in filled[position::2]:
+                assert not chose & set(owners[fill[tree]])
 
 
 def test_a_forest_draws_what_its_leaves_hold():

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import synth_components as synth
+from synth_components.io.dataset import read_dataset
 from synth_components.schema import TABLE, Categorical, Key, Numeric, Schema, Unit
 
 PERSONS, VISITS = 60, 12
@@ -112,3 +113,48 @@ def test_how_long_sequences_are_and_when_their_rows_come_counts_persons(unit, is
     assert (3 in set(day.size())) == is_kept
     assert (777 in set(day.min())) == is_kept
     assert (13 in set(day.diff().dropna())) == is_kept
+
+
+def towns_and_jobs():
+    """Return rows of 1,000 persons and of one more, who has 200: he alone works as a 5 in town 3, aged 97 in each."""
+    rng = np.random.default_rng(0)
+    persons, alone = 1_000, 200
+    who = np.append(np.repeat(np.arange(persons), 5), np.full(alone, persons))
+    town, age = rng.integers(10, size=persons + 1)[who], rng.integers(18, 98, size=persons + 1)[who]
+    job = rng.integers(12, size=len(who))
+    is_his = who == persons
+    job[~is_his & (town == 3) & (job == 5)] = 6
+    town[is_his], job[is_his], age[is_his] = 3, 5, 97
+    place, work = (np.array([f"{kind}{one:02}" for one in range(12)]) for kind in ("town", "job"))
+    key = np.array([f"p{one}" for one in range(persons + 1)], dtype=object)
+    table = pd.DataFrame({"who": key[who], "town": place[town], "job": work[job], "age": age})
+    columns = {
+        "who": Key(dtype=str(table["who"].dtype)),
+        "town": Categorical(categories=tuple(place[:10])),
+        "job": Categorical(categories=tuple(work)),
+        "age": Numeric(dtype="int64", low=18, high=97, places=0),
+    }
+    return table, columns
+
+
+def his(made):
+    return int(((made["town"] == "town03") & (made["job"] == "job05") & (made["age"] == 97)).sum())
+
+
+@pytest.mark.parametrize("is_lazy", [False, True])
+@pytest.mark.parametrize("options", [{}, {"max_grow_rows": 2_000}])
+def test_the_values_that_one_person_has_together_are_not_drawn_together(tmp_path, monkeypatch, is_lazy, options):
+    monkeypatch.setattr("synth_components.generators.tabular.trees.BATCH_ROWS", 500)
+    table, columns = towns_and_jobs()
+    table = table.sample(frac=1, random_state=0, ignore_index=True)  # his rows are in every batch
+    table.to_parquet(tmp_path / "rows.parquet")
+    drawn = []
+    for unit in (None, Unit(TABLE, ("who",), 200)):
+        schema = Schema({TABLE: columns}, unit=unit)
+        data = read_dataset(tmp_path / "rows.parquet", schema=schema, max_bytes=0) if is_lazy else table
+        given = {} if is_lazy else {"schema": schema}
+        made = synth.fit(data, generator="tabular.trees", seed=0, options=options, **given)
+        drawn.append(his(made.sample(len(table), seed=1)))
+    assert his(table) == 200
+    assert drawn[0] > 100
+    assert drawn[1] < 25

@@ -6,6 +6,9 @@ Source: Reiter 2005, "Using CART to generate partially synthetic public use micr
 Differs: numeric targets are split by the squared error of a few cosines of their rank, not of a random Fourier
     feature map; a split stays only if rows that did not choose it bear it out (a Dirichlet Bayes factor over the node's
     own quantiles); a leaf that too few rows fill draws from its nearest ancestor with enough.
+
+Where it is known whose each row is, all of this is of privacy units: those that choose a tree's structure do not fill
+its leaves, a leaf is of many units and not of many rows of one, and of the rows of a leaf no unit has a large share.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from numpy import random
 from numpy.typing import NDArray
 
 from synth_components.generators.tabular._grid import Codes
+from synth_components.marginal import Owners
 from synth_components.protocols import Floats
 
 Ints = NDArray[np.int64]
@@ -47,7 +51,7 @@ class Growth:
 
     Attributes:
         n_trees: Trees.
-        min_leaf: Fewest structure rows in a leaf.
+        min_leaf: Fewest structure rows, or privacy units that have some, in a leaf.
         min_evidence: Log Bayes factor that a split needs.
     """
 
@@ -104,6 +108,20 @@ class Structure:
             end[self.right[nodes]] = end[nodes]
         return end
 
+    def meeting(self, first: Ints, second: Ints) -> Ints:
+        """Return the lowest node (k,) that has both of two leaves (k,), told by rank, the first before the second."""
+        inner = np.flatnonzero(self.feature >= 0)
+        between = np.empty(len(inner), dtype=np.int64)  # the node of which one leaf is on the left, the next the right
+        between[self.leaf_rank[self.right[inner]] - 1] = inner
+        # In preorder the lowest common ancestor is the least of the nodes between; each table has those of 2^k of them.
+        made = np.empty(len(first), dtype=np.int64)
+        power = np.frexp(second - first)[1] - 1
+        for k in range(int(power.max(initial=-1)) + 1):
+            rows = np.flatnonzero(power == k)
+            made[rows] = np.minimum(between[first[rows]], between[second[rows] - 2**k])
+            between = np.minimum(between[: -(2**k)], between[2**k :])
+        return made
+
     @cached_property
     def _compiled(self) -> Any:  # noqa: ANN401 - sklearn has no types
         left = np.where(self.feature >= 0, np.arange(1, len(self.feature) + 1), -1)
@@ -139,10 +157,81 @@ ROOT = Structure(np.array([-1], np.int16), np.zeros(1, np.uint32), np.zeros(1, n
 """The tree that asks nothing."""
 
 
+class Support:
+    """Whose rows reach each leaf of a tree, told batch by batch: of each leaf as many privacy units as are enough."""
+
+    def __init__(self, structure: Structure, enough: int) -> None:
+        self._structure = structure
+        self._enough = enough
+        self._held = np.empty(0, dtype=np.int64)  # leaf and unit in one number, ascending
+        self._is_full = np.zeros(int(structure.leaf_rank[-1]), dtype=bool)
+
+    def add(self, rank: Ints, owners: Ints) -> None:
+        """Note rows by the rank of their leaf (n,) and their unit (n,)."""
+        rows = np.flatnonzero(~self._is_full[rank])
+        held = np.unique(np.append(self._held, (rank[rows] << 32) | owners[rows]))
+        counts = np.bincount(held >> 32, minlength=len(self._is_full))
+        before = np.repeat(np.cumsum(counts) - counts, counts)
+        self._held = held[np.arange(len(held)) - before < self._enough]
+        self._is_full = counts >= self._enough
+
+    def is_enough(self) -> NDArray[np.bool_]:
+        """Return of which nodes (m,) enough units have rows.
+
+        Source: Hui 1992, "Color set size problem with applications to string matching", Sec. 2: of the leaves below a
+            node that one unit has, in order, each but the first meets the one before it below the node.
+        """
+        tree = self._structure
+        leaf, owner = self._held >> 32, self._held & (2**32 - 1)
+        order = np.argsort(owner, kind="stable")
+        of_owner, leaf_of = owner[order], leaf[order]
+        again = np.flatnonzero(of_owner[1:] == of_owner[:-1])
+        twice = _sums(np.bincount(tree.meeting(leaf_of[again], leaf_of[again + 1]), minlength=len(tree.feature)))
+        pairs = _sums(np.bincount(leaf, minlength=len(self._is_full)))
+        within = pairs[tree.leaf_rank[tree.end]] - pairs[tree.leaf_rank[:-1]]
+        return np.asarray(within - (twice[tree.end] - twice[:-1]) >= self._enough)
+
+
+def _sums(counts: Ints) -> Ints:
+    """Return the sums (n + 1,) of the first 0, 1, ... counts (n,)."""
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def shared_out(place: Ints, owners: Ints, *, least: int) -> NDArray[np.bool_]:
+    """Return which rows (n,) count, so that no owner has more than one in ``least`` of those at its place (n,).
+
+    Where fewer owners than ``least`` have rows, one of each counts.  The rows that count are spread over an owner's.
+    """
+    key = (place << 32) | owners
+    order = np.argsort(key, kind="stable")
+    starts = np.flatnonzero(np.diff(key[order], prepend=-1))  # of the rows of one owner at one place
+    rows = np.diff(np.append(starts, len(key)))
+    at = place[order][starts]
+    # At each place, owners with many rows first. Of those after the first j, no matter how many rows are of each of
+    # these, a share of one in ``least`` each is at most the rest over least - j.
+    largest = np.lexsort((-rows, at))
+    firsts = np.flatnonzero(np.diff(at, prepend=-1))
+    sizes = np.diff(np.append(firsts, len(at)))
+    group = np.repeat(np.arange(len(firsts)), sizes)
+    ahead = np.arange(len(at)) - firsts[group]
+    taken = np.cumsum(rows[largest]) - rows[largest]
+    total = np.add.reduceat(rows, firsts) if len(firsts) else rows
+    rest = total[group] - (taken - taken[firsts][group])
+    most = np.where(ahead < least, rest // np.maximum(least - ahead, 1), np.iinfo(np.int64).max)
+    cap = np.minimum.reduceat(most, firsts) if len(firsts) else most
+    cap = np.maximum(np.where(sizes < least, 1, cap), 1)
+    of_pair = np.repeat(np.arange(len(starts)), rows)
+    number, held = np.arange(len(key)) - starts[of_pair], rows[of_pair]
+    share = np.minimum(cap[group][of_pair], held)
+    counts = np.empty(len(key), dtype=bool)
+    counts[order] = (number + 1) * share // held > number * share // held
+    return counts
+
+
 def halves(rows: Ints, *, seed: int, n_trees: int) -> NDArray[np.bool_]:
     """Return which rows fill each tree's leaves (n_trees, n); the others choose its structure.
 
-    A hash of the row number, so that a stream of rows needs no memory of who is where.
+    A hash of the row's number, or of its privacy unit's, so that a stream of rows needs no memory of who is where.
     Source: Steele, Lea & Flood 2014, the finaliser of SplitMix64.
     """
     with np.errstate(over="ignore"):
@@ -162,11 +251,13 @@ def grow(
     fills: NDArray[np.bool_],
     growth: Growth,
     seeds: Ints,
+    owners: Owners = None,
 ) -> list[Structure]:
     """Return one tree per row of ``fills`` (t, n), each pruned on the rows that will fill it.
 
     Args:
         width: Columns of the context, the first ones, that the trees may ask about.
+        owners: The privacy unit (n,) of each row; a leaf is then of ``min_leaf`` units.
     """
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -190,7 +281,13 @@ def grow(
             np.where(is_leaf, 0, tree.children_right).astype(np.int32),
         )
         judges = np.flatnonzero(fills[number])
-        rank = grown.leaf_rank[tree.apply(_rows(context, judges))]
+        if owners is None:
+            rank = grown.leaf_rank[tree.apply(_rows(context, judges))]
+        else:
+            support = Support(grown, growth.min_leaf)
+            support.add(grown.leaf_rank[tree.apply(asked)], owners[chosen])
+            grown = without(grown, ~support.is_enough())
+            rank = grown.leaf_rank[grown.apply(_rows(context, judges))]
         return _pruned(grown, rank, codes[judges], is_nominal=is_nominal, least=growth.min_evidence)
 
     with ThreadPoolExecutor(max(1, min(len(fills), cpu_count() or 1))) as pool:
@@ -249,6 +346,35 @@ def _pruned(grown: Structure, rank: Ints, codes: Codes, *, is_nominal: bool, lea
         np.where(is_inner, grown.feature[kept], -1).astype(np.int16),
         np.where(is_inner, grown.threshold[kept], 0).astype(np.uint32),
         np.where(is_inner, number[grown.right[kept]], 0).astype(np.int32),
+    )
+
+
+def without(grown: Structure, is_few: NDArray[np.bool_]) -> Structure:
+    """Return the tree without the nodes (m,) that few reach: the sibling stands in the parent's place.
+
+    A parent of two such nodes is a leaf.
+    """
+    few, is_inner, rights = is_few.tolist(), (grown.feature >= 0).tolist(), grown.right.tolist()
+    kept: list[int] = []
+    right: list[int] = []
+    waiting = [(0, -1)]  # a node, and which of the kept ones it is on the right of
+    while waiting:
+        node, above = waiting.pop()
+        while node >= 0 and is_inner[node] and (few[node + 1] or few[rights[node]]):
+            node = -1 if few[node + 1] and few[rights[node]] else rights[node] if few[node + 1] else node + 1
+        if above >= 0:
+            right[above] = len(kept)
+        if node >= 0 and is_inner[node]:
+            waiting += [(rights[node], len(kept)), (node + 1, -1)]
+        else:
+            node = -1
+        kept.append(node)
+        right.append(0)
+    held = np.array(kept)
+    return Structure(
+        np.where(held < 0, -1, grown.feature[held]).astype(np.int16),
+        np.where(held < 0, 0, grown.threshold[held]).astype(np.uint32),
+        np.array(right, dtype=np.int32),
     )
 
 
@@ -342,30 +468,53 @@ def _log_marginal(counts: NDArray[Any]) -> Floats:
 
 
 class Counts:
-    """Counts of codes by leaf, filled batch by batch: what streams in is never kept."""
+    """Counts of codes by leaf, filled batch by batch: what streams in is never kept.
 
-    def __init__(self, structures: list[Structure], size: int) -> None:
+    Args:
+        size: Number of codes.
+        min_support: Fewest rows, or privacy units that have some, that a leaf draws from.
+        by_owner: Whether units are counted.
+    """
+
+    def __init__(self, structures: list[Structure], size: int, *, min_support: int, by_owner: bool = False) -> None:
         # Trees that ask nothing are one and the same.
         self.structures = structures if any(len(s.feature) > 1 for s in structures) else structures[:1]
         self.size = size
+        self.min_support = min_support
         self.tables = [np.zeros((int(s.leaf_rank[-1]), size), dtype=np.int64) for s in self.structures]
+        self.supports = [Support(s, min_support) for s in self.structures] if by_owner else None
 
-    def add(self, context: Context, codes: Codes, fills: NDArray[np.bool_]) -> None:
-        """Count the rows that fill each tree; every row fills a tree that asks nothing."""
-        for structure, table, fill in zip(self.structures, self.tables, fills, strict=False):
+    def add(self, context: Context, codes: Codes, fills: NDArray[np.bool_], owners: Ints) -> None:
+        """Count the rows that fill each tree; every row fills a tree that asks nothing.
+
+        Args:
+            owners: The privacy unit (n,) of each row, if units are counted: in a leaf none has more than one in
+                ``min_support`` of a batch's rows.
+        """
+        for number, (structure, table, fill) in enumerate(zip(self.structures, self.tables, fills, strict=False)):
             asked, held = context, codes
             if len(structure.feature) > 1:
                 rows = np.flatnonzero(fill)
                 asked, held = _rows(context, rows), codes[rows]
             leaf = structure.leaf_rank[structure.apply(asked)]
+            if len(structure.feature) > 1 and self.supports is not None:
+                self.supports[number].add(leaf, owners[rows])
+                counted = shared_out(leaf, owners[rows], least=self.min_support)
+                leaf, held = leaf[counted], held[counted]
             table += np.bincount(leaf * self.size + held, minlength=table.size).reshape(table.shape)
 
-    def forest(self, *, min_support: int, otherwise: Floats) -> Forest:
+    def forest(self, *, otherwise: Floats) -> Forest:
         """Return the forest; a tree without a single row draws from ``otherwise`` (size,) counts."""
         features, thresholds, rights, tree_starts = [], [], [], [0]
         slots: list[NDArray[np.int64]] = []
-        for structure, table in zip(self.structures, self.tables, strict=True):
-            right, histograms = _slots(structure, table, min_support, len(slots))
+        for number, (structure, table) in enumerate(zip(self.structures, self.tables, strict=True)):
+            if self.supports is None:
+                sums = _sums(table.sum(axis=1))
+                within = sums[structure.leaf_rank[structure.end]] - sums[structure.leaf_rank[:-1]]
+                is_enough = within >= self.min_support
+            else:
+                is_enough = self.supports[number].is_enough()
+            right, histograms = _slots(structure, table, is_enough, len(slots))
             if not histograms[0].any() and len(histograms) == 1:
                 histograms = [otherwise.astype(np.int64)]
             slots += histograms
@@ -387,21 +536,26 @@ class Counts:
         )
 
 
-def _slots(structure: Structure, table: Ints, min_support: int, first: int) -> tuple[NDArray[np.int32], list[Ints]]:
-    """Return ``right`` with the slot of each leaf in place of a child, and the slots' histograms (size,)."""
+def _slots(
+    structure: Structure, table: Ints, is_enough: NDArray[np.bool_], first: int
+) -> tuple[NDArray[np.int32], list[Ints]]:
+    """Return ``right`` with the slot of each leaf in place of a child, and the slots' histograms (size,).
+
+    Args:
+        table: (leaves, size) counts.
+        is_enough: Whether a node's leaves (m,) have enough to draw from; else the node above it is asked.
+        first: The number of the first slot.
+    """
     right = structure.right.copy()
     made: list[Ints] = []
     slot_of: dict[int, int] = {}
-    sums = np.concatenate([[0], np.cumsum(table.sum(axis=1))])
     for leaf in np.flatnonzero(structure.feature < 0).tolist():
         node = leaf
-        while True:
-            low, high = structure.leaf_rank[node], structure.leaf_rank[structure.end[node]]
-            if node == 0 or sums[high] - sums[low] >= min_support:
-                break
+        while node and not is_enough[node]:
             node = int(structure.parent[node])
         if node not in slot_of:
             slot_of[node] = first + len(made)
+            low, high = structure.leaf_rank[node], structure.leaf_rank[structure.end[node]]
             made.append(table[low:high].sum(axis=0))
         right[leaf] = slot_of[node]
     return right, made

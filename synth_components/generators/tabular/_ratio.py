@@ -6,8 +6,8 @@ Source: Azadi et al. 2019 (arXiv:1810.06758), "Discriminator rejection sampling"
 Differs: the discriminator is a histogram gradient-boosted forest whose leaves hold many rows. It ends where rows that
     it did not see are told apart no better, so its size follows the error of the trees and not the size of the table;
     these are of other privacy units, where there are some, except under scikit-learn before 1.7, which cannot be told.
-    The cap of the ratio is a quantile over drawn rows, so that a fixed share of rows is accepted too rarely instead of
-    all.
+    What few units have, or one for the most part, is accepted no more often than what lies around it. The cap of the
+    ratio is a quantile over drawn rows, so that a fixed share of rows is accepted too rarely instead of all.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from synth_components.generators.tabular._forest import compiled
+from synth_components.marginal import Owners
 from synth_components.protocols import Floats
 
 Codes32: TypeAlias = NDArray[np.float32]
@@ -37,6 +38,10 @@ PART_ROWS = 4_096
 """Fewest rows that are worth a thread."""
 JUDGES = 0.1
 """Share of rows, the same in every round, that end the boosting and never take part in it."""
+LEARNING_RATE = 0.2
+"""What each tree adds of what it learns."""
+MOST_OF_ONE = 0.5
+"""Share of the real rows of a leaf from which they tell of one privacy unit."""
 MOST_JUDGES = 0.5
 """Share of the rows from which one privacy unit is too large to judge alone: then rows judge."""
 PATIENCE = 10
@@ -97,6 +102,7 @@ class DensityRatio:
         n_trees: int,
         min_leaf: int,
         judges: NDArray[np.bool_] | None = None,
+        owners: Owners = None,
     ) -> Self:
         """Return this ratio times the one that tells real codes (n, w) from codes (m, w) drawn under this one.
 
@@ -106,6 +112,7 @@ class DensityRatio:
             n_trees: Most trees.
             min_leaf: Fewest rows in a leaf.
             judges: Which real rows (n,) judge, beside as large a share of those drawn; ``None`` for rows at random.
+            owners: The privacy unit (n,) of each real row: a quarter of ``min_leaf`` of them bear a leaf out.
         """
         from synth_components.generators.tabular._boosting import Boosting, takes_judges
 
@@ -120,7 +127,7 @@ class DensityRatio:
         with threadpool_limits(1, user_api="openmp"):
             fitted = Boosting(
                 max_iter=n_trees,
-                learning_rate=0.2,
+                learning_rate=LEARNING_RATE,
                 max_leaf_nodes=31,
                 min_samples_leaf=min_leaf,
                 l2_regularization=1.0,
@@ -134,6 +141,11 @@ class DensityRatio:
         if best == 0:
             return self
         trees = [stage[0].nodes for stage in fitted._predictors[:best]]  # there is no public way to a tree's nodes
+        if owners is not None:
+            learnt = np.ones(len(real), dtype=bool) if not apart or judges is None else ~judges
+            held, whose = real[learnt], np.unique(owners[learnt], return_inverse=True)[1]
+            for tree in trees:
+                tree["value"] = _borne_out(tree, held, whose, least=max(1, min_leaf // 4))
         nodes = np.concatenate(trees)
         is_leaf = nodes["is_leaf"].astype(bool)
         return replace(
@@ -247,8 +259,38 @@ class DensityRatio:
         )
 
 
+def _borne_out(tree: NDArray[Any], real: Codes32, owners: NDArray[np.int64], *, least: int) -> Floats:
+    """Return the value of each node (m,) of a tree of the boosting, as its leaves add it.
+
+    A leaf adds no more than the lowest node above it that is borne out: that ``least`` units reach with real codes
+    (n, w), and none with most of them.
+    """
+    is_leaf, left, right = tree["is_leaf"].astype(bool), tree["left"].astype(np.int64), tree["right"].astype(np.int64)
+    apply = compiled(
+        np.where(is_leaf, -1, tree["feature_idx"]),
+        tree["num_threshold"].astype(np.float32).astype(np.float64),
+        np.where(is_leaf, -1, left),
+        np.where(is_leaf, -1, right),
+    ).apply
+    size = int(owners.max(initial=-1)) + 1
+    rows = np.bincount(apply(real) * size + owners, minlength=len(tree) * size).reshape(len(tree), size)
+    inner = np.flatnonzero(~is_leaf)
+    for node in inner[::-1].tolist():  # a node comes before those below it
+        rows[node] = rows[left[node]] + rows[right[node]]
+    of_one = rows.max(axis=1, initial=0)
+    is_few = ((rows > 0).sum(axis=1) < least) | (of_one > MOST_OF_ONE * rows.sum(axis=1))
+    value = np.where(is_leaf, tree["value"], LEARNING_RATE * tree["value"])  # the learner shrinks leaves alone
+    made: Floats = value.copy()
+    for node in inner.tolist():
+        for child in (left[node], right[node]):
+            if is_few[child]:
+                made[child] = min(value[child], made[node])
+    return made
+
+
 def judges_of(owners: NDArray[np.int64], *, rng: random.Generator) -> NDArray[np.bool_] | None:
     """Return which rows (n,) judge: all of some privacy units; ``None`` where one has too many of them."""
+    owners = np.unique(owners, return_inverse=True)[1]  # some rows may be without those of some units
     sizes = np.bincount(owners)
     order = rng.permutation(len(sizes))
     count = max(1, int(np.searchsorted(np.cumsum(sizes[order]), JUDGES * len(owners), side="right")))

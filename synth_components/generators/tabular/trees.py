@@ -5,9 +5,10 @@ Source: Reiter 2005, "Using CART to generate partially synthetic public use micr
     (arXiv:2005.14458), distributional splits; Azadi et al. 2019 (arXiv:1810.06758), rejection by a discriminator.
 Differs: the rows that choose a tree's structure are not the rows that fill its leaves, and a split that the latter do
     not bear out is undone, so that a leaf is small only where small leaves predict. Leaves hold counts over shared
-    knots, not rows. A draw is from one of several trees. A value may be drawn to equal an earlier column's. Drawn rows
-    are accepted in proportion to a boosted density ratio, which corrects what a product of conditionals gets wrong; it
-    grows for as long as rows set apart bear it out.
+    knots, not rows. Where the schema names a privacy unit, leaves are of many units, and none has a large share of one.
+    A draw is from one of several trees. A value may be drawn to equal an earlier column's. Drawn rows are accepted in
+    proportion to a boosted density ratio, which corrects what a product of conditionals gets wrong; it grows for as
+    long as rows set apart bear it out.
     Conditions on any columns are met by sequential importance resampling.
 """
 
@@ -69,8 +70,8 @@ class Trees(Recipe):
         30,
         ge=1,
         le=100_000,
-        description="Privacy knob: fewest rows that a leaf of a tree's structure covers. Larger is more private, "
-        "less exact.",
+        description="Privacy knob: fewest rows, or privacy units where the schema names them, that a leaf of a tree's "
+        "structure covers. Larger is more private, less exact.",
     )
     min_evidence: Annotated[float, SAFER_UP] = Field(
         -4.0,
@@ -116,7 +117,9 @@ class Trees(Recipe):
         n = data.num_rows(data.schema.root)
         chosen = np.arange(n) if n <= self.max_grow_rows else np.sort(rng.choice(n, self.max_grow_rows, replace=False))
         table = data.table if len(chosen) == n and not data.is_lazy else _rows(data, chosen)
-        owned = None if data.owners is None else data.owners[chosen]
+        owners = units_of(data)
+        owned = None if owners is None else owners[chosen]
+        choosers = chosen if owned is None else owned
         some_rows = Dataset({data.schema.root: table}, data.schema, owners=owned, is_trial=data.is_trial)
         features = encode(some_rows)
         grids = grids_of(features, knots=self.knots, min_count=self.min_category_count)
@@ -130,6 +133,7 @@ class Trees(Recipe):
         counts: list[Counts] = []
         seeds = rng.integers(2**31, size=(len(order), self.n_trees + 1))
         growth = Growth(self.n_trees, self.min_leaf, self.min_evidence)
+        by_owner = owners is not None and not data.is_trial
         for position, feature in enumerate(order):
             _stop_if_asked(run)
             grown = grow(
@@ -137,37 +141,38 @@ class Trees(Recipe):
                 made.extended(position, features.values, codes),
                 width=position,
                 is_nominal=grids[feature].is_nominal,
-                fills=self._fills(chosen, int(seeds[position, 0])),
+                fills=self._fills(choosers, int(seeds[position, 0])),
                 growth=growth,
                 seeds=seeds[position, 1:],
+                owners=owned if by_owner else None,
             )
-            counts.append(Counts(grown, grids[feature].size + len(found[position])))
+            size, least = grids[feature].size + len(found[position]), max(1, self.min_leaf // 2)
+            counts.append(Counts(grown, size, min_support=least, by_owner=by_owner))
             run.report(position + 1, steps, trees_leaves=float(sum(len(s.feature) // 2 + 1 for s in grown)))
         _stop_if_asked(run)
         everything = (chosen, features.values, codes)
         batches = [everything] if len(chosen) == n else _batches(data, grids, order, rng=rng)
         for rows, values, batch in batches:
             _stop_if_asked(run)
-            grew = np.isin(rows, chosen, assume_unique=True)
+            who = rows if owners is None else owners[rows]
+            grew = np.isin(who, choosers, assume_unique=owners is None)
             for position, count in enumerate(counts):
-                # A row that chose no structure may fill every tree.
-                fills = self._fills(rows, int(seeds[position, 0])) | ~grew
-                count.add(batch, made.extended(position, values, batch), fills)
+                # A row that chose no structure may fill every tree, if no other row of its unit did.
+                fills = self._fills(who, int(seeds[position, 0])) | ~grew
+                count.add(batch, made.extended(position, values, batch), fills, who)
         forests = tuple(
-            count.forest(
-                min_support=max(1, self.min_leaf // 2), otherwise=_padded(grids[feature].mass * 1e6, count.size)
-            )
+            count.forest(otherwise=_padded(grids[feature].mass * 1e6, count.size))
             for count, feature in zip(counts, order, strict=True)
         )
         run.report(steps - 1, steps)
         _stop_if_asked(run)
         made = replace(made, forests=forests)
         if self.correction_trees and n >= 20 * self.min_leaf and len(order) > 1:
-            real, owners = codes, units_of(some_rows)
+            real = codes
             if len(codes) > self.max_correction_rows:
                 some = rng.choice(len(codes), self.max_correction_rows, replace=False)
-                real, owners = codes[some], None if owners is None else owners[some]
-            judges = None if owners is None else judges_of(owners, rng=rng)
+                real, owned = codes[some], None if owned is None else owned[some]
+            judges = None if owned is None else judges_of(owned, rng=rng)
             ratio = DensityRatio.nothing(len(order))
             proposed, boosts = made.propose(2 * len(real), rng=rng), np.zeros(2 * len(real))
             for _ in range(self.correction_rounds):
@@ -178,7 +183,12 @@ class Trees(Recipe):
                 with ThreadPoolExecutor(1) as pool:  # rows are proposed while the ratio is grown, which needs no rng
                     upcoming = pool.submit(made.propose, enough, rng=rng)
                     boosted = ratio.boosted(
-                        real, drawn.codes, n_trees=self.correction_trees, min_leaf=2 * self.min_leaf, judges=judges
+                        real,
+                        drawn.codes,
+                        n_trees=self.correction_trees,
+                        min_leaf=2 * self.min_leaf,
+                        judges=judges,
+                        owners=owned if by_owner else None,
                     )
                 if boosted is ratio:
                     break
