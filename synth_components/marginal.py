@@ -68,7 +68,7 @@ class Marginal:
         null = 1.0 - len(present) / len(values) if len(values) else float(column.nullable)
         distinct, place, counts = np.unique(present, return_inverse=True, return_counts=True)
         whose = None if owners is None else owners[is_there]
-        support = counts if whose is None else _num_owners(place, whose, len(distinct))
+        support = counts if whose is None else num_owners(place, whose, len(distinct))
         if isinstance(column, Categorical | Boolean):
             kept = (support >= min_count) & (distinct >= 0)
             others = np.zeros(0, dtype=np.int64)
@@ -245,10 +245,41 @@ def _place(marginal: Marginal, values: Floats) -> NDArray[np.int64]:
     return np.where(np.isin(values, atoms), np.searchsorted(atoms, values), len(atoms))
 
 
-def _num_owners(place: NDArray[np.int64], owners: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+def num_owners(place: NDArray[np.int64], owners: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """Return how many owners (size,) have rows at each place, of the place (n,) and the owner (n,) of each row."""
     among = int(owners.max(initial=0)) + 1
     return np.bincount(np.unique(place * among + owners) // among, minlength=size)
+
+
+def shared_out(place: NDArray[np.int64], owners: NDArray[np.int64], *, least: int) -> NDArray[np.bool_]:
+    """Return which rows (n,) count, so that no owner has more than one in ``least`` of those at its place (n,).
+
+    Where fewer owners than ``least`` have rows, one of each counts.  The rows that count are spread over an owner's.
+    """
+    key = (place << 32) | owners
+    order = np.argsort(key, kind="stable")
+    starts = np.flatnonzero(np.diff(key[order], prepend=-1))  # of the rows of one owner at one place
+    rows = np.diff(np.append(starts, len(key)))
+    at = place[order][starts]
+    # At each place, owners with many rows first. Of those after the first j, no matter how many rows are of each of
+    # these, a share of one in ``least`` each is at most the rest over least - j.
+    largest = np.lexsort((-rows, at))
+    firsts = np.flatnonzero(np.diff(at, prepend=-1))
+    sizes = np.diff(np.append(firsts, len(at)))
+    group = np.repeat(np.arange(len(firsts)), sizes)
+    ahead = np.arange(len(at)) - firsts[group]
+    taken = np.cumsum(rows[largest]) - rows[largest]
+    total = np.add.reduceat(rows, firsts) if len(firsts) else rows
+    rest = total[group] - (taken - taken[firsts][group])
+    most = np.where(ahead < least, rest // np.maximum(least - ahead, 1), np.iinfo(np.int64).max)
+    cap = np.minimum.reduceat(most, firsts) if len(firsts) else most
+    cap = np.maximum(np.where(sizes < least, 1, cap), 1)
+    of_pair = np.repeat(np.arange(len(starts)), rows)
+    number, held = np.arange(len(key)) - starts[of_pair], rows[of_pair]
+    share = np.minimum(cap[group][of_pair], held)
+    counts = np.empty(len(key), dtype=bool)
+    counts[order] = (number + 1) * share // held > number * share // held
+    return counts
 
 
 def _ends(values: Floats, owners: Owners, *, min_count: int) -> tuple[float, float]:

@@ -23,11 +23,11 @@ from synth_components.generators.tabular._forest import (
     Support,
     grow,
     halves,
-    shared_out,
     without,
 )
 from synth_components.generators.tabular._ratio import JUDGES, DensityRatio, judges_of
 from synth_components.generators.tabular.trees import Trees
+from synth_components.marginal import shared_out
 from synth_components.model import Model, fit
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Dataset, Given, Interval, Run

@@ -3,9 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_array_equal
 
 import synth_components as synth
+from synth_components.generators import make
+from synth_components.generators.tabular.markov import Markov
 from synth_components.io.dataset import read_dataset
+from synth_components.privacy.ledger import Ledger
+from synth_components.protocols import Dataset, Run
 from synth_components.schema import TABLE, Categorical, Key, Numeric, Schema, Unit
 
 PERSONS, VISITS = 60, 12
@@ -158,3 +163,46 @@ def test_the_values_that_one_person_has_together_are_not_drawn_together(tmp_path
     assert his(table) == 200
     assert drawn[0] > 100
     assert drawn[1] < 25
+
+
+def journeys(whose):
+    """Return towns by person; 30 are now and then in 8 or 9, and one goes back and forth between these 100 times."""
+    rng = np.random.default_rng(0)
+    usual = np.append(rng.integers(8, size=(60, 20)), np.full((60, 1), 0), axis=1)
+    for person in range(15):
+        usual[person, [4, 12]], usual[person + 15, [4, 12]] = 8, 9
+    town = np.append(usual.ravel(), np.tile([8, 9], 100))
+    who = np.append(np.repeat(np.arange(60), 21), np.full(200, 60))
+    columns = {
+        "who": Numeric(dtype="int64", low=0, high=60, places=0),
+        "town": Categorical(categories=tuple(f"t{one}" for one in range(10))),
+    }
+    table = pd.DataFrame({"who": who, "town": np.array([f"t{one}" for one in town])})
+    return Dataset({TABLE: table}, Schema({TABLE: columns}, unit=Unit(TABLE, ("who",), 200) if whose else None))
+
+
+def test_a_chain_takes_no_past_that_one_person_has():
+    laws = {}
+    for whose in (False, True):
+        chain = Markov(group="who", order=2).fit(
+            journeys(whose), rng=np.random.default_rng(0), ledger=Ledger(), run=Run()
+        )
+        laws[whose] = chain.links[0].table  # by the town before, the one before that, the next
+    assert laws[False][8, 9, 9] > 0.95
+    assert_array_equal(laws[True][8, 9], laws[True][8, 8])  # nobody has been there twice: both are as after any 8
+    # Of the 130 rows after an 8 his are 100, and 15 others' are 30; of those that count his are 3 of 33.
+    assert laws[True][8, 9, 9] < 0.2
+
+
+@pytest.mark.parametrize(
+    ("generator", "option", "states"),
+    [
+        ("circuit", "min_state_rows", lambda made: len(made.law.root)),
+        ("mixture", "min_component_rows", lambda made: len(made.share)),
+    ],
+)
+@pytest.mark.parametrize("whose", [False, True])
+def test_hidden_states_are_as_many_as_persons_bear_out(generator, option, states, whose):
+    recipe = make(f"tabular.{generator}", {option: 10})
+    made = recipe.fit(journeys(whose), rng=np.random.default_rng(0), ledger=Ledger(), run=Run())
+    assert (states(made) <= 6) == whose  # of 61 persons, who have 1,460 rows

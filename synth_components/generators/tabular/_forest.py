@@ -25,7 +25,7 @@ from numpy import random
 from numpy.typing import NDArray
 
 from synth_components.generators.tabular._grid import Codes
-from synth_components.marginal import Owners
+from synth_components.marginal import Owners, shared_out
 from synth_components.protocols import Floats
 
 Ints = NDArray[np.int64]
@@ -195,37 +195,6 @@ class Support:
 def _sums(counts: Ints) -> Ints:
     """Return the sums (n + 1,) of the first 0, 1, ... counts (n,)."""
     return np.concatenate([[0], np.cumsum(counts)])
-
-
-def shared_out(place: Ints, owners: Ints, *, least: int) -> NDArray[np.bool_]:
-    """Return which rows (n,) count, so that no owner has more than one in ``least`` of those at its place (n,).
-
-    Where fewer owners than ``least`` have rows, one of each counts.  The rows that count are spread over an owner's.
-    """
-    key = (place << 32) | owners
-    order = np.argsort(key, kind="stable")
-    starts = np.flatnonzero(np.diff(key[order], prepend=-1))  # of the rows of one owner at one place
-    rows = np.diff(np.append(starts, len(key)))
-    at = place[order][starts]
-    # At each place, owners with many rows first. Of those after the first j, no matter how many rows are of each of
-    # these, a share of one in ``least`` each is at most the rest over least - j.
-    largest = np.lexsort((-rows, at))
-    firsts = np.flatnonzero(np.diff(at, prepend=-1))
-    sizes = np.diff(np.append(firsts, len(at)))
-    group = np.repeat(np.arange(len(firsts)), sizes)
-    ahead = np.arange(len(at)) - firsts[group]
-    taken = np.cumsum(rows[largest]) - rows[largest]
-    total = np.add.reduceat(rows, firsts) if len(firsts) else rows
-    rest = total[group] - (taken - taken[firsts][group])
-    most = np.where(ahead < least, rest // np.maximum(least - ahead, 1), np.iinfo(np.int64).max)
-    cap = np.minimum.reduceat(most, firsts) if len(firsts) else most
-    cap = np.maximum(np.where(sizes < least, 1, cap), 1)
-    of_pair = np.repeat(np.arange(len(starts)), rows)
-    number, held = np.arange(len(key)) - starts[of_pair], rows[of_pair]
-    share = np.minimum(cap[group][of_pair], held)
-    counts = np.empty(len(key), dtype=bool)
-    counts[order] = (number + 1) * share // held > number * share // held
-    return counts
 
 
 def halves(rows: Ints, *, seed: int, n_trees: int) -> NDArray[np.bool_]:

@@ -8,7 +8,8 @@ Differs: parameters follow from expected counts of batches, not from gradients, 
     table; later batches weigh less, so that a last epoch is averaged.  Hidden states start from clusters of the rows,
     in which a column counts for less the farther it is in the tree.  A number is a code over the knots that the other
     generators keep: one of much mass is a symbol, the others follow a normal over their ranks, on top of the marginal.
-    States hold ``prior`` rows' worth of the marginal, and are no more than one in ``min_state_rows`` rows.
+    States hold ``prior`` rows' worth of the marginal, and are no more than one in ``min_state_rows`` rows, or
+    privacy units where the schema names them.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ class ProbabilisticCircuit(Recipe):
         60,
         ge=1,
         le=1_000_000,
-        description="Privacy knob: fewest training rows per hidden state; fewer rows have fewer states.",
+        description="Privacy knob: fewest training rows, or privacy units where the schema names them, per hidden "
+        "state; fewer have fewer states.",
     )
     least_variance: Annotated[float, SAFER_UP] = Field(
         1e-3,
@@ -112,6 +114,7 @@ class ProbabilisticCircuit(Recipe):
         codes = book.codes(features.values, rng=rng)
         alphabets = tuple(Alphabet.of(grid, named=self.named) for grid in book.grids)
         tree = Tree.of(codes, bins=self.bins)
+        learnt = np.arange(len(codes[0])) if features.owners is None else features.owners
         judges = None if run.holdout is None else book.codes(encode(run.holdout).values, rng=rng)
         if judges is None and self.holdout_share:
             owners = units_of(data)
@@ -119,7 +122,8 @@ class ProbabilisticCircuit(Recipe):
             is_judge = (rng.random(int(owners.max(initial=-1)) + 1) < self.holdout_share)[owners]
             if is_judge.any() and not is_judge.all():
                 judges, codes = _taken(codes, np.flatnonzero(is_judge)), _taken(codes, np.flatnonzero(~is_judge))
-        k = max(1, min(self.states, len(codes[0]) // self.min_state_rows))
+                learnt = learnt[~is_judge]
+        k = max(1, min(self.states, len(np.unique(learnt)) // self.min_state_rows))
         totals = clustered(codes, tree, alphabets, book.grids, k=k, rng=rng)
         law = self._trained(totals, codes, judges, tree, alphabets, rng=rng, run=run)
         return CircuitSampler(book, tree, alphabets, law)

@@ -5,7 +5,9 @@ Source: Norris 1997, "Markov Chains", Ch. 1, order one; Raftery 1985, "A model f
     Networks", for rows of several columns; Chow & Liu 1968, for the tree within a row.
 Differs: a column of a row is drawn given its own values in the ``order`` rows before and one other column of the same
     row, not given all columns of all these rows.  Numbers are cells of about equal mass.  Conditions on a row are met
-    exactly given the rows before, by messages up the row's tree, and without looking ahead to later rows.
+    exactly given the rows before, by messages up the row's tree, and without looking ahead to later rows.  Where the
+    schema names a privacy unit, a past that fewer than ``min_category_count`` units have says no more than a shorter
+    one, and of the rows of any past no unit has a larger share than one in as many.
 """
 
 from __future__ import annotations
@@ -44,12 +46,14 @@ from synth_components.generators.tabular._sequences import (
     InitialState,
     Length,
     OrderBy,
+    Ordered,
     Part,
     Sequences,
     in_sequence,
     order_of,
     require_sequences,
 )
+from synth_components.marginal import num_owners, shared_out
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
@@ -107,7 +111,7 @@ class Markov(Recipe):
         links: list[Link] = []
         for done, feature in enumerate(tree.order):
             stop_if_asked(run)
-            links.append(self._link(int(feature), int(tree.parent[feature]), held, ordered.age, masses))
+            links.append(self._link(int(feature), int(tree.parent[feature]), held, ordered, masses))
             run.report(done + 1, len(cut))
         sequences = Sequences.of(
             data,
@@ -122,8 +126,9 @@ class Markov(Recipe):
         )
         return MarkovSampler(book, cut, tuple(links), sequences)
 
-    def _link(self, feature: int, above: int, held: Sequence[Ints], age: Ints, masses: Sequence[Floats]) -> Link:
+    def _link(self, feature: int, above: int, held: Sequence[Ints], ordered: Ordered, masses: Sequence[Floats]) -> Link:
         """Return the table of one feature given its own past and the feature ``above`` it, if that leaves room."""
+        age, owners, least = ordered.age, ordered.owners, self.min_category_count
         size = len(masses[feature])
         room = self.max_cells // ((size + 1) ** self.order * size)
         if room < 1:
@@ -141,7 +146,11 @@ class Markov(Recipe):
         for level in range(len(contexts)):
             index = index * sizes[level] + contexts[level]
             rows = int(np.prod(sizes[: level + 1]))
-            counts = np.bincount(index * size + held[feature], minlength=rows * size).reshape(rows, size)
+            cell = index * size + held[feature]
+            if owners is not None:
+                is_enough = num_owners(index, owners, rows) >= least
+                cell = cell[is_enough[index] & shared_out(index, owners, least=least)]
+            counts = np.bincount(cell, minlength=rows * size).reshape(rows, size)
             shorter = np.repeat(law.reshape(-1, size), sizes[level], axis=0)
             law = (counts + self.smoothing * shorter) / (counts.sum(axis=1, keepdims=True) + self.smoothing)
         return Link(feature, above, law.reshape(*sizes, size))

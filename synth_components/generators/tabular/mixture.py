@@ -79,7 +79,8 @@ class Mixture(Recipe):
         30,
         ge=1,
         le=1_000_000,
-        description="Privacy knob: fewest training rows per component; fewer rows have fewer components.",
+        description="Privacy knob: fewest training rows, or privacy units where the schema names them, per component; "
+        "fewer have fewer components.",
     )
     least_variance: Annotated[float, SAFER_UP] = Field(
         1e-2,
@@ -105,7 +106,8 @@ class Mixture(Recipe):
         named = NAMED if self.distribution == "gaussian" else ALL_NAMED
         alphabets = tuple(Alphabet.of(grid, named=named) for grid in book.grids)
         n = len(codes[0])
-        k = max(1, min(self.components, n // self.min_component_rows))
+        support = n if features.owners is None else len(np.unique(features.owners))
+        k = max(1, min(self.components, support // self.min_component_rows))
         seen = np.hstack([placed(*parts) for parts in zip(codes, alphabets, book.grids, strict=True)])
         component = clusters(seen.astype(np.float32), k, rng=rng)
         is_in = np.full((n, k), SPREAD / k, np.float32)
