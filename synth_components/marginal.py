@@ -246,15 +246,27 @@ def _place(marginal: Marginal, values: Floats) -> NDArray[np.int64]:
 
 
 def num_owners(place: NDArray[np.int64], owners: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Return how many owners (size,) have rows at each place, of the place (n,) and the owner (n,) of each row."""
+    """Return how many owners (size,) have rows at each place.
+
+    Args:
+        place: Of each row (n,), below ``size``.
+        owners: Of each row (n,).
+        size: Number of places.
+    """
     among = int(owners.max(initial=0)) + 1
     return np.bincount(np.unique(place * among + owners) // among, minlength=size)
 
 
 def shared_out(place: NDArray[np.int64], owners: NDArray[np.int64], *, least: int) -> NDArray[np.bool_]:
-    """Return which rows (n,) count, so that no owner has more than one in ``least`` of those at its place (n,).
+    """Return which rows (n,) count, so that no owner has many of those at a place.
 
-    Where fewer owners than ``least`` have rows, one of each counts.  The rows that count are spread over an owner's.
+    That is more than one in ``least``; where fewer owners than that have rows, one row of each counts.  The rows that
+    count are spread over an owner's.
+
+    Args:
+        place: Of each row (n,), as a number from 0.
+        owners: Of each row (n,).
+        least: Of how many rows one may be an owner's.
     """
     key = (place << 32) | owners
     order = np.argsort(key, kind="stable")

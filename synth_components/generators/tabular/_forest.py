@@ -109,7 +109,12 @@ class Structure:
         return end
 
     def meeting(self, first: Ints, second: Ints) -> Ints:
-        """Return the lowest node (k,) that has both of two leaves (k,), told by rank, the first before the second."""
+        """Return the lowest node (k,) that has both of two leaves (k,).
+
+        Args:
+            first: Ranks (k,) of leaves.
+            second: Ranks (k,) of leaves after these.
+        """
         inner = np.flatnonzero(self.feature >= 0)
         between = np.empty(len(inner), dtype=np.int64)  # the node of which one leaf is on the left, the next the right
         between[self.leaf_rank[self.right[inner]] - 1] = inner
@@ -158,7 +163,10 @@ ROOT = Structure(np.array([-1], np.int16), np.zeros(1, np.uint32), np.zeros(1, n
 
 
 class Support:
-    """Whose rows reach each leaf of a tree, told batch by batch: of each leaf as many privacy units as are enough."""
+    """Whose rows reach each leaf of a tree: of each as many privacy units as are enough.
+
+    Rows are told batch by batch, and what streams in is not kept.
+    """
 
     def __init__(self, structure: Structure, enough: int) -> None:
         self._structure = structure
