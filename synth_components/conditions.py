@@ -1,10 +1,11 @@
 """Conditions: what a person asks, as ``Given``, checked before any work; and resampling for who cannot condition.
 
 Resampling draws candidates without the conditions and keeps those that meet them.  Categories, booleans, nulls,
-intervals and sets of categories must match.  So must a fixed number or time where enough candidates have it, such as a
-zero that many rows share.  Others seldom match to the last digit: near candidates are then chosen by a Gaussian kernel
-weight, and the fixed value is set in them.  The other columns therefore follow their distribution near the value; the
-value itself holds exactly.  How many rows are asked for does not widen what is near: more candidates are drawn.
+intervals and sets of categories must match.  So must a fixed number or time, or a set of them, where enough candidates
+have it, such as a zero that many rows share: of several columns, together.  Others seldom match to the last digit: near
+candidates are then chosen by a Gaussian kernel weight, and the fixed value is set in them.  The other columns therefore
+follow their distribution near the value; the value itself holds exactly.  How many rows are asked for does not widen
+what is near: more candidates are drawn.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import datetime
 import decimal
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -418,26 +419,45 @@ def resample(
     allowed = {name: _as_set(wanted, schema.columns[name]) for name, wanted in given.allowed.items()}
     given = replace(given, allowed=allowed)
     hard = {name: wanted for name, wanted in allowed.items() if not _is_soft(wanted, schema.columns[name])}
+    soft = {name: wanted for name, wanted in allowed.items() if name not in hard and not isinstance(wanted, Interval)}
     drawn = min(MAX_POOL, max(MIN_POOL, 4 * n))
     pool = _filtered(draw(drawn), hard, schema)
+
+    def more() -> pd.DataFrame:
+        nonlocal drawn, pool
+        count = min(drawn, MAX_POOL - drawn)
+        extra = _filtered(draw(count), hard, schema)
+        pool = pd.concat([pool, extra], ignore_index=True) if len(pool) else extra
+        drawn += count
+        return extra
+
+    while True:
+        had, is_short = _had_together(pool, soft, min(n, _NEIGHBOURS), MAX_POOL / drawn, schema)
+        if not is_short:
+            break
+        more()
+    hard |= had
+    pool = _filtered(pool, had, schema)
     requests = _requests(given, hard, pool, n, schema=schema, rng=rng)
     near = [name for name in requests if isinstance(schema.columns[name], Numeric | Datetime)]
     groups = _groups(requests, near, n)
+    codes = _codes(pool, requests, schema)
     enough = _NEIGHBOURS if near else 1
+    found, offers = [np.empty(0, np.int64) for _ in groups], [list[_Offer]() for _ in groups]
+    short = list(range(len(groups)))
     while True:
-        found = [_matching(pool, requests, group[0], near, schema) for group in groups]
-        codes = {name: encoder(schema.columns[name], name).encode(pool[name]) for name in near}
-        offers = [_offers(requests, codes, f, group) for f, group in zip(found, groups, strict=True)]
-        short = any(
-            len(f) < max(len(group), enough) or any(offer.is_short(MAX_POOL / drawn) for offer in offered)
-            for f, group, offered in zip(found, groups, offers, strict=True)
-        )
+        firsts = np.array([groups[g][0] for g in short])
+        for g, matching in zip(short, _matching(codes, requests, firsts, near, len(pool)), strict=True):
+            found[g], offers[g] = matching, _offers(requests, {name: codes[name] for name in near}, matching, groups[g])
+        short = [
+            g
+            for g in short
+            if len(found[g]) < max(len(groups[g]), enough) or any(one.is_short(MAX_POOL / drawn) for one in offers[g])
+        ]
         if not short or drawn >= MAX_POOL:
             break
-        more = min(drawn, MAX_POOL - drawn)
-        extra = _filtered(draw(more), hard, schema)
-        pool = pd.concat([pool, extra], ignore_index=True) if len(pool) else extra
-        drawn += more
+        extra = _codes(more(), requests, schema)
+        codes = {name: np.concatenate([held, extra[name]]) for name, held in codes.items()}
     unserved = sum(len(group) for f, group in zip(found, groups, strict=True) if len(f) == 0)
     if unserved:
         raise ConditionError(
@@ -473,6 +493,32 @@ def _filtered(table: pd.DataFrame, hard: Mapping[str, Allowed], schema: Schema) 
     return table[meets(table, Given(None, hard), schema)].reset_index(drop=True)
 
 
+def _had_together(
+    pool: pd.DataFrame, soft: Mapping[str, frozenset[Value | None]], least: int, most: float, schema: Schema
+) -> tuple[dict[str, frozenset[Value | None]], bool]:
+    """Return the sets of numbers that enough candidates have, together, and whether more candidates are wanted first.
+
+    Where too few have numbers of all sets, the set is given up that the fewest have one of.
+
+    Args:
+        soft: The sets by column.
+        least: How many are enough.
+        most: How many times as many candidates there can be.
+    """
+    masks = {name: _is_allowed(pool[name], wanted, schema.columns[name]) for name, wanted in soft.items()}
+    while masks:
+        count = int(np.logical_and.reduce(list(masks.values())).sum())
+        if count >= least or count * most >= least:
+            return {name: soft[name] for name in masks}, count < least
+        del masks[min(masks, key=lambda name: masks[name].sum())]
+    return {}, False
+
+
+def _codes(table: pd.DataFrame, names: Iterable[str], schema: Schema) -> dict[str, Floats]:
+    """Return the codes (n, w) of some columns."""
+    return {name: encoder(schema.columns[name], name).encode(table[name]) for name in names}
+
+
 def _requests(
     given: Given,
     hard: Mapping[str, Allowed],
@@ -484,39 +530,50 @@ def _requests(
 ) -> dict[str, Floats]:
     """Return the code (n, w) that each row must have by column; NaN is free, infinity is null.
 
-    A set of numbers becomes one number a row, drawn by the candidates' density there.
+    A set of numbers becomes one number a row, drawn by the density there of the candidates that are near the numbers
+    which the row has of sets before.
     """
     made: dict[str, Floats] = {}
     if given.rows is not None:
         for name in given.rows.columns:
             made[name] = encoder(schema.columns[name], name).encode(given.rows[name])
-    for name, wanted in given.allowed.items():
-        if name in hard or isinstance(wanted, Interval):
-            continue
+    soft = {name: wanted for name, wanted in given.allowed.items() if name not in hard}
+    parts = [(np.arange(n), np.arange(len(pool)))]  # rows that have the same numbers so far, and who is near these
+    for name, wanted in sorted(soft.items(), key=lambda item: len(_members(item[1]))):
         column = schema.columns[name]
         coder = encoder(column, name)
-        members = sorted(str(v) if isinstance(v, str) else v for v in wanted if v is not None)
+        members = sorted(str(v) if isinstance(v, str) else v for v in _members(wanted) if v is not None)
         codes = coder.encode(typed(pd.Series(members, dtype=object, name=name), column))
         held = _scalar(coder.encode(pool[name]))
-        share = _density(held[~np.isnan(held)], _scalar(codes))
-        null = float(np.isnan(held).mean()) * len(held) if None in wanted and len(held) else float(None in wanted)
-        weights = np.append(share, null) + 1e-9 * np.append(np.ones(len(members)), float(None in wanted))
-        member = rng.choice(len(weights), size=n, p=weights / weights.sum())
+        member = np.empty(n, dtype=np.int64)
+        after: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        for rows, near in parts:
+            is_null = np.isnan(held[near])
+            reach = _reach(held[near][~is_null], _scalar(codes))
+            share = _frequency(held[near][~is_null], _scalar(codes), reach).astype(np.float64)
+            if is_null.all():
+                share[:] = float(not len(near))
+            null = float(is_null.sum() or not len(near)) if None in _members(wanted) else 0.0
+            weights = np.append(share, null) + 1e-9 * np.append(np.ones(len(members)), float(None in _members(wanted)))
+            member[rows] = rng.choice(len(weights), size=len(rows), p=weights / weights.sum())
+            for one in np.unique(member[rows]):
+                is_near = is_null if one == len(members) else np.abs(held[near] - _scalar(codes)[one]) <= reach
+                after.append((rows[member[rows] == one], near[is_near] if is_near.any() else near))
+        parts = after
         made[name] = np.vstack([codes, np.full((1, codes.shape[1]), np.inf)])[member]
     return made
 
 
-def _density(held: Floats, members: Floats) -> Floats:
-    """Return how many candidates (m,) equal each member (k,), or the kernel density there if hardly any does."""
-    if len(held) == 0:
-        return np.ones(len(members))
-    equal = _frequency(held, members)
-    width = float(held.std()) * len(held) ** -0.2 or 1.0  # Scott's rule
-    if equal.sum() >= _NEIGHBOURS:
-        return equal.astype(np.float64)
-    ordered = np.sort(held)
-    upper = np.searchsorted(ordered, members + width, side="right")
-    return (upper - np.searchsorted(ordered, members - width, side="left")).astype(np.float64)
+def _members(wanted: Allowed) -> frozenset[Value | None]:
+    assert not isinstance(wanted, Interval)  # noqa: S101 - intervals are met by all candidates
+    return wanted
+
+
+def _reach(held: Floats, members: Floats) -> float:
+    """Return how far off candidates (m,) are near one of the members (k,): 0 if enough equal them."""
+    if len(held) == 0 or _frequency(held, members).sum() >= _NEIGHBOURS:
+        return 0.0
+    return float(held.std()) * len(held) ** -0.2 or 1.0  # Scott's rule
 
 
 def _scalar(codes: Floats) -> Floats:
@@ -539,20 +596,31 @@ def _groups(requests: Mapping[str, Floats], near: list[str], n: int) -> list[NDA
 
 
 def _matching(
-    pool: pd.DataFrame, requests: Mapping[str, Floats], row: int, near: list[str], schema: Schema
-) -> NDArray[np.int64]:
-    """Return the candidates that can serve a request: equal categories, null where null is asked."""
-    good = np.ones(len(pool), dtype=bool)
-    for name, codes in requests.items():
-        wanted = codes[row, 0]
-        if np.isnan(wanted):
+    codes: Mapping[str, Floats], requests: Mapping[str, Floats], rows: NDArray[np.int64], near: list[str], count: int
+) -> list[NDArray[np.int64]]:
+    """Return for each of some requests who of ``count`` candidates can serve it: with equal categories, null for null.
+
+    Args:
+        codes: Of all candidates by column.
+        rows: The places of these requests.
+    """
+    found = [np.arange(count)] * len(rows)
+    if not requests:
+        return found
+    asked = np.column_stack([requests[name][rows, 0] for name in requests])
+    held = np.column_stack([codes[name][:, 0] for name in requests])
+    is_near = np.isin(list(requests), near)
+    asked[:, is_near] = np.where(np.isfinite(asked[:, is_near]), 0.0, asked[:, is_near])
+    held = np.where(is_near, np.where(np.isnan(held), np.inf, 0.0), np.nan_to_num(held, nan=-np.inf))
+    patterns, pattern = np.unique(np.isnan(asked), axis=0, return_inverse=True)
+    for place, is_free in enumerate(patterns):
+        places = np.flatnonzero(pattern.ravel() == place)
+        if is_free.all():
             continue
-        missing = pool[name].isna().to_numpy(dtype=bool)
-        if name in near:
-            good &= missing if np.isinf(wanted) else ~missing
-        else:
-            good &= encoder(schema.columns[name], name).encode(pool[name])[:, 0] == wanted
-    return np.flatnonzero(good)
+        for alike, having in _alike(asked[places][:, ~is_free], held[:, ~is_free]):
+            for one in places[alike]:
+                found[one] = having
+    return found
 
 
 @dataclass(frozen=True)
@@ -623,10 +691,11 @@ def _offers(
     return offers
 
 
-def _frequency(held: Floats, wanted: Floats) -> NDArray[np.int64]:
-    """Return how many of the numbers held (m,) each that is wanted (g,) is."""
+def _frequency(held: Floats, wanted: Floats, reach: float = 0.0) -> NDArray[np.int64]:
+    """Return of how many of the numbers held (m,) each that is wanted (g,) is no further off than ``reach``."""
     ordered = np.sort(held)
-    return np.searchsorted(ordered, wanted, side="right") - np.searchsorted(ordered, wanted, side="left")
+    upper = np.searchsorted(ordered, wanted + reach, side="right")
+    return upper - np.searchsorted(ordered, wanted - reach, side="left")
 
 
 def _alike(targets: Floats, held: Floats) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:

@@ -329,6 +329,46 @@ def test_of_two_numbers_that_hardly_any_row_has_together_the_commoner_is_met():
     assert (table["c"] == "pos").all()
 
 
+@pytest.mark.parametrize("condition", [{"x": [1, 2], "y": [1, 2]}, {"x": 2, "y": [1, 2]}])
+@pytest.mark.parametrize("share", [1.0, 0.004])  # of rows whose numbers are those asked for; the others' are larger
+def test_sets_of_numbers_are_met_together_by_rows_that_have_them(condition, share):
+    def draw(k):
+        x = np.where(rng.random(k) < share, rng.integers(1, 3, k), rng.integers(3, 9, k))
+        return pd.DataFrame({"x": x * 1.0, "y": x * 1.0, "c": np.where(x > 1, "pos", "neg")})
+
+    rng = np.random.default_rng(0)
+    table = conditioning.resample(draw, conditioning.parse(condition, CORRELATED, 300), 300, schema=CORRELATED, rng=rng)
+    assert (table["x"] == table["y"]).all()
+    assert ((table["x"] == 2) == (table["c"] == "pos")).all()
+    if condition["x"] != 2:
+        assert 0.2 < (table["x"] == 1).mean() < 0.8  # a half, in 32 rows or more: P < 1e-3, and the seed is fixed
+
+
+@pytest.mark.parametrize("condition", [{"x": [-1.5, 1.5], "y": [-1.5, 1.5]}, {"x": 1.5, "y": [-1.5, 1.5]}])
+def test_sets_of_numbers_that_no_row_has_go_with_each_other(condition):
+    table = resampled(condition, 300)
+    assert (table["x"] == table["y"]).all()
+
+
+def test_many_kinds_of_requests_are_told_apart_at_once(monkeypatch):
+    columns = {name: {"type": "categorical", "categories": [f"{name}{i}" for i in range(40)]} for name in "abc"}
+    schema = Schema.from_json({"columns": columns})
+
+    def draw(k):
+        return pd.DataFrame(
+            {name: np.array(columns[name]["categories"])[rng.integers(0, 40, k)] for name in "ab"}
+        ).assign(c=lambda t: t["a"].str.replace("a", "c"))
+
+    rng, asked = np.random.default_rng(0), []
+    requests = draw(400)
+    encoder = conditioning.encoder
+    monkeypatch.setattr(conditioning, "encoder", lambda column, name: asked.append(name) or encoder(column, name))
+    given = conditioning.parse(requests, schema, 400)
+    table = conditioning.resample(draw, given, 400, schema=schema, rng=rng)
+    assert table.equals(requests)
+    assert len(asked) < 100  # by columns and draws; there are about 350 kinds, of which each would take more
+
+
 def test_resampling_matches_each_request_row():
     x = np.linspace(-1.5, 1.5, 200)
     table = resampled(pd.DataFrame({"x": x}), 200)
