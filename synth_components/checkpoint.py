@@ -17,6 +17,7 @@ from synth_components.errors import ArtifactError
 
 FILE = "checkpoint.safetensors"
 _FORMAT = "synth_components.checkpoint/1"
+_MEMBER = "part-"
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,19 @@ class Checkpoint:
             temporary.unlink(missing_ok=True)
 
 
+def member_folder(folder: Path, number: int) -> Path:
+    """Return the folder, within that of a fit made of several, for the state of one of them."""
+    return folder / f"{_MEMBER}{number}"
+
+
 def remove(folder: Path) -> None:
-    """Remove the state of any fit from a folder.
+    """Remove the state of any fit from a folder, and of the fits that it is made of.
 
     The folder goes too, if nothing else is in it and it is no mount.
     """
+    for member in folder.glob(f"{_MEMBER}*"):
+        if member.is_dir():
+            remove(member)
     for path in folder.glob("checkpoint*.safetensors"):
         path.unlink(missing_ok=True)
     if folder.is_dir() and not folder.is_mount() and not any(folder.iterdir()):

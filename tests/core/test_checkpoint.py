@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from synth_components.checkpoint import FILE, Checkpoint, remove
+from synth_components.checkpoint import FILE, Checkpoint, member_folder, remove
 from synth_components.errors import ArtifactError
 
 ARRAYS = {"weights": np.arange(6, dtype=np.float32).reshape(2, 3), "state": np.array([3, 1], dtype=np.uint8)}
@@ -60,3 +60,11 @@ def test_removing_it_leaves_what_else_is_in_the_folder(tmp_path):
     remove(folder)
     assert not folder.exists()
     remove(folder)
+
+
+def test_removing_it_removes_the_state_of_each_member_too(tmp_path):
+    folder = tmp_path / "state"
+    for place in (folder, member_folder(folder, 0), member_folder(member_folder(folder, 1), 0)):
+        Checkpoint(place, "a").save(ARRAYS, {})
+    remove(folder)
+    assert not folder.exists()

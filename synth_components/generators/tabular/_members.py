@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy import random
 
+from synth_components.checkpoint import member_folder
 from synth_components.conditions import resample
 from synth_components.config import Recipe
 from synth_components.errors import ArtifactError, UnsupportedError
@@ -74,7 +75,7 @@ def fit_member(
     inner = replace(
         run,
         report=part_of(run.report, part, parts),
-        checkpoint=None if run.checkpoint is None else run.checkpoint / f"part-{part}",
+        checkpoint=None if run.checkpoint is None else member_folder(run.checkpoint, part),
         warm_start=None,
         holdout=None,
     )
