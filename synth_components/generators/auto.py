@@ -17,6 +17,7 @@ Differs: see ``selection.race`` and ``selection.choice``.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -35,6 +36,8 @@ from synth_components.protocols import Dataset, Given, PrivacyLedger, Run, Sampl
 from synth_components.schema import Schema
 from synth_components.split import sides_of, units_of
 from synth_components.stopping import interrupted_at
+
+_LOG = logging.getLogger(__name__)
 
 LEAST_HELD_OUT = 100
 """Fewest rows that a race is judged by, and learns from; of smaller tables the rules choose."""
@@ -195,7 +198,7 @@ class Auto(Recipe):
             reasons += [f"{name} was not tried: {why}" for name, why in left_out(data.schema).items()]
         sampler: Sampler = ended.sampler
         learned = int(len(learnt.table) * ended.share)
-        again = None
+        again, why = None, "time was over"
         # It takes longer than the last one, of fewer rows; how much longer is a guess, and trying costs what is left.
         if time.monotonic() + ended.seconds <= deadline:
             reached = int(RESOLUTION * (1 - (deadline - time.monotonic()) / self.time_limit))
@@ -205,9 +208,9 @@ class Auto(Recipe):
                 run.report(min(place, RESOLUTION - 1), RESOLUTION, **metrics)
 
             last = replace(run, warm_start=None, report=report)
-            again = _again(ended.generator, data, deadline, seed=seed, ledger=ledger, run=last)
+            again, why = _again(ended.generator, data, deadline, seed=seed, ledger=ledger, run=last)
         if again is None:
-            reasons.append(f"its model is that of the race, of {learned} of {len(table)} rows: time was over")
+            reasons.append(f"its model is that of the race, of {learned} of {len(table)} rows: {why}")
             if ended.share < 1 and units_of(data) is not None:
                 reasons.append(BY_ROWS)
         else:
@@ -218,8 +221,10 @@ class Auto(Recipe):
         return AutoSampler(sampler, Choice(ended.generator, {}, tuple(reasons), trials).to_json())
 
 
-def _again(name: str, data: Dataset, deadline: float, *, seed: int, ledger: PrivacyLedger, run: Run) -> Sampler | None:
-    """Return the winner's sampler fitted on all rows; ``None`` if time is over first."""
+def _again(
+    name: str, data: Dataset, deadline: float, *, seed: int, ledger: PrivacyLedger, run: Run
+) -> tuple[Sampler | None, str]:
+    """Return the winner's sampler fitted on all rows; or ``None`` and why there is none."""
     from synth_components.selection.race import stream
 
     def is_over() -> bool:
@@ -227,11 +232,15 @@ def _again(name: str, data: Dataset, deadline: float, *, seed: int, ledger: Priv
 
     rng, bounded = stream(seed, name, len(data.table)), replace(run, should_stop=is_over)
     try:
-        return interrupted_at(deadline, lambda: make(name).fit(data, rng=rng, ledger=ledger, run=bounded))
+        return interrupted_at(deadline, lambda: make(name).fit(data, rng=rng, ledger=ledger, run=bounded)), ""
     except StoppedError:
         if run.should_stop():
             raise
-        return None
+        return None, "time was over"
+    except Exception as error:  # noqa: BLE001 - what the race found, which took the time, shall not be lost
+        # Not with its message, which may quote a cell.
+        _LOG.warning("%s failed on all rows: %s; fit it alone to see why", name, type(error).__name__)
+        return None, f"its fit on all rows failed ({type(error).__name__})"
 
 
 def _fitted(choice: Any, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> AutoSampler:  # noqa: ANN401 - a Choice, which is imported late

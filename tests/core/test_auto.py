@@ -719,8 +719,26 @@ def test_a_leader_whose_fit_on_more_rows_does_not_end_stays_ahead_of_worse_ones(
     assert (ended.generator, round(ended.share, 2)) == (ALONE, 0.33)
 
 
+@pytest.mark.parametrize("error", [SynthError("refused"), MemoryError("with a cell")])
+def test_a_last_fit_that_fails_leaves_the_model_of_the_race_which_says_so(monkeypatch, caplog, error):
+    def fails(self, data, *, rng, ledger, run):
+        if len(data.table) == 2_000:
+            raise error
+        return fit(self, data, rng=rng, ledger=ledger, run=run)
+
+    fit = recipe_type(ALONE).fit
+    replaced(monkeypatch, ALONE, fails)
+    recipe = Auto(time_limit=600, candidates=(ALONE,))
+    made = recipe.fit(dependent(2_000), rng=np.random.default_rng(0), ledger=Ledger(), run=Run())
+    why = f"of 1800 of 2000 rows: its fit on all rows failed ({type(error).__name__})"
+    assert made.choice["reasons"][-1] == f"its model is that of the race, {why}"
+    assert type(error).__name__ in caplog.text
+    assert "cell" not in caplog.text
+    assert len(made.sample(5, rng=np.random.default_rng(0)).table) == 5
+
+
 def test_a_model_of_a_race_says_that_rows_support_what_it_keeps_and_not_the_persons_who_are_named(monkeypatch):
-    monkeypatch.setattr("synth_components.generators.auto._again", lambda *_, **__: None)  # time is over
+    monkeypatch.setattr("synth_components.generators.auto._again", lambda *_, **__: (None, "time was over"))
     data = dependent(6_000)
     columns = {**data.schema.columns, "who": Numeric()}
     schema = Schema({TABLE: columns}, unit=Unit(TABLE, ("who",), 100))
