@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 import synth_components as synth
 from synth_components.generators import make
+from synth_components.generators.tabular._junction import nodes
 from synth_components.generators.tabular.markov import Markov
 from synth_components.io.dataset import read_dataset
 from synth_components.privacy.ledger import Ledger
@@ -206,3 +207,35 @@ def test_hidden_states_are_as_many_as_persons_bear_out(generator, option, states
     recipe = make(f"tabular.{generator}", {option: 10})
     made = recipe.fit(journeys(whose), rng=np.random.default_rng(0), ledger=Ledger(), run=Run())
     assert (states(made) <= 6) == whose  # of 61 persons, who have 1,460 rows
+
+
+def test_a_network_takes_no_line_of_a_table_that_one_person_has():
+    above = np.repeat([0, 1, 1], [30, 20, 40])  # one row each of 50 persons, and 40 more of a person
+    below = np.repeat([0, 1, 2], [30, 20, 40])
+    owners = np.append(np.arange(50), np.full(40, 50))
+    alone = np.append(above, np.full(25, 2)), np.append(below, np.full(25, 2)), np.append(owners, np.full(25, 50))
+    plan, masses = [(0, ()), (1, (0,))], [np.full(3, 1 / 3), np.array([0.5, 0.3, 0.2])]
+    by_rows, by_persons = (
+        nodes(plan, alone[:2], masses, prior=0.5, owners=whose, least=10) for whose in (None, alone[2])
+    )
+    assert_array_equal(by_rows[0].table, by_persons[0].table)
+    assert_allclose(by_rows[1].table[2, 2], (25 + 0.1) / 25.5)
+    assert_allclose(by_persons[1].table[2], masses[1])
+    assert_allclose(by_rows[1].table[1, 2], (40 + 0.1) / 60.5)
+    assert_allclose(by_persons[1].table[1, 2], (2 + 0.1) / 22.5)  # 2 of 22 rows is one in ten at most, 3 of 23 is not
+
+
+def test_a_network_is_told_whose_each_row_is(monkeypatch):
+    told = []
+
+    def noted(*args, owners, least, **options):
+        told.append((owners, least))
+        return nodes(*args, owners=owners, least=least, **options)
+
+    monkeypatch.setattr("synth_components.generators.tabular._junction.nodes", noted)
+    for whose in (False, True):
+        recipe = make("tabular.bayesian_network", {"min_category_count": 9})
+        recipe.fit(journeys(whose), rng=np.random.default_rng(0), ledger=Ledger(), run=Run())
+    assert told[0] == (None, 9)
+    assert_array_equal(told[1][0], journeys(True).table["who"])
+    assert told[1][1] == 9

@@ -18,6 +18,7 @@ from numpy import random
 from numpy.typing import NDArray
 
 from synth_components.generators.tabular._codebook import Ints, drawn_by_row, drawn_each
+from synth_components.marginal import Owners, num_owners, shared_out
 from synth_components.protocols import Floats
 
 Parents = tuple[int, ...]
@@ -93,13 +94,22 @@ def structure(
     return made
 
 
-def _counts(cells: Sequence[Ints], sizes: Sequence[int], axes: Parents) -> Floats:
+def _counts(
+    cells: Sequence[Ints], sizes: Sequence[int], axes: Parents, is_counted: NDArray[np.bool_] | None = None
+) -> Floats:
     """Return how many rows (cells of each axis ...) have each combination of cells."""
     shape = [sizes[axis] for axis in axes]
+    index = _index(cells, sizes, axes)
+    index = index if is_counted is None else index[is_counted]
+    return np.bincount(index, minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
+
+
+def _index(cells: Sequence[Ints], sizes: Sequence[int], axes: Parents) -> Ints:
+    """Return the number (n,) of each row's combination of cells."""
     index = np.zeros(len(cells[0]), dtype=np.int64)
     for axis in axes:
         index = index * sizes[axis] + cells[axis]
-    return np.bincount(index, minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
+    return index
 
 
 def _entropy(counts: Floats) -> float:
@@ -109,13 +119,34 @@ def _entropy(counts: Floats) -> float:
 
 
 def nodes(
-    plan: Sequence[tuple[int, Parents]], cells: Sequence[Ints], masses: Sequence[Floats], *, prior: float
+    plan: Sequence[tuple[int, Parents]],
+    cells: Sequence[Ints],
+    masses: Sequence[Floats],
+    *,
+    prior: float,
+    owners: Owners = None,
+    least: int = 1,
 ) -> tuple[Node, ...]:
-    """Return the nodes of a structure, each table holding ``prior`` rows' worth of the marginals (size,)."""
+    """Return the nodes of a structure, each table holding ``prior`` rows' worth of the marginals (size,).
+
+    Args:
+        plan: The features with their parents.
+        cells: Of each feature, (n,).
+        masses: Of each feature, (size,).
+        prior: Rows' worth of the marginal in each line of a table.
+        owners: The privacy unit (n,) of each row: a line that fewer than ``least`` have holds the marginal alone, and
+            of the rows of no line a unit has a larger share than one in as many.
+        least: See ``owners``.
+    """
     sizes = [len(mass) for mass in masses]
     made = []
     for feature, parents in plan:
-        counts = _counts(cells, sizes, (*parents, feature)) + prior * masses[feature]
+        is_counted = None
+        if parents and owners is not None:
+            line = _index(cells, sizes, parents)
+            is_enough = num_owners(line, owners, int(np.prod([sizes[p] for p in parents]))) >= least
+            is_counted = is_enough[line] & shared_out(line, owners, least=least)
+        counts = _counts(cells, sizes, (*parents, feature), is_counted) + prior * masses[feature]
         made.append(Node(feature, parents, counts / counts.sum(axis=-1, keepdims=True)))
     return tuple(made)
 

@@ -5,7 +5,9 @@ Source: Koller & Friedman 2009, "Probabilistic Graphical Models", Ch. 17 and 18;
     (doi:10.1145/3134428), for a greedy choice of parents that synthesises rows.
 Differs: parents lie within a clique of the columns before, so that the network is its own junction tree and conditions
     are met exactly; the search is greedy, without a step back.  Numbers are cells of about equal mass; a value is drawn
-    within its cell from the marginal.  Tables begin at the marginals.
+    within its cell from the marginal.  Tables begin at the marginals.  Where the schema names a privacy unit, a line of
+    a table that fewer than ``min_category_count`` units have is the marginal, and of the rows of any line no unit has a
+    larger share than one in as many.
 """
 
 from __future__ import annotations
@@ -94,7 +96,14 @@ class BayesianNetwork(Recipe):
         )
         stop_if_asked(run)
         run.report(1, 2)
-        network = _junction.nodes(plan, held, cell_masses(cut, book.grids), prior=self.prior)
+        network = _junction.nodes(
+            plan,
+            held,
+            cell_masses(cut, book.grids),
+            prior=self.prior,
+            owners=features.owners,
+            least=self.min_category_count,
+        )
         run.report(2, 2)
         return BayesianNetworkSampler(book, cut, network)
 
