@@ -374,6 +374,11 @@ def _column_from_json(value: Mapping[str, Any], column: str, table: str) -> AnyC
         )
     if "categories" in options:
         options["categories"] = tuple(options["categories"])
+    places = options.get("places")
+    if isinstance(places, float) and places.is_integer():  # as YAML may say it, or JSON that has no whole numbers
+        options["places"] = int(places)
+    elif isinstance(places, bool) or not isinstance(places, int | None):
+        raise SchemaError(f"column '{column}': places must be a whole number", column=column, table=table)
     try:
         made = kind(**{"public": True, **options})
     except SchemaError as error:

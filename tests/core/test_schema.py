@@ -96,6 +96,13 @@ def test_keys_links_order_unit_and_constraints_survive_json():
     assert Schema.from_json(json.loads(relational().canonical())) == relational()
 
 
+def test_json_without_whole_numbers_declares_the_same_places():
+    declared = {"columns": {"a": {"type": "numeric", "low": 0, "high": 9, "places": 2}}}
+    floats = json.loads(json.dumps(declared), parse_int=float)
+    assert isinstance(Schema.from_json(floats).columns["a"].places, int)
+    assert Schema.from_json(floats) == Schema.from_json(declared)
+
+
 def test_a_column_declared_in_json_is_public_unless_it_says_otherwise():
     made = Schema.from_json({"columns": {"a": {"type": "numeric"}, "b": {"type": "boolean", "public": False}}})
     assert (made.columns["a"].public, made.columns["b"].public) == (True, False)
@@ -152,6 +159,8 @@ def test_a_column_that_no_value_can_meet_is_refused(make):
         {"columns": {"a": {}}},
         {"columns": {"a": {"type": "numeric", "lowest": 1}}},
         {"columns": {"a": {"type": "numeric", "low": 3, "high": 1}}},
+        {"columns": {"a": {"type": "numeric", "places": 0.5}}},
+        {"columns": {"a": {"type": "numeric", "places": "2"}}},
         {"columns": {"a": {"type": "boolean"}}, "links": [{"child": "a"}]},
         {"columns": {"a": {"type": "boolean"}}, "unit": {"table": TABLE}},
     ],
