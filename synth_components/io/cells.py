@@ -31,6 +31,7 @@ from synth_components.schema import (
     Image,
     Key,
     Numeric,
+    Text,
     dtype_of,
     is_unicode,
     same_dtype,
@@ -42,6 +43,7 @@ Reader: TypeAlias = Callable[[Any], tuple[Any, bool]]
 _UNFIT = (None, False)
 _GROUPED = re.compile(r"\s*-?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?\s*")
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?)?", flags=re.ASCII)
+_EXACT = 2.0**53  # whole numbers below it are floats, and others need not be
 _DIGITS = Context(prec=38)  # what files hold of a decimal: arrow's decimal128
 _PLACES = 18  # of a decimal without bounds: as many as may be declared
 TRUTHS = {"True": True, "true": True, "TRUE": True, "False": False, "false": False, "FALSE": False}
@@ -182,10 +184,10 @@ def _reader(column: AnyColumn, *, decimal_comma: bool) -> Reader:
             return lambda value: _span(value, column.dtype, number)
         case Numeric() if column.dtype == "decimal" or (column.dtype == "object" and column.places == 0):
             return _exact(column, number)
-        case Numeric() | Key() if column.dtype.lower().startswith(("int", "uint")):
+        case Numeric() | Key() | Text() if column.dtype.lower().startswith(("int", "uint")):
             first, last = _limits(column.dtype)
             return lambda value: _whole(number(value), first, last)
-        case Numeric():
+        case Numeric() | Key() | Text() if isinstance(column, Numeric) or column.dtype.lower().startswith("float"):
             return lambda value: _real(number(value))
         case Image():
             return lambda value: (value, True)
@@ -204,9 +206,11 @@ def _number(value: Any, *, decimal_comma: bool) -> int | float | Decimal | None:
             real = float(value)
         except ValueError:
             return None
-        if real.is_integer() and value.strip().lstrip("+-").isdecimal():
-            return int(value)
-        return real if math.isfinite(real) else None
+        if not math.isfinite(real):
+            return None
+        if abs(real) >= _EXACT:  # not by `int`, which makes no number of thousands of digits
+            return Decimal(value)
+        return int(real) if real.is_integer() and value.strip().lstrip("+-").isdecimal() else real
     if isinstance(value, bool | np.bool_ | int | np.integer):
         return int(value)
     if isinstance(value, float | np.floating):
@@ -228,7 +232,7 @@ def _real(value: int | float | Decimal | None) -> tuple[float | None, bool]:
         real = math.inf if value is None else float(value)
     except OverflowError:
         return _UNFIT
-    return (real, True) if math.isfinite(real) else _UNFIT
+    return (real, abs(real) < _EXACT or real == value) if math.isfinite(real) else _UNFIT
 
 
 def _exact(column: Numeric, number: Callable[[Any], Any]) -> Reader:
@@ -317,16 +321,15 @@ def _moments(column: Datetime) -> Reader:
         # Of a time that there is twice the earlier, and for one that there is not the next, as in `encode.localized`.
         return stamp.tz_localize(zone, ambiguous=True, nonexistent="shift_forward").tz_convert("UTC")
 
-    low, high = (None if bound is None else instant(bound) for bound in (column.low, column.high))
     if column.dtype.startswith("datetime64[ns"):
-        low = instant(pd.Timestamp.min.tz_localize("UTC")) if low is None else low
-        high = instant(pd.Timestamp.max.tz_localize("UTC")) if high is None else high
-    else:  # the years that Python's dates have, in every zone: other times have neither a date nor a text
-        first, last = ("0001-01-01", "9999-12-31T23:59:59.999999")
-        if zone is not None:
-            first, last = ("0001-01-02", "9999-12-30")
-        low = pd.Timestamp(first, tz="UTC") if low is None else low
-        high = pd.Timestamp(last, tz="UTC") if high is None else high
+        first, last = pd.Timestamp.min, pd.Timestamp.max
+    else:  # the years that Python's dates have: other times have neither a date nor a text
+        first, last = pd.Timestamp("0001-01-01"), pd.Timestamp("9999-12-31T23:59:59.999999")
+    if zone is not None:  # whose clock may be a day off; of times that nanoseconds lack before, pandas 2.3 dies
+        first, last = pd.Timestamp.min + datetime.timedelta(days=1), last - datetime.timedelta(days=1)
+    first, last = first.tz_localize("UTC"), last.tz_localize("UTC")
+    low = first if column.low is None else min(max(instant(column.low), first), last)
+    high = last if column.high is None else max(min(instant(column.high), last), first)
 
     def read(value: Any) -> tuple[Any, bool]:  # noqa: ANN401
         is_moment = isinstance(value, datetime.date | np.datetime64)
@@ -338,8 +341,7 @@ def _moments(column: Datetime) -> Reader:
             return _UNFIT
         if pd.isna(stamp):
             return _UNFIT
-        kept = stamp if low is None else max(stamp, low)
-        kept = kept if high is None else min(kept, high)
+        kept = min(max(stamp, low), high)
         return (kept.date() if column.dtype == "date" else kept), kept == stamp
 
     return read

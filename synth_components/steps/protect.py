@@ -74,7 +74,8 @@ def protect(
     require_uncovered("protect")
     asked = policy_of(config, policy)
     declared = read_schema(schema)
-    if any(layer.technique == "differential_privacy" for layer in asked.plan()):  # no row decides on a type
+    is_private = any(layer.technique == "differential_privacy" for layer in asked.plan())
+    if is_private:  # no row decides on a type
         table = (
             read_typed(data)
             if declared is None
@@ -84,7 +85,7 @@ def protect(
         table = read_table(data, columns=None if declared is None else declared.columns)
     with stage("protect") as report:
         made = protect_table(table, asked, schema=declared)
-        report(len(table), len(table))
+        report(len(made.table), len(made.table))
     write_json(evidence, made.audit.to_json())
     if not made.audit.holds:
         missed = made.audit.missed
@@ -93,7 +94,8 @@ def protect(
             "put the layer that promises it after those that change it. The table was not written"
         )
     write_table(made.table, protected)
-    _LOG.info("%d of %d rows are released, and every promise of the policy holds", len(made.table), len(table))
+    total = "" if is_private else f" of {len(table)}"  # how many there are is told by a noisy count, or not at all
+    _LOG.info("%d%s rows are released, and every promise of the policy holds", len(made.table), total)
 
 
 def policy_of(config: ProtectConfig, path: Path | None) -> Policy:

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 import sqlite3
 import warnings
 from decimal import Decimal
@@ -185,6 +186,9 @@ INT = Numeric(dtype="int8", low=-5, high=100, places=0)
 WORDS = ("a", "b")
 NS = "datetime64[ns]"
 TOKYO = "datetime64[us, Asia/Tokyo]"
+WEST = "datetime64[ns, America/New_York]"
+FIRST, LAST = pd.Timestamp.min + pd.Timedelta(days=1), pd.Timestamp.max - pd.Timedelta(days=1)
+FIRST, LAST = FIRST.tz_localize("UTC"), LAST.tz_localize("UTC")
 READ = {
     "a whole number": (INT, "7", 7),
     "as a number": (INT, 7.0, 7),
@@ -197,6 +201,9 @@ READ = {
     "a text where null is": (Numeric(dtype="Int64", places=0), "x", pd.NA),
     "2^53 + 1": (Numeric(dtype="Int64", places=0), "9007199254740993", 9007199254740993),
     "a number beyond 64 bits": (Numeric(dtype="object", low=0, high=2**64 - 1, places=0), "1" + "0" * 30, 2**64 - 1),
+    "a number of thousands of digits": (INT, "0" * 5_000 + "7", 7),
+    "a float of as many": (Numeric(), "-" + "0" * 5_000 + "7", -7.0),
+    "2^53 + 1 with a point": (Numeric(dtype="Int64", places=0), "9007199254740993.0", 9007199254740993),
     "a float": (Numeric(), "7.25", 7.25),
     "parted thousands": (Numeric(), "1,234.5", 1234.5),
     "no thousands": (Numeric(), "12,34", np.nan),
@@ -235,6 +242,10 @@ READ = {
     "a zoned time": (Datetime(dtype=TOKYO), "2011-03-01 10:00Z", pd.Timestamp("2011-03-01 19:00", tz="Asia/Tokyo")),
     "the last day": (Datetime(dtype=NS, low="2000-01-01", high="2020-01-01"), "9999-12-31", pd.Timestamp("2020-01-01")),
     "the last day without bounds": (Datetime(dtype=NS), "9999-12-31", pd.Timestamp.max),
+    "the last day of bounds beyond": (Datetime(dtype=NS, high="2500-01-01"), "9999-12-31", pd.Timestamp.max),
+    "the first day of bounds beyond": (Datetime(dtype=NS, low="1500-01-01"), "0001-01-01", pd.Timestamp.min),
+    "a time before all in a zone": (Datetime(dtype=WEST), "0001-01-01", FIRST),
+    "a time after all in a zone": (Datetime(dtype=WEST), "9999-12-31", LAST),
     "a time that no clock has": (Datetime(dtype=NS), "2011-03-01 25:00", pd.NaT),
     "now": (Datetime(dtype=NS), "now", pd.NaT),
     "a date": (Datetime(dtype="date"), "2011-03-01", datetime.date(2011, 3, 1)),
@@ -244,11 +255,14 @@ READ = {
     "the year 12000": (Datetime(dtype="date"), np.datetime64("12000-01-01", "us"), datetime.date.max),
     "the last date": (Datetime(dtype="date"), "9999-12-31", datetime.date.max),
     "a time too late": (Datetime(dtype="datetime64[s]"), "9999-12-31T23:59-05:00", pd.Timestamp("9999-12-31 23:59:59")),
-    "a local time before all": (Datetime(dtype=TOKYO), "0000-01-01", pd.Timestamp("0001-01-02", tz="UTC")),
+    "a local time before all": (Datetime(dtype=TOKYO), "0000-01-01", FIRST.floor("us")),
     "no date": (Datetime(dtype="date"), 7, None),
     "a text of a number": (Text(), 7, "7"),
     "bytes": (Text(dtype="string"), b"x", pd.NA),
     "a key": (Key(dtype="int64"), "7", 7),
+    "a key of floats": (Key(dtype="float64"), "7", 7.0),
+    "no key of floats": (Key(dtype="float64"), "x", np.nan),
+    "no text of numbers": (Text(dtype="Int64"), "x", pd.NA),
     "no key": (Key(dtype="int64"), "x", 0),
     "an image": (Image(), "a.png", "a.png"),
 }  # fmt: skip
@@ -265,6 +279,7 @@ def test_a_value_becomes_what_its_column_holds_whatever_stands_beside_it(what):
             for held in ([value], [*beside, value])
         ]
     for values in found:
+        assert len(repr(values))  # whoever is told of it can print it
         assert str(values.dtype) == {"decimal": "object", "date": "object"}.get(column.dtype, column.dtype)
         made = values.iloc[-1]
         assert (pd.isna(made) and pd.isna(wanted)) or (made == wanted and isinstance(made, type(wanted) | np.generic))
@@ -318,6 +333,14 @@ def test_of_a_unit_that_cannot_be_read_no_row_is_kept_so_that_no_two_units_becom
     assert [None if pd.isna(value) else str(value) for value in found] == left
 
 
+@pytest.mark.parametrize("dtype", ["int64", "float64"])
+def test_numbers_of_persons_that_floats_do_not_tell_apart_make_no_two_of_them_one(dtype):
+    table = pd.DataFrame({"who": ["9007199254740992", "9007199254740993", "9007199254740993.0"]})
+    found = conform_cells(table, {"who": Key(dtype=dtype)}, place="t", unit=("who",))["who"]
+    both = [2**53 + 1] * 2 if dtype == "int64" else []
+    assert found.tolist() == [2**53, *both]
+
+
 def test_the_schema_says_which_columns_are_the_unit(tmp_path):
     (tmp_path / "t.csv").write_text("who,n\n1,5\nx,6\n1,x\n")
     columns = {"who": Key(dtype="int64"), "n": Numeric(dtype="int64", low=1, high=9, places=0)}
@@ -364,14 +387,17 @@ def test_without_a_schema_types_that_rows_decide_on_are_refused_before_one_is_re
     assert not any(place.exists() for place in (model, output, *sides.values()))
 
 
-def test_no_row_ends_the_drawing_of_a_policy_or_changes_its_types(tmp_path):
+def test_no_row_ends_the_drawing_of_a_policy_or_changes_its_types(tmp_path, caplog):
     pytest.importorskip("opendp", reason="the extra dp is not installed")
     (tmp_path / "schema.json").write_text(SCHEMA.canonical())
     csv(tmp_path / "t.csv", [*rows(), *({**USUAL, **strange} for strange in STRANGE.values())])
     (tmp_path / "policy.json").write_text(json.dumps(POLICY))
     given = {"data": tmp_path / "t.csv", "schema": tmp_path / "schema.json", "policy": tmp_path / "policy.json"}
     out = {"protected": tmp_path / "out.parquet", "evidence": tmp_path / "audit.json"}
+    caplog.set_level("INFO")
     protect(ProtectConfig(), **given, **out)
+    assert f"of {len(rows()) + len(STRANGE)}" not in caplog.text  # how many rows there are is private
+    assert re.match(r"\d+ rows are released", caplog.messages[-1])
     made = storage.read_table(out["protected"]).dtypes.astype(str).to_dict()
     assert made == {name: column.dtype for name, column in COLUMNS.items()}
 
