@@ -34,6 +34,8 @@ _NANOSECONDS = {
     "ns": 1,
 }
 _EXACT = 2**53
+_FIRST, _LAST = pd.Timestamp("1677-09-22T12"), pd.Timestamp("2262-04-10T12")
+"""What nanoseconds hold, in every zone."""
 _LOW_BITS = 32
 
 
@@ -212,27 +214,43 @@ class DatetimeEncoder:
             moment = pd.Series([stamp])
             moment = localized(moment, zone) if stamp.tzinfo is None else moment.dt.tz_convert(zone)
             stamp = (moment.dt.tz_localize(None) if self._is_local else moment.dt.tz_convert(None)).iloc[0]
+        if not _FIRST <= stamp <= _LAST:
+            raise SchemaError(
+                f"column '{self.name}' has a bound outside the years 1678 to 2261; declare it within", column=self.name
+            )
         return int(stamp.as_unit("ns").value)
 
     def encode(self, values: pd.Series[Any]) -> Floats:
         """Return (n, 1) offsets.
 
         Raises:
-            SchemaError: if a time lies more than 2^53 steps from the origin, where offsets are no longer exact.  Those
-                outside of declared bounds are not asked, as they are put at a bound or refused elsewhere.
+            SchemaError: if a time lies outside the years of nanoseconds, or more than 2^53 steps or 292 years from the
+                origin, where offsets are no longer exact.  Those outside of declared bounds are not asked, as they are
+                put at a bound or refused elsewhere.
         """
         present = values.notna().to_numpy()
         features = np.full((len(values), 1), np.nan)
-        stamps = pd.to_datetime(values[present], utc=self.column.zone is not None)
+        held = values[present]
+        if isinstance(held.dtype, pd.DatetimeTZDtype):  # pandas 2.3 dies of local times before those of nanoseconds
+            held = held.dt.tz_convert("UTC")
+        stamps = self._within(pd.to_datetime(held, utc=self.column.zone is not None))
         if self.column.zone is not None:
             local = stamps.dt.tz_convert(zone_of(self.column)).dt.tz_localize(None)
             stamps = local if self._is_local else stamps.dt.tz_convert(None)
         nanoseconds = stamps.to_numpy().astype("datetime64[ns]").astype(np.int64)
-        offsets = nanoseconds - self._origin
-        counted = offsets
+        reach = np.iinfo(np.int64).max
+        near = np.clip(nanoseconds, max(self._origin - reach, -reach), min(self._origin + reach, reach))
+        offsets, is_counted = near - self._origin, np.ones(len(near), dtype=bool)
         if self.column.low is not None and self.column.high is not None:
             low, high = self._bound(self.column.low), self._bound(self.column.high)
-            counted = offsets[(nanoseconds >= low) & (nanoseconds <= high)]
+            is_counted = (nanoseconds >= low) & (nanoseconds <= high)
+        if (near != nanoseconds)[is_counted].any():
+            raise SchemaError(
+                f"column '{self.name}' holds times more than 292 years from its lower bound, or from 1970; declare a "
+                "later bound",
+                column=self.name,
+            )
+        counted = offsets[is_counted]
         if len(counted) and np.abs(counted).max() // self._step > _EXACT:
             raise SchemaError(
                 f"column '{self.name}' spans more than 2^53 steps of its resolution '{self.column.resolution}' (104 "
@@ -241,6 +259,21 @@ class DatetimeEncoder:
             )
         features[present, 0] = offsets / self._step
         return features
+
+    def _within(self, stamps: pd.Series[Any]) -> pd.Series[Any]:
+        """Return times within the years of nanoseconds, others as their ends if bounds will clip them."""
+        naive = stamps if self.column.zone is None else stamps.dt.tz_localize(None)
+        is_before, is_after = (naive < _FIRST).to_numpy(dtype=bool), (naive > _LAST).to_numpy(dtype=bool)
+        if (is_before.any() and self.column.low is None) or (is_after.any() and self.column.high is None):
+            raise SchemaError(
+                f"column '{self.name}' holds times outside the years 1678 to 2261; null such sentinels, cast it to "
+                "text, or declare bounds",
+                column=self.name,
+            )
+        if not (is_before | is_after).any():
+            return stamps
+        kept = naive.mask(is_before, _FIRST).mask(is_after, _LAST)
+        return kept if self.column.zone is None else kept.dt.tz_localize("UTC")
 
     def decode(self, features: Floats) -> pd.Series[Any]:
         """Return (n,) times: rounded to the resolution, clipped to the bounds."""

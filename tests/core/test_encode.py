@@ -345,3 +345,31 @@ def test_every_local_day_of_a_year_is_drawn_as_the_first_moment_of_the_day(zone)
 
     expected = moments_in(zone, "D", list(range(365)))
     assert drawn.tolist() == expected.tolist()
+
+
+def far_times(zone=None):
+    times = pd.Series(np.array(["2020-01-01", "9999-12-31", "0001-01-01"], dtype="M8[us]"))
+    return times if zone is None else times.dt.tz_localize("UTC").dt.tz_convert(zone)
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
+@pytest.mark.parametrize(("low", "high"), [(None, None), ("2000-01-01", None), (None, "2030-01-01")])
+def test_times_that_nanoseconds_do_not_hold_are_refused_and_not_taken_for_others(zone, low, high):
+    values = far_times(zone)
+    column = Datetime(dtype=str(values.dtype), resolution="D", low=low, high=high)
+    with pytest.raises(SchemaError, match="outside the years 1678 to 2261"):
+        encoder(column, "t").encode(values)
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
+def test_they_lie_beyond_the_bounds_on_their_own_side_where_there_are_bounds(zone):
+    values = far_times(zone)
+    column = Datetime(dtype=str(values.dtype), resolution="D", low="2000-01-01", high="2030-01-01")
+    usual, late, early = encoder(column, "t").encode(values)[:, 0]
+    assert early < 0 < usual < 365 * 31 < late
+
+
+def test_a_bound_that_nanoseconds_do_not_hold_is_refused():
+    column = Datetime(dtype="datetime64[us]", resolution="D", low="2000-01-01", high="9999-12-31")
+    with pytest.raises(SchemaError, match="a bound outside the years 1678 to 2261"):
+        encoder(column, "t").encode(far_times())
