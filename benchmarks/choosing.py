@@ -37,7 +37,10 @@ def rows() -> list[Row]:
             if recipe.parse(options) == recipe.parse({}) and "c2st_xgb_train" in row and row.get("fit_cpu_s"):
                 found[row["dataset"], row["generator"]] = row
     for row in common.read_rows(common.RESULTS / "flagship.jsonl"):
-        if row["generator"].startswith("tabular.") and row["measure"] == "fidelity" and row["seed"] == 0:
+        name, _, options = row["generator"].partition("(")
+        if options and name != "tabular.smote":
+            continue
+        if name.startswith("tabular.") and row["measure"] == "fidelity" and row["seed"] == 0:
             values = {"c2st_xgb_train": row["values"].get("c2st_xgb_train")}
             taken = {"fit_cpu_s": row.get("generation", {}).get("cpu_seconds")}
             if all({**values, **taken}.values()):

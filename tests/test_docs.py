@@ -200,7 +200,7 @@ def test_the_page_that_helps_to_choose_tells_scores_that_are_committed_and_whose
         for figure, table in re.findall(r"(\.\d+)(?:\s+of\s+1)?\s+on\s+(Adult|Beijing|Default|Magic|Shoppers)\b", part):
             assert f"{held[name, table.lower()]:.{len(figure) - 1}f}" == f"0{figure}", (name, table)
             seen.append(name)
-    assert seen.count("tabular.hybrid") == 5  # why not to take it
+    assert seen.count("tabular.hybrid") == 5  # what it is worth
     assert len(seen) > 10
 
 
