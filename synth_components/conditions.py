@@ -2,10 +2,10 @@
 
 Resampling draws candidates without the conditions and keeps those that meet them.  Categories, booleans, nulls,
 intervals and sets of categories must match.  So must a fixed number or time, or a set of them, where enough candidates
-have it, such as a zero that many rows share: of several columns, together.  Others seldom match to the last digit: near
-candidates are then chosen by a Gaussian kernel weight, and the fixed value is set in them.  The other columns therefore
-follow their distribution near the value; the value itself holds exactly.  How many rows are asked for does not widen
-what is near: more candidates are drawn.
+have it, such as a zero that many rows share: of several columns, and beside the values of a row, together.  Others
+seldom match to the last digit: near candidates are then chosen by a Gaussian kernel weight, and the fixed value is set
+in them.  The other columns therefore follow their distribution near the value; the value itself holds exactly.  How
+many rows are asked for does not widen what is near: more candidates are drawn.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ _ISO_SPAN = re.compile(r"-?P([\d.]+W)?([\d.]+D)?(T.+)?")
 _SIGNALLING = "holds a signalling NaN; give a number, or None for null"
 
 Mask = NDArray[np.bool_]
+_Part = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Rows that ask for the same so far, and the candidates that are near it."""
 
 
 def parse(conditions: Mapping[str, object] | pd.DataFrame, schema: Schema, n: int) -> Given:
@@ -530,15 +532,15 @@ def _requests(
 ) -> dict[str, Floats]:
     """Return the code (n, w) that each row must have by column; NaN is free, infinity is null.
 
-    A set of numbers becomes one number a row, drawn by the density there of the candidates that are near the numbers
-    which the row has of sets before.
+    A set of numbers becomes one number a row, drawn by the density there of the candidates that can serve what the row
+    asks for else, and are near its numbers: those asked for, and those that it has of sets before.
     """
     made: dict[str, Floats] = {}
     if given.rows is not None:
         for name in given.rows.columns:
             made[name] = encoder(schema.columns[name], name).encode(given.rows[name])
     soft = {name: wanted for name, wanted in given.allowed.items() if name not in hard}
-    parts = [(np.arange(n), np.arange(len(pool)))]  # rows that have the same numbers so far, and who is near these
+    parts = _alike_and_near(made, pool, n, schema) if soft else []
     for name, wanted in sorted(soft.items(), key=lambda item: len(_members(item[1]))):
         column = schema.columns[name]
         coder = encoder(column, name)
@@ -546,7 +548,7 @@ def _requests(
         codes = coder.encode(typed(pd.Series(members, dtype=object, name=name), column))
         held = _scalar(coder.encode(pool[name]))
         member = np.empty(n, dtype=np.int64)
-        after: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        after: list[_Part] = []
         for rows, near in parts:
             is_null = np.isnan(held[near])
             reach = _reach(held[near][~is_null], _scalar(codes))
@@ -564,6 +566,34 @@ def _requests(
     return made
 
 
+def _alike_and_near(requests: Mapping[str, Floats], pool: pd.DataFrame, n: int, schema: Schema) -> list[_Part]:
+    """Return the rows that ask for the same, and the candidates that can serve it and are near its numbers."""
+    near = [name for name in requests if isinstance(schema.columns[name], Numeric | Datetime)]
+    codes = _codes(pool, requests, schema)
+    groups = _groups(requests, near, n)
+    found = _matching(codes, requests, np.array([group[0] for group in groups]), near, len(pool))
+    parts: list[_Part] = list(zip(groups, found, strict=True))
+    for name in near:
+        wanted, held = _scalar(requests[name]), _scalar(codes[name])
+        after: list[_Part] = []
+        for rows, serve in parts:
+            if not np.isfinite(wanted[rows[0]]) or not len(serve):  # a group asks for numbers in the same columns
+                after.append((rows, serve))
+                continue
+            ordered = serve[np.argsort(held[serve], kind="stable")]
+            numbers, which = np.unique(wanted[rows], return_inverse=True)
+            has_mass = _frequency(held[serve], numbers) >= _NEIGHBOURS
+            reach = np.where(has_mass, 0.0, _width(held[serve]))
+            firsts = np.searchsorted(held[ordered], numbers - reach, side="left")
+            ends = np.searchsorted(held[ordered], numbers + reach, side="right")
+            alike = np.split(rows[np.argsort(which, kind="stable")], np.cumsum(np.bincount(which))[:-1])
+            for some, first, end in zip(alike, firsts, ends, strict=True):
+                is_far = end == first  # then the nearest on both sides
+                after.append((some, ordered[max(0, first - _NEIGHBOURS * is_far) : end + _NEIGHBOURS * is_far]))
+        parts = after
+    return parts
+
+
 def _members(wanted: Allowed) -> frozenset[Value | None]:
     assert not isinstance(wanted, Interval)  # noqa: S101 - intervals are met by all candidates
     return wanted
@@ -571,8 +601,16 @@ def _members(wanted: Allowed) -> frozenset[Value | None]:
 
 def _reach(held: Floats, members: Floats) -> float:
     """Return how far off candidates (m,) are near one of the members (k,): 0 if enough equal them."""
-    if len(held) == 0 or _frequency(held, members).sum() >= _NEIGHBOURS:
+    if len(held) == 0 or len(members) == 0 or _frequency(held, members).sum() >= _NEIGHBOURS:
         return 0.0
+    ordered = np.sort(members)
+    above = np.searchsorted(ordered, held)
+    gaps = [np.abs(held - ordered[np.clip(place, 0, len(ordered) - 1)]).min() for place in (above - 1, above)]
+    return max(_width(held), min(gaps) * (1 + 1e-9))  # of members far from all candidates, the nearest
+
+
+def _width(held: Floats) -> float:
+    """Return how far off candidates (m,) are near a number."""
     return float(held.std()) * len(held) ** -0.2 or 1.0  # Scott's rule
 
 

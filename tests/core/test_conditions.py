@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -348,6 +349,25 @@ def test_sets_of_numbers_are_met_together_by_rows_that_have_them(condition, shar
 def test_sets_of_numbers_that_no_row_has_go_with_each_other(condition):
     table = resampled(condition, 300)
     assert (table["x"] == table["y"]).all()
+
+
+@pytest.mark.parametrize("request_", [{"c": "neg"}, {"x": -1.5}, {"x": -9.0}, {"x": -1.5, "c": "neg"}])
+def test_a_set_of_numbers_goes_with_what_each_row_asks_for(request_):
+    n = 300
+    given = conditioning.parse(pd.DataFrame([request_] * n), CORRELATED, n)
+    given = replace(given, allowed={"y": frozenset({-1.5, 1.5})})
+    rng = np.random.default_rng(0)
+    table = conditioning.resample(lambda k: correlated(k, rng), given, n, schema=CORRELATED, rng=rng)
+    # y is x and an error of 0.1, and the kernel's 0.19: 1.5 is 7 times their root mean square from x < 0
+    assert (table["y"] == -1.5).mean() > 0.98
+
+
+def test_each_row_has_the_number_of_a_set_that_goes_with_its_own():
+    x = np.tile([-1.5, 1.5], 100)
+    given = replace(conditioning.parse(pd.DataFrame({"x": x}), CORRELATED, 200), allowed={"y": frozenset({-1.5, 1.5})})
+    rng = np.random.default_rng(0)
+    table = conditioning.resample(lambda k: correlated(k, rng), given, 200, schema=CORRELATED, rng=rng)
+    assert (table["y"] == x).mean() > 0.98
 
 
 def test_many_kinds_of_requests_are_told_apart_at_once(monkeypatch):
