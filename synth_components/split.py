@@ -37,7 +37,8 @@ def units(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
     """Return the unit of each row (n,) as a number from 0; without columns a row is a unit."""
     if not columns:
         return np.arange(len(table))
-    return np.asarray(table.groupby(list(columns), sort=False, dropna=False).ngroup(), dtype=np.int64)
+    # Of categories those that are there: not every combination of all that two columns list.
+    return np.asarray(table.groupby(list(columns), sort=False, dropna=False, observed=True).ngroup(), dtype=np.int64)
 
 
 def units_of(data: Dataset) -> NDArray[np.int64] | None:

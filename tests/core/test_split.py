@@ -14,6 +14,7 @@ from synth_components.split import (
     sides_of,
     split,
     together,
+    units,
     units_of,
 )
 from synth_components.steps.run import RunConfig
@@ -37,6 +38,14 @@ def test_a_person_stands_on_one_side_only():
     train, holdout = split(table(), share=0.2, rng=np.random.default_rng(0), unit=("person",))
     assert not set(train["person"]) & set(holdout["person"])
     assert holdout["person"].nunique() == 5
+
+
+def test_persons_of_the_pandas_dtype_category_are_told_apart_as_others_are():
+    names = pd.Series(np.arange(3_000) // 3).map("p{}".format)
+    rows = pd.DataFrame({"bank": pd.Categorical(names), "person": pd.Categorical(names), "plain": names})
+    # Of 1000 categories each there are 10^6 combinations, and 1000 persons.
+    assert units(rows, ("bank", "person")).tolist() == (np.arange(3_000) // 3).tolist()
+    assert units(rows, ("plain",)).tolist() == (np.arange(3_000) // 3).tolist()
 
 
 def test_rows_without_a_person_form_one_unit():
@@ -68,8 +77,8 @@ def test_a_share_that_empties_a_side_is_refused(share):
 def test_some_rows_keep_the_unit_that_a_key_tells():
     whole = Dataset({TABLE: table()[["row"]]}, Schema({TABLE: {"row": Numeric()}}), owners=np.arange(100) // 4)
     sides = sides_of(whole, share=0.2, rng=np.random.default_rng(0), least=5)
-    for side, units in zip(sides, (20, 5), strict=True):
-        assert np.bincount(side.owners).tolist() == [4] * units
+    for side, count in zip(sides, (20, 5), strict=True):
+        assert np.bincount(side.owners).tolist() == [4] * count
         assert (side.table["row"].to_numpy() // 4 == np.repeat(side.table["row"].to_numpy()[::4] // 4, 4)).all()
     torn = Dataset({TABLE: table()[["row"]][:50]}, whole.schema, owners=whole.owners)
     with pytest.raises(DataError, match="units of 100 rows are told, and there are 50 rows"):
