@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from synth_components.encode import encoder
 from synth_components.errors import ConditionError, SchemaError
-from synth_components.expression import moment
+from synth_components.expression import as_times, moment
 from synth_components.null_indicator import null_indicators
 from synth_components.protocols import Allowed, Floats, Given, Interval
 from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Image, Key, Numeric, Schema, Text, Value
@@ -385,7 +385,7 @@ def _is_allowed(values: pd.Series[Any], allowed: Allowed, column: AnyColumn) -> 
         if column.dtype.startswith("timedelta"):
             comparable = values.astype("int64")
         elif column.dtype == "date":
-            comparable = pd.to_datetime(values)
+            comparable = as_times(values)
         inside = ~missing
         held = comparable[~missing]
         if allowed.low is not None:

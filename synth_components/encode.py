@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from synth_components.errors import SchemaError
+from synth_components.expression import as_times
 from synth_components.protocols import Dataset, Encoder, Floats
 from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Numeric, Schema, dtype_of
 
@@ -233,7 +234,7 @@ class DatetimeEncoder:
         held = values[present]
         if isinstance(held.dtype, pd.DatetimeTZDtype):  # pandas 2.3 dies of local times before those of nanoseconds
             held = held.dt.tz_convert("UTC")
-        stamps = self._within(pd.to_datetime(held, utc=self.column.zone is not None))
+        stamps = self._within(as_times(held, utc=self.column.zone is not None))
         if self.column.zone is not None:
             local = stamps.dt.tz_convert(zone_of(self.column)).dt.tz_localize(None)
             stamps = local if self._is_local else stamps.dt.tz_convert(None)

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from synth_components.errors import ConstraintError
+from synth_components.errors import ConstraintError, SchemaError
 
 MAX_CHARACTERS = 2_000
 MAX_DEPTH = 200
@@ -372,6 +372,31 @@ def moment(text: str, zone: datetime.tzinfo | None) -> pd.Timestamp:
     return stamp.tz_localize(zone, ambiguous=True, nonexistent="shift_forward")
 
 
+def as_times(values: pd.Series[Any], *, utc: bool = False) -> pd.Series[Any]:
+    """Return times (n,), dates among them, null as NaT; those that nanoseconds do not hold, too.
+
+    Args:
+        values: Times, or objects that are.
+        utc: Whether to return them in UTC.
+
+    Raises:
+        SchemaError: for anything else.
+    """
+    try:
+        try:
+            return pd.to_datetime(values, utc=utc)
+        except pd.errors.OutOfBoundsDatetime:  # pandas before 3 takes objects for nanoseconds
+            held = values.astype(object).where(values.notna(), None).to_numpy()
+            made = pd.Series(held.astype("datetime64[us]"), values.index, name=values.name)
+            return made.dt.tz_localize("UTC") if utc else made
+    except (TypeError, ValueError):  # not with its message, which quotes a cell
+        raise SchemaError(
+            f"column '{values.name}' is a datetime in the schema and holds something else; parse it, or change the "
+            "schema",
+            column=str(values.name),
+        ) from None
+
+
 def _truth(value: Any, n: int) -> NDArray[np.bool_]:  # noqa: ANN401
     if not isinstance(value, pd.Series):
         return np.full(n, bool(value))
@@ -401,7 +426,7 @@ def operand(values: pd.Series[Any]) -> pd.Series[Any]:
             numbers[present] = [float(v) for v in values[present]]
             return pd.Series(numbers, index=values.index, name=values.name)
         if kind == "date":
-            return pd.to_datetime(values)
+            return as_times(values)
         if kind in {"integer", "floating", "mixed-integer-float"}:
             return pd.to_numeric(values)
     return values

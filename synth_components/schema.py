@@ -15,6 +15,7 @@ import pandas as pd
 
 from synth_components.constraints import Constraint, constraint_from_json
 from synth_components.errors import SchemaError
+from synth_components.expression import as_times
 
 TABLE = "table"
 """The name of the table of a one-table schema."""
@@ -443,7 +444,7 @@ def outside_of(values: pd.Series[Any], column: AnyColumn) -> tuple[np.ndarray[An
             outside[present] = ~values[present].isin([True, False]).to_numpy(dtype=bool)
             return outside, "that are neither true nor false"
         case Datetime():
-            stamps = pd.to_datetime(values[present], utc=column.zone is not None)
+            stamps = as_times(values[present], utc=column.zone is not None)
             bad = np.zeros(len(stamps), dtype=bool)
             for bound, above in ((column.low, False), (column.high, True)):
                 if bound is not None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from synth_components.encode import cast_to
 from synth_components.errors import SchemaError
+from synth_components.expression import as_times
 from synth_components.protocols import Dataset, Floats
 from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Image, Key, Numeric, Text
 
@@ -167,14 +168,7 @@ def seconds_of(values: pd.Series[Any], column: Datetime) -> Floats:
     """
     present = values.notna().to_numpy()
     made = np.full(len(values), np.nan)
-    try:
-        stamps: Any = pd.to_datetime(values[present], utc=column.zone is not None)
-    except (TypeError, ValueError):
-        raise SchemaError(
-            f"column '{values.name}' is a datetime in the schema and holds something else; parse it, or change the "
-            "schema",
-            column=str(values.name),
-        ) from None
+    stamps: Any = as_times(values[present], utc=column.zone is not None)
     if column.zone is not None:
         stamps = stamps.dt.tz_convert(None)
     made[present] = stamps.to_numpy().astype("datetime64[us]").astype(np.int64) / 1e6

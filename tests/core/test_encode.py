@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from synth_components import fit
 from synth_components.encode import decode, encode, encode_table, encoder, slices
 from synth_components.errors import SchemaError
 from synth_components.protocols import Dataset
@@ -359,6 +360,36 @@ def test_times_that_nanoseconds_do_not_hold_are_refused_and_not_taken_for_others
     column = Datetime(dtype=str(values.dtype), resolution="D", low=low, high=high)
     with pytest.raises(SchemaError, match="outside the years 1678 to 2261"):
         encoder(column, "t").encode(values)
+
+
+def test_dates_that_nanoseconds_do_not_hold_are_refused_without_being_quoted():
+    dates = pd.Series([datetime.date(2020, 1, 1), datetime.date(9999, 12, 31), None], dtype=object, name="t")
+    declared = {"type": "datetime", "dtype": "date", "resolution": "D", "nullable": True}
+    for bounds, told in (({}, "outside the years 1678 to 2261"), ({"low": "2000-01-01"}, "outside the years")):
+        with pytest.raises(SchemaError, match=told):
+            fit(
+                pd.DataFrame({"t": dates}),
+                generator="tabular.independent",
+                schema={"columns": {"t": declared | bounds}},
+            )
+    both = declared | {"low": "2000-01-01", "high": "2030-01-01"}
+    with pytest.raises(SchemaError, match="1 rows outside its time bounds"):
+        fit(pd.DataFrame({"t": dates}), generator="tabular.independent", schema={"columns": {"t": both}})
+    column = Datetime(dtype="date", resolution="D", low="2000-01-01", high="2030-01-01", nullable=True)
+    usual, late, null = encoder(column, "t").encode(dates)[:, 0]
+    assert 0 < usual < 365 * 31 < late
+    assert np.isnan(null)
+
+
+def test_what_is_no_time_is_refused_without_being_quoted():
+    values = pd.Series(["a secret"], name="t", dtype=object)
+    with pytest.raises(SchemaError, match="holds something else") as caught:
+        fit(
+            pd.DataFrame({"t": values}),
+            generator="tabular.independent",
+            schema={"columns": {"t": {"type": "datetime", "dtype": "object"}}},
+        )
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
