@@ -92,7 +92,8 @@ class NumericEncoder:
                     f"column '{self.name}' has integers beyond 2^53; declare its bounds, so that they are kept exactly",
                     column=self.name,
                 )
-            features[present, 0] = np.rint(held * 10.0**column.places) - self._origin
+            with np.errstate(over="ignore"):  # a warning would tell of a row; what is infinite lies beyond any bound
+                features[present, 0] = np.rint(held * 10.0**column.places) - self._origin
         return features
 
     @cached_property
@@ -210,15 +211,15 @@ class DatetimeEncoder:
     def _bound(self, bound: str) -> int:
         """Return a bound in nanoseconds since the epoch: local time if days are counted, else UTC."""
         stamp = pd.Timestamp(bound)
+        if not _FIRST <= stamp.tz_localize(None) <= _LAST:
+            raise SchemaError(
+                f"column '{self.name}' has a bound outside the years 1678 to 2261; declare it within", column=self.name
+            )
         if self.column.zone is not None:
             zone = zone_of(self.column)
             moment = pd.Series([stamp])
             moment = localized(moment, zone) if stamp.tzinfo is None else moment.dt.tz_convert(zone)
             stamp = (moment.dt.tz_localize(None) if self._is_local else moment.dt.tz_convert(None)).iloc[0]
-        if not _FIRST <= stamp <= _LAST:
-            raise SchemaError(
-                f"column '{self.name}' has a bound outside the years 1678 to 2261; declare it within", column=self.name
-            )
         return int(stamp.as_unit("ns").value)
 
     def encode(self, values: pd.Series[Any]) -> Floats:

@@ -139,7 +139,8 @@ def _series(held: list[Any], column: AnyColumn, values: pd.Series[Any]) -> pd.Se
         spans = [nothing if value is None else value for value in held]
         made = pd.Series(np.array(spans, dtype=f"m8[{_resolution(dtype)}]"))
     else:
-        made = cast_to(pd.Series(held, dtype=object), dtype)
+        with np.errstate(all="ignore"):
+            made = cast_to(pd.Series(held, dtype=object), dtype)
     return made.set_axis(values.index)
 
 
@@ -355,6 +356,8 @@ def _span(value: Any, dtype: str, number: Callable[[Any], Any]) -> tuple[Any, bo
             span = pd.Timedelta(value).as_unit(unit)
             return _UNFIT if pd.isna(span) else (span.to_timedelta64(), True)
         found = number(value)
-        return _UNFIT if found is None else (np.timedelta64(round(found), unit), round(found) == found)
+        if found is None or not abs(found) < 2**63:  # before it is rounded: of 1e999999 that takes minutes
+            return _UNFIT
+        return np.timedelta64(round(found), unit), round(found) == found
     except (ValueError, OverflowError):
         return _UNFIT

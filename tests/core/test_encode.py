@@ -400,7 +400,9 @@ def test_they_lie_beyond_the_bounds_on_their_own_side_where_there_are_bounds(zon
     assert early < 0 < usual < 365 * 31 < late
 
 
-def test_a_bound_that_nanoseconds_do_not_hold_is_refused():
-    column = Datetime(dtype="datetime64[us]", resolution="D", low="2000-01-01", high="9999-12-31")
-    with pytest.raises(SchemaError, match="a bound outside the years 1678 to 2261"):
-        encoder(column, "t").encode(far_times())
+@pytest.mark.parametrize("dtype", ["datetime64[us]", "datetime64[us, UTC]", "datetime64[us, America/New_York]"])
+def test_a_bound_that_nanoseconds_do_not_hold_is_refused(dtype):
+    for bound in ({"low": "0001-01-01", "high": "2030-01-01"}, {"low": "2000-01-01", "high": "9999-12-31"}):
+        column = Datetime(dtype=dtype, resolution="D", **bound)
+        with pytest.raises(SchemaError, match="a bound outside the years 1678 to 2261"):
+            encoder(column, "t").encode(far_times(column.zone))
