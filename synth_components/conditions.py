@@ -606,7 +606,7 @@ def _reach(held: Floats, members: Floats) -> float:
     ordered = np.sort(members)
     above = np.searchsorted(ordered, held)
     gaps = [np.abs(held - ordered[np.clip(place, 0, len(ordered) - 1)]).min() for place in (above - 1, above)]
-    return max(_width(held), min(gaps) * (1 + 1e-9))  # of members far from all candidates, the nearest
+    return float(max(_width(held), min(gaps) * (1 + 1e-9)))  # of members far from all candidates, the nearest
 
 
 def _width(held: Floats) -> float:
