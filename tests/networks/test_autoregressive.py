@@ -284,11 +284,39 @@ def test_what_is_written_by_hand_is_what_single_rows_give(share):
 
 def test_a_head_is_told_of_the_features_before_its_own_and_of_no_other():
     torch, network, _rows = network_and_rows(1.0)  # in the order 2, 0, 1
-    before = network._before(torch.Generator().manual_seed(0))
-    assert before.tolist() == [[0, 0, 1], [1, 0, 1], [0, 0, 0], [0, 0, 1]]  # the last tells the place in feature 0
-    free = network_and_rows(0.0)[1]
-    drawn = {tuple(free._before(torch.Generator().manual_seed(seed))[:3].sum(dim=1).tolist()) for seed in range(60)}
-    assert len(drawn) == 6  # every order of three
+    before = network._before(torch.Generator().manual_seed(0), 2)
+    expected = [[0, 0, 1], [1, 0, 1], [0, 0, 0], [0, 0, 1]]  # the last tells the place in feature 0
+    assert before.tolist() == [expected, expected]
+    free = network_and_rows(0.0)[1]._before(torch.Generator().manual_seed(0), 60)
+    assert len({tuple(one[:3].sum(dim=1).tolist()) for one in free}) == 6  # every order of three
+
+
+def test_rows_set_apart_are_judged_in_many_orders():
+    from synth_components.generators._torch.any_order import JUDGED_PER_ORDER
+
+    torch, network, rows = network_and_rows(0.5)
+    same = [part[:1].expand(40 * JUDGED_PER_ORDER - 5, -1) for part in rows]  # the last order has fewer rows
+
+    def told(network):
+        with torch.no_grad():
+            losses = network.losses(same, torch.Generator().manual_seed(5)).split(JUDGED_PER_ORDER)
+        assert max(part.max() - part.min() for part in losses) < 1e-4
+        return torch.stack([part.mean() for part in losses])
+
+    assert told(network).std() < 1e-4  # a batch of the training has one
+    judged = told(network.eval())
+    assert (judged.sort().values.diff() > 1e-3).sum() == 5  # every order of three
+    network._fixed_order_share = 1.0
+    is_fixed = (judged - told(network)).abs() < 1e-4
+    assert 8 < is_fixed.sum() < 36  # half of 40, and those that were drawn and are it
+
+
+def test_rows_set_apart_lose_what_they_would_one_at_a_time():
+    torch, network, rows = network_and_rows(1.0, n=70)
+    with torch.no_grad():
+        alone = [network.losses([part[row : row + 1] for part in rows], torch.Generator()) for row in range(70)]
+        judged = network.eval().losses(rows, torch.Generator())
+    torch.testing.assert_close(judged, torch.cat(alone), rtol=1e-5, atol=1e-5)
 
 
 def test_half_precision_products_give_about_the_same_losses_and_gradients():

@@ -229,6 +229,77 @@ def test_the_best_weights_on_the_rows_set_apart_are_kept():
     assert told.epochs == min(6, told.best_epoch + 2)
 
 
+class Runner(torch.nn.Module):
+    """One number, which every step lowers by the learning rate."""
+
+    def __init__(self):
+        super().__init__()
+        self.place = torch.nn.Parameter(torch.zeros(()))
+
+
+def past(target, noise):
+    """Return the loss that falls for ever on the rows to learn, and rises behind ``target`` on those set apart.
+
+    Of these each one's also moves with the place, by ``noise`` up or down.
+    """
+
+    def loss(module, rows, random):
+        if module.training:
+            return module.place.expand(len(rows[0]))
+        return (module.place - target).square() + noise * module.place * rows[0][:, 0].sign()
+
+    return loss
+
+
+RUN_PAST = replace(SCHEDULE, epochs=10, patience=10, learning_rate=0.05, weight_decay=0.0)
+HALVES = (torch.cat([torch.ones(50, 3), -torch.ones(50, 3)]), torch.zeros(100))
+
+
+def ran_past(noise, *, schedule=RUN_PAST, **more):
+    """Return how a training went that is best at about half of its way, and where it ended."""
+    module = Runner()
+    told = trained(module, schedule=schedule, loss=past(-0.7, noise), held_out=HALVES, **more)
+    return told, float(module.place.detach())
+
+
+def test_the_last_weights_are_left_where_the_best_lose_less_by_no_more_than_the_error():
+    clear, place = ran_past(0.0)
+    assert 3 <= clear.best_epoch <= 7
+    assert place == pytest.approx(-0.7, abs=0.15)
+    last, end = ran_past(100.0)
+    assert (last.epochs, last.best_epoch) == (10, 10)
+    assert end < -1.2
+    assert last.holdout_loss == pytest.approx((end + 0.7) ** 2, rel=1e-4)
+    # The mean of the difference is w, its deviation over the 100 rows noise times how far the weights are apart.
+    worse, apart = (end + 0.7) ** 2 - (place + 0.7) ** 2, place - end
+    at_two = worse / (2 * apart / 10)
+    assert ran_past(0.9 * at_two)[0].best_epoch == clear.best_epoch
+    assert ran_past(1.1 * at_two)[0].best_epoch == 10
+
+
+@pytest.mark.parametrize(("patience", "epochs", "kept"), [(1, 4, False), (5, 8, False), (6, 9, True)])
+def test_an_early_end_leaves_the_last_weights_only_where_the_steps_are_small(patience, epochs, kept):
+    # The loss is least after the third epoch; the step size is below a tenth from the ninth on.
+    told, _ = ran_past(100.0, schedule=replace(RUN_PAST, patience=patience))
+    assert told.epochs == epochs
+    assert told.best_epoch == (epochs if kept else epochs - patience)
+
+
+@pytest.mark.parametrize("steps", [5, 30, 59])
+def test_a_stopped_fit_goes_on_to_the_last_weights_of_an_unbroken_one(tmp_path, steps):
+    whole = ran_past(100.0)
+    with pytest.raises(StoppedError):
+        ran_past(100.0, run=Run(checkpoint=tmp_path, should_stop=StopsAfter(steps)))
+    assert ran_past(100.0, run=Run(checkpoint=tmp_path)) == whole
+
+
+def test_a_finished_fit_that_is_called_again_leaves_the_last_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    whole = ran_past(100.0, run=Run(checkpoint=tmp_path))
+    assert whole[0].best_epoch == 10
+    assert ran_past(100.0, run=Run(checkpoint=tmp_path)) == whole
+
+
 def test_under_a_budget_no_row_is_set_apart():
     seen = []
 

@@ -1,6 +1,9 @@
 """The training loop of every torch generator.
 
 It shuffles, steps, clips, averages over processes, stops early on rows set apart, keeps its state and goes on from it.
+The weights with the least loss on these are left, or the last ones where they have settled and lose no more, but for
+the error of the difference: of two weights that the loss does not tell apart, those of large steps drew rows that were
+easier to tell from real ones (``benchmarks/README.md``).
 All randomness is a function of (seed, step or epoch, rank), so that a fit that was stopped and goes on makes the very
 bytes of one that was not: on processors of one kind, with the same number of threads.
 
@@ -38,6 +41,10 @@ LEAST_HELD_OUT = 50
 """Fewest rows that are worth setting apart: the loss of fewer says little about when to stop."""
 WARM_UP = 0.1
 """Share of the steps in which the learning rate rises."""
+SETTLED = 0.1
+"""Share of the largest learning rate below which a step changes little: weights before it are as steps left them."""
+ERRORS_APART = 2.0
+"""Standard errors of the difference of two held-out losses, up to which the weights are taken for equally good."""
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 SECONDS_BETWEEN_REPORTS = 0.5
 
@@ -94,7 +101,8 @@ class Trained:
 
     Attributes:
         epochs: Passes over the rows that were made.
-        best_epoch: The pass whose weights the module has, counted from 1.
+        best_epoch: The pass whose weights the module has, counted from 1: the one with the least held-out loss, or the
+            last where that is as good but for its error, and the weights have settled.
         holdout_loss: The mean loss of the rows set apart, ``None`` where there are none.
     """
 
@@ -317,6 +325,8 @@ class _Loop:
                 if judged < state.best_loss:
                     state.keep_best(judged, epoch + 1)
                 state.is_over = epoch + 1 - state.best_epoch >= self.schedule.patience
+                if self._has_settled(epoch) and self._is_as_good(self.held_out):
+                    state.keep_best(judged, epoch + 1)
         is_last = state.is_over or epoch + 1 == self.schedule.epochs
         if (
             self.sampler is not None
@@ -351,19 +361,42 @@ class _Loop:
         self.state.is_over = self.state.is_over or bool(is_over)
         return scores
 
-    @torch.no_grad()
     def _held_out_loss(self, rows: Rows) -> float:
         """Return the mean loss of the rows set apart, each process judging its share."""
+        losses = self._held_out_losses(rows)
+        done, count = peer.total(torch.stack([losses.sum(), losses.new_tensor(len(losses))]), self.run).tolist()
+        return float(done / count) if math.isfinite(done) else math.inf
+
+    def _has_settled(self, epoch: int) -> bool:
+        """Return whether training is over, by loss alone, with weights that are not the best ones but have settled."""
+        is_last = self.state.is_over or epoch + 1 == self.schedule.epochs
+        is_slow = self._learning_rate(self.state.step - 1) <= SETTLED * self.schedule.learning_rate
+        return is_last and is_slow and self.sampler is None and 0 < self.state.best_epoch <= epoch
+
+    def _is_as_good(self, rows: Rows) -> bool:
+        """Return whether the present weights lose on the rows set apart what the best ones do, but for its error.
+
+        The rows are the same under both, so that the error is that of their mean difference.
+        """
+        worse = self._held_out_losses(rows)
+        with self.state.at_best():
+            worse = worse - self._held_out_losses(rows)
+        sums = torch.stack([worse.sum(), worse.square().sum(), worse.new_tensor(len(worse))])
+        done, squared, count = peer.total(sums, self.run).tolist()
+        mean = done / count
+        return mean <= ERRORS_APART * math.sqrt(max(squared / count - mean**2, 0.0) / count)
+
+    @torch.no_grad()
+    def _held_out_losses(self, rows: Rows) -> Tensor:
+        """Return the losses (m,) of this process's share of the rows set apart, as float64."""
         self.module.eval()
-        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         mine = [part[self.run.rank :: self.run.world_size] for part in rows]
         size = 4 * self.batch
+        losses = [torch.zeros(0, dtype=torch.float64, device=self.device)]
         for number, start in enumerate(range(0, len(mine[0]), size)):
             random = stream(self.device, self.seed, _HELD_OUT, number)
-            losses = self.loss(self.module, [part[start : start + size] for part in mine], random)
-            sums += torch.stack([losses.double().sum(), losses.new_tensor(len(losses)).double()])
-        done, count = peer.total(sums, self.run).tolist()
-        return float(done / count) if math.isfinite(done) else math.inf
+            losses.append(self.loss(self.module, [part[start : start + size] for part in mine], random).double())
+        return torch.cat(losses)
 
     def _stop_if_asked(self, begun: int) -> None:
         if not peer.any_of(self.run.should_stop(), self.run, self.device):

@@ -23,7 +23,8 @@ class State:
 
     Attributes:
         step: Steps made.
-        best_loss: The least held-out loss so far; once a monitor has judged, its best quality, with its sign changed.
+        best_loss: The held-out loss of the weights to keep: the least so far, but at the end maybe the last; once a
+            monitor has judged, its best quality, with its sign changed.
         best_epoch: The epoch that had it, counted from 1; 0 before the first.
         is_over: Whether training ended early.
         is_monitored: Whether a monitor has judged.
