@@ -143,6 +143,8 @@ def from_arrow(table: Any, *, place: str, nullable: bool = False) -> pd.DataFram
             wanted = "boolean"
         elif nullable and pa.types.is_integer(field.type) and (wanted is None or wanted.startswith(("int", "uint"))):
             wanted = _with_nulls(field.type) if wanted is None else holding_nulls(wanted)
+        if wanted is not None and column.null_count:  # as a later part may hold, whatever the first was
+            wanted = holding_nulls(wanted)
         if pa.types.is_dictionary(field.type):
             columns[field.name] = _categorical(column, ordered=field.type.ordered)
         elif field.name in categories:
@@ -351,6 +353,30 @@ def _wider(schema: Any, later: Any, *, told: set[str], objects: set[str]) -> Any
     return schema
 
 
+def _cast(column: Any, kind: Any) -> Any:  # noqa: ANN401
+    """Return an arrow column with another type.
+
+    Raises:
+        ArrowInvalid: for numbers that it does not hold, where arrow does not say so, too: truth values, narrow floats.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import types
+
+    had = column.type
+    if had != kind and column.null_count == len(column):  # not every type casts to every other
+        return pa.nulls(len(column), kind)
+    made = column.cast(kind)
+    is_truth = types.is_boolean(kind) and (types.is_integer(had) or types.is_floating(had))
+    is_narrower = types.is_floating(kind) and types.is_floating(had) and kind.bit_width < had.bit_width
+    if is_truth or is_narrower:
+        same = pc.equal(made.cast(had), column)
+        same = pc.or_(same, pc.is_nan(column)) if is_narrower else same
+        if pc.all(same).as_py() is False:  # null where there is no number
+            raise pa.ArrowInvalid
+    return made
+
+
 def like(table: Any, schema: Any, place: str) -> Any:  # noqa: ANN401
     """Return an arrow table with the columns and types of ``schema``.
 
@@ -364,9 +390,7 @@ def like(table: Any, schema: Any, place: str) -> Any:  # noqa: ANN401
     columns = []
     for name in schema.names:
         try:
-            column, kind = table.column(name), schema.field(name).type
-            is_empty = column.type != kind and column.null_count == len(column)  # not every type casts to every other
-            columns.append(pa.nulls(len(column), kind) if is_empty else column.cast(kind))
+            columns.append(_cast(table.column(name), schema.field(name).type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             raise DataError(
                 f"column '{name}' of a later part of '{place}' has another type than in the first; cast it"

@@ -337,6 +337,39 @@ def test_signed_and_unsigned_objects_beyond_any_integer_of_a_file_are_refused(tm
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        ([True], [2]),
+        ([True, None], [0.5]),
+        (np.array([0.5], dtype=np.float32), [0.1]),
+        (np.array([0.5], dtype=np.float32), [1e300]),
+    ],
+)
+def test_a_later_part_whose_numbers_the_type_of_the_first_does_not_hold_is_refused(tmp_path, first, later):
+    with pytest.raises(DataError, match="column 'x' of a later part"), table_writer(tmp_path / "t.parquet") as write:  # noqa: PT012
+        write(pd.DataFrame({"x": first}))
+        write(pd.DataFrame({"x": later}))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        ([True], [1, 0]),
+        ([True], [np.nan, 1.0]),
+        ([1], [np.nan, 2.0]),
+        (np.array([0.5], dtype=np.float32), [0.25, np.nan, np.inf]),
+    ],
+)
+def test_a_later_part_whose_numbers_it_holds_is_written(tmp_path, first, later):
+    with table_writer(tmp_path / "t.parquet") as write:
+        write(pd.DataFrame({"x": first}))
+        write(pd.DataFrame({"x": later}))
+    made = read_table(tmp_path / "t.parquet")["x"].iloc[1:].astype("Float64").astype("float64")
+    assert_series_equal(made.reset_index(drop=True), pd.Series(later, name="x", dtype="float64"))
+
+
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize(
     ("values", "column"),
