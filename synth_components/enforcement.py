@@ -333,10 +333,17 @@ def _unsatisfiable(obeyed: dict[str, int], drawn: int, n: int, *, what: str) -> 
     )
 
 
-def learned(constraints: Sequence[Constraint], table: pd.DataFrame) -> tuple[Constraint, ...]:
-    """Return the rules with what they learn from the training rows."""
+def learned(
+    constraints: Sequence[Constraint], table: pd.DataFrame, *, owners: NDArray[np.int64] | None = None
+) -> tuple[Constraint, ...]:
+    """Return the rules with what they learn from the training rows.
+
+    Args:
+        owners: The privacy unit (n,) of each row, which are counted in place of rows; ``None`` if a row is one.
+    """
     return tuple(
-        rule.learn(table) if isinstance(rule, Learnable) and not rule.is_learned else rule for rule in constraints
+        rule.learn(table, owners=owners) if isinstance(rule, Learnable) and not rule.is_learned else rule
+        for rule in constraints
     )
 
 

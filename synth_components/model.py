@@ -62,6 +62,7 @@ from synth_components.schema import (
     violations,
 )
 from synth_components.sequence_key import with_key
+from synth_components.split import units_of
 from synth_components.warm_start import drift, folder_of, going_on, require_same, require_warm
 
 _LOG = logging.getLogger(__name__)
@@ -774,7 +775,8 @@ def _ruled(data: Dataset, ledger: Ledger) -> Dataset:
     ledger.spend("check and learn constraints", not_private)
     columns = list(dict.fromkeys(name for rule in schema.constraints for name in rule.columns))
     rows = pd.concat([batch[columns] for batch in data.batches(schema.root)], ignore_index=True)
-    rules = learned(schema.constraints, rows)
+    is_learnt = any(isinstance(rule, Learnable) and not rule.is_learned for rule in schema.constraints)
+    rules = learned(schema.constraints, rows, owners=units_of(data) if is_learnt else None)
     for rule, share in check(rows, rules).items():
         if share == 0:
             raise ConstraintError(

@@ -41,6 +41,12 @@ def units(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
     return np.asarray(table.groupby(list(columns), sort=False, dropna=False, observed=True).ngroup(), dtype=np.int64)
 
 
+def owners_in(table: pd.DataFrame, schema: Schema) -> NDArray[np.int64] | None:
+    """Return the privacy unit of each row (n,) of a whole table; ``None`` where a row is a unit."""
+    columns = together(schema)
+    return units(table, columns) if columns else None
+
+
 def units_of(data: Dataset) -> NDArray[np.int64] | None:
     """Return the privacy unit of each row (n,) of a single table; ``None`` where a row is a unit.
 

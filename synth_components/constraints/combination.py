@@ -68,28 +68,48 @@ def _known_or_null(table: pd.DataFrame, columns: Sequence[str], entries: Sequenc
     return known
 
 
-def supported(
-    table: pd.DataFrame, columns: Sequence[str], *, min_count: int, rule: Rule
-) -> tuple[tuple[Combination, ...], float]:
-    """Return the combinations that ``min_count`` rows share, sorted, and the share of rows in them.
+def _counted(
+    table: pd.DataFrame, columns: Sequence[str], owners: NDArray[np.int64] | None
+) -> tuple[pd.Series[int], NDArray[np.int64]]:
+    """Return how many rows have each combination of values without null, and how many owners (k,), or rows, do."""
+    there = ~any_null(table, columns)
+    groups = table.loc[there, list(columns)].astype(object).groupby(list(columns), sort=False)
+    counts = groups.size()
+    if owners is None:
+        return counts, np.asarray(counts, dtype=np.int64)
+    return counts, np.asarray(pd.Series(owners[there]).groupby(groups.ngroup().to_numpy()).nunique(), dtype=np.int64)
 
-    Rows with a null among ``columns`` do not count.
+
+def supported(
+    table: pd.DataFrame,
+    columns: Sequence[str],
+    *,
+    min_count: int,
+    rule: Rule,
+    owners: NDArray[np.int64] | None = None,
+) -> tuple[tuple[Combination, ...], float]:
+    """Return the combinations that ``min_count`` rows, or owners, share, and the share of rows in them.
+
+    They are sorted.  Rows with a null among ``columns`` do not count.
 
     Raises:
         ConstraintError: if no combination has that support, or they cover fewer than 90 % of the rows.
     """
-    held = table[list(columns)].dropna().astype(object)
-    counts = held.groupby(list(columns), sort=False).size()
-    kept = counts[counts >= min_count]
+    counts, support = _counted(table, columns, owners)
+    kept = counts[support >= min_count]
     entries = [tuple(plain(v, rule) for v in key) for key in kept.index]
-    share = float(kept.sum()) / max(len(held), 1)
+    share = float(kept.sum()) / max(int(counts.sum()), 1)
     if not entries or share < 0.9:
         raise ConstraintError(
-            f"constraint '{rule.name}' is not in the data: {len(entries)} combinations have {min_count} rows behind, "
-            f"and hold {share:.0%} of the rows; drop it, or declare the combinations",
+            f"constraint '{rule.name}' is not in the data: {len(entries)} combinations have {min_count} "
+            f"{_behind(owners)} behind, and hold {share:.0%} of the rows; drop it, or declare the combinations",
             constraint=rule.name,
         )
     return tuple(in_order(entries)), share
+
+
+def _behind(owners: NDArray[np.int64] | None) -> str:
+    return "rows" if owners is None else "privacy units"
 
 
 def _pairs(value: object) -> object:
@@ -105,8 +125,9 @@ Mapped = Annotated[tuple[tuple[Combination, Value], ...], BeforeValidator(_pairs
 class FunctionalDependency(Rule):
     """The values of ``determinant`` fix the value of ``dependent``.  Repairs by looking the value up.
 
-    Without a declared mapping, ``fit`` learns it: only combinations that ``min_count`` training rows share, each with
-    the dependent value that most of them have.  A combination outside the mapping is never drawn.
+    Without a declared mapping, ``fit`` learns it: only combinations that ``min_count`` training rows share, or privacy
+    units where the schema names them, each with the dependent value that most of them have.  A combination outside the
+    mapping is never drawn.
     """
 
     type: Literal["functional_dependency"] = "functional_dependency"
@@ -114,7 +135,10 @@ class FunctionalDependency(Rule):
     dependent: str = Field(description="Column that follows from them.")
     mapping: Mapped = Field((), description="Pairs of determinant values and dependent value; empty learns them.")
     min_count: int = Field(
-        MIN_CATEGORY_COUNT, ge=1, description="Privacy knob: fewest training rows behind a learned pair."
+        MIN_CATEGORY_COUNT,
+        ge=1,
+        description="Privacy knob: fewest training rows, or privacy units where the schema names them, "
+        "behind a learned pair.",
     )
 
     @model_validator(mode="after")
@@ -146,27 +170,31 @@ class FunctionalDependency(Rule):
         """Whether there is a mapping."""
         return bool(self.mapping)
 
-    def learn(self, table: pd.DataFrame) -> FunctionalDependency:
+    def learn(self, table: pd.DataFrame, *, owners: NDArray[np.int64] | None = None) -> FunctionalDependency:
         """Return the rule with the mapping that ``table`` shows.
+
+        Args:
+            owners: The privacy unit (n,) of each row, which are counted in place of rows; ``None`` if a row is one.
 
         Raises:
             ConstraintError: if fewer than 90 % of the rows agree with any mapping, or none has enough support.
         """
-        columns = list(self.columns)
-        held = table[columns].dropna().astype(object)
-        counts = held.groupby(columns, sort=False, dropna=True).size().sort_values(ascending=False, kind="stable")
+        counts, support = _counted(table, self.columns, owners)
+        total = int(counts.sum())
         pairs: dict[tuple[Value, ...], Value] = {}
         agreeing = 0
-        for key, count in counts.items():
-            entry = tuple(plain(v, self) for v in (key if isinstance(key, tuple) else (key,)))
+        order = np.argsort(-support, kind="stable")
+        for key, rows, behind in zip(counts.index[order], counts.iloc[order], support[order], strict=True):
+            entry = tuple(plain(v, self) for v in key)
             if entry[:-1] not in pairs:
-                agreeing += int(count)
-                if count >= self.min_count:
+                agreeing += int(rows)
+                if behind >= self.min_count:
                     pairs[entry[:-1]] = entry[-1]
-        if agreeing < 0.9 * len(held) or not pairs:
+        if agreeing < 0.9 * total or not pairs:
             raise ConstraintError(
-                f"constraint '{self.name}' is not in the data: {agreeing} of {len(held)} rows agree with a mapping, "
-                f"and {len(pairs)} of its pairs have {self.min_count} rows behind; drop it, or declare the mapping",
+                f"constraint '{self.name}' is not in the data: {agreeing} of {total} rows agree with a mapping, and "
+                f"{len(pairs)} of its pairs have {self.min_count} {_behind(owners)} behind; drop it, or declare the "
+                "mapping",
                 constraint=self.name,
             )
         # A declared order, so that the model does not tell which pair is the most frequent.
@@ -203,8 +231,9 @@ class FunctionalDependency(Rule):
 class FixedCombinations(Rule):
     """The values of ``columns`` occur together only as listed.
 
-    Without a list, ``fit`` learns it: the combinations that ``min_count`` training rows share.  Repairs by keeping the
-    first columns of a row as far as any combination begins with them, and taking the others from a right row.
+    Without a list, ``fit`` learns it: the combinations that ``min_count`` training rows share, or privacy units where
+    the schema names them.  Repairs by keeping the first columns of a row as far as any combination begins with them,
+    and taking the others from a right row.
     """
 
     type: Literal["fixed_combinations"] = "fixed_combinations"
@@ -213,7 +242,10 @@ class FixedCombinations(Rule):
         (), description="The rows of values that may occur; empty learns them."
     )
     min_count: int = Field(
-        MIN_CATEGORY_COUNT, ge=1, description="Privacy knob: fewest training rows behind a learned combination."
+        MIN_CATEGORY_COUNT,
+        ge=1,
+        description="Privacy knob: fewest training rows, or privacy units where the schema names them, "
+        "behind a learned combination.",
     )
 
     @model_validator(mode="after")
@@ -230,13 +262,16 @@ class FixedCombinations(Rule):
         """Whether there is a list."""
         return bool(self.combinations)
 
-    def learn(self, table: pd.DataFrame) -> FixedCombinations:
+    def learn(self, table: pd.DataFrame, *, owners: NDArray[np.int64] | None = None) -> FixedCombinations:
         """Return the rule with the combinations that ``table`` shows.
+
+        Args:
+            owners: The privacy unit (n,) of each row, which are counted in place of rows; ``None`` if a row is one.
 
         Raises:
             ConstraintError: if combinations with support cover fewer than 90 % of the rows.
         """
-        found, _ = supported(table, self.columns, min_count=self.min_count, rule=self)
+        found, _ = supported(table, self.columns, min_count=self.min_count, rule=self, owners=owners)
         return self.model_copy(update={"combinations": found})
 
     def allows(self, table: pd.DataFrame) -> pd.Series[bool]:
@@ -277,8 +312,8 @@ def _alike(
 class Hierarchy(Rule):
     """Each value of a level lies below one value of the level above: country, region, city, district.
 
-    Without paths, ``fit`` learns them: those that ``min_count`` training rows share.  Repairs by looking up what lies
-    above the value of the lowest level.
+    Without paths, ``fit`` learns them: those that ``min_count`` training rows share, or privacy units where the schema
+    names them.  Repairs by looking up what lies above the value of the lowest level.
     """
 
     type: Literal["hierarchy"] = "hierarchy"
@@ -287,7 +322,10 @@ class Hierarchy(Rule):
         (), description="One row of values, from top to bottom, for each value of the lowest level; empty learns them."
     )
     min_count: int = Field(
-        MIN_CATEGORY_COUNT, ge=1, description="Privacy knob: fewest training rows behind a learned path."
+        MIN_CATEGORY_COUNT,
+        ge=1,
+        description="Privacy knob: fewest training rows, or privacy units where the schema names them, "
+        "behind a learned path.",
     )
 
     @model_validator(mode="after")
@@ -317,13 +355,16 @@ class Hierarchy(Rule):
         """Whether there are paths."""
         return bool(self.paths)
 
-    def learn(self, table: pd.DataFrame) -> Hierarchy:
+    def learn(self, table: pd.DataFrame, *, owners: NDArray[np.int64] | None = None) -> Hierarchy:
         """Return the rule with the paths that ``table`` shows.
+
+        Args:
+            owners: The privacy unit (n,) of each row, which are counted in place of rows; ``None`` if a row is one.
 
         Raises:
             ConstraintError: if paths with support cover fewer than 90 % of the rows, or a value has two places.
         """
-        found, _ = supported(table, self.levels, min_count=self.min_count, rule=self)
+        found, _ = supported(table, self.levels, min_count=self.min_count, rule=self, owners=owners)
         return Hierarchy(name=self.name, policy=self.policy, levels=self.levels, paths=found, min_count=self.min_count)
 
     def allows(self, table: pd.DataFrame) -> pd.Series[bool]:

@@ -66,8 +66,12 @@ class Learnable(Protocol):
     def is_learned(self) -> bool:
         """Whether nothing is left to learn."""
 
-    def learn(self, table: pd.DataFrame) -> Constraint:
-        """Return the whole rule."""
+    def learn(self, table: pd.DataFrame, *, owners: NDArray[np.int64] | None = None) -> Constraint:
+        """Return the whole rule.
+
+        Args:
+            owners: The privacy unit (n,) of each row, which are counted in place of rows; ``None`` if a row is one.
+        """
 
 
 class Rule(Config):

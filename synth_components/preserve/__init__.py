@@ -19,6 +19,7 @@ from synth_components.privacy.budget_file import opened
 from synth_components.privacy.ledger import SETTLED, Ledger
 from synth_components.protocols import Dataset, Floats
 from synth_components.schema import Schema
+from synth_components.split import owners_in
 
 _SWEEPS = 3
 
@@ -82,7 +83,7 @@ def preserve(
     rows, frame = frames(model, table, known)
     if len(frame.names) < 2:
         return Preserved(table, residuals(frame, frame, np.eye(len(frame.names)), set(), config.mode))
-    laws = learned(known.constraints, model)
+    laws = learned(known.constraints, model, owners=owners_in(model, known))
     groups = rules.tied(table, laws, rng=rng)
     wanted, aim, infeasible = _aim(rows, known, config)
     units = _units(frame, known, groups, config)

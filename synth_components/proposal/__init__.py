@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from synth_components.config import MIN_CATEGORY_COUNT
 from synth_components.constraints import Learnable
@@ -27,6 +28,7 @@ from synth_components.proposal.order import monotone
 from synth_components.proposal.rows import Proposal, Rows, rows_of
 from synth_components.protocols import PrivacyLedger
 from synth_components.schema import Schema
+from synth_components.split import owners_in
 
 __all__ = ["Proposal", "proposals_to_json", "propose"]
 
@@ -44,7 +46,8 @@ def propose(
 
     Args:
         schema: What the columns of ``table``, its root table, are.
-        min_count: Fewest rows behind a value that a rule names.
+        min_count: Fewest rows behind a value that a rule names; of combinations that a rule lists, fewest privacy
+            units, where the schema names them.
         max_rows: Rows, evenly spaced, on which a dependency is tried before all.
         mined_rows: Most rows, evenly spaced, in which rules are looked for.  Of a larger table, each rule that is found
             is then learned from, and held against, all rows.
@@ -57,12 +60,13 @@ def propose(
     is_large = len(table) > mined_rows
     some = table.iloc[np.linspace(0, len(table) - 1, mined_rows).astype(np.int64)] if is_large else table
     rows = rows_of(some.reset_index(drop=True) if is_large else some, schema, min_count=min_count)
+    owners = owners_in(table, schema)
     if len(table) < 5 * min_count:
         return ()
 
     def holding(mined: Iterable[Proposal]) -> Iterator[Proposal]:
         for one in mined:
-            proposal = _confirmed(one, table) if is_large else one
+            proposal = _confirmed(one, table, owners) if is_large else one
             if proposal is not None and proposal.share >= 0.99:
                 yield proposal
 
@@ -72,10 +76,10 @@ def propose(
     return tuple(found.values())
 
 
-def _confirmed(proposal: Proposal, table: pd.DataFrame) -> Proposal | None:
+def _confirmed(proposal: Proposal, table: pd.DataFrame, owners: NDArray[np.int64] | None) -> Proposal | None:
     """Return what was found in some rows as all rows show it; ``None`` if they do not."""
     try:
-        rule = proposal.rule.learn(table) if isinstance(proposal.rule, Learnable) else proposal.rule
+        rule = proposal.rule.learn(table, owners=owners) if isinstance(proposal.rule, Learnable) else proposal.rule
     except ConstraintError:
         return None
     return replace(proposal, rule=rule, share=float(rule.allows(table).mean()))

@@ -155,7 +155,7 @@ def _reason(rows: Rows, chain: Sequence[str]) -> str:
 def _learned(rows: Rows, rule: Any, reason: str) -> Proposal | None:  # noqa: ANN401 - a learnable rule of ours
     """Return a rule with what it learns from the rows, if that covers nearly all of them."""
     try:
-        proposal = rows.proposal(rule.learn(rows.table), reason)
+        proposal = rows.proposal(rule.learn(rows.table, owners=rows.owners), reason)
     except ConstraintError:
         return None
     return proposal if proposal.share >= _COVERED else None

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from synth_components.constraints import Constraint
 from synth_components.expression import FUNCTIONS, operand
 from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Numeric, Schema
+from synth_components.split import owners_in
 
 Floats = NDArray[np.float64]
 
@@ -53,11 +54,13 @@ class Rows:
         table: All rows.
         columns: Their schema.
         min_count: Fewest rows behind a value that a rule names.
+        owners: The privacy unit (n,) of each row; ``None`` if a row is one.
     """
 
     table: pd.DataFrame
     columns: dict[str, AnyColumn]
     min_count: int
+    owners: NDArray[np.int64] | None = None
 
     @cached_property
     def numbers(self) -> dict[str, Floats]:
@@ -122,7 +125,7 @@ class Rows:
 
 def rows_of(table: pd.DataFrame, schema: Schema, *, min_count: int) -> Rows:
     """Return the rows of the root table of a schema."""
-    return Rows(table, dict(schema.columns), min_count)
+    return Rows(table, dict(schema.columns), min_count, owners_in(table, schema))
 
 
 def quoted(name: str) -> str:

@@ -1,16 +1,21 @@
 """What is kept of the rows has the support of privacy units, where the schema says whose each row is."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import synth_components as synth
+from synth_components.constraints import FunctionalDependency, Learnable
+from synth_components.errors import ConstraintError
 from synth_components.generators import make
 from synth_components.generators.tabular._junction import nodes
 from synth_components.generators.tabular.markov import Markov
 from synth_components.io.dataset import read_dataset
 from synth_components.privacy.ledger import Ledger
+from synth_components.proposal import propose
 from synth_components.protocols import Dataset, Run
 from synth_components.schema import TABLE, Categorical, Key, Numeric, Schema, Unit
 
@@ -69,6 +74,62 @@ def test_persons_whom_a_key_names_are_counted_too():
     schema = declared(("who",), who=Key(dtype=str(table["who"].dtype)))
     made = synth.fit(table, generator="tabular.independent", schema=schema, seed=0).sample(2_000, seed=1)
     assert set(made["town"]) == {"Oslo", "Rome"}
+
+
+RULES = {
+    "functional_dependency": {"determinant": ("town",), "dependent": "code"},
+    "fixed_combinations": {"columns": ("town", "code")},
+    "hierarchy": {"levels": ("code", "town")},
+}
+
+
+@pytest.mark.parametrize("kind", RULES)
+@pytest.mark.parametrize("is_lazy", [False, True])
+def test_no_rule_learns_what_one_person_alone_has(tmp_path, kind, is_lazy):
+    table = visits(who=lambda whose: whose)
+    table["code"] = table["town"].str[:1]
+    towns, codes = (Categorical(categories=tuple(sorted(set(table[name])))) for name in ("town", "code"))
+    columns = {"who": Key(dtype="int64"), "x": Numeric(places=2), "town": towns, "code": codes}
+    table.to_parquet(tmp_path / "rows.parquet")
+    for unit, is_told in ((None, True), (Unit(TABLE, ("who",), VISITS), False)):
+        schema = Schema({TABLE: columns}, unit=unit)
+        data = read_dataset(tmp_path / "rows.parquet", schema=schema, max_bytes=0) if is_lazy else table
+        given = {} if is_lazy else {"schema": schema}
+        rules = [{"type": kind, "name": "rule", **RULES[kind]}]
+        model = synth.fit(data, generator="tabular.trees", constraints=rules, seed=0, **given)
+        (rule,) = model.schema.constraints
+        assert ("Farway" in json.dumps(rule.to_json())) == is_told
+        assert "Rome" in json.dumps(rule.to_json())
+
+
+def test_of_two_values_a_rule_learns_that_of_more_persons_not_of_more_rows():
+    rows = pd.DataFrame({"a": ["x"] * 35, "b": ["one"] * 20 + ["many"] * 15})
+    owners = np.append(np.zeros(20, np.int64), np.arange(1, 16))
+    rule = FunctionalDependency(determinant=("a",), dependent="b", min_count=10)
+    assert dict(
+        rule.learn(pd.concat([rows] + [rows.assign(a="y", b="z")] * 10), owners=np.tile(owners, 11)).mapping
+    ) == {
+        ("x",): "many",
+        ("y",): "z",
+    }
+    with pytest.raises(ConstraintError, match="0 of its pairs have 20 privacy units behind"):
+        rule.model_copy(update={"min_count": 20}).learn(rows, owners=owners)
+
+
+def test_no_proposal_lists_what_one_person_alone_has():
+    table = visits(who=lambda whose: whose)
+    table["land"] = table["town"].map({"Rome": "it", "Oslo": "no", "Farway": "fo"})
+    towns = Categorical(categories=("Farway", "Oslo", "Rome"))
+    columns = {
+        "who": Key(dtype="int64"),
+        "x": Numeric(places=2),
+        "town": towns,
+        "land": Categorical(categories=("it",)),
+    }
+    for unit in (None, Unit(TABLE, ("who",), VISITS)):
+        found = [p.rule for p in propose(table, Schema({TABLE: columns}, unit=unit)) if isinstance(p.rule, Learnable)]
+        told = json.dumps([rule.to_json() for rule in found])
+        assert ("Farway" in told) == (unit is None)
 
 
 def of_persons(generator, *, unit=("who",), **options):
