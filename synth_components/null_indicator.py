@@ -63,8 +63,8 @@ def modelled(data: Dataset, *, group: str = "") -> Dataset:
     schema = replace(schema, tables={schema.root: columns})
     tables = {schema.root: _indicated(data.tables[schema.root], schema, names)}
     if data.is_lazy:
-        return Indicated(tables, schema, data, names, owners=owners)
-    return Dataset(tables, schema, owners=owners)
+        return Indicated(tables, schema, data, names, owners=owners, is_trial=data.is_trial)
+    return Dataset(tables, schema, owners=owners, is_trial=data.is_trial)
 
 
 @dataclass(frozen=True)

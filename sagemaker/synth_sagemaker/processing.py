@@ -28,7 +28,9 @@ def processing_job(
     expressions: Mapping[str, Text] = NONE,
     overrides: Overrides | None = None,
 ) -> Request:
-    """Return the request of a processing job that runs one step; one that hands on real rows is tagged so.
+    """Return the request of a processing job that runs one step.
+
+    One that hands on real rows, or a model of them that is not differentially private, is tagged as personal data.
 
     Args:
         step: Name of the step, such as ``sample``.
@@ -56,11 +58,12 @@ def processing_job(
     known = ports(loaded)
     require_inputs(step, {port: said for port, said in known.items() if said.direction == "in"}, inputs)
     made = {port: said for port, said in known.items() if said.direction == "out"}
+    learns = any(known[port].kind == "dataset" for port in inputs) and not _is_private(config)
     places = outputs if outputs is not None else {port: under(platform.output, name or "", port) for port in made}
     for port in places:
         if port not in made:
             raise ConfigError(f"step '{step}' has no output '{port}'; it has {', '.join(made)}", option=port)
-    holds_rows = any(made[port].holds_rows for port in places)
+    is_personal = any(made[port].holds_rows or (made[port].kind == "model" and learns) for port in places)
     request: Request = {
         **({} if name is None else {"ProcessingJobName": name}),
         "AppSpecification": {
@@ -94,10 +97,15 @@ def processing_job(
         OPERATION,
         request,
         platform,
-        tags={DIGEST_TAG: digest_of(config), **({PERSONAL_TAG: "true"} if holds_rows else {})},
+        tags={DIGEST_TAG: digest_of(config), **({PERSONAL_TAG: "true"} if is_personal else {})},
         overrides=overrides,
         without=() if name else ("ProcessingJobName",),
     )
+
+
+def _is_private(config: StepConfig) -> bool:
+    """Return whether what the step learns is differentially private."""
+    return bool(getattr(config, "privacy", "none") == "dp")
 
 
 def _input(port: str, uri: Text) -> Request:

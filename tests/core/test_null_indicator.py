@@ -1,5 +1,7 @@
 """Nulls of text and key columns are learned with the rest of the row, and may be asked for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from synth_components.errors import ConditionError
 from synth_components.io.dataset import LazyDataset, read_dataset, write_table
 from synth_components.model import Model, fit
-from synth_components.null_indicator import null_indicators
+from synth_components.null_indicator import modelled, null_indicators
 from synth_components.schema import Categorical, Key, Numeric, Schema, Text, check
 
 N = 2_000
@@ -123,3 +125,15 @@ def test_every_generator_learns_a_column_that_may_be_null_and_never_is(generator
     columns = {"email": Text(nullable=True), "group": Categorical(categories=("A", "B"))}
     drawn = fit(table, schema=Schema({"table": columns}), generator=generator, seed=0).sample(100, seed=0)
     assert drawn["email"].notna().all()
+
+
+@pytest.mark.parametrize("is_lazy", [False, True])
+def test_rows_of_a_search_stay_those_of_a_search(model, tmp_path, is_lazy):
+    path = tmp_path / "members.parquet"
+    write_table(members(100), path)
+    rows = read_dataset(path, schema=model.schema, max_bytes=1 if is_lazy else 10**9)
+    learnt = modelled(replace(rows, is_trial=True))
+    assert null_indicators(model.schema)
+    assert learnt.is_lazy == is_lazy
+    assert learnt.is_trial
+    assert not modelled(rows).is_trial

@@ -316,12 +316,20 @@ def test_a_model_without_differential_privacy_is_tagged_as_personal_data():
 
 
 @pytest.mark.parametrize("step", steps.STEPS)
-def test_a_job_that_hands_on_real_rows_is_tagged_as_personal_data(step):
+def test_a_job_that_hands_on_real_rows_or_a_model_of_them_is_tagged_as_personal_data(step):
     known = ports(steps.load(step))
     needed = {port: f"s3://bucket/{port}/" for port, one in known.items() if one.direction == "in" and not one.optional}
     asked = processing_job(step, requested.config(step), needed, platform=PLATFORM, name="synth-1")
     tags = {tag["Key"]: tag["Value"] for tag in asked["Tags"]}
-    assert tags.get("synth:personal-data") == ("true" if step in {"split", "augment", "protect", "run"} else None)
+    handed_on = {"split", "augment", "protect", "run", "train", "tune"}
+    assert tags.get("synth:personal-data") == ("true" if step in handed_on else None)
+
+
+def test_a_step_that_learns_with_differential_privacy_is_not_tagged():
+    private = {"privacy": "dp", "generator": "tabular.mst", "generator_options": {}}
+    config = config_of(steps.load("train")).model_validate(private)
+    asked = processing_job("train", config, {"data": "s3://bucket/data/"}, platform=PLATFORM, name="synth-1")
+    assert "synth:personal-data" not in {tag["Key"] for tag in asked["Tags"]}
 
 
 NAME = r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
