@@ -11,6 +11,7 @@ import synth_components as synth
 from synth_components.constraints import FunctionalDependency, Learnable
 from synth_components.errors import ConstraintError
 from synth_components.generators import make
+from synth_components.generators.tabular._circuit import few_states
 from synth_components.generators.tabular._junction import nodes
 from synth_components.generators.tabular.markov import Markov
 from synth_components.io.dataset import read_dataset
@@ -225,6 +226,42 @@ def test_the_values_that_one_person_has_together_are_not_drawn_together(tmp_path
     assert his(table) == 200
     assert drawn[0] > 100
     assert drawn[1] < 25
+
+
+@pytest.mark.parametrize(
+    ("generator", "options"),
+    [
+        ("tabular.circuit", {"holdout_share": 0, "epochs": 3}),  # he may be held out, where some are
+        ("tabular.mixture", {}),
+        ("tabular.mixture", {"method": "variational", "distribution": "categorical"}),
+    ],
+)
+def test_no_state_or_component_is_of_one_person(generator, options):
+    table, columns = towns_and_jobs()
+    drawn = []
+    for unit in (None, Unit(TABLE, ("who",), 200)):
+        made = synth.fit(
+            table, generator=generator, schema=Schema({TABLE: columns}, unit=unit), seed=0, options=options
+        )
+        drawn.append(his(made.sample(len(table), seed=1)))
+    assert drawn[0] > 100
+    assert drawn[1] < 25
+
+
+def test_states_of_few_units_are_those_of_which_one_has_a_large_share_however_rows_are_parted():
+    rng = np.random.default_rng(0)
+    owners = np.sort(rng.integers(12, size=200))
+    states = [rng.dirichlet(np.full(6, 0.1), 200).astype(np.float32) for _ in range(2)]
+    states[0][:, 0] = owners == 5  # his alone
+    want = []
+    for one in states:
+        of_each = np.stack([one[owners == unit].sum(axis=0, dtype=np.float64) for unit in range(12)])
+        want.append(of_each.max(axis=0) * 6 > of_each.sum(axis=0))
+    assert want[0][0]
+    assert not np.concatenate(want).all()
+    for size in (1, 7, 200):
+        parts = [(owners[i : i + size], [one[i : i + size] for one in states]) for i in range(0, 200, size)]
+        assert_array_equal(few_states(parts, least=6), want)
 
 
 def journeys(whose):

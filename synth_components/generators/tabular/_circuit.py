@@ -10,7 +10,7 @@ Source: Liu & Van den Broeck 2021, "Tractable Regularization of Probabilistic Ci
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -285,6 +285,25 @@ class Circuit:
             log += np.log(np.maximum(top_belief @ self.root, LEAST_BELIEF))
         return Pass(beliefs, messages, log)
 
+    def posterior(self, codes: Sequence[Codes]) -> tuple[list[Matrix], NDArray[np.float32], Floats]:
+        """Return the probability (n, k) of each feature's states in rows of codes (n,), and more.
+
+        That is the expected counts (w, k, k) of pairs of states along each link, and the log-likelihoods (n,).
+        """
+        tree = self.tree
+        made = self.upward(self.observed(codes))
+        posterior: list[Matrix] = [np.empty(0, np.float32)] * len(codes)
+        links = np.zeros_like(self.links)
+        first = tree.order[0]
+        beliefs = [known for known in made.beliefs if known is not None]  # all are: every column is observed
+        at_root = beliefs[first] * self.root
+        posterior[first] = at_root / at_root.sum(axis=1, keepdims=True)
+        for feature in tree.order[1:]:
+            above = posterior[tree.parent[feature]] / np.maximum(made.messages[feature], LEAST_BELIEF)
+            links[feature] = self.links[feature] * (above.T @ beliefs[feature])
+            posterior[feature] = beliefs[feature] * (above @ self.links[feature])
+        return posterior, links, made.log
+
     def states(self, n: int, evidence: Sequence[Matrix | None], *, rng: random.Generator) -> list[Ints]:
         """Return a state (n,) of each hidden feature, drawn given evidence (n, k): exact, up and then down."""
         beliefs = self.upward(evidence).beliefs
@@ -332,23 +351,12 @@ class Totals:
     @classmethod
     def expected(cls, circuit: Circuit, codes: Sequence[Codes], alphabets: Sequence[Alphabet]) -> tuple[Self, Floats]:
         """Return what rows of codes (n,) by feature are expected to count, and their log-likelihoods (n,)."""
-        tree = circuit.tree
-        made = circuit.upward(circuit.observed(codes))
-        posterior: list[Matrix] = [np.empty(0, np.float32)] * len(codes)
-        links = np.zeros_like(circuit.links)
-        first = tree.order[0]
-        beliefs = [known for known in made.beliefs if known is not None]  # all are: every column is observed
-        at_root = beliefs[first] * circuit.root
-        posterior[first] = at_root / at_root.sum(axis=1, keepdims=True)
-        for feature in tree.order[1:]:
-            above = posterior[tree.parent[feature]] / np.maximum(made.messages[feature], LEAST_BELIEF)
-            links[feature] = circuit.links[feature] * (above.T @ beliefs[feature])
-            posterior[feature] = beliefs[feature] * (above @ circuit.links[feature])
+        posterior, links, log = circuit.posterior(codes)
         emissions = tuple(
             np.asarray(alphabet.features(held) @ one)
             for alphabet, held, one in zip(alphabets, codes, posterior, strict=True)
         )
-        return cls(posterior[first].sum(axis=0), links, emissions), made.log
+        return cls(posterior[circuit.tree.order[0]].sum(axis=0), links, emissions), log
 
     def mixed(self, other: Totals, share: float) -> Totals:
         """Return these totals, ``share`` of them replaced by others."""
@@ -361,6 +369,14 @@ class Totals:
     def scaled(self, factor: float) -> Totals:
         """Return these totals times a factor."""
         return Totals(self.root * factor, self.links * factor, tuple(one * factor for one in self.emissions))
+
+    def without(self, is_few: Sequence[NDArray[np.bool_]], tree: Tree) -> Totals:
+        """Return these totals with nothing in some states (k,) of each feature: they are the marginal."""
+        links = self.links.copy()
+        for feature in tree.order[1:]:
+            links[feature][is_few[tree.parent[feature]]] = 0.0
+        told = (np.where(few, np.float32(0), one) for few, one in zip(is_few, self.emissions, strict=True))
+        return Totals(self.root, links, tuple(told))
 
 
 @dataclass(frozen=True, eq=False)
@@ -404,6 +420,31 @@ class Law:
             self.links,
             tuple(one.table(alphabet) for one, alphabet in zip(self.emissions, alphabets, strict=True)),
         )
+
+
+def few_states(parts: Iterable[tuple[Ints, Sequence[Matrix]]], *, least: int) -> list[NDArray[np.bool_]]:
+    """Return of which states (k,) of each feature a unit has a larger share than one in ``least``.
+
+    Args:
+        parts: The privacy units (n,) of some rows, and the probability (n, k) of each feature's states in them; all
+            rows of a unit follow each other.
+        least: How many units a state is of, at least.
+    """
+    whole: list[Floats] = []
+    most: list[Floats] = []
+    last, unfinished = -1, list[Floats]()
+    for owners, states in parts:
+        firsts = np.flatnonzero(np.diff(owners, prepend=-1))  # of the rows of one unit
+        of_units = [np.add.reduceat(one, firsts, axis=0, dtype=np.float64) for one in states]
+        if not whole:
+            whole, most = ([np.zeros(one.shape[1]) for one in states] for _ in range(2))
+        for feature, sums in enumerate(of_units):
+            whole[feature] += sums.sum(axis=0)
+            if owners[0] == last:
+                sums[0] += unfinished[feature]
+            most[feature] = np.maximum(most[feature], sums.max(axis=0))
+        last, unfinished = int(owners[-1]), [sums[-1] for sums in of_units]
+    return [large * least > total * (1 + 1e-6) for large, total in zip(most, whole, strict=True)]
 
 
 NEIGHBOUR_WEIGHT = 0.5

@@ -9,7 +9,8 @@ Differs: parameters follow from expected counts of batches, not from gradients, 
     in which a column counts for less the farther it is in the tree.  A number is a code over the knots that the other
     generators keep: one of much mass is a symbol, the others follow a normal over their ranks, on top of the marginal.
     States hold ``prior`` rows' worth of the marginal, and are no more than one in ``min_state_rows`` rows, or
-    privacy units where the schema names them.
+    privacy units where the schema names them; then one of which a unit has a larger share than one in
+    ``min_category_count`` is the marginal.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from synth_components.generators.tabular._circuit import (
     Totals,
     Tree,
     clustered,
+    few_states,
 )
 from synth_components.generators.tabular._codebook import Arrays, Codebook, Ints, drawn_by_row, stop_if_asked
 from synth_components.generators.tabular._condition import Condition
@@ -125,8 +127,20 @@ class ProbabilisticCircuit(Recipe):
                 learnt = learnt[~is_judge]
         k = max(1, min(self.states, len(np.unique(learnt)) // self.min_state_rows))
         totals = clustered(codes, tree, alphabets, book.grids, k=k, rng=rng)
-        law = self._trained(totals, codes, judges, tree, alphabets, rng=rng, run=run)
-        return CircuitSampler(book, tree, alphabets, law)
+        totals = self._trained(totals, codes, judges, tree, alphabets, rng=rng, run=run)
+        if features.owners is not None:
+            totals = self._borne_out(totals, codes, learnt, tree, alphabets)
+        return CircuitSampler(book, tree, alphabets, self._law(totals, alphabets))
+
+    def _borne_out(
+        self, totals: Totals, codes: Sequence[Codes], owners: Ints, tree: Tree, alphabets: Sequence[Alphabet]
+    ) -> Totals:
+        """Return the totals in which a state of few privacy units is as the marginal."""
+        circuit = self._law(totals, alphabets).circuit(tree, alphabets)
+        order = np.argsort(owners, kind="stable")
+        rows = (order[part] for part in _parts(len(order), CONDITIONED_ROWS))
+        parts = ((owners[some], circuit.posterior(_taken(codes, some))[0]) for some in rows)
+        return totals.without(few_states(parts, least=self.min_category_count), tree)
 
     def _trained(
         self,
@@ -138,11 +152,11 @@ class ProbabilisticCircuit(Recipe):
         *,
         rng: random.Generator,
         run: Run,
-    ) -> Law:
-        """Return the law whose held-out likelihood is best, or the last one without judges."""
+    ) -> Totals:
+        """Return the totals whose law has the best held-out likelihood, or the last ones without judges."""
         n = len(codes[0])
         batches = max(1, n // self.batch_rows)
-        law = best = self._law(totals, alphabets)
+        law, best = self._law(totals, alphabets), totals
         height, waited = -np.inf, 0
         for epoch in range(self.epochs):
             logs = []
@@ -161,9 +175,9 @@ class ProbabilisticCircuit(Recipe):
                 reached = likelihood(law.circuit(tree, alphabets), judges)
                 metrics["held_out_log_likelihood"] = reached
                 waited = 0 if reached > height else waited + 1
-                height, best = (reached, law) if reached > height else (height, best)
+                height, best = (reached, totals) if reached > height else (height, best)
             else:
-                best = law
+                best = totals
             if waited >= self.patience:
                 break
             if epoch + 1 < self.epochs:

@@ -5,7 +5,8 @@ Source: McLachlan & Peel 2000, "Finite Mixture Models", Ch. 2 and 5, latent clas
     variational inference; the shallow mixture, SM in April-Tools' comparison (arXiv:2603.23016).
 Differs: numbers are codes over the knots that the other generators keep, and a component's normal is one over their
     ranks, on top of the marginal, so that each column keeps its marginal.  Covariances are diagonal.  Components start
-    from clusters of the rows.
+    from clusters of the rows.  Where the schema names a privacy unit, one of which a unit has a larger share than one
+    in ``min_category_count`` is the marginal.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from scipy.special import digamma
 
 from synth_components.config import MIN_CATEGORY_COUNT, SAFER_UP, Knots, MinCategoryCount, Recipe
 from synth_components.encode import encode
-from synth_components.generators.tabular._circuit import Alphabet, Emission, Matrix, clusters, placed
+from synth_components.generators.tabular._circuit import Alphabet, Emission, Matrix, clusters, few_states, placed
 from synth_components.generators.tabular._codebook import (
     Arrays,
     Codebook,
@@ -125,7 +126,25 @@ class Mixture(Recipe):
                 run.report(done + 1, self.iterations, log_likelihood=reached)
         run.report(self.iterations, self.iterations)
         share = weight + self.concentration
+        if features.owners is not None:
+            totals = self._borne_out(weight, totals, codes, features.owners, alphabets)
         return MixtureSampler(book, alphabets, share / share.sum(), tuple(self._emissions(alphabets, totals)))
+
+    def _borne_out(
+        self,
+        weight: Floats,
+        totals: Sequence[Matrix],
+        codes: Sequence[Codes],
+        owners: Ints,
+        alphabets: Sequence[Alphabet],
+    ) -> list[Matrix]:
+        """Return the totals in which a component of few privacy units is as the marginal."""
+        logs, log_share = self._logs(weight, totals, alphabets)
+        order = np.argsort(owners, kind="stable")
+        rows = (order[start : start + BATCH_ROWS] for start in range(0, len(order), BATCH_ROWS))
+        parts = ((owners[some], [_responsibility(logs, log_share, [c[some] for c in codes])[0]]) for some in rows)
+        (is_few,) = few_states(parts, least=self.min_category_count)
+        return [np.where(is_few, np.float32(0), one) for one in totals]
 
     def _emissions(self, alphabets: Sequence[Alphabet], totals: Sequence[Matrix]) -> list[Emission]:
         return [
@@ -140,6 +159,22 @@ class Mixture(Recipe):
 
         Source: Bishop 2006, Eq. 10.46-10.49 and 10.65-10.66 for ``variational``.
         """
+        logs, log_share = self._logs(weight, totals, alphabets)
+        made = [np.zeros_like(one) for one in totals]
+        found, height = np.zeros_like(weight), 0.0
+        for start in range(0, len(codes[0]), BATCH_ROWS):
+            part = [held[start : start + BATCH_ROWS] for held in codes]
+            responsibility, log_likelihood = _responsibility(logs, log_share, part)
+            height += log_likelihood
+            found += responsibility.sum(axis=0)
+            for one, alphabet, held in zip(made, alphabets, part, strict=True):
+                one += alphabet.features(held) @ responsibility
+        return found, made, height / max(len(codes[0]), 1)
+
+    def _logs(
+        self, weight: Floats, totals: Sequence[Matrix], alphabets: Sequence[Alphabet]
+    ) -> tuple[list[Floats], Floats]:
+        """Return the log-probability (size, k) of each feature's codes in each component, and of these (k,)."""
         counts = weight + self.concentration
         logs = [
             np.log(one.table(alphabet))
@@ -150,22 +185,20 @@ class Mixture(Recipe):
             log_share = digamma(counts) - digamma(counts.sum())
             for log, alphabet, one in zip(logs, alphabets, totals, strict=True):
                 log += doubts(alphabet, one, prior=self.prior)[alphabet.symbol]
-        made = [np.zeros_like(one) for one in totals]
-        found, height = np.zeros_like(weight), 0.0
-        for start in range(0, len(codes[0]), BATCH_ROWS):
-            part = [held[start : start + BATCH_ROWS] for held in codes]
-            joint = np.tile(log_share.astype(np.float32), (len(part[0]), 1))
-            for log, held in zip(logs, part, strict=True):
-                joint += log[held]
-            top = joint.max(axis=1, keepdims=True)
-            responsibility = np.exp(joint - top)
-            total = responsibility.sum(axis=1, keepdims=True)
-            height += float((top + np.log(total)).sum())
-            responsibility /= total
-            found += responsibility.sum(axis=0)
-            for one, alphabet, held in zip(made, alphabets, part, strict=True):
-                one += alphabet.features(held) @ responsibility
-        return found, made, height / max(len(codes[0]), 1)
+        return logs, log_share
+
+
+def _responsibility(logs: Sequence[Floats], log_share: Floats, codes: Sequence[Codes]) -> tuple[Matrix, float]:
+    """Return the probability (n, k) of each component in rows of codes (n,), and the rows' log-likelihood."""
+    joint = np.tile(log_share.astype(np.float32), (len(codes[0]), 1))
+    for log, held in zip(logs, codes, strict=True):
+        joint += log[held]
+    top = joint.max(axis=1, keepdims=True)
+    responsibility = np.exp(joint - top)
+    total = responsibility.sum(axis=1, keepdims=True)
+    height = float((top + np.log(total)).sum())
+    responsibility /= total
+    return responsibility, height
 
 
 def doubts(alphabet: Alphabet, totals: Matrix, *, prior: float) -> Floats:
