@@ -132,6 +132,14 @@ def test_the_held_out_loss_ends_a_training_that_nobody_has_judged():
     assert made.epochs == 6  # once it has judged, it alone says when to end
 
 
+def test_under_a_monitor_settled_weights_do_not_take_the_place_of_those_the_loss_finds_best():
+    """Its quality decides between them; the loss alone, which tells no weights apart at the end, takes the last."""
+    losses = [3.0, 1.0, *6 * [2.0]]
+    made, _ = trained(losses, monitor := Scripted(toy_table(1), every=100))
+    assert (made.best_epoch, monitor.heard) == (2, [2, 8])
+    assert trained(losses, None)[0].best_epoch == 8
+
+
 def test_a_monitor_that_served_a_fit_serves_another_one_alike():
     """The first fit is found better than the second one ever is, which gets better until its end all the same."""
     monitor = Scripted(toy_table(1), patience=2)
