@@ -70,9 +70,9 @@ class Reported:
 def bound(judged: tuple[Judged, ...], *, model: str = "", rows: str = "") -> tuple[Bound, str]:
     """Return whether reports are about what is released, and why, in words.
 
-    One that names another model or other rows is about something else, whatever else it names.  Where rows are
-    released, each report must name them, or, as a shadow audit, which judges no rows, the model that another of the
-    reports says they were drawn by; a model alone must be named.
+    One that names other rows, or another model than that at hand or than drew the rows, as another report says, is of
+    something else, whatever else it names.  Where rows are released, each report must name them, or, as a shadow audit,
+    which judges no rows, the model that another of the reports says they were drawn by; a model alone must be named.
 
     Args:
         judged: What each report judged.
@@ -89,6 +89,9 @@ def bound(judged: tuple[Judged, ...], *, model: str = "", rows: str = "") -> tup
         return "unproven", "neither the model nor the rows are at hand that the report should name; give one"
     what = "rows" if rows else "model"
     drawn_by = {one.model for one in judged if rows and one.rows and one.model}
+    others = [one for one in judged if drawn_by and one.model and not one.rows and one.model not in drawn_by]
+    if others:
+        return "missed", f"a report is of {others[0]}, and the rows were drawn by another; audit that one"
     if not judged or not all(one.rows or one.model in drawn_by if rows else one.model for one in judged):
         return "unproven", f"the report does not name the {what} that it judged; {again}"
     return "passed", f"the report names the {what} that it judged"
