@@ -23,6 +23,7 @@ from synth_components.io.arrow import require_names
 from synth_components.io.cells import SINGLE, widened
 from synth_components.io.csv import opened, recognised
 from synth_components.io.location import Location, reading
+from synth_components.schema import is_unicode
 
 _READ_BYTES = 2**20
 
@@ -181,7 +182,7 @@ def column_of(values: list[Any], name: str, place: str, *, recognise: bool = Tru
         recognise: Whether texts that are all written like times or time spans become such.
 
     Raises:
-        DataError: for values of several types, and for nested ones.
+        DataError: for values of several types, for nested ones, and for text that no file can hold.
     """
     types = set(map(type, values)) - {type(None)}
     if types & {list, dict}:
@@ -197,6 +198,8 @@ def column_of(values: list[Any], name: str, place: str, *, recognise: bool = Tru
     elif types == {bool}:
         return cast_to(pd.Series(values, dtype=object), "boolean" if nullable else "bool")
     elif types == {str}:
+        if not is_unicode("".join(value for value in values if value is not None)):
+            raise DataError(f"column '{name}' of '{place}' holds text with half a surrogate pair; mend it")
         made = recognised(pd.Series(values, dtype=object)) if recognise else None
         # Text is what the installed pandas has it to be.
         return pd.Series(values) if made is None or made.dtype == object else made

@@ -486,6 +486,7 @@ def test_bad_csv_is_refused_without_its_content(text, encoding, what, tmp_path):
         ("json", b'[{"a": 1}, {"a": "x"}]', "column 'a' .* mixes int, str"),
         ("json", b'[{"a": 1, "a": 2}]', "names a column twice"),
         ("jsonl", b'{"a": 1}\n{"a": \n', "line 2"),
+        ("jsonl", b'{"a": "b"}\n{"a": "\\ud800"}\n', "column 'a' .* half a surrogate pair"),
         ("jsonl", b"[1]\n", "not an object"),
         ("jsonl", b'{"": 1}\n', "has no name"),
         ("parquet", b"PAR1 not really PAR1", "not a whole parquet file"),
