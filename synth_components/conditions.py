@@ -581,9 +581,13 @@ def _alike_and_near(requests: Mapping[str, Floats], pool: pd.DataFrame, n: int, 
                 after.append((rows, serve))
                 continue
             ordered = serve[np.argsort(held[serve], kind="stable")]
-            numbers, which = np.unique(wanted[rows], return_inverse=True)
-            has_mass = _frequency(held[serve], numbers) >= _NEIGHBOURS
-            reach = np.where(has_mass, 0.0, _width(held[serve]))
+            # Rows of numbers that are near each other go together: the kernel is wider, and they may all differ.
+            width = _width(held[serve])
+            middle = (np.floor(wanted[rows] / (width / 4)) + 0.5) * (width / 4)
+            rounded = np.clip(middle, held[ordered[0]], held[ordered[-1]])
+            has_mass = _frequency(held[serve], wanted[rows]) >= _NEIGHBOURS
+            numbers, which = np.unique(np.where(has_mass, wanted[rows], rounded), return_inverse=True)
+            reach = np.where(_frequency(held[serve], numbers) >= _NEIGHBOURS, 0.0, width)
             firsts = np.searchsorted(held[ordered], numbers - reach, side="left")
             ends = np.searchsorted(held[ordered], numbers + reach, side="right")
             alike = np.split(rows[np.argsort(which, kind="stable")], np.cumsum(np.bincount(which))[:-1])

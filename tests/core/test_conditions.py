@@ -370,6 +370,19 @@ def test_each_row_has_the_number_of_a_set_that_goes_with_its_own():
     assert (table["y"] == x).mean() > 0.98
 
 
+def test_rows_of_numbers_near_each_other_choose_from_a_set_together(monkeypatch):
+    n = 4_000
+    given = conditioning.parse(pd.DataFrame({"x": np.linspace(-2, 2, n)}), CORRELATED, n)
+    given = replace(given, allowed={"y": frozenset({-1.5, 1.5})})
+    rng, asked = np.random.default_rng(0), []
+    reach = conditioning._reach
+    monkeypatch.setattr(conditioning, "_reach", lambda held, members: asked.append(1) or reach(held, members))
+    table = conditioning.resample(lambda k: correlated(k, rng), given, n, schema=CORRELATED, rng=rng)
+    assert len(asked) < 400  # a kernel is 0.14 wide and more, and 4 / 0.035 parts of it are 114
+    is_clear = table["x"].abs() > 0.75
+    assert (np.sign(table["x"]) == np.sign(table["y"]))[is_clear].mean() > 0.98
+
+
 def test_many_kinds_of_requests_are_told_apart_at_once(monkeypatch):
     columns = {name: {"type": "categorical", "categories": [f"{name}{i}" for i in range(40)]} for name in "abc"}
     schema = Schema.from_json({"columns": columns})
