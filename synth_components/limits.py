@@ -240,11 +240,14 @@ def memory() -> tuple[int, int]:
 
     Where the system does not tell the first (no ``/proc``), both are the largest.
     """
+    waiting = signal.pthread_sigmask(signal.SIG_BLOCK, {_SIGNAL})  # a limit raised amid the reading leaves a file open
     try:
         text = Path("/proc/self/status").read_bytes()
     except OSError:
         largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return largest, largest
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
     return _kib(text, b"VmRSS:") * 1024, _kib(text, b"VmHWM:") * 1024
 
 

@@ -3,10 +3,12 @@
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from synth_components import limits
 from synth_components.errors import LimitError
 from synth_components.limits import bytes_of, costing, costs_so_far, memory, metered
 from synth_components.progress import stage
@@ -149,3 +151,24 @@ def test_work_within_its_limits_comes_to_its_end_and_leaves_no_handler():
         meter.check()
     assert signal.getsignal(signal.SIGUSR2) == before
     assert not [thread for thread in threading.enumerate() if thread.name == "synth-meter"]
+
+
+def test_no_limit_interrupts_the_reading_of_memory(monkeypatch):
+    whole, read = Path.read_bytes, []
+
+    def reading(path):
+        signal.pthread_kill(threading.main_thread().ident, limits._SIGNAL)
+        read.append(path)
+        return whole(path)
+
+    def stop(number, frame):
+        raise LimitError("over", option="max_seconds", stage="fit")
+
+    monkeypatch.setattr(Path, "read_bytes", reading)
+    before = signal.signal(limits._SIGNAL, stop)
+    try:
+        with pytest.raises(LimitError, match="over"):
+            memory()
+    finally:
+        signal.signal(limits._SIGNAL, before)
+    assert len(read) == 1

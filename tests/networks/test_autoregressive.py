@@ -292,9 +292,9 @@ def test_a_head_is_told_of_the_features_before_its_own_and_of_no_other():
 
 
 def test_rows_set_apart_are_judged_in_many_orders():
+    torch, network, rows = network_and_rows(0.5)
     from synth_components.generators._torch.any_order import JUDGED_PER_ORDER
 
-    torch, network, rows = network_and_rows(0.5)
     same = [part[:1].expand(40 * JUDGED_PER_ORDER - 5, -1) for part in rows]  # the last order has fewer rows
 
     def told(network):
