@@ -70,6 +70,13 @@ class Server:
     def log(self):
         return self.log_path.read_text()
 
+    def has_logged(self, text, seconds=20):
+        """Return whether the log has a text; a request's line comes after its answer."""
+        end = time.monotonic() + seconds
+        while text not in self.log and time.monotonic() < end:
+            time.sleep(0.02)
+        return text in self.log
+
     def ask(self, path, body=None, *, method=None, timeout=50, **headers):
         """Return the answer; header names have dashes for underscores."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
