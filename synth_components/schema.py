@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal, Self, TypeAlias, assert_never
 
@@ -41,6 +42,11 @@ class Column:
     nullable: bool = False
     public: bool = False
 
+    def _require_dtype(self, held: str, what: str, remedy: str) -> None:
+        """Refuse a dtype that holds nothing of the column's type: letters ``held`` are those of ``_held_by``."""
+        if _held_by(self.dtype) not in held:
+            raise SchemaError(f"{what} cannot have dtype {self.dtype}; declare {remedy}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Numeric(Column):
@@ -59,7 +65,8 @@ class Numeric(Column):
     places: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse bounds that no value can meet."""
+        """Refuse a dtype of no numbers, and bounds that no value can meet."""
+        self._require_dtype("iufmOd", "a numeric column", "a dtype of numbers such as float64, or another type")
         for bound in (self.low, self.high):
             if bound is not None and not math.isfinite(bound):
                 raise SchemaError("a numeric bound is not finite; leave it out for an unbounded column")
@@ -86,11 +93,20 @@ class Categorical(Column):
     ordered: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse categories that are listed twice."""
+        """Refuse categories that are listed twice, or that the dtype does not hold."""
         if len({(type(c).__name__, c) for c in self.categories}) != len(self.categories):
             raise SchemaError("a category is listed twice; list each once")
         if not is_unicode("".join(c for c in self.categories if isinstance(c, str))):
             raise SchemaError("a category holds half a surrogate pair, which no file can; mend the text")
+        if any(c is None or c != c for c in self.categories):
+            raise SchemaError("a category is null; take it out of the list, and declare the column nullable")
+        unfit = sum(not _is_held(c, self.dtype) for c in self.categories)
+        if _held_by(self.dtype) == "-" or unfit:
+            kinds = " and ".join(sorted({_kind_name(c) for c in self.categories})) or "categories"
+            raise SchemaError(
+                f"dtype {self.dtype} does not hold {unfit} of its {len(self.categories)} categories ({kinds}); write "
+                "the categories as the dtype has them, or declare a dtype that does (object holds all)"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +114,10 @@ class Boolean(Column):
     """True or false."""
 
     dtype: str = "bool"
+
+    def __post_init__(self) -> None:
+        """Refuse a dtype of neither truth values nor numbers."""
+        self._require_dtype("biufO", "a boolean column", "bool, boolean or a dtype of numbers, or another type")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +134,10 @@ class Datetime(Column):
     low: str | None = None
     high: str | None = None
     resolution: Resolution = "ns"
+
+    def __post_init__(self) -> None:
+        """Refuse a dtype of no times."""
+        self._require_dtype("MD", "a datetime column", "datetime64[us], one with a zone, or date, or another type")
 
     @property
     def zone(self) -> str | None:
@@ -133,6 +157,10 @@ class Text(Column):
     dtype: str = "object"
     kind: TextKind = "free"
 
+    def __post_init__(self) -> None:
+        """Refuse a dtype of neither text nor numbers."""
+        self._require_dtype("UCOiu", "a text column", "object, string or a dtype of whole numbers, or another type")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Image(Column):
@@ -142,6 +170,10 @@ class Image(Column):
     width: int | None = None
     height: int | None = None
     channels: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a dtype of no text."""
+        self._require_dtype("UCO", "an image column", "object or string, which hold its paths")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +186,10 @@ class Key(Column):
 
     dtype: str = "int64"
     prefix: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a dtype of neither text nor numbers."""
+        self._require_dtype("UCOiuf", "a key column", "an integer or text")
 
 
 AnyColumn: TypeAlias = Numeric | Categorical | Boolean | Datetime | Text | Image | Key
@@ -527,6 +563,58 @@ def dtype_of(name: str) -> Any:  # noqa: ANN401
     if name == "str" and not isinstance(pd.api.types.pandas_dtype(name), pd.StringDtype):
         return np.dtype(object)  # a schema that pandas 3 profiled, read by pandas 2, whose "str" would spell nulls out
     return pd.api.types.pandas_dtype(name)
+
+
+@cache
+def _held_by(dtype: str) -> str:
+    """Return a letter for what a dtype holds: that of numpy where there is one, ``-`` for nothing of a schema.
+
+    ``b`` truth values, ``i`` and ``u`` whole numbers, ``f`` others, ``M`` times, ``m`` time spans, ``O`` anything,
+    ``U`` text, ``C`` categories, ``D`` dates, ``d`` decimals.
+
+    Raises:
+        SchemaError: for what is no dtype.
+    """
+    named = {"date": "D", "decimal": "d", "str": "U"}  # pandas has no dtypes of the first two
+    if dtype in named:
+        return named[dtype]
+    try:
+        parsed = dtype_of(dtype)
+    except (TypeError, ValueError, KeyError, NotImplementedError):
+        raise SchemaError("its dtype is none that pandas knows; declare one such as float64, Int64 or string") from None
+    if isinstance(parsed, pd.CategoricalDtype):
+        return "C"
+    if isinstance(parsed, pd.StringDtype):
+        return "U"
+    if isinstance(parsed, np.dtype):
+        return parsed.kind if parsed.kind in "biufMmO" else "-"
+    kind = str(getattr(parsed, "kind", "O"))  # objects of extensions are periods, intervals, decimals of arrow
+    return kind if kind in "biufMmU" and not isinstance(parsed, pd.SparseDtype) else "-"
+
+
+def _is_held(category: Value, dtype: str) -> bool:
+    """Return whether a column of a dtype can hold a category, exactly."""
+    held = _held_by(dtype)
+    if held in "OC":
+        return True
+    if isinstance(category, str):
+        return held == "U"
+    if held == "b":
+        return category in (False, True)
+    if held not in "iuf":
+        return False
+    parsed = dtype_of(dtype)
+    kind = np.dtype(getattr(parsed, "numpy_dtype", parsed))
+    if kind.kind == "f":
+        return float(kind.type(category)) == category
+    limits = np.iinfo(kind)
+    return category % 1 == 0 and int(limits.min) <= category <= int(limits.max)
+
+
+def _kind_name(category: Value) -> str:
+    if isinstance(category, str):
+        return "texts"
+    return "truth values" if isinstance(category, bool | np.bool_) else "numbers"
 
 
 def is_unicode(text: str) -> bool:

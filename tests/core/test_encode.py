@@ -387,7 +387,7 @@ def test_what_is_no_time_is_refused_without_being_quoted():
         fit(
             pd.DataFrame({"t": values}),
             generator="tabular.independent",
-            schema={"columns": {"t": {"type": "datetime", "dtype": "object"}}},
+            schema={"columns": {"t": {"type": "datetime", "dtype": "date"}}},
         )
     assert "secret" not in str(caught.value)
 

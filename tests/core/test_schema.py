@@ -288,6 +288,72 @@ def test_category_with_half_a_surrogate_pair_is_refused():
         Schema.from_json({"columns": {"x": {"type": "categorical", "categories": ["a\ud800", "b"]}}})
 
 
+TEXTS, NUMBERS = ["1", "2"], [1, 300]
+CONTRADICTIONS = {
+    "texts as truth values": (
+        {"type": "categorical", "dtype": "boolean", "categories": TEXTS},
+        "2 of its 2 categories",
+    ),
+    "texts as arrow's truth values": ({"type": "categorical", "dtype": "bool[pyarrow]", "categories": TEXTS}, "texts"),
+    "texts as whole numbers": ({"type": "categorical", "dtype": "Int64", "categories": TEXTS}, "texts"),
+    "texts as numbers": ({"type": "categorical", "dtype": "float64", "categories": TEXTS}, "texts"),
+    "texts as times": ({"type": "categorical", "dtype": "datetime64[us]", "categories": ["2020-01-01"]}, "texts"),
+    "texts as dates": ({"type": "categorical", "dtype": "date", "categories": ["2020-01-01"]}, "texts"),
+    "numbers as decimals": ({"type": "categorical", "dtype": "decimal", "categories": NUMBERS}, "numbers"),
+    "numbers as truth values": ({"type": "categorical", "dtype": "bool", "categories": [0, 1, 2]}, "1 of its 3"),
+    "numbers as text": ({"type": "categorical", "dtype": "string", "categories": NUMBERS}, "numbers"),
+    "truth values as spans": ({"type": "categorical", "dtype": "timedelta64[s]", "categories": [True]}, "truth values"),
+    "a number too large": ({"type": "categorical", "dtype": "int8", "categories": NUMBERS}, "1 of its 2"),
+    "a negative number": ({"type": "categorical", "dtype": "uint8", "categories": [-1, 1]}, "1 of its 2"),
+    "a fraction as a whole number": ({"type": "categorical", "dtype": "int64", "categories": [1, 2.5]}, "1 of its 2"),
+    "more digits than are held": ({"type": "categorical", "dtype": "float32", "categories": [0.1, 0.5]}, "1 of its 2"),
+    "null as a category": ({"type": "categorical", "categories": [None, "a"]}, "null"),
+    "numbers as bool": ({"type": "numeric", "dtype": "bool"}, "numeric column"),
+    "numbers as categories": ({"type": "numeric", "dtype": "category"}, "numeric column"),
+    "numbers as times": ({"type": "numeric", "dtype": "datetime64[ns]"}, "numeric column"),
+    "truth values as times": ({"type": "boolean", "dtype": "datetime64[ns]"}, "boolean column"),
+    "truth values as text": ({"type": "boolean", "dtype": "string"}, "boolean column"),
+    "times as whole numbers": ({"type": "datetime", "dtype": "Int64"}, "datetime column"),
+    "times as objects": ({"type": "datetime", "dtype": "object"}, "datetime column"),
+    "text as truth values": ({"type": "text", "dtype": "boolean"}, "text column"),
+    "paths as numbers": ({"type": "image", "dtype": "int64"}, "image column"),
+    "a key as times": ({"type": "key", "dtype": "datetime64[ns]"}, "key column"),
+    "periods": ({"type": "datetime", "dtype": "period[D]"}, "datetime column"),
+    "no dtype": ({"type": "numeric", "dtype": "SECRET"}, "none that pandas knows"),
+}
+
+
+@pytest.mark.parametrize(("column", "rule"), CONTRADICTIONS.values(), ids=list(CONTRADICTIONS))
+def test_a_dtype_that_holds_no_values_of_the_column_is_refused_where_it_is_declared(column, rule):
+    with pytest.raises(SchemaError, match=rf"column 'x'.*{rule}.*declare") as caught:
+        Schema.from_json({"columns": {"x": column}})
+    assert (caught.value.column, caught.value.table) == ("x", TABLE)
+    assert not any(text in str(caught.value) for text in ("2020", "300", "0.1", "SECRET"))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "categories"),
+    [
+        ("object", (1, "a", True, 0.5)),
+        ("category", (1, 2)),
+        ("string", ("1", "2")),
+        ("string[pyarrow]", ("1", "2")),
+        ("str", ("1", "2")),
+        ("int64", (False, True)),
+        ("int8", (-128, 127)),
+        ("UInt64", (2**64 - 1,)),
+        ("uint16[pyarrow]", (65_535,)),
+        ("float64", (1, 2.5)),
+        ("float32", (0.5,)),
+        ("bool", (0, 1)),
+        ("boolean", (True,)),
+        ("float64", ()),
+    ],
+)
+def test_a_dtype_may_hold_categories_of_another_type_exactly(dtype, categories):
+    assert Categorical(dtype=dtype, categories=categories).categories == categories
+
+
 def test_column_whose_name_holds_half_a_surrogate_pair_is_refused():
     with pytest.raises(SchemaError, match="surrogate"):
         Schema.from_json({"columns": {"x\ud800": {"type": "numeric"}}})
