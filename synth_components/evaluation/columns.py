@@ -76,9 +76,12 @@ class Coded:
 
 def some_rows(values: Floats, limit: int, rng: random.Generator) -> Floats:
     """Return at most ``limit`` rows, drawn without replacement, in their order."""
-    if len(values) <= limit:
-        return values
-    return values[np.sort(rng.choice(len(values), size=limit, replace=False))]
+    return values if len(values) <= limit else values[some_places(len(values), limit, rng)]
+
+
+def some_places(n: int, limit: int, rng: random.Generator) -> NDArray[np.int64]:
+    """Return the places of at most ``limit`` of ``n`` rows, drawn without replacement, in their order."""
+    return np.arange(n) if n <= limit else np.sort(rng.choice(n, size=limit, replace=False))
 
 
 def spread(width: int, limit: int) -> NDArray[np.int64]:

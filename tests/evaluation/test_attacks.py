@@ -1,6 +1,7 @@
 """Each attack must catch released training rows and a generator that leaks, and let an independent sample pass."""
 
 import re
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -15,10 +16,17 @@ from synth_components.evaluation import METRICS, EvaluateConfig, PrivacyConfig, 
 from synth_components.evaluation.attacks.rates import TRIES, rates, right, risk, tries
 from synth_components.evaluation.attacks.risk import MOST, exposure, gains
 from synth_components.evaluation.attacks.risk import risk as overall_risk
-from synth_components.evaluation.attacks.singling_out import Predicates, isolates, one_column, several_columns
+from synth_components.evaluation.attacks.singling_out import (
+    Predicates,
+    isolates,
+    one_column,
+    several_columns,
+    singling_out,
+)
 from synth_components.evaluation.columns import coded
 from synth_components.evaluation.options import ATTACKS
-from synth_components.protocols import Context, Score
+from synth_components.protocols import Context, Dataset, Score
+from synth_components.schema import Numeric, Schema, Unit
 
 TRAIN, HOLDOUT, FRESH = population(1_000, 1), population(800, 2), population(1_000, 3)
 OPTIONS = {"replicates": 20, "quasi_identifiers": ("city", "x"), "inverted": "job"}
@@ -302,3 +310,60 @@ def test_neither_report_nor_page_holds_a_row_or_a_rare_value():
     told = str(made.to_json()) + made.to_html() + made.to_markdown()
     assert "41.41" not in told
     assert not any(value in told for value in (*CITIES, *JOBS))
+
+
+def test_predicates_stand_once_and_one_of_null_does_too():
+    asked = Predicates(
+        np.array([[0, 1], [1, 0], [0, 1]]),
+        np.array([[np.nan, 2.0], [2.0, np.nan], [1.0, 2.0]]),
+        np.zeros((3, 2), np.int64),
+    )
+    assert asked.distinct().places.tolist() == [[0, 1], [0, 1]]
+
+
+def test_an_independent_sample_of_one_column_that_varies_singles_nobody_out():
+    # Two extremes alone tell rows apart there: 2,000 predicates that say the same are no 2,000 trials.
+    for seed in range(3):
+        train, holdout, fresh = (
+            population(200, 50 + 3 * seed + k).assign(y=0.0, z=1.0, city=CITIES[0], job=JOBS[0]) for k in range(3)
+        )
+        for one in attack("singling_out", fresh, train=train, holdout=holdout, seed=seed).scores:
+            assert not one.name.endswith(".risk") or one.value < 0.1
+
+
+def test_the_deviation_of_singling_out_covers_that_predicates_hit_the_same_rows():
+    gone = []
+    for seed in range(12):
+        train, holdout, fresh = (population(150, 500 + 3 * seed + k)[["x", "y", "city"]] for k in range(3))
+        schema = Schema({"table": {name: SCHEMA.columns[name] for name in train}})
+        sides = [Dataset({"table": one}, schema) for one in (train, holdout, fresh)]
+        config = PrivacyConfig(**OPTIONS, attack_targets=500)
+        found = singling_out(*sides, context=Context(), rng=np.random.default_rng(seed), config=config)
+        hit, held = (values(found)[f"privacy.singling_out.multivariate.{side}"] for side in ("attack", "control"))
+        gone.append((hit.value - held.value) / hit.deviation)
+    # The sum of 12 squared deviates is below 55 but for a chance of 1e-6 (scipy: chi2.isf(1e-6, 12) = 53.2).
+    assert np.square(gone).sum() < 55
+
+
+def test_somebody_is_singled_out_who_has_several_rows():
+    schema = Schema(
+        {"table": {**SCHEMA.columns, "person": Numeric(low=0, high=9999)}}, unit=Unit("table", ("person",), 5)
+    )
+
+    def several(n, seed):
+        once = population(n, seed)
+        again = once.loc[once.index.repeat(5)].reset_index(drop=True)
+        return Dataset({"table": again.assign(person=np.repeat(np.arange(n), 5))}, schema)
+
+    train, holdout, other = (several(200, seed) for seed in (1, 2, 3))
+    released, fresh = (
+        replace(train, tables={"table": one.table.iloc[::5].reset_index(drop=True)}) for one in (train, other)
+    )
+    options = {
+        "context": Context(unit=("person",)),
+        "rng": np.random.default_rng(0),
+        "config": PrivacyConfig(**OPTIONS),
+    }
+    caught = values(BY_NAME["singling_out"](train, holdout, released, **options))
+    assert caught[RISKS["singling_out"]].interval[0] > 0.5
+    assert values(BY_NAME["singling_out"](train, holdout, fresh, **options))[RISKS["singling_out"]].value < 0.1

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy import random
+from numpy.typing import NDArray
 
 from synth_components.evaluation.columns import Coded, coded, some_rows
 from synth_components.evaluation.options import PrivacyConfig
@@ -53,8 +54,7 @@ def parts(
     view = coded(train, holdout, synthetic)
     if not view.names or min(len(view.train), len(view.holdout) // 2, len(view.synthetic)) < LEAST:
         return None
-    known = set(context.unit) <= set(holdout.table.columns)
-    group = units(holdout.table, context.unit if known else ()) if holdout.owners is None else holdout.owners
+    group = owners(holdout, context)
     count = int(group.max()) + 1
     chosen = np.zeros(count, dtype=np.bool_)
     order = rng.permutation(count)
@@ -72,6 +72,14 @@ def parts(
         some_rows(view.holdout[left], config.attack_references, rng),
         some_rows(view.synthetic, config.attack_references, rng),
     )
+
+
+def owners(data: Dataset, context: Context) -> NDArray[np.int64]:
+    """Return the privacy unit of each row (n,) as a number from 0; a row is one where none is known."""
+    if data.owners is not None:
+        return data.owners
+    known = set(context.unit) <= set(data.table.columns)
+    return units(data.table, context.unit if known else ())
 
 
 def left_out(name: str, reason: str, subject: str = "") -> Evidence:
