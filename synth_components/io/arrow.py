@@ -357,7 +357,8 @@ def _cast(column: Any, kind: Any) -> Any:  # noqa: ANN401
     """Return an arrow column with another type.
 
     Raises:
-        ArrowInvalid: for numbers that it does not hold, where arrow does not say so, too: truth values, narrow floats.
+        ArrowInvalid: for what it does not hold, where arrow does not say so, too: numbers as truth values, narrow
+            floats, times as dates, and anything that would be spelt out or parsed, as numbers as text.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -366,15 +367,33 @@ def _cast(column: Any, kind: Any) -> Any:  # noqa: ANN401
     had = column.type
     if had != kind and column.null_count == len(column):  # not every type casts to every other
         return pa.nulls(len(column), kind)
+    if _family(had) != _family(kind):
+        raise pa.ArrowInvalid
     made = column.cast(kind)
     is_truth = types.is_boolean(kind) and (types.is_integer(had) or types.is_floating(had))
     is_narrower = types.is_floating(kind) and types.is_floating(had) and kind.bit_width < had.bit_width
-    if is_truth or is_narrower:
+    is_day = types.is_date(kind) and types.is_timestamp(had)
+    if is_truth or is_narrower or is_day:
         same = pc.equal(made.cast(had), column)
         same = pc.or_(same, pc.is_nan(column)) if is_narrower else same
         if pc.all(same).as_py() is False:  # null where there is no number
             raise pa.ArrowInvalid
     return made
+
+
+def _family(kind: Any) -> str:  # noqa: ANN401
+    """Return what the values of an arrow type are: no cast from one family to another keeps what a value is."""
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        return _family(kind.value_type)
+    if types.is_string(kind) or types.is_large_string(kind):
+        return "text"
+    if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+        return "numbers"
+    if types.is_timestamp(kind) or types.is_date(kind):
+        return "times"
+    return str(kind).partition("[")[0]
 
 
 def like(table: Any, schema: Any, place: str) -> Any:  # noqa: ANN401
@@ -389,10 +408,12 @@ def like(table: Any, schema: Any, place: str) -> Any:  # noqa: ANN401
         raise DataError(f"a later part of '{place}' has other columns than the first; give all parts the same columns")
     columns = []
     for name in schema.names:
+        had, kind = table.column(name).type, schema.field(name).type
         try:
-            columns.append(_cast(table.column(name), schema.field(name).type))
+            columns.append(_cast(table.column(name), kind))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             raise DataError(
-                f"column '{name}' of a later part of '{place}' has another type than in the first; cast it"
+                f"column '{name}' of a later part of '{place}' has another type ({had}) than in the first ({kind}), "
+                "which does not hold its values; cast it"
             ) from None
     return pa.table(columns, schema=schema)

@@ -88,6 +88,8 @@ class Part:
 
 
 Source: TypeAlias = Part | Relation
+_Told: TypeAlias = tuple[str, str, str]
+"""What a column holds, its dtype, and in which file."""
 
 
 def format_of(name: str, format: str = "auto") -> tuple[Format, bool]:
@@ -191,20 +193,31 @@ def _together(
         unit: The columns of the privacy unit, if rows are read cell by cell.
     """
     place = sources[0].text
+    told: dict[str, _Told] = {}
     return _joined(
-        [part for source in sources for part in _wholes(source, columns, unit)],
+        [part for source in sources for part in _wholes(source, columns, unit, told)],
         place if len(sources) == 1 else place.rpartition("/")[0],
     )
 
 
 def _wholes(
-    source: Source, columns: Mapping[str, AnyColumn] | None, unit: Collection[str] | None
+    source: Source,
+    columns: Mapping[str, AnyColumn] | None,
+    unit: Collection[str] | None,
+    told: dict[str, _Told],
 ) -> list[pd.DataFrame]:
-    """Return the table of a file, or the chunks of a relation."""
+    """Return the table of a file, or the chunks of a relation.
+
+    Args:
+        told: As of ``_hold``.
+    """
     if columns is not None and unit is not None:
         return list(_cells(source, columns, unit, _BATCH_ROWS))
     if isinstance(source, Part):
-        return [_read(source, columns)]
+        table = _read(source, columns)
+        if columns is None:
+            return [table]
+        return [conform(_hold(table, columns, told, source), columns, place=source.text)]
     chunks = source.batches(_BATCH_ROWS)
     return [chunk if columns is None else conform(chunk, columns, place=source.text) for chunk in chunks]
 
@@ -229,20 +242,20 @@ def _parts(place: Location, format: str) -> list[Part]:
     return parts
 
 
-def _read(part: Part, columns: Mapping[str, AnyColumn] | None) -> pd.DataFrame:
+def _read(part: Part, columns: Mapping[str, AnyColumn] | None = None) -> pd.DataFrame:
+    """Return the table of a file as it stands there: the columns of a schema say only which of CSV are text."""
     place, gzipped = part.place, part.gzipped
     match part.format:
         case "csv":
-            table = Csv.examine(place, gzipped=gzipped, text=text_columns(columns), used=columns).read()
+            return Csv.examine(place, gzipped=gzipped, text=text_columns(columns), used=columns).read()
         case "parquet":
-            table = read_parquet(place)
+            return read_parquet(place)
         case "json":
-            table = read_json(place, gzipped=gzipped)
+            return read_json(place, gzipped=gzipped)
         case "jsonl":
-            table = read_json_lines(place, gzipped=gzipped)
+            return read_json_lines(place, gzipped=gzipped)
         case "hdf5":
-            table = read_hdf5(place)
-    return table if columns is None else conform(table, columns, place=place.text)
+            return read_hdf5(place)
 
 
 def text_columns(columns: Mapping[str, AnyColumn] | None) -> Collection[str]:
@@ -307,6 +320,60 @@ def _null_safe(dtype: Any, values: pd.Series[Any]) -> Any:  # noqa: ANN401 - dty
         return dtype
     made = holding_nulls(str(dtype))
     return dtype if made == str(dtype) else made
+
+
+def _hold(
+    table: pd.DataFrame, columns: Mapping[str, AnyColumn], told: dict[str, _Told], source: Source
+) -> pd.DataFrame:
+    """Return the rows of a file, or some of them, whose types are those of the files before.
+
+    A schema casts a file of one type.  Of several it would make one silently: what is 7 in a file of numbers may be 007
+    in one of texts.
+
+    Args:
+        told: What columns are in the first file that has values of them; added to.
+
+    Raises:
+        DataError: naming a column that is of text in one file and of something else in another.
+    """
+    if isinstance(source, Relation) or source.format not in {"parquet", "hdf5"}:  # which say types themselves
+        return table
+    for name in columns:
+        kind = _told(table[name]) if name in table.columns else None
+        if kind is None:
+            continue
+        first = told.setdefault(name, (kind, str(table[name].dtype), source.text))
+        if kind != first[0] and ("text" in (kind, first[0]) or _is_textual(columns[name])):
+            raise DataError(
+                f"column '{name}' is {first[0]} ({first[1]}) in '{first[2]}' and {kind} ({table[name].dtype}) in "
+                f"'{source.text}', and '{columns[name].dtype}' in the schema; write it as one type in all files"
+            )
+    return table
+
+
+def _told(values: pd.Series[Any]) -> str | None:
+    """Return what a column of a file holds, ``None`` if it has no value."""
+    from decimal import Decimal
+
+    present = np.flatnonzero(values.notna().to_numpy(dtype=bool))
+    if not len(present):
+        return None
+    value: Any = values.iloc[present[0]]
+    match value:
+        case str():
+            return "text"
+        case bool() | np.bool_():
+            return "truth values"
+        case int() | float() | np.integer() | np.floating() | Decimal():
+            return "numbers"
+        case _:
+            return type(value).__name__
+
+
+def _is_textual(column: AnyColumn) -> bool:
+    """Return whether a cast to a column's dtype spells out what is no text."""
+    dtype = column.dtype
+    return dtype.startswith("string") or (dtype in {"object", "str", "category"} and not _is_typed(column))
 
 
 def conform(table: pd.DataFrame, columns: Mapping[str, AnyColumn], *, place: str) -> pd.DataFrame:
@@ -465,13 +532,21 @@ class LazyDataset(Dataset):
         )
 
     def batches(self, table: str = TABLE, rows: int = 131_072) -> Iterator[pd.DataFrame]:
-        """Yield consecutive parts of at most ``rows`` rows, with the schema's columns and dtypes."""
+        """Yield consecutive parts of at most ``rows`` rows, with the schema's columns and dtypes.
+
+        Raises:
+            DataError: naming a column that is of numbers in one file and of text in another.
+        """
         columns = self.schema.tables[table]
+        told: dict[str, _Told] = {}
         for part in self.parts:
             if self.by_cell:
                 frames = _cells(part, columns, together(self.schema), rows)
             else:
-                frames = (conform(frame, columns, place=part.text) for frame in _frames(part, columns, rows))
+                frames = (
+                    conform(_hold(frame, columns, told, part), columns, place=part.text)
+                    for frame in _frames(part, columns, rows)
+                )
             for made in frames:
                 for start in range(0, len(made), rows):
                     yield made.iloc[start : start + rows].reset_index(drop=True)
@@ -496,7 +571,7 @@ def _frames(part: Source, columns: Mapping[str, AnyColumn] | None, rows: int) ->
         case "jsonl":
             yield from json_lines_batches(place, gzipped=gzipped, rows=rows)
         case "json" | "hdf5":
-            yield _read(part, None)
+            yield _read(part)
 
 
 def _cells(part: Source, columns: Mapping[str, AnyColumn], unit: Collection[str], rows: int) -> Iterator[pd.DataFrame]:
@@ -536,7 +611,7 @@ def _num_rows(part: Source) -> int:
         case "jsonl":
             return count_lines(place, gzipped=gzipped)
         case "json" | "hdf5":
-            return len(_read(part, None))
+            return len(_read(part))
 
 
 def is_large(path: str | Path) -> bool:

@@ -353,6 +353,67 @@ def test_a_later_part_whose_numbers_the_type_of_the_first_does_not_hold_is_refus
     assert not list(tmp_path.iterdir())
 
 
+SPELT = {
+    "text, then numbers": (["a"], [1], "int64.*string"),
+    "text, then fractions": (["a"], [0.5], "double.*string"),
+    "text, then truth values": (["a"], [True], "bool.*string"),
+    "text, then times": (["a"], pd.to_datetime(["2020-01-01"]), r"timestamp\[ns\].*string"),
+    "numbers, then text of numbers": ([1], ["007"], "string.*int64"),
+    "times, then numbers": (pd.to_datetime(["2020-01-01"]), [1], r"int64.*timestamp\[ns\]"),
+    "times, then text": (pd.to_datetime(["2020-01-01"]), ["2020-01-02"], r"string.*timestamp\[ns\]"),
+    "days, then times": ([datetime.date(2020, 1, 1)], pd.to_datetime(["2020-01-02 10:00"]), r"timestamp\[ns\].*date32"),
+}
+
+
+@pytest.mark.parametrize(("first", "later", "types"), SPELT.values(), ids=list(SPELT))
+def test_a_later_part_of_another_kind_is_neither_spelt_out_nor_parsed(tmp_path, first, later, types):
+    refused = pytest.raises(DataError, match=f"column 'x' of a later part.*{types}")
+    with refused as caught, table_writer(tmp_path / "t.parquet") as write:
+        write(pd.DataFrame({"x": first}))
+        write(pd.DataFrame({"x": later}))
+    assert "007" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+WORDS, SEVENS = ["007", "7"], [7, 7]
+TRUTHS, SPELT_TRUTHS = [True, False], ["True", "False"]
+
+
+@pytest.mark.parametrize("max_bytes", [2**30, 1])
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [
+        ("object", (WORDS, SEVENS)),
+        ("object", (SEVENS, WORDS)),
+        ("object", (TRUTHS, SPELT_TRUTHS)),
+        ("string", (WORDS, SEVENS)),
+        ("category", (WORDS, SEVENS)),
+        ("int64", (SEVENS, WORDS)),
+    ],
+)
+def test_files_of_text_and_of_numbers_are_no_table_though_a_schema_casts_each(tmp_path, dtype, values, max_bytes):
+    for number, part in enumerate(values):
+        write_table(pd.DataFrame({"x": part}), tmp_path / f"{number}.parquet")
+    words = (*WORDS, *SPELT_TRUTHS)
+    column = Numeric(dtype=dtype) if dtype == "int64" else Categorical(dtype=dtype, categories=words)
+
+    with pytest.raises(DataError, match=r"column 'x' is .*0\.parquet.* and .*1\.parquet.*one type in all") as caught:
+        list(read_dataset(tmp_path, schema=Schema({"table": {"x": column}}), max_bytes=max_bytes).batches("table"))
+    assert "007" not in str(caught.value)
+
+
+def test_files_of_which_one_has_no_value_or_other_numbers_are_a_table(tmp_path):
+    for number, part in enumerate(([None, None], [1, 2], [0.5, None])):
+        write_table(
+            pd.DataFrame({"x": pd.Series(part, dtype=None if number else object)}), tmp_path / f"{number}.parquet"
+        )
+    column = Numeric(dtype="float64", nullable=True, public=True)
+
+    made = read_dataset(tmp_path, schema=Schema({"table": {"x": column}})).table
+
+    assert made["x"].dropna().tolist() == [1, 2, 0.5]
+
+
 @pytest.mark.parametrize(
     ("first", "later"),
     [
