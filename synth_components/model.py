@@ -47,6 +47,7 @@ from synth_components.privacy.share import rehearse
 from synth_components.privacy.smallest_delta import require_below, require_small
 from synth_components.privacy.unit import settle
 from synth_components.protocols import BLOCK_ROWS, Budget, Dataset, Given, Run, Sampler
+from synth_components.resampling import resample
 from synth_components.schema import (
     TABLE,
     AnyColumn,
@@ -311,9 +312,7 @@ class Model:
         try:
             return sampler.sample(n, rng=rng, given=given).table
         except UnsupportedError:
-            return conditioning.resample(
-                lambda k: sampler.sample(k, rng=rng).table, given, n, schema=sampler.schema, rng=rng
-            )
+            return resample(lambda k: sampler.sample(k, rng=rng).table, given, n, schema=sampler.schema, rng=rng)
 
     def _completed(
         self, table: pd.DataFrame, first: int, n: int, rng: random.Generator, positions: Positions

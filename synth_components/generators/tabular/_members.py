@@ -11,12 +11,12 @@ from typing import Any
 from numpy import random
 
 from synth_components.checkpoint import member_folder
-from synth_components.conditions import resample
 from synth_components.config import Recipe
 from synth_components.errors import ArtifactError, UnsupportedError
 from synth_components.generators import make, sampler_type
 from synth_components.privacy.share import rehearse
 from synth_components.protocols import Dataset, Generator, Given, PrivacyLedger, Report, Run, Sampler
+from synth_components.resampling import resample
 from synth_components.schema import Schema
 
 STEPS = 1_000
