@@ -405,13 +405,28 @@ def _cast(values: pd.Series[Any], column: AnyColumn, name: str, place: str) -> p
             return cast_to(cast_to(values, "string"), object) if values.dtype != object else values
         if values.dtype == object and column.dtype.startswith("bool"):
             values = cast_to(values, "boolean")
-        cast_values = cast_to(values, column.dtype)
+        cast_values = _numbers(values, column.dtype)
     except (ValueError, TypeError, OverflowError, SchemaError):
         raise DataError(
             f"column '{name}' of '{place}' has dtype {values.dtype} and cannot become {column.dtype}, as the schema "
             "declares; mend the rows, or change the schema"
         ) from None
     return cast_values
+
+
+def _numbers(values: pd.Series[Any], dtype: str) -> pd.Series[Any]:
+    """Return values with another dtype, of which numpy's would drop fractions and wrap round.
+
+    Fewer digits of floats are what was asked for.
+    """
+    with np.errstate(over="ignore"):  # told as an error
+        made = cast_to(values, dtype)
+    if values.dtype.kind not in "biuf" or not isinstance(made.dtype, np.dtype) or made.dtype.kind not in "biuf":
+        return made
+    is_changed = np.isinf(made) & ~np.isinf(values) if made.dtype.kind == "f" else made != values
+    if bool(is_changed.any()):
+        raise ValueError("some rows hold numbers that the dtype does not")
+    return made
 
 
 def _categories(values: pd.Series[Any], dtype: pd.CategoricalDtype) -> pd.Series[Any]:

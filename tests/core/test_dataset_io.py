@@ -375,6 +375,39 @@ def test_a_later_part_of_another_kind_is_neither_spelt_out_nor_parsed(tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        (Numeric(dtype="int64"), [1.5, 2.0]),
+        (Numeric(dtype="uint8"), [1, 300]),
+        (Numeric(dtype="uint8"), pd.Series([1, -1], dtype="Int64")),
+        (Numeric(dtype="float32"), [1.0, 1e300]),
+        (Boolean(dtype="bool"), [0, 2]),
+        (Boolean(dtype="bool"), [0.5, 0.0]),
+    ],
+)
+def test_numbers_that_a_declared_dtype_would_change_are_refused(tmp_path, column, values):
+    write_table(pd.DataFrame({"x": values}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=f"column 'x' .*cannot become {column.dtype}"):
+        read_table(tmp_path / "t.parquet", columns={"x": column})
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        (Numeric(dtype="int64"), [1.0, 2.0]),
+        (Numeric(dtype="uint8"), pd.Series([255, 0], dtype="Int64")),
+        (Numeric(dtype="float32"), [0.5, np.inf, np.nan]),
+        (Boolean(dtype="bool"), [0, 1.0]),
+    ],
+)
+def test_numbers_that_a_declared_dtype_holds_are_read(tmp_path, column, values):
+    write_table(pd.DataFrame({"x": values}), tmp_path / "t.parquet")
+    made = read_table(tmp_path / "t.parquet", columns={"x": column})["x"]
+    assert str(made.dtype) == column.dtype
+    assert_series_equal(made.astype("float64"), pd.Series(values, name="x").astype("float64"))
+
+
 WORDS, SEVENS = ["007", "7"], [7, 7]
 TRUTHS, SPELT_TRUTHS = [True, False], ["True", "False"]
 
