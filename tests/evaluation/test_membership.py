@@ -8,6 +8,7 @@ from leaky import SCHEMA, data, population
 import synth_components as synth
 from synth_components.evaluation.attacks.membership import membership
 from synth_components.evaluation.attacks.ranking import Ranking, area, hits_at
+from synth_components.evaluation.attacks.risk import risk
 from synth_components.evaluation.attacks.trial import parts
 from synth_components.evaluation.options import PrivacyConfig
 from synth_components.protocols import Context, Dataset
@@ -75,10 +76,36 @@ def test_members_others_and_reference_are_disjoint_and_keep_a_person_together():
     sides = [Dataset({"table": table}, schema) for table in (TRAIN, rows.assign(person=person), FRESH)]
     options = {"context": Context(unit=("person",)), "rng": np.random.default_rng(0), "config": PrivacyConfig()}
     found = parts(*sides, **options)
-    others, reference = (set(side[:, 0].astype(int) + 50) for side in (found.others, found.reference))
-    assert others | reference == set(range(400))
-    assert {place // 4 for place in others}.isdisjoint({place // 4 for place in reference})
-    assert len(found.members) == len(found.others) == 200
+    others, reference = ((side[:, 0].astype(int) + 50) // 4 for side in (found.others, found.reference))
+    assert sorted(others) == sorted(set(others))  # one record of each
+    assert set(others) | set(reference) == set(range(100))
+    assert set(others).isdisjoint(reference)
+    assert len(found.members) == len(found.others) == 50
+    assert len(found.reference) == 200
+
+
+@pytest.mark.slow
+def test_rows_of_one_person_are_no_trials_apart():
+    def several(n, seed):
+        once, rng = population(n, seed), np.random.default_rng(seed)
+        again = once.loc[once.index.repeat(20)].reset_index(drop=True)
+        noise = rng.normal(scale=0.2, size=(len(again), 3))
+        return again.assign(**{c: again[c] + noise[:, k] for k, c in enumerate("xyz")}, person=np.repeat(range(n), 20))
+
+    for seed in range(3):
+        sides = [Dataset({"table": several(60, 30 * seed + k)}, SCHEMA) for k in range(3)]
+        config = PrivacyConfig(replicates=20, attack_references=300)
+        found = membership(*sides, context=Context(unit=("person",)), rng=np.random.default_rng(seed), config=config)
+        # Of rows that taught nothing it is above 0 with probability .025; 20 rows of one person made it .2 and more.
+        (made,) = risk(found.scores)
+        assert made.value < 0.1
+
+
+def test_few_persons_of_many_rows_are_left_out_with_the_reason():
+    person = np.repeat(np.arange(30), 10)
+    sides = [Dataset({"table": side.iloc[:300].assign(person=person)}, SCHEMA) for side in (TRAIN, HOLDOUT, FRESH)]
+    options = {"context": Context(unit=("person",)), "rng": np.random.default_rng(0), "config": PrivacyConfig()}
+    assert parts(*sides, **options) is None
 
 
 def test_hits_at_a_rate_with_too_few_non_members_are_left_out_with_the_reason():

@@ -14,7 +14,7 @@ import numpy as np
 from numpy import random
 
 from synth_components.evaluation.attacks.rates import TRIES, known, rates, right, risk, secrets, table, targets, tries
-from synth_components.evaluation.attacks.trial import LEAST, left_out, parts
+from synth_components.evaluation.attacks.trial import NEEDS, left_out, parts
 from synth_components.evaluation.columns import Coded
 from synth_components.evaluation.floor import score
 from synth_components.evaluation.neighbours import Located, distances
@@ -41,7 +41,7 @@ def attribute(
     """
     found = parts(train, holdout, synthetic, context=context, rng=rng, config=config)
     if found is None:
-        return left_out(NAME, f"it needs a column, {LEAST} rows of each table and twice as many of the holdout")
+        return left_out(NAME, NEEDS)
     hidden = [place for place in secrets(found.view, config) if known(found.view, place, config)]
     if not hidden:
         return left_out(NAME, "there is no secret column beside a known one")

@@ -19,7 +19,7 @@ import numpy as np
 from numpy import random
 
 from synth_components.evaluation.attacks.rates import TRIES, places, rates, secrets, targets, tries
-from synth_components.evaluation.attacks.trial import LEAST, left_out, parts
+from synth_components.evaluation.attacks.trial import NEEDS, left_out, parts
 from synth_components.evaluation.columns import Coded, Codes, binned
 from synth_components.evaluation.options import PrivacyConfig, UtilityConfig
 from synth_components.protocols import Context, Dataset, Evidence, Floats
@@ -47,7 +47,7 @@ def inversion(
         return left_out(NAME, "no column was named whose model to invert (inverted, or target)")
     found = parts(train, holdout, synthetic, context=context, rng=rng, config=config)
     if found is None:
-        return left_out(NAME, f"it needs a column, {LEAST} rows of each table and twice as many of the holdout")
+        return left_out(NAME, NEEDS)
     (goal,) = places(found.view, (label,), "inverted")
     hidden = [place for place in secrets(found.view, config) if place != goal][:_MOST_SECRETS]
     if not hidden:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy import random
 
 from synth_components.evaluation.attacks.rates import TRIES, places, rates, targets, tries
-from synth_components.evaluation.attacks.trial import LEAST, left_out, parts
+from synth_components.evaluation.attacks.trial import NEEDS, left_out, parts
 from synth_components.evaluation.columns import Coded
 from synth_components.evaluation.neighbours import Located, distances
 from synth_components.evaluation.options import PrivacyConfig
@@ -40,7 +40,7 @@ def linkability(
     """
     found = parts(train, holdout, synthetic, context=context, rng=rng, config=config)
     if found is None:
-        return left_out(NAME, f"it needs a column, {LEAST} rows of each table and twice as many of the holdout")
+        return left_out(NAME, NEEDS)
     width = len(found.view.names)
     first = places(found.view, config.quasi_identifiers, "quasi_identifiers") or list(range(0, width, 2))
     second = [place for place in range(width) if place not in first]

@@ -31,7 +31,7 @@ from numpy import random
 from numpy.typing import NDArray
 
 from synth_components.evaluation.attacks.ranking import Ranking, area, hits_at
-from synth_components.evaluation.attacks.trial import LEAST, Parts, left_out, parts
+from synth_components.evaluation.attacks.trial import LEAST, NEEDS, Parts, left_out, parts
 from synth_components.evaluation.detection import boosting_features
 from synth_components.evaluation.floor import resamples, score
 from synth_components.evaluation.neighbours import Located, distances, nearest, neighbours
@@ -71,7 +71,7 @@ def membership(
     """
     found = parts(train, holdout, synthetic, context=context, rng=rng, config=config)
     if found is None:
-        return left_out(NAME, f"it needs a column, {LEAST} rows of each table and twice as many of the holdout")
+        return left_out(NAME, NEEDS)
     guesses, isolation = guess(found, rng=rng)
     is_member = np.arange(2 * len(found.others)) < len(found.members)
     scores, missing = _scores(NAME, guesses, is_member, config=config, rng=rng)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy import random
 
 from synth_components.evaluation.attacks.rates import TRIES, places, rates, right, targets, tries
-from synth_components.evaluation.attacks.trial import LEAST, left_out, parts
+from synth_components.evaluation.attacks.trial import NEEDS, left_out, parts
 from synth_components.evaluation.columns import Coded
 from synth_components.evaluation.neighbours import Located, distances
 from synth_components.evaluation.options import PrivacyConfig
@@ -45,7 +45,7 @@ def reidentification(
     if not config.quasi_identifiers:
         return left_out(NAME, "no quasi-identifiers were declared (quasi_identifiers)")
     if found is None:
-        return left_out(NAME, f"it needs a column, {LEAST} rows of each table and twice as many of the holdout")
+        return left_out(NAME, NEEDS)
     given = places(found.view, config.quasi_identifiers, "quasi_identifiers")
     rest = [place for place in range(len(found.view.names)) if place not in given]
     if not rest:

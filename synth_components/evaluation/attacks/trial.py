@@ -1,4 +1,8 @@
-"""Who plays which part: members, others and reference rows, disjoint, and never two of one person apart."""
+"""Who plays which part: members, others and reference rows, disjoint, and never two of one person apart.
+
+One record of each person is attacked: rows of one person are alike, so that they are no trials apart, and intervals
+that took them for such would find a gain where chance alone chose who was trained on.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,10 @@ from synth_components.protocols import Context, Dataset, Evidence, Floats
 from synth_components.split import units
 
 LEAST = 20
-"""Fewest rows of each part that an attack is tried on."""
+"""Fewest rows of each part that an attack is tried on, each of another privacy unit."""
+
+NEEDS = f"it needs a column, {LEAST} rows of each table and twice as many of the holdout, each of another privacy unit"
+"""Why an attack was not made."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +31,8 @@ class Parts:
 
     Attributes:
         view: All tables on shared scales.
-        members: (a, d) rows that were trained on.
-        others: (b, d) rows of the holdout, which were not.
+        members: (a, d) rows that were trained on, one of each privacy unit.
+        others: (b, d) rows of the holdout, which were not, one of each privacy unit.
         reference: (m, d) more rows of the holdout: what the adversary knows about the population.
         drawn: (s, d) synthetic rows.
     """
@@ -46,28 +53,29 @@ def parts(
     rng: random.Generator,
     config: PrivacyConfig,
 ) -> Parts | None:
-    """Return the parts, members and others of equal size; ``None`` without rows or columns enough.
+    """Return the parts, at most as many members as others; ``None`` without units or columns enough.
 
     Half of the holdout (at most ``attack_rows``) are the others, what is left is the reference.  Of the rows of one
     privacy unit, none is in both.
     """
     view = coded(train, holdout, synthetic)
-    if not view.names or min(len(view.train), len(view.holdout) // 2, len(view.synthetic)) < LEAST:
+    trained, group = owners(train, context), owners(holdout, context)
+    count = int(group.max(initial=-1)) + 1
+    if not view.names or min(len(np.unique(trained)), count // 2, len(view.synthetic)) < LEAST:
         return None
-    group = owners(holdout, context)
-    count = int(group.max()) + 1
     chosen = np.zeros(count, dtype=np.bool_)
     order = rng.permutation(count)
     sizes = np.cumsum(np.bincount(group, minlength=count)[order])
     chosen[order[: max(1, int(np.searchsorted(sizes, len(group) / 2, side="right")))]] = True
     is_other = chosen[group]
-    if is_other.all():
+    apart = _one_of_each(np.flatnonzero(is_other), group, rng)
+    if is_other.all() or len(apart) < LEAST:
         return None
-    others = some_rows(view.holdout[is_other], config.attack_rows, rng)
+    others = some_rows(view.holdout[apart], config.attack_rows, rng)
     left = np.setdiff1d(np.arange(len(group)), np.flatnonzero(is_other))
     return Parts(
         view,
-        some_rows(view.train, len(others), rng),
+        some_rows(view.train[_one_of_each(np.arange(len(trained)), trained, rng)], len(others), rng),
         others,
         some_rows(view.holdout[left], config.attack_references, rng),
         some_rows(view.synthetic, config.attack_references, rng),
@@ -80,6 +88,15 @@ def owners(data: Dataset, context: Context) -> NDArray[np.int64]:
         return data.owners
     known = set(context.unit) <= set(data.table.columns)
     return units(data.table, context.unit if known else ())
+
+
+def _one_of_each(rows: NDArray[np.int64], group: NDArray[np.int64], rng: random.Generator) -> NDArray[np.int64]:
+    """Return one of the rows, drawn at random, of each unit, in their order."""
+    found = np.unique(group[rows])
+    if len(found) == len(rows):
+        return rows
+    mixed = rng.permutation(rows)
+    return np.sort(mixed[np.unique(group[mixed], return_index=True)[1]])
 
 
 def left_out(name: str, reason: str, subject: str = "") -> Evidence:
