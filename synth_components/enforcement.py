@@ -12,7 +12,7 @@ import pandas as pd
 from numpy import random
 from numpy.typing import NDArray
 
-from synth_components.constraints import Constraint, Learnable, Unique
+from synth_components.constraints import Constraint, Unique, is_unlearned
 from synth_components.constraints.rule import WIDE
 from synth_components.contradiction import refuse_contradictions as refuse_contradictions
 from synth_components.errors import ConditionError, ConstraintError
@@ -341,10 +341,7 @@ def learned(
     Args:
         owners: The privacy unit (n,) of each row, which are counted in place of rows; ``None`` if a row is one.
     """
-    return tuple(
-        rule.learn(table, owners=owners) if isinstance(rule, Learnable) and not rule.is_learned else rule
-        for rule in constraints
-    )
+    return tuple(rule.learn(table, owners=owners) if is_unlearned(rule) else rule for rule in constraints)
 
 
 def is_by_construction(rule: Constraint, schema: Schema, *, drawn: Collection[str]) -> bool:

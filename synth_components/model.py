@@ -20,7 +20,7 @@ from synth_components import audit
 from synth_components import conditions as conditioning
 from synth_components.circumstances import circumstance
 from synth_components.config import Recipe
-from synth_components.constraints import Constraint, Learnable, check, constraint_from_json
+from synth_components.constraints import Constraint, check, constraint_from_json, is_unlearned
 from synth_components.contradiction import Listing, refuse_contradictions, require_room
 from synth_components.digest import digest
 from synth_components.enforcement import Mask, Positions, enforce, is_by_construction, learned
@@ -764,18 +764,17 @@ def _ruled(data: Dataset, ledger: Ledger) -> Dataset:
     if len(schema.tables) > 1:
         raise UnsupportedError("rules are enforced on a single table; several linked tables take none yet")
     refuse_contradictions(schema)
+    unlearned = [rule for rule in schema.constraints if is_unlearned(rule)]
     if ledger.budget is not None:
-        unlearned = [r.name for r in schema.constraints if isinstance(r, Learnable) and not r.is_learned]
         if unlearned:
             raise UnsupportedError(
-                f"constraint '{unlearned[0]}' would read the rows; under a budget declare its mapping"
+                f"constraint '{unlearned[0].name}' would read the rows; under a budget declare its mapping"
             )
         return data
     ledger.spend("check and learn constraints", not_private)
     columns = list(dict.fromkeys(name for rule in schema.constraints for name in rule.columns))
     rows = pd.concat([batch[columns] for batch in data.batches(schema.root)], ignore_index=True)
-    is_learnt = any(isinstance(rule, Learnable) and not rule.is_learned for rule in schema.constraints)
-    rules = learned(schema.constraints, rows, owners=units_of(data) if is_learnt else None)
+    rules = learned(schema.constraints, rows, owners=units_of(data) if unlearned else None)
     for rule, share in check(rows, rules).items():
         if share == 0:
             raise ConstraintError(

@@ -14,7 +14,7 @@ import pandas as pd
 
 from synth_components.association import correlation
 from synth_components.config import Config
-from synth_components.constraints import Learnable, Unique
+from synth_components.constraints import Unique, is_unlearned
 from synth_components.encode import encode_table
 from synth_components.enforcement import refuse_contradictions
 from synth_components.errors import ConstraintError, SchemaError
@@ -99,7 +99,7 @@ def specify(specification: Mapping[str, Any] | Specification | Schema) -> Model:
         stated = Specification.from_json(stated)
     schema = stated.schema
     for rule in schema.constraints:
-        if isinstance(rule, Learnable) and not rule.is_learned:
+        if is_unlearned(rule):
             raise ConstraintError(
                 f"constraint '{rule.name}' would be learned from rows, and there are none; declare what it allows",
                 constraint=rule.name,

@@ -11,7 +11,7 @@ from synth_components.constraints.combination import FixedCombinations, Function
 from synth_components.constraints.file import RULES, check, constraint_from_json, constraints_from_file
 from synth_components.constraints.logic import ConditionalNull, ExactlyOne, Expression, Implication
 from synth_components.constraints.relation import ConstantSum, Derived, Inequality
-from synth_components.constraints.rule import Constraint, Learnable, Policy, Rule, Value
+from synth_components.constraints.rule import Constraint, Learnable, Policy, Rule, Value, is_unlearned
 from synth_components.constraints.sequence import Monotone, Unique
 
 __all__ = [
@@ -40,4 +40,5 @@ __all__ = [
     "check",
     "constraint_from_json",
     "constraints_from_file",
+    "is_unlearned",
 ]

@@ -6,7 +6,7 @@ import datetime
 import decimal
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -59,7 +59,7 @@ class Constraint(Protocol):
 
 
 @runtime_checkable
-class Learnable(Protocol):
+class Learnable(Constraint, Protocol):
     """A rule with a part that ``fit`` takes from the training rows."""
 
     @property
@@ -72,6 +72,11 @@ class Learnable(Protocol):
         Args:
             owners: The privacy unit (n,) of each row, which are counted in place of rows; ``None`` if a row is one.
         """
+
+
+def is_unlearned(rule: Constraint) -> TypeGuard[Learnable]:
+    """Return whether a part of a rule is still to be learned from rows."""
+    return isinstance(rule, Learnable) and not rule.is_learned
 
 
 class Rule(Config):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from synth_components.constraints import Constraint, Learnable
+from synth_components.constraints import Constraint, is_unlearned
 from synth_components.errors import ConstraintError
 from synth_components.evaluation.validity import Mask
 from synth_components.profile import Profile
@@ -93,7 +93,7 @@ def compliance(
 
 def _learned(rule: Constraint, real: pd.DataFrame | None) -> Constraint | None:
     """Return the rule with what it learns from real rows; ``None`` if it says nothing without them."""
-    if not isinstance(rule, Learnable) or rule.is_learned:
+    if not is_unlearned(rule):
         return rule
     return None if real is None else rule.learn(real)
 

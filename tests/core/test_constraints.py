@@ -21,9 +21,10 @@ from synth_components.constraints import (
     check,
     constraint_from_json,
     constraints_from_file,
+    is_unlearned,
 )
 from synth_components.contradiction import refuse_contradictions, require_room
-from synth_components.enforcement import enforce
+from synth_components.enforcement import enforce, learned
 from synth_components.errors import ConditionError, ConstraintError, DataError, SchemaError
 from synth_components.expression import formula
 from synth_components.schema import Schema
@@ -313,6 +314,13 @@ def test_more_unique_rows_than_a_column_has_values_are_refused():
     require_room(schema, (), 101)
     with pytest.raises(ConstraintError, match="room for 101 rows"):
         require_room(schema, (), 102)
+
+
+def test_only_a_rule_with_a_part_to_learn_is_unlearned():
+    table = pd.DataFrame({"a": ["x", "y"] * 20, "b": ["u", "v"] * 20})
+    rule, declared = FunctionalDependency(determinant=("a",), dependent="b"), Unique(columns=("a",))
+    assert [is_unlearned(one) for one in (rule, rule.learn(table), declared)] == [True, False, False]
+    assert learned([rule, declared], table) == (rule.learn(table), declared)
 
 
 def test_a_learned_dependency_keeps_only_pairs_with_support():
