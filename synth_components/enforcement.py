@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from synth_components.constraints import Constraint, Unique, is_unlearned
 from synth_components.constraints.rule import WIDE
-from synth_components.contradiction import refuse_contradictions as refuse_contradictions
 from synth_components.errors import ConditionError, ConstraintError
 from synth_components.schema import AnyColumn, Key, Numeric, Schema, outside_of
 

@@ -15,8 +15,8 @@ import pandas as pd
 from synth_components.association import correlation
 from synth_components.config import Config
 from synth_components.constraints import Unique, is_unlearned
+from synth_components.contradiction import refuse_contradictions
 from synth_components.encode import encode_table
-from synth_components.enforcement import refuse_contradictions
 from synth_components.errors import ConstraintError, SchemaError
 from synth_components.generators.tabular._family import Bernoulli
 from synth_components.generators.tabular.specified import Correlation, Specified

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from synth_components.constraints import Constraint
+from synth_components.contradiction import refuse_contradictions
 from synth_components.encode import cast_to
-from synth_components.enforcement import refuse_contradictions
 from synth_components.errors import DataError, SchemaError, UnsupportedError
 from synth_components.evaluation import software
 from synth_components.evaluation.floor import EXPLANATION, INTERVALS

@@ -21,7 +21,7 @@ from synth_components.constraints import (
     constraint_from_json,
     constraints_from_file,
 )
-from synth_components.enforcement import refuse_contradictions
+from synth_components.contradiction import refuse_contradictions
 from synth_components.errors import ConstraintError, DataError, SynthError
 from synth_components.expression import MAX_DEPTH, formula
 from synth_components.schema import Schema

@@ -8,7 +8,7 @@ import pytest
 from planted import CASES, places, rng
 
 from synth_components.constraints import Hierarchy, Implication, constraints_from_file
-from synth_components.enforcement import refuse_contradictions
+from synth_components.contradiction import refuse_contradictions
 from synth_components.errors import BudgetExceededError
 from synth_components.privacy.ledger import Ledger
 from synth_components.profile import profile
