@@ -117,8 +117,25 @@ def test_a_leaf_that_one_person_fills_draws_from_its_parent(by_owner):
     for rows in (slice(0, 50), slice(50, 60)):  # in each of two batches he has 10 rows
         counts.add(context[rows], codes[rows], np.ones((1, rows.stop - rows.start), bool), owner[rows])
     forest = counts.forest(otherwise=np.ones(2))
-    # Of the left leaf's slot, and of the right leaf's: its own, or the root's, in which one of his rows a batch counts.
-    assert_array_equal(forest.slot_counts, [40, 40, 2] if by_owner else [40, 20])
+    # Of the left leaf's slot, and of the right leaf's: its own, or the root's, in which one of his rows counts.
+    assert_array_equal(forest.slot_counts, [40, 40, 1] if by_owner else [40, 20])
+
+
+def test_what_a_person_has_in_a_leaf_is_capped_over_all_batches():
+    rng = np.random.default_rng(0)
+    owner = np.append(rng.integers(40, size=400), np.full(400, 40))  # one of 41 has half of the rows
+    order = rng.permutation(800)
+    context, codes, owner = rng.integers(2, size=(800, 1)).astype(np.float32), (owner == 40).astype(np.int32), owner
+    tree = Structure(np.array([0, -1, -1], np.int16), np.zeros(3, np.uint32), np.array([2, 0, 0], np.int32))
+    made = []
+    for size in (1, 7, 800):
+        counts = Counts([tree], 2, min_support=10, by_owner=True)
+        for rows in np.array_split(order, 800 // size):
+            counts.add(context[rows], codes[rows], np.ones((1, len(rows)), bool), owner[rows])
+        made.append(counts.forest(otherwise=np.ones(2)))
+        his = made[-1].slot_counts[made[-1].slot_codes == 1]
+        assert (his * 10 <= np.add.reduceat(made[-1].slot_counts, made[-1].slot_starts[:-1])).all()
+        assert_array_equal(made[-1].slot_counts, made[0].slot_counts)
 
 
 def test_a_node_that_few_reach_gives_way_to_its_sibling():

@@ -14,7 +14,7 @@ from synth_components.generators import make
 from synth_components.generators.tabular._circuit import few_states
 from synth_components.generators.tabular._junction import nodes
 from synth_components.generators.tabular.markov import Markov
-from synth_components.io.dataset import read_dataset
+from synth_components.io.dataset import LazyDataset, read_dataset
 from synth_components.privacy.ledger import Ledger
 from synth_components.proposal import propose
 from synth_components.protocols import Dataset, Run
@@ -226,6 +226,27 @@ def test_the_values_that_one_person_has_together_are_not_drawn_together(tmp_path
     assert his(table) == 200
     assert drawn[0] > 100
     assert drawn[1] < 25
+
+
+def test_columns_are_filled_alike_in_one_pass_and_in_one_each(tmp_path, monkeypatch):
+    monkeypatch.setattr("synth_components.generators.tabular.trees.BATCH_ROWS", 500)
+    table, columns = towns_and_jobs()
+    table.to_parquet(tmp_path / "rows.parquet")
+    schema = Schema({TABLE: columns}, unit=Unit(TABLE, ("who",), 200))
+    read, batches = [], LazyDataset.batches
+    monkeypatch.setattr(LazyDataset, "batches", lambda self, *given: read.append(1) or batches(self, *given))
+    passes, made = [], []
+    for held in (2**29, 1):
+        monkeypatch.setattr("synth_components.generators.tabular.trees.MOST_HELD", held)
+        data = read_dataset(tmp_path / "rows.parquet", schema=schema, max_bytes=0)
+        read.clear()
+        options = {"max_grow_rows": 2_000, "correction_trees": 0}
+        made.append(synth.fit(data, generator="tabular.trees", seed=0, options=options).sampler.forests)
+        passes.append(len(read))
+    assert passes[1] == passes[0] + 2  # town, job and age
+    for one, other in zip(*made, strict=True):
+        assert_array_equal(one.slot_counts, other.slot_counts)
+        assert_array_equal(one.slot_codes, other.slot_codes)
 
 
 @pytest.mark.parametrize(

@@ -445,12 +445,15 @@ def _log_marginal(counts: NDArray[Any]) -> Floats:
 
 
 class Counts:
-    """Counts of codes by leaf, filled batch by batch: what streams in is never kept.
+    """Counts of codes by leaf, filled batch by batch.
+
+    What streams in is not kept; where units are counted, of each row its leaf, code and unit are, until all rows are
+    in, as none tells by itself whether it counts.
 
     Args:
         size: Number of codes.
         min_support: Fewest rows, or privacy units that have some, that a leaf draws from.
-        by_owner: Whether units are counted.
+        by_owner: Whether units are counted: in a leaf none has more than one in ``min_support`` of the rows that count.
     """
 
     def __init__(self, structures: list[Structure], size: int, *, min_support: int, by_owner: bool = False) -> None:
@@ -460,13 +463,13 @@ class Counts:
         self.min_support = min_support
         self.tables = [np.zeros((int(s.leaf_rank[-1]), size), dtype=np.int64) for s in self.structures]
         self.supports = [Support(s, min_support) for s in self.structures] if by_owner else None
+        self._held: list[list[NDArray[np.uint32]]] = [[] for _ in self.structures]  # (3, n): leaf, code and unit
 
     def add(self, context: Context, codes: Codes, fills: NDArray[np.bool_], owners: Ints) -> None:
         """Count the rows that fill each tree; every row fills a tree that asks nothing.
 
         Args:
-            owners: The privacy unit (n,) of each row, if units are counted: in a leaf none has more than one in
-                ``min_support`` of a batch's rows.
+            owners: The privacy unit (n,) of each row, if units are counted.
         """
         for number, (structure, table, fill) in enumerate(zip(self.structures, self.tables, fills, strict=False)):
             asked, held = context, codes
@@ -476,12 +479,21 @@ class Counts:
             leaf = structure.leaf_rank[structure.apply(asked)]
             if len(structure.feature) > 1 and self.supports is not None:
                 self.supports[number].add(leaf, owners[rows])
-                counted = shared_out(leaf, owners[rows], least=self.min_support)
-                leaf, held = leaf[counted], held[counted]
-            table += np.bincount(leaf * self.size + held, minlength=table.size).reshape(table.shape)
+                self._held[number].append(np.array([leaf, held, owners[rows]], dtype=np.uint32))
+            else:
+                self._count(table, leaf, held)
+
+    def _count(self, table: Ints, leaf: Ints, codes: Codes) -> None:
+        table += np.bincount(leaf * self.size + codes, minlength=table.size).reshape(table.shape)
 
     def forest(self, *, otherwise: Floats) -> Forest:
         """Return the forest; a tree without a single row draws from ``otherwise`` (size,) counts."""
+        for table, parts in zip(self.tables, self._held, strict=True):
+            if parts:
+                leaf, held, owners = np.concatenate(parts, axis=1).astype(np.int64)
+                parts.clear()
+                counted = shared_out(leaf, owners, least=self.min_support)
+                self._count(table, leaf[counted], held[counted])
         features, thresholds, rights, tree_starts = [], [], [], [0]
         slots: list[NDArray[np.int64]] = []
         for number, (structure, table) in enumerate(zip(self.structures, self.tables, strict=True)):

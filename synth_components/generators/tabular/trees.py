@@ -52,6 +52,10 @@ LEAST_ACCEPTANCE = 0.1
 """Acceptance below which no more rows are drawn to measure the marginals of those that are accepted."""
 BATCH_ROWS = 131_072
 """Rows read at a time where there are more than ``max_grow_rows``."""
+MOST_HELD = 2**29
+"""Bytes to hold the rows of the columns in that are filled in one pass, of one at least, where units are counted."""
+ROW_BYTES = 6
+"""What a row takes on average, of a tree: leaf, code and unit of the half of the rows that fill it."""
 
 
 class Trees(Recipe):
@@ -109,6 +113,8 @@ class Trees(Recipe):
     def fit(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> TreesSampler:
         """Return the trees of ``data``, whose structure is grown on a sample and filled in one pass.
 
+        In several, of some columns each, where privacy units of very many rows are counted.
+
         Raises:
             UnsupportedError: if a column has no value with enough support.
             StoppedError: if ``run`` says so.
@@ -151,22 +157,28 @@ class Trees(Recipe):
             run.report(position + 1, steps, trees_leaves=float(sum(len(s.feature) // 2 + 1 for s in grown)))
         _stop_if_asked(run)
         everything = (chosen, features.values, codes)
-        batches = [everything] if len(chosen) == n else _batches(data, grids, order, rng=rng)
-        for rows, values, batch in batches:
-            _stop_if_asked(run)
-            who = rows if owners is None else owners[rows]
-            grew = np.isin(who, choosers, assume_unique=owners is None)
-            for position, count in enumerate(counts):
-                # A row that chose no structure may fill every tree, if no other row of its unit did.
-                fills = self._fills(who, int(seeds[position, 0])) | ~grew
-                count.add(batch, made.extended(position, values, batch), fills, who)
-        forests = tuple(
-            count.forest(otherwise=_padded(grids[feature].mass * 1e6, count.size))
-            for count, feature in zip(counts, order, strict=True)
-        )
+        at_once = len(order) if not by_owner else max(1, MOST_HELD // (ROW_BYTES * self.n_trees * n))
+        parts = [range(len(order))[first : first + at_once] for first in range(0, len(order), at_once)]
+        # Whichever columns are filled together, a row has the same codes.
+        again = None if len(parts) <= 1 else int(rng.integers(2**63))
+        forests = []
+        for positions in parts:
+            source = rng if again is None else random.default_rng(again)
+            batches = [everything] if len(chosen) == n else _batches(data, grids, order, rng=source)
+            for rows, values, batch in batches:
+                _stop_if_asked(run)
+                who = rows if owners is None else owners[rows]
+                grew = np.isin(who, choosers, assume_unique=owners is None)
+                for position in positions:
+                    # A row that chose no structure may fill every tree, if no other row of its unit did.
+                    fills = self._fills(who, int(seeds[position, 0])) | ~grew
+                    counts[position].add(batch, made.extended(position, values, batch), fills, who)
+            for position in positions:
+                mass = _padded(grids[order[position]].mass * 1e6, counts[position].size)
+                forests.append(counts[position].forest(otherwise=mass))
         run.report(steps - 1, steps)
         _stop_if_asked(run)
-        made = replace(made, forests=forests)
+        made = replace(made, forests=tuple(forests))
         if self.correction_trees and n >= 20 * self.min_leaf and len(order) > 1:
             real = codes
             if len(codes) > self.max_correction_rows:
