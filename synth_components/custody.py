@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,13 @@ from synth_components.errors import DataError
 from synth_components.privacy.budget_file import BudgetFile, State
 from synth_components.protocols import Budget
 from synth_components.schema import TABLE, Unit
-from synth_components.steps.command import DerivedOption, circumstance_options, common_options, read_circumstances
+from synth_components.steps.command import (
+    DerivedOption,
+    circumstance_options,
+    common_options,
+    examples_kept,
+    read_circumstances,
+)
 
 _AROUND = [option for option in circumstance_options() if option.origin.name in {"audit", "chain_key"}]
 _PLACES = [*_AROUND, *common_options()]
@@ -34,6 +41,13 @@ def _path(context: click.Context) -> Path:
     return Path(context.params["path"]).expanduser()
 
 
+class _Command(click.Command):
+    """A command whose help keeps the lines of its examples."""
+
+    def __init__(self, *, help: str, **settings: Any) -> None:  # noqa: ANN401 - click's own
+        super().__init__(help=examples_kept(cleandoc(help).split("\n\n")), **settings)
+
+
 def _argument(name: str = "path") -> click.Argument:
     return click.Argument([name], metavar="FILE", type=str)
 
@@ -44,17 +58,17 @@ def audit() -> None:
 
 
 @click.command(
+    cls=_Command,
     params=[
         _argument(),
         click.Option(["--anchor"], metavar="COUNT:DIGEST", help="A head that was kept elsewhere; see `audit anchor`."),
         *_PLACES,
-    ]
+    ],
 )
 @click.pass_context
 def verify(context: click.Context, /, *, anchor: str | None, **_: object) -> None:
-    r"""Check every line of a trail or a budget file; exit status 2 and the first wrong line if one is.
+    """Check every line of a trail or a budget file; exit status 2 and the first wrong line if one is.
 
-    \b
         synth audit verify audit.jsonl
         synth audit verify audit.jsonl --anchor 120:9f86d0...
 
@@ -72,7 +86,7 @@ def verify(context: click.Context, /, *, anchor: str | None, **_: object) -> Non
         click.echo("\n".join([f"{len(lines)} lines are as they were written", *unseen]))
 
 
-@click.command(params=[_argument(), *_PLACES])
+@click.command(cls=_Command, params=[_argument(), *_PLACES])
 @click.pass_context
 def anchor(context: click.Context, /, **_: object) -> None:
     """Print the head of a trail or a budget file, to be kept where its writers cannot write, for `audit verify`."""
@@ -81,12 +95,13 @@ def anchor(context: click.Context, /, **_: object) -> None:
 
 
 @click.command(
+    cls=_Command,
     params=[
         _argument(),
         click.Option(["--event"], multiple=True, help="Show these events alone.  [may be repeated]"),
         click.Option(["--json", "as_json"], is_flag=True, help="Print the lines as they stand in the file."),
         *_PLACES,
-    ]
+    ],
 )
 @click.pass_context
 def show(context: click.Context, /, *, event: tuple[str, ...], as_json: bool, **_: object) -> None:
@@ -118,6 +133,7 @@ def budget() -> None:
 
 
 @click.command(
+    cls=_Command,
     params=[
         _argument(),
         click.Option(["--epsilon"], type=float, required=True, help="All the epsilon that there is for the data set."),
@@ -156,16 +172,17 @@ def budget() -> None:
             help="What becomes of evaluations that are not differentially private.",
         ),
         *_PLACES,
-    ]
+    ],
 )
 @click.pass_context
 def create(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - click's own
-    r"""Make the budget file of a data set, which `--budget-file` and SYNTH_BUDGET_FILE name from then on.
+    """Make the budget file of a data set, which `--budget-file` and SYNTH_BUDGET_FILE name from then on.
 
-    \b
         synth budget create adult.budget --epsilon 3 --delta 1e-6 --name adult --units 45000
         synth budget create adult.budget --epsilon 3 --delta 1e-6 --data train.csv --data holdout.csv
         synth budget create visits.budget --epsilon 3 --delta 1e-6 --name visits --unit patient --max-rows 5
+
+    Without `--data` its owner's word says which rows it is of.
     """
     from synth_components.io.dataset import read_table
 
@@ -186,7 +203,7 @@ def create(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 -
         click.echo(_left(made.read()))
 
 
-@click.command("show", params=[_argument(), *_PLACES])
+@click.command("show", cls=_Command, params=[_argument(), *_PLACES])
 @click.pass_context
 def show_budget(context: click.Context, /, **_: object) -> None:
     """Print what was spent of a budget, what is left, and what was read outside of it."""
@@ -202,6 +219,7 @@ def show_budget(context: click.Context, /, **_: object) -> None:
 
 
 @click.command(
+    cls=_Command,
     params=[
         _argument(),
         click.Option(["--epsilon"], type=float, required=True, help="Epsilon of each share."),
@@ -209,13 +227,12 @@ def show_budget(context: click.Context, /, **_: object) -> None:
         click.Option(["--parts"], type=click.IntRange(1), default=1, show_default=True, help="Number of shares."),
         click.Option(["--label"], required=True, help="What the shares are for, such as the pipeline."),
         *_PLACES,
-    ]
+    ],
 )
 @click.pass_context
 def reserve(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - click's own
-    r"""Charge shares for steps on other machines, which do not see the file, before the pipeline starts.
+    """Charge shares for steps on other machines, which do not see the file, before the pipeline starts.
 
-    \b
         synth budget reserve adult.budget --epsilon 0.5 --delta 1e-7 --parts 2 --label 'nightly pipeline'
 
     Each of the steps may then be given `--epsilon 0.5 --delta 1e-7`, and no budget file. Their schemas must declare the
@@ -247,12 +264,11 @@ for _command in (create, show_budget, reserve):
 _SEALING = [option for option in circumstance_options() if option.origin.name in {"audit", "chain_key", "encrypt_key"}]
 
 
-@click.command(params=[_argument("source"), _argument("target"), *_SEALING, *common_options()])
+@click.command(cls=_Command, params=[_argument("source"), _argument("target"), *_SEALING, *common_options()])
 @click.pass_context
 def encrypt(context: click.Context, /, *, source: str, target: str, **_: object) -> None:
-    r"""Write a table or a model folder encrypted; the source stays, to be removed by whoever knows its copies.
+    """Write a table or a model folder encrypted; the source stays, to be removed by whoever knows its copies.
 
-    \b
         openssl rand -hex 32 > key && chmod 600 key
         synth encrypt train.parquet train.parquet.sealed --encrypt-key file:key
         synth encrypt model sealed-model --encrypt-key kms:alias/synth
@@ -270,13 +286,14 @@ def encrypt(context: click.Context, /, *, source: str, target: str, **_: object)
             rest.seal_file(place, goal, rest.key_for(place))
 
 
-@click.command(params=[_argument("source"), _argument("target"), *_SEALING, *common_options()])
+@click.command(cls=_Command, params=[_argument("source"), _argument("target"), *_SEALING, *common_options()])
 @click.pass_context
 def decrypt(context: click.Context, /, *, source: str, target: str, **_: object) -> None:
-    r"""Write an encrypted table or model folder in plain.
+    """Write an encrypted table or model folder in plain.
 
-    \b
         synth decrypt sealed-model model --encrypt-key file:key
+
+    What was encrypted stays.
     """
     from synth_components.encryption import rest
     from synth_components.io import artifact
@@ -292,13 +309,14 @@ def decrypt(context: click.Context, /, *, source: str, target: str, **_: object)
 _NEW_KEY = click.Option(["--new-key"], required=True, help="The key that opens it from now on.")
 
 
-@click.command(params=[_argument(), _NEW_KEY, *_SEALING, *common_options()])
+@click.command(cls=_Command, params=[_argument(), _NEW_KEY, *_SEALING, *common_options()])
 @click.pass_context
 def rotate(context: click.Context, /, *, new_key: str, **_: object) -> None:
-    r"""Change the key of an encrypted table or model folder in its place, without writing the rest anew.
+    """Change the key of an encrypted table or model folder in its place, without writing the rest anew.
 
-    \b
         synth rotate sealed-model --encrypt-key file:old --new-key file:new
+
+    Copies that somebody made before still open with the old key.
     """
     from synth_components.encryption import rest
     from synth_components.encryption.key import read_key

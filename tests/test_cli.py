@@ -55,6 +55,14 @@ def test_help_lists_every_command_with_a_line(capsys):
         assert f"\n  {name.replace('_', '-')} " in shown
 
 
+@pytest.mark.parametrize("command", ["audit verify", "budget create", "budget reserve", "encrypt", "decrypt", "rotate"])
+def test_the_examples_of_whoever_keeps_the_data_have_lines_of_their_own(command, capsys):
+    assert main([*command.split(), "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert f"\n      synth {command} " in shown
+    assert "\\b" not in shown
+
+
 def test_version_is_told(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("synth, version ")

@@ -142,7 +142,8 @@ def evaluate(
 
     Raises:
         SchemaError: for a table that lacks a column, or a target that is none.
-        DataError: for a table without rows, or for too few tables.
+        DataError: for a table without rows, for too few tables, or with ``privacy="dp"`` if the budget file is for
+            other rows.
     """
     groups = _GROUPS.get(type(config), ("fidelity", "utility", "privacy", "validity"))
     if target and isinstance(config, UtilityConfig):
@@ -239,7 +240,10 @@ def _privately(
         raise DataError("the synthetic table has no rows; there is nothing to judge")
     rng = random.default_rng(random.SeedSequence(config.seed, spawn_key=(zlib.crc32(b"private"),)))
     shared = account.shared()
-    units = shared.read().units if isinstance(shared, BudgetFile) else None
+    units = None
+    if isinstance(shared, BudgetFile):
+        shared.require_data(real)
+        units = shared.public_units()
     before = len(account.entries)
     with _one_thread():
         found, rows = private_evidence(judged, drawn, config=config, ledger=account, rng=rng, units=units)

@@ -409,6 +409,11 @@ def _help(step: Step, name: str) -> str:
     paragraphs = [f"{summary(step)}", *details(step).split("\n\n")]
     if not any(paragraph.startswith("    ") for paragraph in paragraphs):
         paragraphs.append(f"    synth {name} {shown}")
+    return examples_kept(paragraphs)
+
+
+def examples_kept(paragraphs: Sequence[str]) -> str:
+    """Return the help of a command, in which indented paragraphs, which are examples, keep their lines."""
     # click keeps the line breaks of a paragraph that starts with \b
     return "\n\n".join(f"\b\n{p}" if p.startswith("    ") else p for p in paragraphs if p.strip())
 

@@ -13,7 +13,7 @@ from audit import mu_at_least
 import synth_components as synth
 from synth_components.__main__ import main
 from synth_components.config import ConfigError
-from synth_components.errors import BudgetExceededError, DeltaError, SchemaError, UnsupportedError
+from synth_components.errors import BudgetExceededError, DataError, DeltaError, SchemaError, UnsupportedError
 from synth_components.evaluation import EvaluateConfig, FidelityConfig, Report, evaluate, private
 from synth_components.evaluation.judged import digest_of
 from synth_components.io.artifact import reasons_of
@@ -212,6 +212,15 @@ def test_the_budget_file_is_charged_before_a_row_is_read(tmp_path, mechanism):
     with pytest.raises(BudgetExceededError):
         judged(ALIKE, holdout=closed, ledger=Ledger(account=shared), mechanism=mechanism)
     assert len(shared.read().ledger.entries) == 1
+
+
+def test_a_budget_of_other_rows_is_not_charged(tmp_path):
+    shared = BudgetFile.create(tmp_path / "budget.json", Budget(9.0, 1e-6), tables=[HOLDOUT])
+    with pytest.raises(DataError, match="is for other rows"):
+        judged(ALIKE, holdout=OTHER, ledger=Ledger(account=shared))
+    assert shared.read().spent == 0
+    judged(ALIKE, ledger=Ledger(account=shared))
+    assert shared.read().spent > 0
 
 
 def test_a_report_whose_delta_would_show_somebody_is_refused():
