@@ -1,8 +1,8 @@
 """Rules that the rows of a table suggest, each with its support: what ``synth profile`` proposes.
 
 What a proposed rule takes from the rows has support: no value, combination or bound in it stands for fewer than
-``min_count`` rows; thresholds and bounds are round numbers.  A rule is proposed only if chance, or independent columns,
-would break it.
+``min_count`` rows, or privacy units, where the schema names them; thresholds and bounds are round numbers.  A rule is
+proposed only if chance, or independent columns, would break it.
 """
 
 from __future__ import annotations
@@ -46,8 +46,7 @@ def propose(
 
     Args:
         schema: What the columns of ``table``, its root table, are.
-        min_count: Fewest rows behind a value that a rule names; of combinations that a rule lists, fewest privacy
-            units, where the schema names them.
+        min_count: Fewest rows behind a value that a rule names, or privacy units, where the schema names them.
         max_rows: Rows, evenly spaced, on which a dependency is tried before all.
         mined_rows: Most rows, evenly spaced, in which rules are looked for.  Of a larger table, each rule that is found
             is then learned from, and held against, all rows.
@@ -61,11 +60,13 @@ def propose(
     some = table.iloc[np.linspace(0, len(table) - 1, mined_rows).astype(np.int64)] if is_large else table
     rows = rows_of(some.reset_index(drop=True) if is_large else some, schema, min_count=min_count)
     owners = owners_in(table, schema)
-    if len(table) < 5 * min_count:
+    if len(table) < 5 * min_count or rows.support(np.ones(len(rows.table), dtype=bool)) < min_count:
         return ()
 
     def holding(mined: Iterable[Proposal]) -> Iterator[Proposal]:
         for one in mined:
+            if owners is not None and not rows.bears_out(one.rule):
+                continue
             proposal = _confirmed(one, table, owners) if is_large else one
             if proposal is not None and proposal.share >= 0.99:
                 yield proposal

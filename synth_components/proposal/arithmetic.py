@@ -218,8 +218,9 @@ def bounded_sums(rows: Rows, computed: Sequence[tuple[str, ...]]) -> Iterator[Pr
                 continue
             span = float(slack.max())
             near = int((slack <= 0.02 * span).sum())
+            is_near = full & (c - a - b <= 0.02 * span)
             broken = float((np.roll(c[full], len(slack) // 2) < (a + b)[full]).mean())
-            if near >= max(rows.min_count, 0.005 * len(slack)) and broken >= _BROKEN:
+            if near >= 0.005 * len(slack) and rows.support(is_near) >= rows.min_count and broken >= _BROKEN:
                 text = f"{quoted(first)} + {quoted(second)} <= {quoted(total)}"
                 reason = f"{near} rows come close to it, and {broken:.0%} of shuffled rows would break it"
                 yield rows.proposal(Expression(expression=text), reason, rows=len(slack))

@@ -19,7 +19,7 @@ _MOST_IMPLICATIONS = 30
 def conditional_nulls(rows: Rows) -> Iterator[Proposal]:
     """Yield the nulls that another column decides: by its value, its size or its own null."""
     empty = {name: rows.null(name) for name in rows.columns if "`" not in name}
-    gaps = [name for name, held in empty.items() if rows.min_count <= held.sum() <= len(rows.table) - rows.min_count]
+    gaps = [name for name, held in empty.items() if min(rows.support(held), rows.support(~held)) >= rows.min_count]
     for place, name in enumerate(gaps):
         null = empty[name]
         same = next((other for other in gaps[:place] if np.array_equal(empty[other], null)), None)
@@ -49,7 +49,11 @@ def _by_label(rows: Rows, other: str, null: NDArray[np.bool_]) -> str | None:
     known = codes >= 0
     counts = np.bincount(codes[known], minlength=len(values))
     nulls = np.bincount(codes[known & null], minlength=len(values))
-    if counts.min() < rows.min_count or not np.isin(nulls, [0]).any() or not (nulls == counts).any():
+    if (
+        rows.supports(codes, len(values)).min() < rows.min_count
+        or not np.isin(nulls, [0]).any()
+        or not (nulls == counts).any()
+    ):
         return None
     if ((nulls > 0) & (nulls < counts)).any():
         return None
@@ -62,9 +66,9 @@ def _by_size(rows: Rows, other: str, null: NDArray[np.bool_]) -> str | None:
     if values is None or other in rows.binary:
         return None
     known = ~np.isnan(values)
-    gone, held = values[known & null], values[known & ~null]
-    if min(len(gone), len(held)) < rows.min_count:
+    if min(rows.support(known & null), rows.support(known & ~null)) < rows.min_count:
         return None
+    gone, held = values[known & null], values[known & ~null]
     span = float(np.nanmax(values) - np.nanmin(values))
     if gone.max() < held.min():
         return f"{quoted(other)} < {threshold(gone.max(), held.min(), span)}"
@@ -86,11 +90,13 @@ def exactly_one(rows: Rows) -> Iterator[Proposal]:
             true[name] = codes == values.index(True)
     true = {name: true[name] for name in rows.columns if name in true}
     for counts, held in (("filled", filled), ("true", true)):
-        held = {name: mask for name, mask in held.items() if rows.min_count <= mask.sum() <= len(mask) - rows.min_count}
+        held = {
+            name: mask for name, mask in held.items() if min(rows.support(mask), rows.support(~mask)) >= rows.min_count
+        }
         for names in _ones(held):
-            least = min(int(held[name].sum()) for name in names)
+            least = min(rows.support(held[name]) for name in names)
             rule = ExactlyOne(columns=names, counts=counts)  # type: ignore[arg-type]  # the two literals above
-            yield rows.proposal(rule, f"each is set in {least} rows or more, never two", rows=len(rows.table))
+            yield rows.proposal(rule, f"each is set in {least} {rows.counted} or more, never two", rows=len(rows.table))
 
 
 def _ones(held: dict[str, NDArray[np.bool_]]) -> Iterator[tuple[str, ...]]:
@@ -136,7 +142,8 @@ def _conditions(
         mine, labels = rows.few[name]
         hits = np.bincount(mine[hit & (mine >= 0)], minlength=len(labels))
         misses = np.bincount(mine[miss & (mine >= 0)], minlength=len(labels))
-        sure = (misses == 0) & (hits >= rows.min_count) & (hits * surprise >= SIGNIFICANT)
+        support = rows.supports(np.where(hit, mine, -1), len(labels))
+        sure = (misses == 0) & (support >= rows.min_count) & (support * surprise >= SIGNIFICANT)
         if sure.any() and not sure.all():
             yield (
                 listed(name, _sorted([v for v, held in zip(labels, sure, strict=True) if held])),
@@ -151,15 +158,15 @@ def _sizes(
 ) -> Iterator[tuple[str, int]]:
     known = ~np.isnan(values)
     hits, misses = values[hit & known], values[miss & known]
-    if len(misses) < rows.min_count:
+    if rows.support(miss & known) < rows.min_count:
         return
     span = float(np.nanmax(values) - np.nanmin(values))
-    below = hits[hits < misses.min()]
-    if len(below) >= rows.min_count and len(below) * surprise >= SIGNIFICANT:
-        bound = threshold(below.max(), misses.min(), span)
+    is_below, is_above = hit & (values < misses.min()), hit & (values > misses.max())
+    below, above = rows.support(is_below), rows.support(is_above)
+    if below >= rows.min_count and below * surprise >= SIGNIFICANT:
+        bound = threshold(values[is_below].max(), misses.min(), span)
         yield f"{quoted(name)} < {bound}", int((hits < bound).sum())
-    above = hits[hits > misses.max()]
-    if len(above) >= rows.min_count and len(above) * surprise >= SIGNIFICANT:
-        bound = threshold(misses.max(), above.min(), span)
+    if above >= rows.min_count and above * surprise >= SIGNIFICANT:
+        bound = threshold(misses.max(), values[is_above].min(), span)
         if bound > misses.max():
             yield f"{quoted(name)} >= {bound}", int((hits >= bound).sum())

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from synth_components.constraints import Constraint
 from synth_components.expression import FUNCTIONS, operand
+from synth_components.marginal import num_owners
 from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Numeric, Schema
 from synth_components.split import owners_in
 
@@ -53,7 +54,7 @@ class Rows:
     Attributes:
         table: All rows.
         columns: Their schema.
-        min_count: Fewest rows behind a value that a rule names.
+        min_count: Fewest rows, or privacy units that have some, behind a value that a rule names.
         owners: The privacy unit (n,) of each row; ``None`` if a row is one.
     """
 
@@ -61,6 +62,27 @@ class Rows:
     columns: dict[str, AnyColumn]
     min_count: int
     owners: NDArray[np.int64] | None = None
+
+    @property
+    def counted(self) -> str:
+        """What is counted behind a value."""
+        return "rows" if self.owners is None else "privacy units"
+
+    def support(self, where: NDArray[np.bool_]) -> int:
+        """Return how many rows, or privacy units that have some, there are (n,)."""
+        return int(where.sum()) if self.owners is None else len(np.unique(self.owners[where]))
+
+    def supports(self, codes: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+        """Return the support (size,) of each code of the rows (n,), -1 for none."""
+        known = codes >= 0
+        if self.owners is None:
+            return np.bincount(codes[known], minlength=size)
+        return num_owners(codes[known], self.owners[known], size)
+
+    def bears_out(self, rule: Constraint) -> bool:
+        """Return whether enough rows, or units, have what a rule is about, if any has all of it."""
+        full = self.table[list(rule.columns)].notna().all(axis=1).to_numpy(dtype=bool)
+        return not full.any() or self.support(full) >= self.min_count
 
     @cached_property
     def numbers(self) -> dict[str, Floats]:

@@ -1,6 +1,7 @@
 """What is kept of the rows has the support of privacy units, where the schema says whose each row is."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -131,6 +132,55 @@ def test_no_proposal_lists_what_one_person_alone_has():
         found = [p.rule for p in propose(table, Schema({TABLE: columns}, unit=unit)) if isinstance(p.rule, Learnable)]
         told = json.dumps([rule.to_json() for rule in found])
         assert ("Farway" in told) == (unit is None)
+
+
+def suggestive(his, rng):
+    """Return columns of rows, which of them (n,) are one person's, that suggest rules of which he has a part alone."""
+    n = len(his)
+    level, size = rng.choice([1, 2], n), rng.uniform(100, 900, n).round(2)
+    kind = rng.choice(["a", "b"], n)
+    mark = np.array([f"X{rng.integers(1_000, 9_999)}" for _ in range(n)], dtype=object)
+    mark[his] = [f"X{rng.integers(100_000, 999_999)}" for _ in range(his.sum())]
+    total, part = size + rng.uniform(200, 300, n), rng.uniform(1, 900, n)
+    return {
+        "a set of numbers": ({"level": np.where(his, 777, level)}, "777"),
+        "a set of texts": ({"kind": np.where(his, "Farway", kind)}, "Farway"),
+        "a range": ({"size": np.where(his, 0.0, size)}, '"low": 0'),
+        "a pattern": ({"mark": mark}, "{4,6}"),
+        "a null by its value": (
+            {"kind": np.where(his, "Farway", kind), "size": np.where(his, np.nan, size)},
+            "kind == 'Farway'",
+        ),
+        "a null by a size": ({"size": size + 5_000 * his, "total": np.where(his, np.nan, total)}, "conditional_null"),
+        "columns of which one is set": (
+            {name: ((kind == name) & ~his).astype(int) for name in "ab"} | {"c": his.astype(int)},
+            "exactly_one",
+        ),
+        "an implication": ({"kind": np.where(his, "Farway", kind), "level": np.where(his, 3, level)}, "Farway"),
+        "an order": ({"size": size, "rest": np.where(his, size + rng.uniform(1, 50, n), np.nan)}, '"inequality"'),
+        "a sum": (
+            {"part": part, "size": size, "total": part + size + np.where(his, rng.random(n), rng.uniform(100, 300, n))},
+            "part + size <= total",
+        ),
+    }
+
+
+SUGGESTED = list(suggestive(np.zeros(1, bool), np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize("what", SUGGESTED)
+def test_no_proposal_stands_on_what_one_person_alone_has(what):
+    whose = np.append(np.repeat(np.arange(PERSONS), VISITS), np.full(100, PERSONS))
+    columns, mark = suggestive(whose == PERSONS, np.random.default_rng(1))[what]
+    table = pd.DataFrame({"who": whose} | columns)
+    held = synth.profile(table.drop(columns="who")).schema.columns
+    schema = Schema({TABLE: {"who": Key(dtype="int64"), **held}}, unit=Unit(TABLE, ("who",), 100))
+    by_rows, by_persons = (
+        json.dumps([one.rule.to_json() for one in propose(table, told)])
+        for told in (replace(schema, unit=None), schema)
+    )
+    assert mark in by_rows
+    assert mark not in by_persons
 
 
 def of_persons(generator, *, unit=("who",), **options):
