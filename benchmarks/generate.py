@@ -38,7 +38,7 @@ def ours(name: str) -> Prepare:
         from synth_components.generators import module_of
 
         module_of(name)  # imported before the clock starts, as the peers are, and so is what a fit asks for
-        importlib.import_module("synth_components.model")
+        importlib.import_module("synth_components.fitting")
         importlib.import_module("synth_components.profile")
 
         def fit(train: pd.DataFrame, request: Request) -> Draw:

@@ -1,6 +1,6 @@
 """``autolog``: a fit leaves options, progress, model and data in a run, an evaluation its report, a search its trials.
 
-The hooks are ``synth_components.model.fit``, ``synth_components.evaluation.evaluate``, and ``tuning.tune`` and
+The hooks are ``synth_components.fitting.fit``, ``synth_components.evaluation.evaluate``, and ``tuning.tune`` and
 ``optimizing.optimized`` of ``synth_components.selection``: ``synth.fit``, ``synth.evaluate`` and the steps look them up
 as they are called.
 """
@@ -24,7 +24,7 @@ from mlflow_flavor import lineage
 from mlflow_flavor.flavor import FLAVOR_NAME, MODEL_TYPE
 from mlflow_flavor.report import log_report, metric_name
 from mlflow_flavor.tuning import TrialLog, log_found, log_optimized, log_search
-from synth_components import evaluation, model
+from synth_components import evaluation, fitting
 from synth_components.config import Recipe
 from synth_components.evaluation.report import Report
 from synth_components.generators import make, recipe_type
@@ -84,7 +84,7 @@ def autolog(
     log_fit = partial(
         _fit, log_models=log_models, log_datasets=log_datasets, registered_model_name=registered_model_name
     )
-    private.safe_patch(FLAVOR_NAME, model, "fit", log_fit, manage_run=True, extra_tags=extra_tags)
+    private.safe_patch(FLAVOR_NAME, fitting, "fit", log_fit, manage_run=True, extra_tags=extra_tags)
     if log_reports:
         private.safe_patch(FLAVOR_NAME, evaluation, "evaluate", _evaluate, manage_run=True, extra_tags=extra_tags)
     if log_trials:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from synth_components.augment import augment as augment
     from synth_components.evaluation import Report as Report
     from synth_components.evaluation.options import JudgeConfig
+    from synth_components.fitting import fit as fit
     from synth_components.generators import names as generators
     from synth_components.model import Model as Model
-    from synth_components.model import fit as fit
     from synth_components.model import load as load
     from synth_components.preserve import preserve as preserve
     from synth_components.profile import profile as profile
@@ -52,7 +52,7 @@ _HOMES = {
     "Model": "model",
     "Report": "evaluation",
     "Schema": "schema",
-    "fit": "model",
+    "fit": "fitting",
     "load": "model",
     "specify": "specification",
 }

@@ -41,8 +41,8 @@ from synth_components.circumstances import around, within
 from synth_components.config import Recipe, from_strings, to_strings
 from synth_components.encode import decode, encode, encode_table
 from synth_components.errors import BudgetExceededError, ConditionError, StoppedError, SynthError, UnsupportedError
+from synth_components.fitting import fit
 from synth_components.generators.tabular import independent
-from synth_components.model import fit
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Budget, Dataset, Floats, Generator, Given, Interval, Run, Sampler
 from synth_components.schema import Boolean, Categorical, Datetime, Numeric, Schema, check

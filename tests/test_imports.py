@@ -70,6 +70,12 @@ def test_no_recipe_loads_scikit_learn(tmp_path):
     assert "sklearn" not in top_level_modules_after(code, tmp_path)
 
 
+def test_what_draws_rows_does_not_load_what_fits(tmp_path):
+    code = "import json, sys, synth_components.model\nprint(json.dumps(list(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert not {"synth_components.fitting", "synth_components.training_rows"} & set(json.loads(done.stdout))
+
+
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_importing_an_adapter_does_not_load_its_platform(adapter, tmp_path):
     assert ADAPTERS[adapter] not in top_level_modules_after(f"import {adapter}", tmp_path)

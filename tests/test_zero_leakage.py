@@ -11,7 +11,8 @@ from synth_components import audit
 from synth_components.errors import SynthError
 from synth_components.evaluation import evaluate
 from synth_components.evaluation.options import FidelityConfig, PrivacyConfig
-from synth_components.model import fit, load
+from synth_components.fitting import fit
+from synth_components.model import load
 
 PLANTED = {
     "city": "Zyzzogeton",

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from synth_components.config import ConfigError
+from synth_components.fitting import require_private
 from synth_components.generators import make
-from synth_components.model import require_private
 from synth_components.protocols import Budget
 from synth_components.steps import load
 from synth_components.steps.port import Port, ports

@@ -198,7 +198,7 @@ def auto_optimize(
         UnsupportedError: for linked tables, a model to go on from, or a monitor of a generator that asks none.
         StoppedError: if ``run`` says so.
     """
-    from synth_components import model as models
+    from synth_components import fitting
 
     found = optimized(
         table,
@@ -217,7 +217,7 @@ def auto_optimize(
         on_round=on_round,
     )
     best = found.best
-    fitted = models.fit(
+    fitted = fitting.fit(
         table,
         generator=best.generator,
         options=best.options,
@@ -432,14 +432,13 @@ class _Search:
 
         A setting that the generator refuses, or that fails, is noted, unless it is the first.
         """
-        from synth_components import evaluation
-        from synth_components import model as models
+        from synth_components import evaluation, fitting
 
         rows, monitor = self.learnt, None
         try:
             if self.monitored is not None:
                 rows, monitor = self.monitored(rows, _recipe(asked, self.trust))
-            fitted = models.fit(
+            fitted = fitting.fit(
                 rows,
                 generator=asked.generator,
                 options=asked.options,

@@ -145,9 +145,9 @@ def train(
         UnsupportedError: if the generator asks no monitor, or does not go on from a model.
     """
     from synth_components.constraints import constraints_from_file
+    from synth_components.fitting import fit
     from synth_components.io import artifact
     from synth_components.io.dataset import is_large, read_dataset, read_table, read_typed, require_types
-    from synth_components.model import fit
     from synth_components.policy import guard
     from synth_components.privacy.budget_file import account
     from synth_components.privacy.ledger import Ledger, not_private

@@ -93,8 +93,8 @@ def tune(
         study: Where the trials go, and the best options.
         model: Where a model goes that is fitted with these on all rows.
     """
+    from synth_components.fitting import fit
     from synth_components.io.dataset import read_dataset
-    from synth_components.model import fit
     from synth_components.policy import guard
     from synth_components.privacy.budget_file import account
     from synth_components.selection.objective import AIMS, Aim

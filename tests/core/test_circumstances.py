@@ -198,7 +198,7 @@ def test_results_are_taken_from_the_cache_byte_for_byte(folder, monkeypatch, cap
 
     make("1")
     capsys.readouterr()
-    monkeypatch.setattr("synth_components.model.fit", None)  # whoever fits, profiles or samples now fails
+    monkeypatch.setattr("synth_components.fitting.fit", None)  # whoever fits, profiles or samples now fails
     monkeypatch.setattr("synth_components.steps.profile.profile_tables", None)
     monkeypatch.setattr("synth_components.model.Model.blocks", None)
     make("2")

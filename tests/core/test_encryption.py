@@ -217,7 +217,7 @@ def test_what_a_text_sealed_once_is_opened_and_rotated_and_nothing_new_is_sealed
     capsys.readouterr()
     train = ["train", "--data", "t.csv.sealed", "--model", "model", *INDEPENDENT, "--encrypt-key", "file:typed"]
     with monkeypatch.context() as around:
-        around.setattr("synth_components.model.fit", lambda *_, **__: pytest.fail("long work was begun"))
+        around.setattr("synth_components.fitting.fit", lambda *_, **__: pytest.fail("long work was begun"))
         assert main([*train, "--encrypt", "models"]) == 2
     assert "is text, as a pass phrase is" in capsys.readouterr().err
     assert main(train) == 0

@@ -9,9 +9,9 @@ import pytest
 from synth_components.augment import AugmentConfig
 from synth_components.errors import UnsupportedError
 from synth_components.evaluation import FidelityConfig, evaluate
+from synth_components.fitting import fit
 from synth_components.io import dataset as storage
 from synth_components.io.dataset import read_dataset, read_table, write_table
-from synth_components.model import fit
 from synth_components.protocols import Dataset
 from synth_components.schema import Categorical, Numeric, Schema
 from synth_components.split import some_of, split_batches

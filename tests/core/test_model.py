@@ -19,8 +19,9 @@ from synth_components.errors import (
     SynthError,
     UnsupportedError,
 )
+from synth_components.fitting import fit
 from synth_components.generators.tabular.independent import Independent
-from synth_components.model import Model, fit
+from synth_components.model import Model
 from synth_components.privacy.ledger import Ledger, not_private
 from synth_components.protocols import BLOCK_ROWS, Dataset, Run
 from synth_components.schema import Schema, check

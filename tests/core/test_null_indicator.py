@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from synth_components.errors import ConditionError
+from synth_components.fitting import fit
 from synth_components.io.dataset import LazyDataset, read_dataset, write_table
-from synth_components.model import Model, fit
+from synth_components.model import Model
 from synth_components.null_indicator import modelled, null_indicators
 from synth_components.schema import Categorical, Key, Numeric, Schema, Text, check
 

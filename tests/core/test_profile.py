@@ -15,7 +15,7 @@ from synth_components.column_type import bounds
 from synth_components.dependency import candidate_keys, codes_of, functional_dependencies, missing_patterns
 from synth_components.encode import encoder
 from synth_components.errors import BudgetExceededError, SchemaError
-from synth_components.model import fit
+from synth_components.fitting import fit
 from synth_components.privacy.ledger import Ledger
 from synth_components.profile import ProfileConfig, dumps, profile
 from synth_components.protocols import Budget

@@ -8,7 +8,7 @@ import pytest
 from cases import LIBRARIES
 
 from synth_components.constraints import Inequality
-from synth_components.model import fit
+from synth_components.fitting import fit
 
 CALLS = 100
 

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 
 from synth_components.errors import SchemaError
-from synth_components.model import Model, fit
+from synth_components.fitting import fit
+from synth_components.model import Model
 from synth_components.schema import Boolean, Categorical, Numeric, Schema
 
 

@@ -13,6 +13,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.ensemble._hist_gradient_boosting.binning import _BinMapper
 
 from synth_components.errors import ArtifactError, ConditionError, StoppedError
+from synth_components.fitting import fit
 from synth_components.generators.tabular import _boosting, _forest
 from synth_components.generators.tabular._boosting import takes_judges
 from synth_components.generators.tabular._forest import (
@@ -28,7 +29,7 @@ from synth_components.generators.tabular._forest import (
 from synth_components.generators.tabular._ratio import JUDGES, DensityRatio, judges_of
 from synth_components.generators.tabular.trees import Trees
 from synth_components.marginal import shared_out
-from synth_components.model import Model, fit
+from synth_components.model import Model
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Dataset, Given, Interval, Run
 from synth_components.schema import Boolean, Categorical, Numeric, Schema, Unit

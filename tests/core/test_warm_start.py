@@ -156,7 +156,7 @@ def test_what_a_start_keeps_is_asked_before_anything_else(monkeypatch):
     again = synth.fit(rows(200, 1), generator="tabular.ensemble", options=options, start=first, seed=0)
     assert again.manifest.options["holdout_share"] == 0.3
     read = []
-    monkeypatch.setattr("synth_components.model._dataset", lambda *_: read.append(1))
+    monkeypatch.setattr("synth_components.fitting.dataset_of", lambda *_: read.append(1))
     with pytest.raises(ConfigError, match=r"option 'holdout_share' is 0\.3"):
         synth.fit(rows(200, 1), generator="tabular.ensemble", options={"holdout_share": 0.2}, start=first)
     assert not read

@@ -11,7 +11,7 @@ from scipy.stats import norm
 import synth_components as synth
 from synth_components.config import ConfigError
 from synth_components.errors import BudgetExceededError, SchemaError, SynthError, UnsupportedError
-from synth_components.model import PROFILE_SHARE
+from synth_components.fitting import PROFILE_SHARE
 from synth_components.privacy import domain, noise
 from synth_components.privacy.accounting import rho_within
 from synth_components.privacy.domain import private_schema

@@ -27,7 +27,7 @@ def test_a_generator_without_privacy_is_refused_with_the_reason_and_those_that_h
     def read(*_):
         pytest.fail("a row was read")
 
-    monkeypatch.setattr("synth_components.model._dataset", read)
+    monkeypatch.setattr("synth_components.fitting.dataset_of", read)
     # No package that fits it need be installed: what it cannot promise is told first.
     with pytest.raises(BudgetExceededError, match="nothing was read") as caught:
         synth.fit(ROWS, generator=name, epsilon=1.0, schema=SCHEMA)

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from synth_components.__main__ import MISSED, OK, USER_ERROR, main
+from synth_components.fitting import fit
 from synth_components.io.dataset import read_table
-from synth_components.model import Model, fit
+from synth_components.model import Model
 from synth_sagemaker.layout import ROOT
 from synth_sagemaker.model_quality import NO_DEVIATION
 

@@ -15,9 +15,9 @@ from synth_components.__main__ import MISSED, OK, USER_ERROR, main
 from synth_components.errors import GuardError
 from synth_components.evaluation.attacks.risk import MOST
 from synth_components.evaluation.options import PrivacyConfig
+from synth_components.fitting import fit
 from synth_components.io.archive import pack
 from synth_components.io.artifact import Statement
-from synth_components.model import fit
 from synth_components.privacy.accounting import pure
 from synth_components.privacy.ledger import Ledger, dumps
 from synth_components.protocols import Budget, Score

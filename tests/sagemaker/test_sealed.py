@@ -22,9 +22,10 @@ from synth_components.config import ConfigError
 from synth_components.encryption.confined import PREFIX, confined
 from synth_components.encryption.sealed import is_sealed
 from synth_components.errors import DataError, EncryptionError
+from synth_components.fitting import fit
 from synth_components.io import artifact
 from synth_components.io.archive import pack
-from synth_components.model import Model, fit
+from synth_components.model import Model
 from synth_components.service.options import ServeConfig
 from synth_components.service.refusal import Refusal
 from synth_components.steps.train import TrainConfig

@@ -5,7 +5,7 @@ import pytest
 from synth_components.augment import AugmentConfig, augment
 from synth_components.config import ConfigError
 from synth_components.errors import SchemaError, SynthError
-from synth_components.model import fit
+from synth_components.fitting import fit
 
 
 @pytest.fixture(scope="module")

@@ -73,7 +73,7 @@ def shadow(
     Raises:
         BudgetExceededError: under a finite budget, as an audit reads rows without noise; nothing was read.
     """
-    from synth_components.model import fit
+    from synth_components.fitting import fit
 
     opened(ledger).spend(f"shadow audit of {generator}", not_private)
     rng = random.default_rng([seed, 0])
