@@ -51,7 +51,9 @@ _HINTS: dict[TextKind, re.Pattern[str]] = {
     ),
 }
 
-_ADDRESS = re.compile(r"\d+[A-Za-z]?,? .*[A-Za-z]{3,}.*|.*[A-Za-z]{3,}.* \d+[A-Za-z]?(?:,.*)?", re.DOTALL)
+_ADDRESS = re.compile(r"\d+[A-Za-z]?,? .*[A-Za-z]{3}.*|.*[A-Za-z]{3}.* \d+[A-Za-z]?(?:,.*)?", re.DOTALL)
+_LONGEST_ADDRESS = 500
+"""Characters; the form is tried from every one of them on, which of longer texts would take minutes."""
 _ADDRESS_WORD = re.compile(
     r"\b(?:street|st|road|rd|avenue|ave|lane|ln|drive|dr|boulevard|blvd|way|court|ct|place|square|suite|apt|strasse|"
     r"straße|str|weg|allee|platz|rue|chemin|impasse|quai|calle|avenida|avda|paseo|plaza|camino|via|viale|corso|piazza|"
@@ -77,7 +79,8 @@ def hints_at(name: str, kind: TextKind) -> bool:
 
 def is_address(text: str) -> bool:
     """Return whether the text has a number and a word for a street, in several languages."""
-    return _ADDRESS.fullmatch(text) is not None and _ADDRESS_WORD.search(text) is not None
+    is_short = len(text) <= _LONGEST_ADDRESS
+    return is_short and _ADDRESS_WORD.search(text) is not None and _ADDRESS.fullmatch(text) is not None
 
 
 def _is_known_name(text: str) -> bool:

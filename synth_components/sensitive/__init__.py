@@ -32,6 +32,9 @@ Evidence: TypeAlias = Literal["checksum", "pattern", "lexicon", "name", "uniquen
 _HEAD = 24
 """Distinct values that a form is tried on before all of them."""
 
+_EXACT = 18
+"""Characters of the longest whole floats, with their ``.0``: those of sixteen digits, as payment cards have."""
+
 _UNIQUE = 0.9
 """Share of distinct among present values from which a column of codes singles rows out."""
 
@@ -167,7 +170,7 @@ def _recognised(values: pd.Series[Any], table: str, config: DetectConfig) -> Sen
     if form is None or not texts:
         return _plain(table, column, 0.0)
     distinct = _distinct(present)
-    if form == "float" and all(text.endswith(".0") and len(text) < 18 for text in texts[:_HEAD]):
+    if form == "float" and all(text.endswith(".0") and len(text) <= _EXACT for text in texts[:_HEAD]):
         form, texts = "integer", [text.removesuffix(".0") for text in texts]  # integers beside nulls
     hits = [hit for entity in ENTITIES if (hit := _hit(entity, column, texts, form)) is not None]
     national = _national(column, texts, form)

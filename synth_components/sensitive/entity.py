@@ -151,6 +151,14 @@ def _is_address_block(text: str) -> bool:
     )
 
 
+def _is_worded(text: str) -> bool:
+    """Return whether the text has a word of four letters, or one of two and something after it."""
+    two = re.search(r"[^\W\d_]{2}", text)
+    return re.search(r"[^\W\d_]{4}", text) is not None or (
+        two is not None and any(space in text[two.end() :] for space in " \n")
+    )
+
+
 def _is_phone(text: str) -> bool:
     """Return whether the text is a telephone number, with its marks or with the 0 that national ones begin with."""
     if re.fullmatch(r"\d{4,5}-\d{3,4}-\d{1,2}", text):
@@ -306,7 +314,7 @@ ENTITIES: tuple[Entity, ...] = (
            is_lexical=True, alone=0.6, least=5, prior="name", loosely=is_formed_like_a_name, hinted=0.8),
     Entity(name="address", title="postal address", role="direct", level="high", forms=_TEXTS,
            matches=lambda text: is_address(text) or _is_address_block(text), alone=0.8, prior="address",
-           loosely=_form(r"(?s).*[^\W\d_]{2,}.*[ \n].*|.*[^\W\d_]{4,}.*"), hinted=0.8),
+           loosely=_is_worded, hinted=0.8),
     Entity(name="biometric", title="biometric template", role="direct", level="critical", hinted=0,
            prior=_prior(r"biometric|finger ?print|voice ?print|palm ?print|\biris (scan|code|template|image)|retina|"
                r"face ?(print|template|embedding|encoding|vector|geometry)|facial (recognition|features?|template)|"

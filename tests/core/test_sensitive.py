@@ -88,6 +88,20 @@ def test_a_number_that_fails_its_checksum_is_only_unique():
     assert found_in(failing).kind in {"identifier", "unique"}
 
 
+def test_card_numbers_beside_nulls_are_told_though_they_are_floats():
+    cards = [f"401288888888{n:03d}" for n in range(300)]
+    right = [float(f"{card}{digit}") for card in cards for digit in range(10) if luhn(f"{card}{digit}")]
+    (found,) = detect(pd.DataFrame({"a": [*right, None]})).of()
+    assert (found.kind, found.level) == ("card", "critical")
+
+
+@pytest.mark.parametrize("name", ["sequence", "address"])
+def test_texts_without_a_space_take_no_longer_than_they_are(name):
+    # Forms with two gaps took time that grew with the cube of the length: 4 s for each of 1,000 letters.
+    texts = [f"{'ACGT' * 2_000} {n}" for n in range(30)]
+    assert detect(pd.DataFrame({name: texts})).of()
+
+
 def test_text_that_mentions_a_person_once_is_told_with_what_it_holds():
     texts = ["The parcel was late and the box was wet."] * 40 + ["Write to jane@example.org, says Jane Miller."]
     found = found_in(texts)
