@@ -165,6 +165,8 @@ def _agree(held: Floats, made: Floats, places: int) -> NDArray[np.bool_]:
 
 def _days(rows: Rows) -> Iterator[Proposal]:
     for first, second in permutations(rows.times, 2):
+        if not rows.are_comparable(first, second):
+            continue
         gap = (rows.times[second] - rows.times[first]) / (86_400 * 1e9)
         for name, values in rows.numbers.items():
             both = ~np.isnan(gap) & ~np.isnan(values)
@@ -185,7 +187,7 @@ def ordered(rows: Rows, computed: Sequence[tuple[str, ...]]) -> Iterator[Proposa
     found = []
     for held in (rows.numbers, rows.times):
         for low, high in permutations([name for name in held if name not in rows.binary], 2):
-            if any(low in names and high in names for names in computed):
+            if any(low in names and high in names for names in computed) or not rows.are_comparable(low, high):
                 continue
             both = ~np.isnan(held[low]) & ~np.isnan(held[high])
             a, b = held[low][both], held[high][both]

@@ -112,6 +112,11 @@ class Rows:
                     made[name] = numbers
         return made
 
+    def are_comparable(self, first: str, second: str) -> bool:
+        """Return whether rules may compare two columns, which they may not a time with a zone and one without."""
+        columns = (self.columns[first], self.columns[second])
+        return len({isinstance(column, Datetime) and column.zone is not None for column in columns}) == 1
+
     @cached_property
     def binary(self) -> set[str]:
         """Numeric columns that hold 0 and 1 only."""

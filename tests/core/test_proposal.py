@@ -146,3 +146,12 @@ def test_a_key_with_nulls_may_be_what_a_column_rises_along():
     key = pd.array([None if i % 7 == 0 else i for i in range(300)], dtype="Int64")
     found = [p.rule for p in proposed(pd.DataFrame({"id": key, "reading": np.arange(300) ** 2}))]
     assert ("reading", "id") in {(rule.column, rule.order) for rule in found if rule.type == "monotone"}
+
+
+@pytest.mark.parametrize(("zone", "types"), [(None, {"inequality"}), ("UTC", set())])
+def test_a_time_with_a_zone_and_one_without_are_not_compared(zone, types):
+    generator = rng()
+    start = pd.Timestamp("2020-01-01") + pd.to_timedelta(generator.integers(0, 365, 500), unit="D")
+    end = start + pd.to_timedelta(generator.integers(10, 300, 500), unit="D")
+    found = [proposal.rule for proposal in proposed(pd.DataFrame({"start": start, "end": end.tz_localize(zone)}))]
+    assert {rule.type for rule in found if {"start", "end"} <= set(rule.columns)} == types
