@@ -286,12 +286,34 @@ def shared_out(place: NDArray[np.int64], owners: NDArray[np.int64], *, least: in
     most = np.where(ahead < least, rest // np.maximum(least - ahead, 1), np.iinfo(np.int64).max)
     cap = np.minimum.reduceat(most, firsts) if len(firsts) else most
     cap = np.maximum(np.where(sizes < least, 1, cap), 1)
-    of_pair = np.repeat(np.arange(len(starts)), rows)
-    number, held = np.arange(len(key)) - starts[of_pair], rows[of_pair]
-    share = np.minimum(cap[group][of_pair], held)
     counts = np.empty(len(key), dtype=bool)
-    counts[order] = (number + 1) * share // held > number * share // held
+    counts[order] = _spread(rows, cap[group])
     return counts
+
+
+def evened_out(owners: NDArray[np.int64], *, least: int) -> NDArray[np.bool_]:
+    """Return which rows (n,) count, so that no owner has more of those than each of ``least`` owners.
+
+    Of fewer owners than that none has more than any other.  The rows that count are spread over an owner's.
+
+    Args:
+        owners: Of each row (n,), from 0.
+        least: How many owners have, at the least, as many rows as count of any one.
+    """
+    rows = np.bincount(owners)
+    rows = rows[rows > 0]
+    counts = np.ones(len(owners), dtype=bool)
+    if len(rows):
+        most = np.sort(rows)[max(len(rows) - least, 0)]
+        counts[np.argsort(owners, kind="stable")] = _spread(rows, most)
+    return counts
+
+
+def _spread(rows: NDArray[np.int64], most: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which rows (n,) count, at most so many (k,) of each owner's rows (k,), which follow each other."""
+    number = np.arange(rows.sum()) - np.repeat(np.cumsum(rows) - rows, rows)
+    share, held = np.repeat(np.minimum(most, rows), rows), np.repeat(rows, rows)
+    return np.asarray((number + 1) * share // held > number * share // held)
 
 
 def _ends(values: Floats, owners: Owners, *, min_count: int) -> tuple[float, float]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from synth_components.encode import cast_to
 from synth_components.errors import DataError, SchemaError
-from synth_components.protocols import Dataset
+from synth_components.marginal import evened_out
+from synth_components.protocols import Dataset, Floats
 from synth_components.schema import Schema
 
 _ONE_KEY = "0" * 16
@@ -68,6 +69,21 @@ def units_of(data: Dataset) -> NDArray[np.int64] | None:
             "Dataset by split.taken"
         )
     return data.owners
+
+
+def evened(data: Dataset, values: Floats, *, least: int) -> tuple[Floats, NDArray[np.int64] | None]:
+    """Return encoded rows (m, w), of no privacy unit more than each of ``least`` has, and their units.
+
+    Args:
+        data: A single table; where a row is a unit, all rows are returned, and ``None``.
+        values: Its rows (n, w).
+        least: See ``evened_out``.
+    """
+    owners = units_of(data)
+    if owners is None:
+        return values, None
+    counts = evened_out(owners, least=least)
+    return values[counts], owners[counts]
 
 
 def taken(data: Dataset, rows: NDArray[np.int64]) -> Dataset:

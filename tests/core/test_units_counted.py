@@ -16,6 +16,7 @@ from synth_components.generators.tabular._circuit import few_states
 from synth_components.generators.tabular._junction import nodes
 from synth_components.generators.tabular.markov import Markov
 from synth_components.io.dataset import LazyDataset, read_dataset
+from synth_components.marginal import evened_out
 from synth_components.privacy.ledger import Ledger
 from synth_components.proposal import propose
 from synth_components.protocols import Dataset, Run
@@ -333,6 +334,19 @@ def test_states_of_few_units_are_those_of_which_one_has_a_large_share_however_ro
     for size in (1, 7, 200):
         parts = [(owners[i : i + size], [one[i : i + size] for one in states]) for i in range(0, 200, size)]
         assert_array_equal(few_states(parts, least=6), want)
+
+
+def test_no_unit_has_more_rows_that_count_than_each_of_so_many_and_they_are_spread():
+    rng = np.random.default_rng(0)
+    sizes = np.array([200, 40, 1, 12, 9, 9, 3])
+    owners = rng.permutation(np.repeat(np.arange(7), sizes))
+    for least, most in ((1, 200), (2, 40), (3, 12), (5, 9), (7, 1), (9, 1)):
+        counts = evened_out(owners, least=least)
+        assert_array_equal(np.bincount(owners[counts]), np.minimum(sizes, most))
+        kept = np.flatnonzero(counts[owners == 0])
+        assert np.diff(np.concatenate([[-1], kept, [200]])).max() <= 2 * 200 / most
+        assert evened_out(owners[counts], least=least).all()
+    assert evened_out(np.zeros(0, np.int64), least=3).all()
 
 
 def journeys(whose):

@@ -104,6 +104,42 @@ def test_without_units_large_and_small_enough_no_row_is_set_apart():
     assert trained(Line(), units=np.arange(240) // 120).holdout_loss is None
 
 
+@pytest.mark.parametrize("has_chances", [False, True])
+def test_of_a_large_unit_the_same_few_rows_are_read_in_every_epoch_and_stage(has_chances):
+    rows, units = points(), np.append(np.full(130, 11), np.arange(110) % 11)  # of eleven others, ten rows each
+    chances = torch.linspace(1, 2, 240) if has_chances else None
+    read = []
+    for seed in (0, 1):  # stages have seeds of their own
+        seen = [set(), set()]
+
+        def watching(module, batch, random, seen=seen):
+            seen[module.training].update(batch[2].tolist())
+            return squared(module, batch[:2], random)
+
+        trained(
+            Line(),
+            seed=seed,
+            schedule=replace(SCHEDULE, epochs=40, patience=40, holdout_share=0.5),
+            rows=[*rows, torch.arange(240)],
+            loss=watching,
+            units=units,
+            chances=chances,
+            least_units=3,
+        )
+        assert not seen[False] & seen[True]
+        assert len(seen[False]) >= 50
+        read.append(seen[False] | seen[True])
+    assert read[0] == read[1] == set(range(12, 130, 13)) | set(range(130, 240))
+
+
+def test_units_none_of_which_is_the_largest_leave_every_byte():
+    made = []
+    for least in (1, 12):
+        trained(line := Line(), units=np.arange(240) % 12, least_units=least)
+        made.append(weights(line))
+    assert made[0] == made[1]
+
+
 def test_equal_seeds_give_equal_bytes_and_others_do_not():
     made = []
     for seed in (0, 0, 1):

@@ -35,6 +35,7 @@ from synth_components.generators._torch import peer
 from synth_components.generators._torch.device import device_of, precision, quick, stream, threads
 from synth_components.generators._torch.state import State
 from synth_components.io.artifact import main_file
+from synth_components.marginal import evened_out
 from synth_components.protocols import Monitor, PrivacyLedger, Run, Sampler
 
 LEAST_HELD_OUT = 50
@@ -126,6 +127,7 @@ def train(
     sampler: Callable[[], Sampler] | None = None,
     chances: Tensor | None = None,
     units: NDArray[np.int64] | None = None,
+    least_units: int = 1,
 ) -> Trained:
     """Fit the weights of a module to rows, and leave them on the CPU.
 
@@ -144,6 +146,8 @@ def train(
             replacement, instead of passing over them.
         units: Whose each row (n,) is, from 0: those of one are set apart together, so that the held-out loss is that of
             others.  Without it a row is a unit.
+        least_units: Of no unit more rows are read than of each of so many: those of a larger one are some of its own,
+            the same in every epoch and stage.
 
     Raises:
         StoppedError: if ``run`` says so; the state is then in ``run.checkpoint``.
@@ -156,6 +160,9 @@ def train(
         raise UnsupportedError("rows set apart are read without noise, which a privacy budget does not allow")
     if is_budgeted and run.monitor is not None:
         raise UnsupportedError("a monitor reads held-out rows without noise, which a privacy budget does not allow")
+    if units is not None and not (is_read := evened_out(units, least=least_units)).all():
+        rows, units = [part[torch.from_numpy(is_read)] for part in rows], units[is_read]
+        chances = None if chances is None else chances[torch.from_numpy(is_read)]
     device = device_of(run.device)
     with threads(), quick(device):
         loop = _Loop(

@@ -23,7 +23,8 @@ Differs: the marginals are the grids that the other generators keep, not paramet
     the generator's own, so that every column has its marginal.  A row is drawn for a condition with the share that it
     has among the rows.  Nothing but a monitor judges when to end: the losses of a GAN do not.  Rare categories are
     redistributed.  A fit that goes on from a model learns the critic anew first (``_torch.reader``), and takes the
-    marginals of the new rows.
+    marginals of the new rows.  Where the schema names a privacy unit, of none more rows are learnt from than each of
+    ``min_category_count`` units has; each column by itself has the marginal of all rows.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ from synth_components.io.artifact import load as load_artifact
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
+from synth_components.split import evened
 
 DRAWN_ROWS = 4096
 """Rows that are made at a time: what they take in memory does not grow with what is asked for."""
@@ -140,7 +142,9 @@ class CopulaGAN(PrivateTraining):
         ledger.spend("fit tabular.copula_gan", not_private)
         if run.should_stop():
             raise StoppedError("fit stopped as asked; nothing was saved")
-        n = len(data.table)
+        features = encode(data)
+        read, _ = evened(data, features.values, least=self.min_category_count)
+        n = len(read)
         per_epoch = max(1, n // whole_batch(n, self.batch_rows, run.world_size))
         require_turn(
             self.epochs * per_epoch,
@@ -148,7 +152,6 @@ class CopulaGAN(PrivateTraining):
             option="critic_steps",
             remedy="raise epochs, or lower batch_rows or critic_steps",
         )
-        features = encode(data)
         before = None if run.warm_start is None else load_artifact(run.warm_start).sampler
         writer: Weights = {}
         if isinstance(before, CopulaGANSampler):
@@ -163,7 +166,7 @@ class CopulaGAN(PrivateTraining):
             grids = grids_of(features, knots=self.knots, min_count=self.min_category_count)
             tokens = tokens_of(grids, cells=1)
             hidden, depth, latent, noise = self.hidden, self.depth, self.latent, self.noise
-        of_rows, scores = split_rows(tokens, features.values, rng=rng)
+        of_rows, scores = split_rows(tokens, read, rng=rng)
         rates, chances = rates_of(tokens, of_rows, logarithmic=self.frequency == "log")
         seeds = [int(seed) for seed in rng.integers(2**62, size=3)]
         network = ConditionalGAN(

@@ -14,7 +14,9 @@ Differs: as the library does, the columns of one-hot codes and of modes are draw
     drawn for a condition with the share that it has among the rows (the library's ``sample`` takes logarithms there,
     too).  The network sees values that are drawn anew within the pieces that the other generators keep, so that none
     that few rows share is learnt, and what it writes falls into the nearest piece.  Null is a column of its own beside
-    a number.  Rare categories are redistributed.  A fit that was stopped starts anew.
+    a number.  Rare categories are redistributed.  A fit that was stopped starts anew.  Where the schema names a privacy
+    unit, of none more rows are learnt from than each of ``min_category_count`` units has; conditions have the shares of
+    all rows.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ from synth_components.generators.tabular._grid import Codes, Grid
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
+from synth_components.split import evened
 
 if TYPE_CHECKING:
     import torch
@@ -123,7 +126,8 @@ class CTGAN(Recipe):
         stop_if_asked(run)
         features = encode(data)
         codebook = Codebook.of(features, knots=self.knots, min_count=self.min_category_count)
-        codes = codebook.codes(features.values, rng=rng)
+        read, _ = evened(data, features.values, least=self.min_category_count)
+        codes = codebook.codes(read, rng=rng)
         table = table_of(codebook.grids, codes, rng=rng)
         seed = int(rng.integers(2**32))
         sampler = CTGANSampler(codebook, self.whole_batch, {}, {})

@@ -16,7 +16,8 @@ Differs: a number that many rows share, and null, are categories beside the othe
     order (Lu et al. 2022, "DPM-Solver++", arXiv:2211.01095, Algorithm 2), without added noise.  Rare categories are
     redistributed.  Conditions are met by drawing rows and keeping those that fit: to hold the known features while the
     others are recovered would only approximate the law given them, since what is recovered early was not told of what
-    it has to agree with.
+    it has to agree with.  Where the schema names a privacy unit, of none more rows are learnt from than each of
+    ``min_category_count`` units has, so that what a larger one has is drawn more seldom.
 """
 
 from __future__ import annotations
@@ -145,6 +146,7 @@ class Diffusion(PrivateTraining):
             ledger=ledger,
             held_out=held_out,
             units=units_of(data),
+            least_units=self.min_category_count,
             sampler=made,
         )
         return made()

@@ -16,7 +16,9 @@ Differs: the autoencoder is that of ``tabular.vae``, residual layers over sums o
     keeps their means: so the diffusion learns what the decoder was taught to read (as Vahdat et al. 2021, "LSGM",
     arXiv:2106.05931, but one network after the other).  Latents are scaled to variance 1 one by one.  AdamW with a
     step size that falls to nothing.  Steps are of second order and without added noise.  Rare categories are
-    redistributed.  A fit that goes on from a model learns the encoder anew first (``_torch.reader``).
+    redistributed.  A fit that goes on from a model learns the encoder anew first (``_torch.reader``).  Where the schema
+    names a privacy unit, of none more rows are learnt from than each of ``min_category_count`` units has, so that what
+    a larger one has is drawn more seldom.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ from synth_components.io.artifact import load as load_artifact
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
-from synth_components.split import units_of
+from synth_components.split import evened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -177,7 +179,8 @@ class LatentDiffusion(PrivateTraining):
             )
             hidden, depth, latent = self.hidden, self.depth, self.latent
             denoiser_hidden, denoiser_depth = self.denoiser_hidden, self.denoiser_depth
-        rows, held_out = token_rows(tokens, features.values, run.holdout, rng=rng)
+        read, owners = evened(data, features.values, least=self.min_category_count)
+        rows, held_out = token_rows(tokens, read, run.holdout, rng=rng)
         seeds = [int(seed) for seed in rng.integers(2**62, size=4)]
         stages = {"autoencoder": self.autoencoder_epochs, "denoiser": self.epochs}
         if denoising:
@@ -196,7 +199,7 @@ class LatentDiffusion(PrivateTraining):
                 run=part_of(run, list(stages).index(stage), len(stages)),
                 ledger=ledger,
                 held_out=held_out,
-                units=units_of(data),
+                units=owners,
                 stage=stage,
                 sampler=made if stage == "denoiser" else None,
             )

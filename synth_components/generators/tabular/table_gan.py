@@ -17,7 +17,8 @@ Differs: a value is its rank among the knots that the other generators keep, fro
     made with it.  All three networks step at once, and the step size falls to nothing.  The classifier learns any
     column, as a rank.  Nothing but a monitor judges when to end: the losses of a GAN do not.  Rare categories are
     redistributed.  A fit that goes on from a model learns what reads rows anew first (``_torch.reader``), and takes the
-    marginals of the new rows.
+    marginals of the new rows.  Where the schema names a privacy unit, of none more rows are learnt from than each of
+    ``min_category_count`` units has; each column by itself has the marginal of all rows.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from synth_components.io.artifact import load as load_artifact
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Boolean, Categorical, Schema
+from synth_components.split import evened
 
 DRAWN_ROWS = 1024
 """Rows that are made at a time: what they take in memory does not grow with what is asked for."""
@@ -177,7 +179,8 @@ class TableGAN(PrivateTraining):
             noise=noise,
             seed=seeds[0],
         )
-        rows = [torch.from_numpy(squares_of(tokens, features.values, side, rng=rng))]
+        read, _ = evened(data, features.values, least=self.min_category_count)
+        rows = [torch.from_numpy(squares_of(tokens, read, side, rng=rng))]
         loss = loss_of(
             information=self.information,
             classification=self.classification,

@@ -17,7 +17,9 @@ Differs: a row is as many tokens as there are features, each with a vocabulary o
     Normalisation comes before attention, and units are SiLU.  Features are drawn in the order of their number of
     tokens, fewest first.  Rare categories are redistributed.  Lengths, first times and gaps of sequences are drawn from
     their marginals.  Conditions on rows of sequences are met row by row, by importance sampling among ``CANDIDATES`` of
-    each row, without looking ahead to later rows.
+    each row, without looking ahead to later rows.  Where the schema names a privacy unit, of none more rows are learnt
+    from, but as what comes before others, than each of ``min_category_count`` units has, so that what a larger one has
+    is drawn more seldom.
 """
 
 from __future__ import annotations
@@ -235,6 +237,7 @@ class Transformer(PrivateTraining):
             ledger=ledger,
             held_out=held_out,
             units=owners,
+            least_units=self.min_category_count,
             sampler=made,
         )
         return made()

@@ -11,7 +11,9 @@ Differs: the modes of a number are cells of about equal mass over the knots that
     The value within a mode is normal by rank, with a mean and a deviation that depend on the row.  Layers are residual
     and read sums of embeddings instead of one-hot codes; AdamW with a falling step size and early stopping instead of
     Adam for 300 passes.  Every feature is drawn from its law, none takes its likeliest value.  Rare categories are
-    redistributed.  A fit that goes on from a model learns the encoder anew first (``_torch.reader``).
+    redistributed.  A fit that goes on from a model learns the encoder anew first (``_torch.reader``).  Where the schema
+    names a privacy unit, of none more rows are learnt from than each of ``min_category_count`` units has, so that what
+    a larger one has is drawn more seldom.
 """
 
 from __future__ import annotations
@@ -157,6 +159,7 @@ class VAE(PrivateTraining):
                 ledger=ledger,
                 held_out=held_out,
                 units=units_of(data),
+                least_units=self.min_category_count,
                 stage=stage,
                 sampler=None if stage else made,
             )
