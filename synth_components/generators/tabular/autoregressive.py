@@ -75,13 +75,13 @@ class Autoregressive(PrivateTraining):
 
     hidden: int = Field(128, ge=4, le=4096, description="Width of the network.")
     epochs: int = Field(
-        24,
+        14,
         ge=1,
         le=10_000,
         description="Most passes over the rows. The step size falls to nothing over all of them: far more than are "
         "needed end early, with weights that had not settled.",
     )
-    batch_rows: BatchRows = 512
+    batch_rows: BatchRows = 256
     learning_rate: LearningRate = 4e-3
     dropout: Dropout = 0.2
     weight_decay: WeightDecay = 0.01
