@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import TypeAlias
 
 from synth_components.cache import Cache, Tally
+from synth_components.circumstances import circumstance
 from synth_components.config import StepConfig
 from synth_components.io.location import locate, writing
 from synth_components.steps.port import Place, Port, Step, ports
 
 KEPT = ("profile", "train", "sample")
 """The steps whose outputs the cache keeps: profiles, models and samples."""
+_READING = ("profile", "train")
+"""Those of them that read real rows."""
 
 Given: TypeAlias = Mapping[str, Place | tuple[Place, ...]]
 
@@ -62,7 +65,28 @@ def key_of(step: Step, config: StepConfig, given: Given) -> str | None:
     known = ports(step)
     found = fingerprint(step, config, {name: place for name, place in given.items() if known[name].direction == "in"})
     wanted = [[name, _endings(given[name])] for name in _outputs(step, given)]
-    return None if found is None else hashlib.sha256(json.dumps([found, wanted]).encode()).hexdigest()
+    basis = [found, wanted, *_asked(step)]
+    return None if found is None else hashlib.sha256(json.dumps(basis).encode()).hexdigest()
+
+
+def _asked(step: Step) -> list[str]:
+    """Return who is asked before a step may read real rows: what one budget or policy allowed, another may refuse.
+
+    Raises:
+        DataError: if there is no such budget file.
+    """
+    from synth_components.privacy.budget_file import account
+
+    if step.__name__ not in _READING:
+        return []
+    shared, policy = account(), circumstance("policy")
+    told = []
+    if shared is not None:
+        with shared.path.open("rb") as file:  # its first line says of what it is, and when it was made
+            told.append(f"budget {hashlib.sha256(file.readline()).hexdigest()}")
+    if policy:
+        told.append(f"policy {digest(Path(policy).expanduser()) or policy}")
+    return told
 
 
 def fetch(key: str, step: Step, given: Given, cache: Cache) -> Lookup:

@@ -89,7 +89,7 @@ def test_a_generator_of_an_extra_keeps_to_limits_and_cache_and_its_rows_are_vali
     columns = {name: replace(column, public=case.private) for name, column in schema.columns.items()}
     (folder / "schema.json").write_text(json.dumps(replace(schema, tables={TABLE: columns}).to_json()))
     options = {"--privacy": "dp"} if case.private else {}
-    options |= {"--generator.iterations": "20"} if case.private else {"--generator.epochs": "1"}
+    options |= {"--generator.iterations": "20"} if case.private else {"--generator.epochs": "5"}
     asked = ["train", "--data", "t.csv", "--schema", "schema.json", "--generator", case.name]
     asked += [word for pair in options.items() for word in pair]
 
@@ -255,6 +255,19 @@ def test_the_format_of_an_output_is_part_of_the_key(folder):
     for name in ("s.csv", "s.parquet"):
         assert main(["sample", "--model", "model", "--synthetic", name, "--cache", "cache", "--quiet"]) == 0
     assert read_table("s.csv")["y"].tolist() == read_table("s.parquet")["y"].tolist()
+
+
+def test_what_a_budget_or_a_policy_refuses_is_not_taken_from_the_cache_either(folder, capsys):
+    cached = ("--cache", "cache", "--quiet")
+    asked = {"profile": ["--schema", "s.json"], "train": ["--model", "model", *INDEPENDENT]}
+    for name, places in asked.items():
+        assert main([name, "--data", "t.csv", *places, *cached]) == 0
+    assert main(["budget", "create", "b.budget", "--epsilon", "1", "--name", "t"]) == 0
+    for name, places in asked.items():
+        assert main([name, "--data", "t.csv", *places, *cached, "--budget-file", "b.budget"]) == 2
+        assert "is not differentially private" in capsys.readouterr().err
+    assert main(["train", "--data", "t.csv", *asked["train"], *cached, "--policy", "critical"]) == 3
+    assert "does not allow" in capsys.readouterr().err
 
 
 @pytest.mark.slow
