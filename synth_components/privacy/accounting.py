@@ -7,6 +7,7 @@ bounded over.
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 from scipy.special import gammaln
@@ -44,9 +45,11 @@ def pure(epsilon: float) -> Curve:
 
     Source: Bun & Steinke 2016 (arXiv:1605.02065), Proposition 1.4.
     """
+    # A power would overflow of huge epsilon, and of a tiny one be nothing, which infinity times is no number.
+    rho = max(epsilon * epsilon / 2, sys.float_info.min)
 
     def curve(orders: Floats) -> Floats:
-        return np.minimum(epsilon, orders * epsilon**2 / 2) if epsilon > 0 else np.zeros_like(orders)
+        return np.minimum(epsilon, orders * rho) if epsilon > 0 else np.zeros_like(orders)
 
     return curve
 

@@ -41,6 +41,13 @@ def test_the_curve_of_pure_privacy_bounds_randomized_response_the_worst_pure_mec
     assert worst <= pure(epsilon)(np.array([order]))[0] * (1 + 1e-12)
 
 
+@pytest.mark.parametrize("epsilon", [1e-300, 1e-200, 1e160, 1e300])
+def test_the_curve_of_any_epsilon_is_of_numbers_that_rise_to_it(epsilon):
+    curve = pure(epsilon)(ORDERS)
+    assert (np.diff(curve) >= 0).all()
+    assert curve[-1] == epsilon
+
+
 def test_pure_privacy_is_epsilon_without_delta():
     assert epsilon_of(pure(0.7)(ORDERS), 0.0) == 0.7
 
