@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,10 @@ from synth_components.marginal import evened_out
 from synth_components.protocols import Dataset, Floats
 from synth_components.schema import Schema
 
+MANY_LEFT_OUT = 0.1
+"""Share of the rows above which it is told that a network does not learn from them."""
+
+_LOG = logging.getLogger(__name__)
 _ONE_KEY = "0" * 16
 """The key of hashes that are to be the same in every fit."""
 
@@ -71,6 +76,24 @@ def units_of(data: Dataset) -> NDArray[np.int64] | None:
     return data.owners
 
 
+def evened_rows(owners: NDArray[np.int64], *, least: int) -> NDArray[np.bool_]:
+    """Return which rows (n,) a network learns from: ``evened_out``.  The log tells where many are not.
+
+    Args:
+        owners: The privacy unit (n,) of each row, from 0.
+        least: See ``evened_out``.
+    """
+    is_read = evened_out(owners, least=least)
+    if len(is_read) and (left := 1 - is_read.mean()) > MANY_LEFT_OUT:
+        _LOG.warning(
+            "%.0f %% of the rows are not learnt from: of no privacy unit more are than each of %d others has; all rows "
+            "whose unit is null are one unit's: give those of several their own",
+            100 * left,
+            least,
+        )
+    return is_read
+
+
 def evened(data: Dataset, values: Floats, *, least: int) -> tuple[Floats, NDArray[np.int64] | None]:
     """Return encoded rows (m, w), of no privacy unit more than each of ``least`` has, and their units.
 
@@ -82,8 +105,8 @@ def evened(data: Dataset, values: Floats, *, least: int) -> tuple[Floats, NDArra
     owners = units_of(data)
     if owners is None:
         return values, None
-    counts = evened_out(owners, least=least)
-    return values[counts], owners[counts]
+    is_read = evened_rows(owners, least=least)
+    return values[is_read], owners[is_read]
 
 
 def taken(data: Dataset, rows: NDArray[np.int64]) -> Dataset:

@@ -21,6 +21,7 @@ from synth_components.privacy.ledger import Ledger
 from synth_components.proposal import propose
 from synth_components.protocols import Dataset, Run
 from synth_components.schema import TABLE, Categorical, Key, Numeric, Schema, Unit
+from synth_components.split import evened_rows
 
 PERSONS, VISITS = 60, 12
 IDS = np.cumsum(np.random.default_rng(0).integers(1_000, 9_000, PERSONS)) + 100_000
@@ -347,6 +348,16 @@ def test_no_unit_has_more_rows_that_count_than_each_of_so_many_and_they_are_spre
         assert np.diff(np.concatenate([[-1], kept, [200]])).max() <= 2 * 200 / most
         assert evened_out(owners[counts], least=least).all()
     assert evened_out(np.zeros(0, np.int64), least=3).all()
+
+
+def test_it_is_told_that_a_network_does_not_learn_from_many_rows(caplog):
+    ordinary = np.repeat(np.arange(20), 5)
+    assert evened_rows(np.append(ordinary, np.full(15, 20)), least=10).sum() == 105
+    assert not caplog.records  # a tenth at most
+    assert evened_rows(np.append(ordinary, np.full(60, 20)), least=10).sum() == 105
+    (told,) = caplog.messages
+    assert told.startswith("34 % of the rows are not learnt from")
+    assert "unit is null" in told
 
 
 def journeys(whose):

@@ -35,8 +35,8 @@ from synth_components.generators._torch import peer
 from synth_components.generators._torch.device import device_of, precision, quick, stream, threads
 from synth_components.generators._torch.state import State
 from synth_components.io.artifact import main_file
-from synth_components.marginal import evened_out
 from synth_components.protocols import Monitor, PrivacyLedger, Run, Sampler
+from synth_components.split import evened_rows
 
 LEAST_HELD_OUT = 50
 """Fewest rows that are worth setting apart: the loss of fewer says little about when to stop."""
@@ -160,7 +160,7 @@ def train(
         raise UnsupportedError("rows set apart are read without noise, which a privacy budget does not allow")
     if is_budgeted and run.monitor is not None:
         raise UnsupportedError("a monitor reads held-out rows without noise, which a privacy budget does not allow")
-    if units is not None and not (is_read := evened_out(units, least=least_units)).all():
+    if units is not None and not (is_read := evened_rows(units, least=least_units)).all():
         rows, units = [part[torch.from_numpy(is_read)] for part in rows], units[is_read]
         chances = None if chances is None else chances[torch.from_numpy(is_read)]
     device = device_of(run.device)
