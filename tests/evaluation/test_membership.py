@@ -14,6 +14,7 @@ from synth_components.evaluation.options import PrivacyConfig
 from synth_components.protocols import Context, Dataset
 
 TRAIN, HOLDOUT, FRESH = population(1_000, 1), population(600, 2), population(1_000, 3)
+CONFIG = PrivacyConfig()
 NAMES = {"distance", "ratio", "density", "likelihood", "classifier"}
 
 
@@ -39,6 +40,14 @@ def test_releasing_the_training_rows_is_caught_everywhere():
     assert found["isolated.auc"].value > 0.99
     assert found["tpr_at_1_in_100"].value > 0.99
     assert found["p_value"].value == 1 / 51
+
+
+def test_fewer_training_rows_than_half_of_the_holdout_are_attacked_beside_as_many_others():
+    few = TRAIN.head(40)
+    found = parts(data(few), data(HOLDOUT), data(few), context=Context(), rng=np.random.default_rng(0), config=CONFIG)
+    assert found is not None
+    assert len(found.members) == len(found.others) == 40
+    assert values(attack(few, train=few))["auc"].value > 0.99
 
 
 def test_every_attack_sees_released_training_rows():

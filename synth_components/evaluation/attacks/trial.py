@@ -53,10 +53,10 @@ def parts(
     rng: random.Generator,
     config: PrivacyConfig,
 ) -> Parts | None:
-    """Return the parts, at most as many members as others; ``None`` without units or columns enough.
+    """Return the parts, as many members as others; ``None`` without units or columns enough.
 
-    Half of the holdout (at most ``attack_rows``) are the others, what is left is the reference.  Of the rows of one
-    privacy unit, none is in both.
+    The others are of one half of the holdout, at most ``attack_rows`` and no more than there are members; the other
+    half is the reference.  Of the rows of one privacy unit, none is in both.
     """
     view = coded(train, holdout, synthetic)
     trained, group = owners(train, context), owners(holdout, context)
@@ -71,11 +71,12 @@ def parts(
     apart = _one_of_each(np.flatnonzero(is_other), group, rng)
     if is_other.all() or len(apart) < LEAST:
         return None
-    others = some_rows(view.holdout[apart], config.attack_rows, rng)
+    inside = _one_of_each(np.arange(len(trained)), trained, rng)
+    others = some_rows(view.holdout[apart], min(config.attack_rows, len(inside)), rng)
     left = np.setdiff1d(np.arange(len(group)), np.flatnonzero(is_other))
     return Parts(
         view,
-        some_rows(view.train[_one_of_each(np.arange(len(trained)), trained, rng)], len(others), rng),
+        some_rows(view.train[inside], len(others), rng),
         others,
         some_rows(view.holdout[left], config.attack_references, rng),
         some_rows(view.synthetic, config.attack_references, rng),
