@@ -6,16 +6,21 @@ metric of the group ``privacy``.
 
 Source: DCR share as in TabSyn's evaluation (L1 on numbers over their range, and on one-hot categories).
 Differs: numbers are scaled by their 5 % to 95 % range; for the share, train and holdout are searched at equal size.
+    With a privacy unit one row of each unit of the holdout is judged, and searched for the share, as of train: those of
+    one are alike, so that they are no trials apart.  Copies are looked for among all training rows.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy import random
 from numpy.typing import NDArray
 
-from synth_components.evaluation.columns import coded
+from synth_components.evaluation.attacks.trial import one_of_each, owners
+from synth_components.evaluation.columns import Coded, coded, some_places, some_rows
 from synth_components.evaluation.floor import score, upper_bound
 from synth_components.evaluation.neighbours import Located, nearest
 from synth_components.evaluation.options import PrivacyConfig
@@ -40,7 +45,7 @@ def copies(
     are held against; ``privacy.copies.p_value`` how often two samples of one law differ so much by chance (Fisher's
     exact test, one-sided), without which a share above the bound is no finding.
     """
-    view = coded(train, holdout, synthetic)
+    view = _of_each(coded(train, holdout, synthetic), holdout, context, rng)
     if not view.names or not (len(view.holdout) and len(view.synthetic)):
         return _left_out("privacy.copies", "it needs a column and a row of each table")
     known, held, drawn = (_digests(side) for side in (view.train, view.holdout, view.synthetic))
@@ -74,15 +79,22 @@ def proximity(
     With fewer than ten rows of any table nothing of this is scored: the report says so among what was left out,
     ``synth gate`` holds no near copies then, the privacy guard calls them unproven, and SageMaker's pipeline fails.
     """
-    whole = coded(train, holdout, synthetic)
-    if not whole.names or min(len(whole.train), len(whole.holdout), len(whole.synthetic)) < _LEAST:
-        return _left_out("privacy.dcr", f"it needs a column and {_LEAST} rows of each table")
-    size = min(config.proximity_references, len(whole.train), len(whole.holdout))
-    view = whole.capped(train=config.proximity_references, holdout=size, synthetic=config.proximity_rows, rng=rng)
+    whole = _of_each(coded(train, holdout, synthetic), holdout, context, rng)
+    kept = some_places(len(whole.train), config.proximity_references, rng)
+    apart = one_of_each(np.arange(len(kept)), owners(train, context)[kept], rng)
+    if not whole.names or min(len(apart), len(whole.holdout), len(whole.synthetic)) < _LEAST:
+        return _left_out("privacy.dcr", f"it needs a column and {_LEAST} rows of each table, each of another unit")
+    size = min(len(apart), config.proximity_references, len(whole.holdout))
+    view = replace(
+        whole,
+        train=whole.train[kept],
+        holdout=some_rows(whole.holdout, size, rng),
+        synthetic=some_rows(whole.synthetic, config.proximity_rows, rng),
+    )
     known, held, drawn = (Located.of(view, side) for side in (view.train, view.holdout, view.synthetic))
     # Two references compete for the share only at equal size; a copy is looked for among all training rows.
     is_equal = len(view.train) == size
-    real = known if is_equal else known.take(rng.permutation(len(view.train))[:size])
+    real = known if is_equal else known.take(apart[rng.permutation(len(apart))[:size]])
     to_known = nearest(drawn, known, 2)
     to_train, to_holdout = to_known if is_equal else nearest(drawn, real, 2), nearest(drawn, held, 2)
     order = rng.permutation(size)
@@ -112,6 +124,12 @@ def proximity(
         _middle("privacy.nndr", ratios, fellow_ratios, config, rng, high=1.0),
     )
     return Evidence(scores, curves={"privacy.dcr": _histogram(to_train[:, 0], to_holdout[:, 0], fellow_to_train[:, 0])})
+
+
+def _of_each(view: Coded, holdout: Dataset, context: Context, rng: random.Generator) -> Coded:
+    """Return the tables with one row of each privacy unit of the holdout."""
+    rows = one_of_each(np.arange(len(view.holdout)), owners(holdout, context), rng)
+    return replace(view, holdout=view.holdout[rows])
 
 
 def _digests(values: Floats) -> NDArray[np.uint64]:

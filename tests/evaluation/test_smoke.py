@@ -1,5 +1,7 @@
 """How often the smoke tests of memorisation cry wolf on honest rows, and how often they see planted copies."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -106,3 +108,39 @@ def test_the_p_value_is_that_of_fishers_exact_test(drawn, held):
     sides = [np.arange(n) < hits for hits, n in (drawn, held)]
     table = [[drawn[0], drawn[1] - drawn[0]], [held[0], held[1] - held[0]]]
     assert exceeds(*sides) == pytest.approx(fisher_exact(table, alternative="greater").pvalue, rel=1e-9)
+
+
+def of_persons(persons, each, rng):
+    """Return rows of persons, of each near each other, and whose they are."""
+    where = np.repeat(rng.normal(size=(persons, 2)), each, axis=0) + 0.02 * rng.normal(size=(persons * each, 2))
+    table = pd.DataFrame(where, columns=["x", "y"])
+    return Dataset({"table": table}, PERSONS, owners=np.repeat(np.arange(persons), each))
+
+
+PERSONS = Schema({"table": {"x": Numeric(), "y": Numeric()}})
+
+
+def test_rows_of_one_person_are_no_trials_apart_and_copies_of_them_are_seen():
+    alarms, caught = 0, 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        train, holdout, fresh = of_persons(40, 20, rng), of_persons(40, 20, rng), of_persons(800, 1, rng)
+        copied = pd.concat([train.table.head(240) + 1e-9, fresh.table.tail(560)], ignore_index=True)
+        for drawn in (fresh, Dataset({"table": copied}, PERSONS)):
+            options = {"context": Context(), "rng": rng, "config": PrivacyConfig(replicates=10)}
+            found = {one.name: one.value for one in proximity(train, holdout, drawn, **options).scores}
+            # An alarm at .01 in three of 20 honest tables, and more, comes in 1e-3 of cases; with rows as trials, in 5.
+            alarms += drawn is fresh and found["privacy.near_copies.p_value"] < 0.01
+            caught += drawn is not fresh and found["privacy.near_copies.p_value"] < 0.01
+    assert alarms < 3
+    assert caught == 20
+
+
+def test_copies_are_held_against_one_row_of_each_person_of_the_holdout():
+    rng = np.random.default_rng(0)
+    train, holdout = of_persons(30, 4, rng), of_persons(30, 4, rng)
+    holdout = replace(holdout, owners=np.maximum(holdout.owners - 1, 0))  # the first of 29 has eight rows
+    holdout.table.loc[:7] = train.table.loc[:7]
+    found = {one.name: one for one in copies(train, holdout, train, context=Context(), rng=rng).scores}
+    assert found["privacy.copies"].floor == 1 / 29
+    assert found["privacy.copies"].value == 1.0

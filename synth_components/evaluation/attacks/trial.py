@@ -68,10 +68,10 @@ def parts(
     sizes = np.cumsum(np.bincount(group, minlength=count)[order])
     chosen[order[: max(1, int(np.searchsorted(sizes, len(group) / 2, side="right")))]] = True
     is_other = chosen[group]
-    apart = _one_of_each(np.flatnonzero(is_other), group, rng)
+    apart = one_of_each(np.flatnonzero(is_other), group, rng)
     if is_other.all() or len(apart) < LEAST:
         return None
-    inside = _one_of_each(np.arange(len(trained)), trained, rng)
+    inside = one_of_each(np.arange(len(trained)), trained, rng)
     others = some_rows(view.holdout[apart], min(config.attack_rows, len(inside)), rng)
     left = np.setdiff1d(np.arange(len(group)), np.flatnonzero(is_other))
     return Parts(
@@ -91,7 +91,7 @@ def owners(data: Dataset, context: Context) -> NDArray[np.int64]:
     return units(data.table, context.unit if known else ())
 
 
-def _one_of_each(rows: NDArray[np.int64], group: NDArray[np.int64], rng: random.Generator) -> NDArray[np.int64]:
+def one_of_each(rows: NDArray[np.int64], group: NDArray[np.int64], rng: random.Generator) -> NDArray[np.int64]:
     """Return one of the rows, drawn at random, of each unit, in their order."""
     found = np.unique(group[rows])
     if len(found) == len(rows):
