@@ -18,7 +18,7 @@ WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 760, 420, 60, 20, 190, 50
 COLOURS = (
     *("#1b6ca8", "#c8553d", "#2a9d5c", "#7b4ea3", "#c79a1b", "#4a4a4a", "#d0679d", "#3aa6a6"),
     *("#8b5a2b", "#000080", "#99b433", "#e377ff", "#800000", "#9aa5b1", "#00a0ff", "#556b2f"),
-    "#ff7f0e",
+    *("#ff7f0e", "#ff0080"),
 )
 SHAPES = {"adult": "A", "default": "D", "shoppers": "S", "magic": "M", "beijing": "B"}
 
@@ -75,7 +75,7 @@ def svg(drawn: Sequence[Row]) -> str:
     for place, name in enumerate(names):
         colour = COLOURS[place]  # no two names may share one
         parts.append(
-            f'<text x="{WIDTH - RIGHT + 14}" y="{TOP + 18 * (place + 1)}" fill="{colour}">{name.split("(")[0]}</text>'
+            f'<text x="{WIDTH - RIGHT + 14}" y="{TOP + 17 * (place + 1)}" fill="{colour}">{name.split("(")[0]}</text>'
         )
         for row in drawn:
             if row["generator"] == name:
