@@ -8,7 +8,7 @@ All randomness is a function of (seed, step or epoch, rank), so that a fit that 
 bytes of one that was not: on processors of one kind, with the same number of threads.
 
 Steps are not compiled (``torch.compile``): on one core the step of ``tabular.autoregressive`` on ten columns took 48 s
-to compile, and then a quarter less than its 92 ms, which pays from 2,000 steps; a default fit of 30,000 rows has 700.
+to compile, and then a quarter less than its 92 ms at 512 rows, which pays from 2,000 steps; a fit of 30,000 had 700.
 That of ``tabular.diffusion`` took 2 % less.  On CUDA this was not measured.
 """
 
