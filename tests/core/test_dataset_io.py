@@ -357,11 +357,11 @@ SPELT = {
     "text, then numbers": (["a"], [1], "int64.*string"),
     "text, then fractions": (["a"], [0.5], "double.*string"),
     "text, then truth values": (["a"], [True], "bool.*string"),
-    "text, then times": (["a"], pd.to_datetime(["2020-01-01"]), r"timestamp\[ns\].*string"),
+    "text, then times": (["a"], pd.to_datetime(["2020-01-01"]), r"timestamp\[..\].*string"),
     "numbers, then text of numbers": ([1], ["007"], "string.*int64"),
-    "times, then numbers": (pd.to_datetime(["2020-01-01"]), [1], r"int64.*timestamp\[ns\]"),
-    "times, then text": (pd.to_datetime(["2020-01-01"]), ["2020-01-02"], r"string.*timestamp\[ns\]"),
-    "days, then times": ([datetime.date(2020, 1, 1)], pd.to_datetime(["2020-01-02 10:00"]), r"timestamp\[ns\].*date32"),
+    "times, then numbers": (pd.to_datetime(["2020-01-01"]), [1], r"int64.*timestamp\[..\]"),
+    "times, then text": (pd.to_datetime(["2020-01-01"]), ["2020-01-02"], r"string.*timestamp\[..\]"),
+    "days, then times": ([datetime.date(2020, 1, 1)], pd.to_datetime(["2020-01-02 10:00"]), r"timestamp\[..\].*date32"),
 }
 
 
