@@ -13,7 +13,7 @@ Differs: contexts are cumulative sums of embeddings and the heads of all columns
     of the batches are in one fixed order, in which rows without conditions are drawn. Heads begin at the marginals.
     Rare categories are redistributed, not replaced by a token. Conditions hold exactly; the law of the other columns is
     what the network learnt for that order of columns, and orders agree as far as it learnt: of 3,000 rows, shares of
-    other columns were off by .019 in the mean and .14 at most (``benchmarks/conditioning.py``). A condition that allows
+    other columns were off by .016 in the mean and .14 at most (``benchmarks/conditioning.py``). A condition that allows
     several values is met exactly by the first such column, and by sequential importance resampling from the second on.
     Where the schema names a privacy unit, of none more rows are learnt from than each of ``min_category_count`` units
     has, so that what a larger one has is drawn more seldom.
