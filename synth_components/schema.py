@@ -606,7 +606,11 @@ def _is_held(category: Value, dtype: str) -> bool:
     parsed = dtype_of(dtype)
     kind = np.dtype(getattr(parsed, "numpy_dtype", parsed))
     if kind.kind == "f":
-        return float(kind.type(category)) == category
+        try:
+            with np.errstate(over="ignore"):  # infinite is not what was listed
+                return float(kind.type(category)) == category
+        except OverflowError:  # a whole number beyond all floats
+            return False
     limits = np.iinfo(kind)
     return category % 1 == 0 and int(limits.min) <= category <= int(limits.max)
 

@@ -307,6 +307,8 @@ CONTRADICTIONS = {
     "a negative number": ({"type": "categorical", "dtype": "uint8", "categories": [-1, 1]}, "1 of its 2"),
     "a fraction as a whole number": ({"type": "categorical", "dtype": "int64", "categories": [1, 2.5]}, "1 of its 2"),
     "more digits than are held": ({"type": "categorical", "dtype": "float32", "categories": [0.1, 0.5]}, "1 of its 2"),
+    "a float too large": ({"type": "categorical", "dtype": "float32", "categories": [1e300, 0.5]}, "1 of its 2"),
+    "beyond all floats": ({"type": "categorical", "dtype": "float64", "categories": [10**400, 1]}, "1 of its 2"),
     "null as a category": ({"type": "categorical", "categories": [None, "a"]}, "null"),
     "numbers as bool": ({"type": "numeric", "dtype": "bool"}, "numeric column"),
     "numbers as categories": ({"type": "numeric", "dtype": "category"}, "numeric column"),
