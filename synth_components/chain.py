@@ -5,6 +5,9 @@ the SHA-256 of all that; with a key the HMAC-SHA-256.  Beside the file stands it
 there are, and the digest of the last.  Writers take a lock on the file, which holds among processes of one machine and
 on a local disk, and a line is on the disk before ``append`` returns.
 
+A line that a crash cut short was never reported as written: it is none, and the next one takes its place.  One that
+lacks nothing but the end of the line counts; and where the head counts more lines than are whole, nothing is cut off.
+
 What is found out:
 
 - without anything else, a line that was edited, inserted, moved, or removed from before the end;
@@ -111,7 +114,8 @@ class Chain:
             DataError: if the file cannot be written to.
         """
         with self._opened() as file:
-            return self._write(file, self._last(file), facts)
+            at, end = self._last(file)
+            return self._write(file, at, end, facts)
 
     def append_after(self, decide: Callable[[list[dict[str, Any]]], Mapping[str, Fact]]) -> Anchor:
         """Write the line that ``decide`` returns of all lines before; if it raises, nothing is written.
@@ -123,10 +127,10 @@ class Chain:
             DataError: if the file cannot be written to.
         """
         with self._opened() as file:
-            lines = _whole(file)
-            checked, at = self._checked(lines)
+            texts, end = self._texts(file)
+            checked, at = self._checked(texts)
             self._check_head(checked, at)
-            return self._write(file, at, decide(checked))
+            return self._write(file, at, end, decide(checked))
 
     def lines(self, *, anchor: Anchor | None = None) -> list[dict[str, Any]]:
         """Return every line, after checking each digest, the head, and the anchor if one is given.
@@ -136,10 +140,8 @@ class Chain:
             DataError: if there is no file.
         """
         try:
-            with self.path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH)
-                lines = _whole(file)
-                checked, at = self._checked(lines)
+            with self.path.open("rb") as file, _locked(file, fcntl.LOCK_SH):
+                checked, at = self._checked(self._texts(file)[0])
                 self._check_head(checked, at)
         except OSError as error:
             raise DataError(f"'{self.path}' cannot be read: {error.strerror}") from None
@@ -163,48 +165,69 @@ class Chain:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            with os.fdopen(handle, "r+b", buffering=0) as file, _locked(file, fcntl.LOCK_EX):
+                yield file
         except OSError as error:
             raise DataError(f"'{self.path}' cannot be written to: {error.strerror}") from None
-        with os.fdopen(handle, "r+b", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            _cut_torn_end(file)
-            yield file  # closing it lets the lock go
 
-    def _last(self, file: BinaryIO) -> Anchor:
-        """Return the head, by the last line alone: writing costs the same however long the file is."""
+    def _texts(self, file: BinaryIO) -> tuple[list[bytes], int]:
+        """Return the lines, and where the last one ends, without its newline if that is missing."""
+        file.seek(0)
+        content = file.read()
+        *texts, rest = content.split(b"\n")
+        if self._is_line(rest):
+            return [*texts, rest], len(content)
+        return texts, len(content) - len(rest)
+
+    def _is_line(self, text: bytes) -> bool:
+        """Return whether a text is a line as a whole; its start never is one."""
+        try:
+            line = _parsed(text, None)
+        except TamperedError:
+            return False
+        return _canonical(line) == text and line.get("digest") == self._digest(line)
+
+    def _last(self, file: BinaryIO) -> tuple[Anchor, int]:
+        """Return the head, by the last line alone, and where that ends: the length of the file adds nothing."""
         size = file.seek(0, os.SEEK_END)
         text = b""
         while len(text) < size and text.count(b"\n") < 2:
             wanted = min(size, max(_TAIL, 2 * len(text)))
             file.seek(size - wanted)
             text = file.read(wanted)
+        *texts, rest = text.split(b"\n")
+        end = size - len(rest)
+        if self._is_line(rest):
+            texts, end = [rest], size
         at = Anchor(0, START)
-        if text:
-            line = _parsed(text.splitlines()[-1], None)
+        if texts:
+            line = _parsed(texts[-1], None)
             if line.get("digest") != self._digest(line) or not isinstance(line.get("number"), int):
                 raise TamperedError(f"the last line of '{self.path}' was changed after it was written", line=None)
             at = Anchor(int(line["number"]) + 1, str(line["digest"]))
         told = self._told_head()
         if told is not None and told.count > at.count:
             raise self._short(told, at)
-        return at
+        return at, end
 
-    def _write(self, file: BinaryIO, at: Anchor, facts: Mapping[str, Fact]) -> Anchor:
+    def _write(self, file: BinaryIO, at: Anchor, end: int, facts: Mapping[str, Fact]) -> Anchor:
+        """Write a line after the last one, whose end is given, and return the new head."""
         if wrong := [name for name in RESERVED if name in facts]:
             raise ValueError(f"a line has its own '{wrong[0]}'")
         line: dict[str, Any] = {"number": at.count, "previous": at.digest, **facts}
         line["digest"] = self._digest(line)
         content = _canonical(line) + b"\n"
         if self.needs_head and not at.count and self._told_head() is None:
-            self._tell_head(at)  # a crash after the first line leaves a head
-        try:
+            with self._telling_head(at):  # a crash after the first line leaves a head
+                pass
+        now = Anchor(at.count + 1, line["digest"])
+        with self._telling_head(now):
+            file.truncate(end)  # what a crash left of a line
+            if end and os.pread(file.fileno(), 1, end - 1) != b"\n":
+                content = b"\n" + content
             while content:
                 content = content[os.write(file.fileno(), content) :]
             os.fsync(file.fileno())
-        except OSError as error:
-            raise DataError(f"'{self.path}' cannot be written to: {error.strerror}") from None
-        now = Anchor(at.count + 1, line["digest"])
-        self._tell_head(now)
         return now
 
     def _checked(self, texts: list[bytes]) -> tuple[list[dict[str, Any]], Anchor]:
@@ -275,17 +298,21 @@ class Chain:
             raise TamperedError(f"'{self.head}' was changed, or another key made it", line=None)
         return anchor
 
-    def _tell_head(self, at: Anchor) -> None:
-        temporary = self.head.with_name(f".{self.head.name}.{os.getpid()}.partial")
+    @contextmanager
+    def _telling_head(self, at: Anchor) -> Iterator[None]:
+        """Tell the head after the block; where none can be written the block is not entered, and no line written."""
+        temporary = self.head.with_name(f".{self.head.name}.partial")  # one writer at a time: the file is locked
         try:
             with temporary.open("w", encoding="ascii") as file:
                 file.write(f"{at} {self._seal(at)}".strip() + "\n")
                 file.flush()
                 os.fsync(file.fileno())
             temporary.chmod(0o600)
-            temporary.replace(self.head)
         except OSError as error:
             raise DataError(f"'{self.head}' cannot be written to: {error.strerror}") from None
+        try:
+            yield
+            temporary.replace(self.head)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -322,23 +349,12 @@ def _finite(text: str) -> float:
     return value
 
 
-def _whole(file: BinaryIO) -> list[bytes]:
-    """Return the finished lines; one that a crash cut short was never reported as written, and is none."""
-    file.seek(0)
-    return file.read().split(b"\n")[:-1]
-
-
-def _cut_torn_end(file: BinaryIO) -> None:
-    """Remove the start of a line that a crash kept from being finished."""
-    size = file.seek(0, os.SEEK_END)
-    position = size
-    while position:
-        start = max(0, position - _TAIL)
-        file.seek(start)
-        end = file.read(position - start).rfind(b"\n")
-        if end >= 0:
-            position = start + end + 1
-            break
-        position = start
-    if position != size:
-        file.truncate(position)
+@contextmanager
+def _locked(file: BinaryIO, kind: int) -> Iterator[None]:
+    """Hold a lock on a file within the block."""
+    fcntl.flock(file, kind)
+    try:
+        yield
+    finally:
+        # Closing the file does not let it go where a process was forked meanwhile: that one has the same lock, open.
+        fcntl.flock(file, fcntl.LOCK_UN)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -93,13 +94,17 @@ SETTLED: Account = _Settled()
 
 
 class OwnLock:
-    """A lock that belongs to one object: a deep copy has another."""
+    """A lock that belongs to one object in one process: a deep copy has another, and so has a process forked off."""
 
     def __init__(self) -> None:
         self._held = threading.Lock()
+        self._process = os.getpid()
 
     def __enter__(self) -> None:
         """Wait until nobody else has it, and take it."""
+        if self._process != os.getpid():
+            # A thread that had it when this process was forked off is not in here, and would never give it back.
+            self._held, self._process = threading.Lock(), os.getpid()
         self._held.acquire()
 
     def __exit__(self, *_: object) -> None:

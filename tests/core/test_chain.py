@@ -1,5 +1,7 @@
 """The chain: what is done to its lines is found out, as far as the module says; writers do not hinder each other."""
 
+import errno
+import fcntl
 import json
 import multiprocessing
 import os
@@ -169,6 +171,81 @@ def test_a_line_that_a_crash_cut_short_is_none_and_the_next_one_takes_its_place(
     assert len(made.lines()) == 5
     made.append({"event": "fit"})
     assert len(made.lines()) == 6
+
+
+@pytest.mark.parametrize("told", [4, 5])
+def test_a_last_line_without_its_newline_counts_and_the_next_one_follows_it(tmp_path, told):
+    """Whether the head counts it, or a crash kept it from being told: it is whole, and its digest says so."""
+    made = chain(tmp_path, n=4)
+    head = made.head.read_bytes()
+    made.append({"event": "fit", "what": "the last"})
+    if told == 4:
+        made.head.write_bytes(head)
+    made.path.write_bytes(made.path.read_bytes()[:-1])
+    assert made.lines()[-1]["what"] == "the last"
+    made.append({"event": "gate"})
+    assert [line.get("what") for line in made.lines()][-2:] == ["the last", None]
+    made.path.write_bytes(made.path.read_bytes()[:-1])
+    made.append_after(lambda lines: {"event": f"after {len(lines)}"})
+    assert made.lines()[-1]["event"] == "after 6"
+
+
+@pytest.mark.parametrize("bytes_off", [2, 40])
+def test_nothing_is_cut_off_a_file_whose_head_counts_the_line_that_was_cut_short(tmp_path, bytes_off):
+    """So that whoever still has the end can put it back."""
+    made = chain(tmp_path)
+    cut_short = made.path.read_bytes()[:-bytes_off]
+    made.path.write_bytes(cut_short)
+    for write in (lambda: made.append({"event": "fit"}), lambda: made.append_after(lambda _: {"event": "fit"})):
+        with pytest.raises(TamperedError, match="the end is missing"):
+            write()
+        assert made.path.read_bytes() == cut_short
+
+
+def test_no_line_is_written_where_its_head_cannot_be(tmp_path):
+    made = chain(tmp_path)
+    before = made.path.read_bytes()
+    made.head.with_name(f".{made.head.name}.partial").mkdir()
+    with pytest.raises(DataError, match=r"head' cannot be written to"):
+        made.append({"event": "fit"})
+    assert made.path.read_bytes() == before
+
+
+def test_a_disk_without_locks_is_refused(tmp_path, monkeypatch):
+    made = chain(tmp_path)
+    before = made.path.read_bytes()
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    for work in (made.lines, lambda: made.append({"event": "fit"})):
+        with pytest.raises(DataError, match="No locks available"):
+            work()
+    assert made.path.read_bytes() == before
+
+
+def test_a_process_that_is_forked_off_while_a_line_is_written_holds_nobody_up(tmp_path):
+    """It has the lock, too, for as long as it lives, if the writer only closes its file."""
+    made = chain(tmp_path)
+    ended, child = os.pipe(), 0
+
+    def fork(_):
+        nonlocal child
+        child = os.fork()
+        if not child:
+            os.close(ended[1])
+            os.read(ended[0], 1)  # until the parent closes its end
+            os._exit(0)
+        return {"event": "fit"}
+
+    made.append_after(fork)
+    try:
+        with made.path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where anybody has it
+    finally:
+        os.close(ended[1])
+        os.waitpid(child, 0)
 
 
 def test_the_file_is_its_owners_alone(tmp_path):

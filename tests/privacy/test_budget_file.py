@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -429,6 +430,17 @@ def test_processes_that_hammer_the_file_together_never_spend_more_than_there_is(
     with pytest.raises(BudgetExceededError):
         Ledger(account=file, unit=ROW).spend("counts", pure(0.03))
     assert 20 < len(state.ledger.entries) < 80
+
+
+def test_a_process_that_is_forked_off_amid_a_charge_may_charge_the_ledger_that_it_has():
+    ledger = Ledger(unit=ROW)
+    with ledger._lock:  # as a thread that charges has it
+        child = os.fork()
+        if not child:
+            signal.alarm(2)  # kills the child that waits for a thread which is not there
+            ledger.spend("counts", pure(0.1))
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_process_that_is_killed_between_the_charge_and_the_read_has_paid(tmp_path):
