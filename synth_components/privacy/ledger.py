@@ -94,7 +94,7 @@ SETTLED: Account = _Settled()
 
 
 class OwnLock:
-    """A lock that belongs to one object in one process: a deep copy has another, and so has a process forked off."""
+    """A lock of one object in one process: a deep copy has another, and so has a process forked off."""
 
     def __init__(self) -> None:
         self._held = threading.Lock()
