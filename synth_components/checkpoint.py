@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from synth_components.errors import ArtifactError
 
 FILE = "checkpoint.safetensors"
 _FORMAT = "synth_components.checkpoint/1"
+FINISHED = "finished"
+"""The folder, within that of a member, of one that was fitted before a stop."""
+FINISHED_FILE = "finished.json"
 _MEMBER = "part-"
 
 
@@ -89,6 +93,9 @@ def remove(folder: Path) -> None:
     """
     for member in folder.glob(f"{_MEMBER}*"):
         if member.is_dir():
+            for finished in (member / FINISHED, *member.glob(f".{FINISHED}.*.partial")):
+                if (finished / FINISHED_FILE).is_file() or finished.name != FINISHED:
+                    shutil.rmtree(finished)
             remove(member)
     for path in folder.glob("checkpoint*.safetensors"):
         path.unlink(missing_ok=True)

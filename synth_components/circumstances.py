@@ -37,9 +37,9 @@ class Circumstances(Config):
     )
     checkpoint: str = Field(
         "",
-        description="Folder that keeps the state of an unfinished fit, of generators that train step by step: read if "
-        "there, written while it trains and when Ctrl-C or SIGTERM stops it, removed when the model is saved. It is as "
-        "private as the rows. Also SYNTH_CHECKPOINT.",
+        description="Folder that keeps the state of an unfinished fit, of generators that train step by step and of "
+        "members of another that are fitted: read if there, written while it trains and when Ctrl-C or SIGTERM stops "
+        "it, removed when the model is saved. It is as private as the rows. Also SYNTH_CHECKPOINT.",
     )
 
     audit: str = Field(

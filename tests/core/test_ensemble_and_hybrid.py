@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 import synth_components as synth
+from synth_components.checkpoint import remove
 from synth_components.config import ConfigError
-from synth_components.errors import ArtifactError, BudgetExceededError
+from synth_components.errors import ArtifactError, BudgetExceededError, StoppedError
 from synth_components.generators.tabular._stacking import most_likely
 from synth_components.generators.tabular.ensemble import Ensemble
 from synth_components.generators.tabular.hybrid import Hybrid
@@ -222,3 +223,55 @@ def test_a_hybrid_refuses_columns_that_leave_nothing_to_a_stage():
     for columns in (("x", "y", "z"), ("nowhere",)):
         with pytest.raises(ConfigError, match="columns"):
             fitted(Hybrid(first=ALONE, second=ALONE, columns=columns), data)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "steps"),  # and those of a member
+    [
+        (Ensemble(generators=(ALONE, COPULA, ALONE), weights=(1, 2, 1)), 1_000),
+        (
+            Hybrid(
+                first=ALONE,
+                second="tabular.ensemble",
+                second_options={"generators": [COPULA, ALONE], "weights": [1, 1]},
+            ),
+            500,
+        ),
+    ],
+    ids=["ensemble", "nested"],
+)
+def test_a_fit_that_is_stopped_after_each_member_ends_with_the_same_model(recipe, steps, tmp_path):
+    data, folder = dependent(200), tmp_path / "state"
+    ledger = Ledger()
+    whole = fitted(recipe, data, ledger=ledger)
+
+    def attempt(stops, charged):
+        ended = []
+
+        def report(done, total):
+            if stops and done % steps == 0 and done < total:  # a member ended
+                ended.append(done)
+
+        return fitted(
+            recipe, data, ledger=charged, run=Run(checkpoint=folder, should_stop=lambda: bool(ended), report=report)
+        )
+
+    for _ in range(2):  # a member more each time, as those that ended before do not report again
+        with pytest.raises(StoppedError):
+            attempt(stops=True, charged=Ledger())
+    charged = Ledger()
+    again = attempt(stops=True, charged=charged)  # of three members the last one is left
+    assert charged.entries == ledger.entries
+    for name, sampler in (("whole", whole), ("again", again)):
+        (tmp_path / name).mkdir()
+        sampler.save(tmp_path / name)
+    files = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*") if path.is_file())
+    assert all((tmp_path / "whole" / path).read_bytes() == (tmp_path / "again" / path).read_bytes() for path in files)
+    with pytest.raises(ArtifactError, match="of another fit"):
+        fitted(recipe, data, run=Run(checkpoint=folder), seed=1)
+    for kept in folder.rglob("*.json"):
+        kept.write_text(kept.read_text()[:-1])
+    with pytest.raises(ArtifactError, match="damaged"):
+        fitted(recipe, data, run=Run(checkpoint=folder))
+    remove(folder)
+    assert not folder.exists()

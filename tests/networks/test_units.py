@@ -74,3 +74,16 @@ def test_the_pair_that_one_person_has_is_drawn_as_if_he_were_like_others():
         drawn.append(((made["town"] == "3") & (made["job"] == "5")).mean())
     assert drawn[0] > 0.9 * HIS / len(table)
     assert drawn[1] < 0.2 * HIS / len(table)
+
+
+def test_a_fit_of_two_stages_tells_once_how_many_rows_it_leaves_out(caplog):
+    table = towns_and_jobs()
+    columns = {name: Categorical(categories=tuple(sorted(set(table[name])))) for name in table}
+    table["who"] = WHO.astype(str)
+    columns["who"] = Key(dtype=str(table["who"].dtype))
+    schema = Schema({TABLE: columns}, unit=Unit(TABLE, ("who",), HIS))
+    options = {**SMALL["tabular.vae"], "min_category_count": LEAST}
+    model = synth.fit(table, generator="tabular.vae", schema=schema, seed=0, options=options)
+    caplog.clear()
+    synth.fit(table, generator="tabular.vae", seed=0, options=options, start=model)  # encoder, then both
+    assert len([told for told in caplog.messages if "not learnt from" in told]) == 1

@@ -14,6 +14,7 @@ from synth_components.checkpoint import member_folder
 from synth_components.config import Recipe
 from synth_components.errors import ArtifactError, UnsupportedError
 from synth_components.generators import make, sampler_type
+from synth_components.generators.tabular._finished import fitted_once
 from synth_components.privacy.share import rehearse
 from synth_components.protocols import Dataset, Generator, Given, PrivacyLedger, Report, Run, Sampler
 from synth_components.resampling import resample
@@ -71,7 +72,7 @@ def fit_member(
     part: int,
     parts: int,
 ) -> Sampler:
-    """Return a fitted member, the ``part``-th of so many fits; it keeps a checkpoint of its own."""
+    """Return a fitted member, the ``part``-th of so many fits; it keeps a checkpoint of its own, and is fitted once."""
     inner = replace(
         run,
         report=part_of(run.report, part, parts),
@@ -79,7 +80,7 @@ def fit_member(
         warm_start=None,
         holdout=None,
     )
-    return recipe.fit(data, rng=rng, ledger=ledger, run=inner)
+    return fitted_once(recipe, data, rng=rng, ledger=ledger, run=inner)
 
 
 def part_of(report: Report, part: int, parts: int) -> Report:

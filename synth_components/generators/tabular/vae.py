@@ -56,7 +56,7 @@ from synth_components.io.artifact import load as load_artifact
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
-from synth_components.split import units_of
+from synth_components.split import evened
 
 DRAWN_ROWS = 4096
 """Rows that are decoded at a time: what they take in memory does not grow with what is asked for."""
@@ -140,7 +140,8 @@ class VAE(PrivateTraining):
                 grids_of(features, knots=self.knots, min_count=self.min_category_count), cells=self.cells
             )
             hidden, depth, latent = self.hidden, self.depth, self.latent
-        rows, held_out = token_rows(tokens, features.values, run.holdout, rng=rng)
+        read, owners = evened(data, features.values, least=self.min_category_count)
+        rows, held_out = token_rows(tokens, read, run.holdout, rng=rng)
         seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
         network = Autoencoder(tokens, hidden=hidden, depth=depth, latent=latent, dropout=self.dropout, seed=seeds[0])
 
@@ -158,8 +159,7 @@ class VAE(PrivateTraining):
                 run=run,
                 ledger=ledger,
                 held_out=held_out,
-                units=units_of(data),
-                least_units=self.min_category_count,
+                units=owners,
                 stage=stage,
                 sampler=None if stage else made,
             )
