@@ -72,7 +72,7 @@ def fit_member(
     part: int,
     parts: int,
 ) -> Sampler:
-    """Return a fitted member, the ``part``-th of so many fits; it keeps a checkpoint of its own, and is fitted once."""
+    """Return a fitted member, the ``part``-th of so many fits; its checkpoint is its own."""
     inner = replace(
         run,
         report=part_of(run.report, part, parts),
