@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any, Literal, TypeAlias, assert_never
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from synth_components.bound import Ascending, bounds
 from synth_components.encode import localized, zone_of
 from synth_components.errors import SchemaError
 from synth_components.schema import (
@@ -23,6 +25,7 @@ from synth_components.schema import (
     dtype_name,
     is_unicode,
 )
+from synth_components.support import Owners, supports_of, taken
 
 Kind: TypeAlias = Literal[
     "integer", "float", "boolean", "text", "datetime", "timedelta", "date", "decimal", "category", "bytes", "empty"
@@ -46,8 +49,6 @@ _STEPS: tuple[tuple[Resolution, int], ...] = (
     ("us", 10**3),
     ("ns", 1),
 )
-REACH = 2
-"""How far a bound lies beyond the supported quantile, in distances to the quantile of twice the support."""
 
 
 def refused(name: str, what: str, remedy: str) -> SchemaError:
@@ -139,7 +140,7 @@ def _kind_of_objects(values: pd.Series[Any], name: str) -> Kind:
     return kinds.pop()  # type: ignore[return-value]  # the names above are kinds
 
 
-def numeric(values: pd.Series[Any], kind: Kind, *, min_count: int) -> Numeric:
+def numeric(values: pd.Series[Any], kind: Kind, *, min_count: int, owners: Owners = None) -> Numeric:
     """Return the numeric column of integers, floats, decimals or time spans.
 
     Raises:
@@ -147,35 +148,41 @@ def numeric(values: pd.Series[Any], kind: Kind, *, min_count: int) -> Numeric:
     """
     name, dtype = str(values.name), str(values.dtype)
     nullable = bool(values.isna().any())
-    present = values[values.notna()]
+    is_there = values.notna()
+    present, whose = values[is_there], taken(owners, is_there.to_numpy())
     if kind == "decimal":
-        return _decimal(present, name, nullable=nullable, min_count=min_count)
+        return _decimal(present, name, nullable=nullable, min_count=min_count, owners=whose)
     if kind == "timedelta" and not dtype.startswith("timedelta64"):
         raise refused(name, f"has dtype {dtype}", "cast it to timedelta64[us]")
     if kind in {"integer", "timedelta"}:
-        return _integral(present, dtype, name, nullable=nullable, min_count=min_count)
-    numbers = np.sort(present.to_numpy(dtype=np.float64))
+        return _integral(present, dtype, name, nullable=nullable, min_count=min_count, owners=whose)
+    ascending = Ascending.of(present.to_numpy(dtype=np.float64), whose)
+    numbers = ascending.numbers
     if not np.isfinite(numbers).all():
         raise refused(name, f"holds {int((~np.isfinite(numbers)).sum())} infinite values", "replace them, or null them")
     single = np.float32 if "32" in dtype or dtype == "float[pyarrow]" else np.float64
     places = None if dtype == "object" else _places(numbers, single)
-    low, high = bounds(numbers, places=places, min_count=min_count)
+    low, high = bounds(ascending, places=places, min_count=min_count)
     return Numeric(dtype=dtype, nullable=nullable, low=low, high=high, places=places)
 
 
-def _integral(present: pd.Series[Any], dtype: str, name: str, *, nullable: bool, min_count: int) -> Numeric:
+def _integral(
+    present: pd.Series[Any], dtype: str, name: str, *, nullable: bool, min_count: int, owners: Owners
+) -> Numeric:
     if dtype == "object":
         if any(not -(2**63) <= value < 2**64 for value in present):
             raise refused(name, "holds integers beyond 64 bits", f"cast it to text: table['{name}'].astype('string')")
-        numbers: NDArray[Any] = np.array(sorted(int(value) for value in present), dtype=object)
+        held: NDArray[Any] = np.array([int(value) for value in present], dtype=object)
     elif dtype.startswith("timedelta64"):
-        numbers = np.sort(present.to_numpy().astype(np.int64))
+        held = present.to_numpy().astype(np.int64)
     else:
-        numbers = np.sort(present.to_numpy(dtype=np.uint64 if dtype.lower().startswith("uint") else np.int64))
+        held = present.to_numpy(dtype=np.uint64 if dtype.lower().startswith("uint") else np.int64)
+    ascending = Ascending.of(held, owners)
+    numbers = ascending.numbers
     places = 0
     if numbers.dtype != object and len(numbers) and _is_exact(numbers):
         places = _trailing(numbers)
-    low, high = bounds(numbers, places=places, min_count=min_count)
+    low, high = bounds(ascending, places=places, min_count=min_count)
     parsed: Any = pd.api.types.pandas_dtype(dtype)
     numpy_dtype = np.dtype(getattr(parsed, "numpy_dtype", parsed))
     if numpy_dtype.kind in "iu":
@@ -189,14 +196,15 @@ def _integral(present: pd.Series[Any], dtype: str, name: str, *, nullable: bool,
     return Numeric(dtype=dtype, nullable=nullable, low=low, high=high, places=places)
 
 
-def _decimal(present: pd.Series[Any], name: str, *, nullable: bool, min_count: int) -> Numeric:
-    numbers = np.array(sorted(present), dtype=object)
+def _decimal(present: pd.Series[Any], name: str, *, nullable: bool, min_count: int, owners: Owners) -> Numeric:
+    ascending = Ascending.of(np.array(list(present), dtype=object), owners)
+    numbers = ascending.numbers
     if any(not value.is_finite() for value in numbers):
         raise refused(name, "holds infinite decimals", "replace them, or null them")
     places = max((max(0, -int(value.as_tuple().exponent)) for value in numbers), default=0)
     if places > 18 or any(abs(value).scaleb(places) >= _EXACT for value in numbers):
         raise refused(name, "holds decimals of more than 15 digits", "round them, or cast the column to text")
-    low, high = bounds(numbers, places=places, min_count=min_count)
+    low, high = bounds(ascending, places=places, min_count=min_count)
     return Numeric(
         dtype="decimal",
         nullable=nullable,
@@ -238,83 +246,7 @@ def _places(numbers: NDArray[np.float64], single: type[np.floating[Any]]) -> int
     return None
 
 
-def supported_ranks(n: int, min_count: int) -> tuple[int, int]:
-    """Return the places, from the end of ``n`` sorted values, of the two that its bound is read off."""
-    return min(min_count - 1, (n - 1) // 4), min(2 * min_count - 1, (n - 1) // 2)
-
-
-def bounds(
-    numbers: NDArray[Any], *, places: int | None, min_count: int
-) -> tuple[int | float | None, int | float | None]:
-    """Return the bounds that a schema may show of sorted numbers (n,).
-
-    The smallest value itself if ``min_count`` rows share it. Else the ``min_count``-th smallest, moved outward by twice
-    its distance to the ``2 * min_count``-th (of few rows quartile and median), rounded outward to two digits of the
-    range, and further while fewer than ``min_count`` rows hold the result. Zero, the natural bound of counts and
-    amounts, is not passed by values of one sign. With fewer than ``2 * min_count`` rows nothing is supported, and there
-    are no bounds.
-    """
-    n = len(numbers)
-    if n and _count(numbers, numbers[0]) >= min_count and _count(numbers, numbers[-1]) >= min_count:
-        return _plain(numbers[0], places), _plain(numbers[-1], places)
-    if n < 2 * min_count:
-        return None, None
-    near, nearer = supported_ranks(n, min_count)
-    first, last = _exactly(numbers[near]), _exactly(numbers[n - 1 - near])
-    low = first - REACH * (_exactly(numbers[nearer]) - first)
-    high = last + REACH * (last - _exactly(numbers[n - 1 - nearer]))
-    span = max(high - low, Decimal(10) ** -(places if places is not None else 9), abs(first).scaleb(-12))
-    step = Decimal(10) ** (span.adjusted() - 1)
-    if places is not None:
-        step = max(step, Decimal(10) ** -places)
-    low_bound = (
-        _plain(numbers[0], places)
-        if _count(numbers, numbers[0]) >= min_count
-        else _outward(numbers, low, -step, first, places=places, min_count=min_count)
-    )
-    high_bound = (
-        _plain(numbers[-1], places)
-        if _count(numbers, numbers[-1]) >= min_count
-        else _outward(numbers, high, step, last, places=places, min_count=min_count)
-    )
-    return low_bound, high_bound
-
-
-def _outward(
-    numbers: NDArray[Any], bound: Decimal, step: Decimal, inner: Decimal, *, places: int | None, min_count: int
-) -> int | float:
-    rounding = ROUND_CEILING if step > 0 else ROUND_FLOOR
-    made = (bound / abs(step)).to_integral_value(rounding=rounding) * step.copy_abs()
-    while True:
-        if (step < 0 and made <= 0 <= inner) or (step > 0 and inner <= 0 <= made):
-            return _plain(Decimal(0), places)
-        plain = _plain(made, places)
-        if not 0 < _count(numbers, plain) < min_count:
-            return plain
-        made += step
-
-
-def _count(numbers: NDArray[Any], value: Any) -> int:  # noqa: ANN401 - int, float or Decimal
-    if numbers.dtype == object and len(numbers) and isinstance(numbers[0], Decimal):
-        value = _exactly(value)
-    elif numbers.dtype.kind == "u" and value < 0:
-        return 0
-    return int(np.searchsorted(numbers, value, side="right") - np.searchsorted(numbers, value, side="left"))
-
-
-def _exactly(value: Any) -> Decimal:  # noqa: ANN401
-    if isinstance(value, Decimal):
-        return value
-    return Decimal(int(value)) if isinstance(value, int | np.integer) else Decimal(repr(float(value)))
-
-
-def _plain(value: Any, places: int | None) -> int | float:  # noqa: ANN401
-    if isinstance(value, float | np.floating):
-        return float(value)
-    return int(value) if places is not None and places <= 0 else float(value)
-
-
-def moments(values: pd.Series[Any], kind: Kind, *, min_count: int) -> Datetime:
+def moments(values: pd.Series[Any], kind: Kind, *, min_count: int, owners: Owners = None) -> Datetime:
     """Return the datetime column of times or dates.
 
     Raises:
@@ -341,11 +273,12 @@ def moments(values: pd.Series[Any], kind: Kind, *, min_count: int) -> Datetime:
     zone = None if kind == "date" else present.dt.tz
     # Steps and bounds are those of the clock on the wall.
     wall = utc if zone is None else _nanoseconds(present.dt.tz_localize(None))
-    moments = np.sort(wall)
+    ascending = Ascending.of(wall, taken(owners, values.notna().to_numpy()))
+    moments = ascending.numbers
     for resolution, step in _STEPS:
         if (moments % step).any() and not (resolution == "D" and zone is not None):
             continue  # a day whose midnight a zone skips starts later: _is_kept knows
-        low, high = bounds(moments // step, places=0, min_count=min_count)
+        low, high = bounds(replace(ascending, numbers=moments // step), places=0, min_count=min_count)
         made = Datetime(
             dtype=dtype,
             nullable=nullable,
@@ -388,7 +321,7 @@ def _is_kept(present: pd.Series[Any], column: Datetime, utc: NDArray[np.int64], 
     return not ((np.concatenate([utc, np.array(ends, dtype=np.int64)]) - origin[0]) % step).any()
 
 
-def categorical(values: pd.Series[Any], *, min_count: int) -> tuple[Categorical, float]:
+def categorical(values: pd.Series[Any], *, min_count: int, owners: Owners = None) -> tuple[Categorical, float]:
     """Return the categorical column, and the share of non-null rows whose values are too rare to list.
 
     A declared category that too few rows hold is dropped, too: it may be somebody's in other rows.
@@ -403,7 +336,7 @@ def categorical(values: pd.Series[Any], *, min_count: int) -> tuple[Categorical,
         if len({type(c) for c in values.dtype.categories.tolist()}) > 1:
             raise refused(name, "has categories of several types", "cast them to text")
     counts = values.value_counts()
-    supported = counts[counts >= min_count]
+    supported = counts[(supports_of(values, counts, owners) >= min_count).to_numpy()]
     rare = 1.0 - float(supported.sum()) / float(max(counts.sum(), 1))
     kept = supported.index.tolist()
     if isinstance(values.dtype, pd.CategoricalDtype):
@@ -416,21 +349,25 @@ def categorical(values: pd.Series[Any], *, min_count: int) -> tuple[Categorical,
     return Categorical(dtype=dtype, nullable=nullable, categories=categories, ordered=ordered), rare
 
 
-def ordinary(values: pd.Series[Any], kind: Kind, *, min_count: int) -> tuple[AnyColumn, float]:
+def ordinary(values: pd.Series[Any], kind: Kind, *, min_count: int, owners: Owners = None) -> tuple[AnyColumn, float]:
     """Return the column that a generator may learn, and the share of rows with unsupported values.
+
+    Args:
+        min_count: Fewest rows behind what it tells of the values, or privacy units, where ``owners`` are given.
+        owners: The privacy unit (n,) of each row.
 
     Raises:
         SchemaError: for bytes and whatever its type refuses.
     """
     match kind:
         case "integer" | "float" | "decimal" | "timedelta":
-            return numeric(values, kind, min_count=min_count), 0.0
+            return numeric(values, kind, min_count=min_count, owners=owners), 0.0
         case "boolean":
             return Boolean(dtype=str(values.dtype), nullable=bool(values.isna().any())), 0.0
         case "datetime" | "date":
-            return moments(values, kind, min_count=min_count), 0.0
+            return moments(values, kind, min_count=min_count, owners=owners), 0.0
         case "text" | "category" | "empty":
-            return categorical(values, min_count=min_count)
+            return categorical(values, min_count=min_count, owners=owners)
         case "bytes":
             raise refused(str(values.name), "holds bytes", "keep them in files, and their paths in the column")
         case _:

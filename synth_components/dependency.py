@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from synth_components.support import Owners, supports
+
 _MOST_PAIRS = 200
 _MOST_DETERMINANTS = 60
 
@@ -106,18 +108,24 @@ def candidate_keys(table: pd.DataFrame, codes: dict[str, NDArray[np.int64]]) -> 
     return found
 
 
-def missing_patterns(table: pd.DataFrame, *, min_count: int) -> list[dict[str, Any]]:
-    """Return which columns are missing together, most frequent first; patterns of few rows count as one."""
+def missing_patterns(table: pd.DataFrame, *, min_count: int, owners: Owners = None) -> list[dict[str, Any]]:
+    """Return which columns are missing together, most frequent first; patterns of few rows count as one.
+
+    Args:
+        min_count: Fewest rows of a pattern that is told, or privacy units, where ``owners`` are given.
+        owners: The privacy unit (n,) of each row.
+    """
     nulls = table.isna()
     gaps = [str(name) for name in table.columns if bool(nulls[name].any())]
     if not gaps or not len(table):
         return [{"columns": [], "rows": len(table), "share": 1.0}] if len(table) else []
     packed = np.packbits(nulls[gaps].to_numpy(), axis=1)
-    patterns, counts = np.unique(packed, axis=0, return_counts=True)
+    patterns, which, counts = np.unique(packed, axis=0, return_inverse=True, return_counts=True)
+    behind = supports(which.reshape(-1).astype(np.int64), owners, len(counts))
     found: list[dict[str, Any]] = []
     for place in np.argsort(-counts, kind="stable"):
-        if counts[place] < min_count:
-            break
+        if behind[place] < min_count:
+            continue
         bits = np.unpackbits(patterns[place], count=len(gaps)).astype(bool)
         names = [name for name, is_null in zip(gaps, bits, strict=True) if is_null]
         found.append({"columns": names, "rows": int(counts[place]), "share": float(counts[place] / len(table))})

@@ -15,19 +15,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import numpy as np
 from numpy import random
 from numpy.typing import NDArray
 
-from synth_components.column_type import REACH, supported_ranks
+from synth_components.bound import REACH, supported_ranks
 from synth_components.errors import UnsupportedError
 from synth_components.protocols import Floats
 from synth_components.schema import AnyColumn, Boolean, Categorical
-
-Owners: TypeAlias = NDArray[np.int64] | None
-"""The privacy unit (n,) of each row, from 0; ``None`` where a row is one."""
+from synth_components.support import Owners, mean_of_each, num_owners, spread
 
 
 @dataclass(frozen=True)
@@ -245,18 +243,6 @@ def _place(marginal: Marginal, values: Floats) -> NDArray[np.int64]:
     return np.where(np.isin(values, atoms), np.searchsorted(atoms, values), len(atoms))
 
 
-def num_owners(place: NDArray[np.int64], owners: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Return how many owners (size,) have rows at each place.
-
-    Args:
-        place: Of each row (n,), below ``size``.
-        owners: Of each row (n,).
-        size: Number of places.
-    """
-    among = int(owners.max(initial=0)) + 1
-    return np.bincount(np.unique(place * among + owners) // among, minlength=size)
-
-
 def shared_out(place: NDArray[np.int64], owners: NDArray[np.int64], *, least: int) -> NDArray[np.bool_]:
     """Return which rows (n,) count, so that no owner has many of those at a place.
 
@@ -287,33 +273,8 @@ def shared_out(place: NDArray[np.int64], owners: NDArray[np.int64], *, least: in
     cap = np.minimum.reduceat(most, firsts) if len(firsts) else most
     cap = np.maximum(np.where(sizes < least, 1, cap), 1)
     counts = np.empty(len(key), dtype=bool)
-    counts[order] = _spread(rows, cap[group])
+    counts[order] = spread(rows, cap[group])
     return counts
-
-
-def evened_out(owners: NDArray[np.int64], *, least: int) -> NDArray[np.bool_]:
-    """Return which rows (n,) count, so that no owner has more of those than each of ``least`` owners.
-
-    Of fewer owners than that none has more than any other.  The rows that count are spread over an owner's.
-
-    Args:
-        owners: Of each row (n,), from 0.
-        least: How many owners have, at the least, as many rows as count of any one.
-    """
-    rows = np.bincount(owners)
-    rows = rows[rows > 0]
-    counts = np.ones(len(owners), dtype=bool)
-    if len(rows):
-        most = np.sort(rows)[max(len(rows) - least, 0)]
-        counts[np.argsort(owners, kind="stable")] = _spread(rows, most)
-    return counts
-
-
-def _spread(rows: NDArray[np.int64], most: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which rows (n,) count, at most so many (k,) of each owner's rows (k,), which follow each other."""
-    number = np.arange(rows.sum()) - np.repeat(np.cumsum(rows) - rows, rows)
-    share, held = np.repeat(np.minimum(most, rows), rows), np.repeat(rows, rows)
-    return np.asarray((number + 1) * share // held > number * share // held)
 
 
 def _ends(values: Floats, owners: Owners, *, min_count: int) -> tuple[float, float]:
@@ -346,7 +307,7 @@ def _pieces(rest: Floats, owners: Owners, *, knots: int, min_count: int) -> tupl
     else:
         starts = _with_owners(starts, owners, least=min_count)
         counts = np.diff(starts).astype(np.float64)
-        one_each = [_of_each(rest[low:high], owners[low:high]) for low, high in pairwise(starts.tolist())]
+        one_each = [mean_of_each(rest[low:high], owners[low:high]) for low, high in pairwise(starts.tolist())]
         means = np.array([one.mean() for one in one_each])
         deviation = float(one_each[0].std())
     if len(counts) == 1:
@@ -367,13 +328,6 @@ def _with_owners(starts: NDArray[np.int64], owners: NDArray[np.int64], *, least:
             seen = set()
     # What is left over joins the last group.
     return np.array([*(kept[:-1] if len(kept) > 1 else kept), len(owners)], dtype=np.int64)
-
-
-def _of_each(values: Floats, owners: NDArray[np.int64]) -> Floats:
-    """Return the mean (k,) of each owner's values."""
-    _, which = np.unique(owners, return_inverse=True)
-    made: Floats = np.bincount(which, weights=values) / np.bincount(which)
-    return made
 
 
 def _interleave(edges: Floats, counts: Floats, atoms: Floats, atom_counts: Floats) -> tuple[Floats, Floats, Floats]:

@@ -1,7 +1,8 @@
 """Rows to schema, with the statistics and warnings that a person wants before training.
 
 Every read of the rows is charged to the ledger first.  What a profile shows has support: no bound, category, quantile
-or inflated value stands for fewer than ``min_category_count`` rows, and warnings hold no values.
+or inflated value stands for fewer than ``min_category_count`` rows, or privacy units where the options name them, and
+warnings hold no values.
 """
 
 from __future__ import annotations
@@ -16,29 +17,18 @@ import pandas as pd
 from pydantic import Field
 
 from synth_components.association import associations
-from synth_components.column_type import Kind, kind_of, ordinary, refused
 from synth_components.config import MIN_CATEGORY_COUNT, MinCategoryCount, StepConfig
 from synth_components.dependency import candidate_keys, codes_of, functional_dependencies, missing_patterns
-from synth_components.encode import cast_to
 from synth_components.errors import SchemaError
-from synth_components.identifier import SOME, hints_at, identifier_kind, key_prefix, number_kind
 from synth_components.markdown import marked
 from synth_components.markdown import table as markdown_table
 from synth_components.privacy.budget_file import opened
 from synth_components.privacy.ledger import not_private
+from synth_components.privacy.owner import owners_by_table, require_unit, unit_of
 from synth_components.protocols import PrivacyLedger
-from synth_components.schema import (
-    TABLE,
-    AnyColumn,
-    Categorical,
-    Datetime,
-    Key,
-    Link,
-    Numeric,
-    Schema,
-    Text,
-    dtype_name,
-)
+from synth_components.schema import TABLE, AnyColumn, Categorical, Datetime, Key, Link, Numeric, Schema, Text
+from synth_components.support import Owners
+from synth_components.typed_column import Counting, Finding, typed
 
 _FEW_OUTLIERS = 0.001
 _MOST_SHOWN = 30  # columns, and warnings, of a table
@@ -56,20 +46,11 @@ class ProfileConfig(StepConfig):
     max_rows: int = Field(
         20_000, ge=1_000, lt=2**53, description="Rows, evenly spaced, that the costly measures are read off."
     )
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something a person should know about a column; it names no value.
-
-    Attributes:
-        kind: ``identifier``, ``free_text``, ``key``, ``repeated_key``, ``rare_values``, ``constant`` or ``empty``.
-    """
-
-    table: str
-    column: str
-    kind: str
-    message: str
+    unit: tuple[str, ...] = Field(
+        (),
+        description="Columns naming whom a row belongs to: min_category_count then counts these people, not rows, and "
+        "the schema names them, so that later steps do. Empty: a row is a person.",
+    )
 
 
 @dataclass(frozen=True)
@@ -93,7 +74,7 @@ class Profile:
         advice: By table: topic, choice and reason.
         sensitive: By table: what each column seems to hold that is sensitive, its role and level; columns of nothing
             known are left out.
-        alone: By table: share of the rows looked at that alone have their quasi-identifiers.
+        alone: By table: share of the rows looked at that alone have their quasi-identifiers, or whose privacy unit has.
     """
 
     schema: Schema
@@ -116,7 +97,9 @@ class Profile:
         """Return what a person wants to see first: rows, columns with their types, and warnings."""
         lines = []
         for table, columns in self.schema.tables.items():
-            lines.append(f"Profile of '{table}': {self.num_rows[table]:,} rows, {len(columns)} columns")
+            lines.append(
+                f"Profile of '{table}': {self.num_rows[table]:,} rows, {len(columns)} columns{self._counted()}"
+            )
             width = max(map(len, columns), default=0)
             for name, column in list(columns.items())[:_MOST_SHOWN]:
                 facts = self.statistics.get(table, {}).get(name, {})
@@ -140,6 +123,11 @@ class Profile:
 
     def _gap(self, table: str, column: str) -> Mapping[str, Any]:
         return self.missingness.get(table, {}).get(column, {})
+
+    def _counted(self) -> str:
+        """Return what thresholds count, where that is not rows."""
+        unit = self.schema.unit
+        return "" if unit is None else f", counted by {', '.join(map(repr, unit.columns))}"
 
     def _repr_html_(self) -> str:
         """Return the same for a notebook."""
@@ -171,7 +159,8 @@ class Profile:
         """Return the profile as text to read: columns, warnings, advice, and what else was found."""
         lines = ["# Profile", ""]
         for table, columns in self.schema.tables.items():
-            lines += [f"## Table {marked(table)}: {self.num_rows[table]:,} rows, {len(columns)} columns", ""]
+            rows_told = f"{self.num_rows[table]:,} rows, {len(columns)} columns{marked(self._counted())}"
+            lines += [f"## Table {marked(table)}: {rows_told}", ""]
             rows = []
             for name, column in columns.items():
                 facts = self.statistics.get(table, {}).get(name, {})
@@ -291,7 +280,8 @@ def profile(
 
     Raises:
         BudgetExceededError: under a finite budget, as this profile is exact.
-        SchemaError: naming the column that no schema can hold, and the remedy; or for what is no table.
+        SchemaError: naming the column that no schema can hold, and the remedy; for what is no table; or for a ``unit``
+            that no table has, or whose rows cannot be told.
     """
     if not isinstance(tables, pd.DataFrame | Mapping):
         raise SchemaError(
@@ -300,15 +290,18 @@ def profile(
     given = {TABLE: tables} if isinstance(tables, pd.DataFrame) else dict(tables)
     if not given:
         raise SchemaError("there is no table to profile; give at least one")
+    home = require_unit(given, config.unit)
     opened(ledger).spend("profile", not_private)
     for name, table in given.items():
         _require_names(table, name)
+    owners = owners_by_table(given, config.unit)
     columns: dict[str, dict[str, AnyColumn]] = {}
     warnings: list[Finding] = []
     for name, table in given.items():
         columns[name] = {}
+        counting = Counting(name, config.min_category_count, config.unit, owners[name])
         for column in table.columns:
-            made, found = _typed(table[column], name, config.min_category_count)
+            made, found = typed(table[column], counting)
             columns[name][column] = made
             warnings += found
     root = next(iter(given))
@@ -319,14 +312,19 @@ def profile(
         child = columns[link.child][link.columns[0]]
         assert isinstance(parent, Key)  # noqa: S101 - keys holds Key columns only
         columns[link.child][link.columns[0]] = replace(parent, dtype=child.dtype, nullable=child.nullable)
-    schema = Schema(columns, root, keys, links)
+    unit = None if home is None else unit_of(home, config.unit, owners[home], min_count=config.min_category_count)
+    schema = Schema(columns, root, keys, links, unit=unit)
     if not config.describe:
         return Profile(schema, tuple(warnings), {}, {}, {}, {}, {}, {t: len(table) for t, table in given.items()})
-    return _described(schema, given, tuple(warnings), config)
+    return _described(schema, given, owners, tuple(warnings), config)
 
 
 def _described(
-    schema: Schema, tables: Mapping[str, pd.DataFrame], warnings: tuple[Finding, ...], config: ProfileConfig
+    schema: Schema,
+    tables: Mapping[str, pd.DataFrame],
+    owners: Mapping[str, Owners],
+    warnings: tuple[Finding, ...],
+    config: ProfileConfig,
 ) -> Profile:
     """Return the profile of a schema with everything that is measured beside it."""
     from synth_components.sensitive import DetectConfig, detected
@@ -336,26 +334,27 @@ def _described(
     from synth_components.statistics.table import TableFacts, summary
 
     known: dict[str, TableFacts] = {}
+    least = config.min_category_count
     for name, table in tables.items():
+        whose = owners[name]
         columns = schema.tables[name]
         is_small = len(table) <= config.max_rows
         codes = codes_of(table, [c for c in columns if table[c].dtype.kind != "f" or is_small])
         known[name] = TableFacts(
             rows=len(table),
-            columns={
-                c: column_facts(table[c], column, min_count=config.min_category_count) for c, column in columns.items()
-            },
+            columns={c: column_facts(table[c], column, min_count=least, owners=whose) for c, column in columns.items()},
             memory_bytes=int(table.memory_usage(index=False).sum()),
             distinct_rows=distinct_rows(table, codes),
-            missing=missing_patterns(table, min_count=config.min_category_count),
+            missing=missing_patterns(table, min_count=least, owners=whose),
             associations=associations(table, columns, max_rows=config.max_rows),
             keys=candidate_keys(table, codes),
             dependencies=functional_dependencies(codes, max_rows=config.max_rows),
-            missingness=gap_facts(table, columns, min_count=config.min_category_count, max_rows=config.max_rows),
+            missingness=gap_facts(table, columns, min_count=least, max_rows=config.max_rows, owners=whose),
             seasonality=time_facts(table, columns),
             warned=[warning.kind for warning in warnings if warning.table == name],
+            units=None if whose is None else len(set(whose.tolist())),
         )
-    private = detected(tables, config=DetectConfig(max_rows=config.max_rows))
+    private = detected(tables, config=DetectConfig(max_rows=config.max_rows), owners=owners)
     summaries = {name: summary(facts) for name, facts in known.items()}
     return Profile(
         schema=schema,
@@ -397,125 +396,6 @@ def _require_names(table: pd.DataFrame, name: str) -> None:
             raise SchemaError(
                 f"table '{name}' has several columns named '{column}'; rename all but one", column=column, table=name
             )
-
-
-def _typed(values: pd.Series[Any], table: str, min_count: int) -> tuple[AnyColumn, list[Finding]]:
-    """Return the column that a series is, and what to warn of."""
-    name = str(values.name)
-    try:
-        kind = kind_of(values)
-        if kind == "integer":
-            special = _integer_identifier(values, table, min_count)
-        elif kind in {"text", "category"}:
-            special = _text_identifier(values, table, min_count)
-        else:
-            special = None
-        if special is not None:
-            return special
-        made, rare = ordinary(values, kind, min_count=min_count)
-    except SchemaError as error:
-        raise SchemaError(f"table '{table}': {error}", column=name, table=table) from None
-    return made, _warnings(values, kind, table, rare, min_count)
-
-
-def _warnings(values: pd.Series[Any], kind: Kind, table: str, rare: float, min_count: int) -> list[Finding]:
-    name = str(values.name)
-    if len(values) and bool(values.isna().all()):
-        return [Finding(table, name, "empty", f"column '{name}' has no values; drop it unless it must be there")]
-    found = []
-    if rare > 0 and kind in {"text", "category"}:
-        found.append(
-            Finding(
-                table,
-                name,
-                "rare_values",
-                f"column '{name}': {rare:.2%} of its rows hold values that fewer than {min_count} rows share; they are "
-                "left out of the schema, and generators redistribute them",
-            )
-        )
-    if len(values) and cast_to(values[values.notna()].iloc[:1_000], object).nunique() == 1 and values.nunique() == 1:
-        found.append(Finding(table, name, "constant", f"column '{name}' has one value only"))
-    return found
-
-
-def _integer_identifier(values: pd.Series[Any], table: str, min_count: int) -> tuple[AnyColumn, list[Finding]] | None:
-    name, dtype = str(values.name), str(values.dtype)
-    nullable = bool(values.isna().any())
-    present = values[values.notna()]
-    number = number_kind(values)
-    if number is not None:
-        return Text(dtype=dtype, nullable=nullable, kind=number), [_identifier(table, name, number)]
-    if len(present) < 2 * min_count:
-        return None
-    hinted = hints_at(name, "identifier")
-    distinct = int(present.nunique())
-    if distinct == len(present):
-        span = int(present.max()) - int(present.min()) + 1
-        if hinted or span < 2 * distinct:
-            return Key(dtype=dtype, nullable=nullable), [_key(table, name)]
-    elif hinted and _supported(present, min_count) < SOME and distinct > len(present) / (2 * min_count):
-        return Key(dtype=dtype, nullable=nullable), [_repeated(table, name)]
-    return None
-
-
-def _text_identifier(values: pd.Series[Any], table: str, min_count: int) -> tuple[AnyColumn, list[Finding]] | None:
-    name, dtype = str(values.name), dtype_name(values.dtype)
-    nullable = bool(values.isna().any())
-    present = values[values.notna()]
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        if not all(isinstance(category, str) for category in values.dtype.categories.tolist()):
-            return None
-        present = cast_to(present, object)
-    if not len(present):
-        return None
-    supported = _supported(present, min_count)
-    kind = identifier_kind(present, supported=supported)
-    text_dtype = "object" if dtype == "category" else dtype
-    if kind is not None:
-        if dtype == "category":
-            raise refused(name, f"looks like a direct identifier ({kind}) and has dtype category", "cast it to text")
-        return Text(dtype=text_dtype, nullable=nullable, kind=kind), [_identifier(table, name, kind)]
-    if supported >= SOME or dtype == "category":
-        return None
-    is_unique = bool(present.is_unique)
-    prefix = key_prefix(present)
-    if len(present) >= min_count and (prefix is not None or hints_at(name, "identifier")):
-        if is_unique:
-            return Key(dtype=text_dtype, nullable=nullable, prefix=prefix or ""), [_key(table, name)]
-        return Text(dtype=text_dtype, nullable=nullable, kind="identifier"), [_repeated(table, name)]
-    message = (
-        f"column '{name}' holds text that few rows share; it is not learned, and drawn as made-up text. If it is a "
-        "category, declare it in the schema"
-    )
-    return Text(dtype=text_dtype, nullable=nullable), [Finding(table, name, "free_text", message)]
-
-
-def _supported(present: pd.Series[Any], min_count: int) -> float:
-    counts = present.value_counts()
-    return float(counts[counts >= min_count].sum()) / max(len(present), 1)
-
-
-def _identifier(table: str, name: str, kind: str) -> Finding:
-    return Finding(
-        table,
-        name,
-        "identifier",
-        f"column '{name}' looks like a direct identifier ({kind}); it is not learned, and made anew",
-    )
-
-
-def _key(table: str, name: str) -> Finding:
-    return Finding(table, name, "key", f"column '{name}' identifies rows; it is not learned, and numbered anew")
-
-
-def _repeated(table: str, name: str) -> Finding:
-    return Finding(
-        table,
-        name,
-        "repeated_key",
-        f"column '{name}' looks like the identifier of somebody with several rows; it is not learned, and made anew "
-        "row by row. Declare it as the privacy unit, so that splits and guarantees count people, not rows",
-    )
 
 
 def _primary(table: pd.DataFrame, columns: Mapping[str, AnyColumn]) -> str | None:

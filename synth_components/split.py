@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from synth_components.encode import cast_to
 from synth_components.errors import DataError, SchemaError
-from synth_components.marginal import evened_out
 from synth_components.protocols import Dataset, Floats
 from synth_components.schema import Schema
+from synth_components.support import evened_out
 
 MANY_LEFT_OUT = 0.1
 """Share of the rows above which it is told that a network does not learn from them."""

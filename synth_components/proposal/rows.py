@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from synth_components.constraints import Constraint
 from synth_components.expression import FUNCTIONS, operand
-from synth_components.marginal import num_owners
 from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Numeric, Schema
 from synth_components.split import owners_in
+from synth_components.support import Owners, counted, support, supports
 
 Floats = NDArray[np.float64]
 
@@ -61,23 +61,20 @@ class Rows:
     table: pd.DataFrame
     columns: dict[str, AnyColumn]
     min_count: int
-    owners: NDArray[np.int64] | None = None
+    owners: Owners = None
 
     @property
     def counted(self) -> str:
         """What is counted behind a value."""
-        return "rows" if self.owners is None else "privacy units"
+        return counted(self.owners)
 
     def support(self, where: NDArray[np.bool_]) -> int:
         """Return how many rows, or privacy units that have some, there are (n,)."""
-        return int(where.sum()) if self.owners is None else len(np.unique(self.owners[where]))
+        return support(where, self.owners)
 
     def supports(self, codes: NDArray[np.int64], size: int) -> NDArray[np.int64]:
         """Return the support (size,) of each code of the rows (n,), -1 for none."""
-        known = codes >= 0
-        if self.owners is None:
-            return np.bincount(codes[known], minlength=size)
-        return num_owners(codes[known], self.owners[known], size)
+        return supports(codes, self.owners, size)
 
     def bears_out(self, rule: Constraint) -> bool:
         """Return whether enough rows, or units, have what a rule is about, if any has all of it."""

@@ -23,6 +23,7 @@ from synth_components.privacy.ledger import not_private
 from synth_components.schema import TABLE
 from synth_components.sensitive.entity import BY_ENTITY, ENTITIES, LEVELS, Entity, Form, Level, Role, telling
 from synth_components.sensitive.national import national_number
+from synth_components.support import Owners, supports, taken
 
 if TYPE_CHECKING:
     from synth_components.protocols import PrivacyLedger
@@ -94,8 +95,8 @@ class Sensitivity:
     Attributes:
         columns: Every column, in order.
         rows: Rows looked at, by table.
-        alone: By table, the share of the rows looked at that no other of them shares the quasi-identifiers with.  Among
-            all rows of a larger table, or of the population, fewer are alone.
+        alone: By table, the share of the rows looked at that no other of them, or of another privacy unit, shares the
+            quasi-identifiers with.  Among all rows of a larger table, or of the population, fewer are alone.
     """
 
     columns: tuple[SensitiveColumn, ...]
@@ -141,8 +142,14 @@ def detect(
     return detected(given, config=config)
 
 
-def detected(tables: Mapping[str, pd.DataFrame], *, config: DetectConfig) -> Sensitivity:
-    """Return what ``detect`` does, of rows whose reading was charged already."""
+def detected(
+    tables: Mapping[str, pd.DataFrame], *, config: DetectConfig, owners: Mapping[str, Owners] | None = None
+) -> Sensitivity:
+    """Return what ``detect`` does, of rows whose reading was charged already.
+
+    Args:
+        owners: The privacy unit (n,) of each row, by table; a row is one without.
+    """
     found: list[SensitiveColumn] = []
     rows, alone = {}, {}
     for name, table in tables.items():
@@ -151,7 +158,8 @@ def detected(tables: Mapping[str, pd.DataFrame], *, config: DetectConfig) -> Sen
         mine = [_recognised(seen.iloc[:, place], name, config) for place in range(seen.shape[1])]
         found += mine
         rows[name] = len(seen)
-        alone[name] = _share_alone(seen, [column.column for column in mine if column.role == "quasi"])
+        whose = None if owners is None else taken(owners[name], slice(None, None, step))
+        alone[name] = _share_alone(seen, [column.column for column in mine if column.role == "quasi"], whose)
     return Sensitivity(tuple(found), rows, alone)
 
 
@@ -359,12 +367,12 @@ def _plain(table: str, column: str, distinct: float) -> SensitiveColumn:
     return SensitiveColumn(table, column, "none", "nothing known", "none", "low", 0.0, (), {}, round(distinct, 4))
 
 
-def _share_alone(table: pd.DataFrame, columns: Sequence[str]) -> float:
-    """Return the share of rows that no other row shares ``columns`` with; 0 without columns."""
+def _share_alone(table: pd.DataFrame, columns: Sequence[str], owners: Owners) -> float:
+    """Return the share of rows that no other row, or no other unit's, shares ``columns`` with; 0 without columns."""
     if not columns or not len(table):
         return 0.0
     group = np.zeros(len(table), dtype=np.int64)
     for name in columns:
         codes, distinct = pd.factorize(cast_to(table[name], object).map(str, na_action="ignore"))
         _, group = np.unique(group * (len(distinct) + 1) + codes + 1, return_inverse=True)
-    return round(float((np.bincount(group)[group] == 1).mean()), 4)
+    return round(float((supports(group, owners, len(table))[group] == 1).mean()), 4)

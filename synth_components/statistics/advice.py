@@ -44,7 +44,7 @@ class Advice:
 
 def advice(statistics: dict[str, Value], facts: TableFacts) -> tuple[Advice, ...]:
     """Return one piece of advice on the generator, one on privacy, and any number on preparation."""
-    return (_generator(statistics, facts), _privacy(statistics), *_preparation(statistics, facts))
+    return (_generator(statistics, facts), _privacy(statistics, facts), *_preparation(statistics, facts))
 
 
 def _number(value: Value) -> float:
@@ -82,16 +82,16 @@ def _oddities(statistics: dict[str, Value], facts: TableFacts) -> list[str]:
     return [name for name, count in named.items() if count]
 
 
-def _privacy(statistics: dict[str, Value]) -> Advice:
-    rows = _number(statistics["rows"])
+def _privacy(statistics: dict[str, Value], facts: TableFacts) -> Advice:
+    rows, counted = (facts.rows, "rows") if facts.units is None else (facts.units, "privacy units")
     high = {
         "columns look like direct identifiers of people": _number(statistics["identifier_columns"]) > 0,
         "somebody has several rows, so that a row is not a person": _number(statistics["repeated_key_columns"]) > 0,
-        f"fewer than {_SMALL:,} rows: each weighs much in a model": rows < _SMALL,
+        f"fewer than {_SMALL:,} {counted}: each weighs much in a model": rows < _SMALL,
     }
     medium = {
-        f"fewer than {_LARGE:,} rows": rows < _LARGE,
-        "columns hold values that few rows share": _number(statistics["rare_value_columns"]) > 0,
+        f"fewer than {_LARGE:,} {counted}": rows < _LARGE,
+        f"columns hold values that few {counted} share": _number(statistics["rare_value_columns"]) > 0,
         "a column's values are mostly unique": _number(statistics["largest_uniqueness_ratio"]) > _MOSTLY_UNIQUE,
     }
     for level, reasons in (("high", high), ("medium", medium)):

@@ -9,14 +9,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from synth_components.bound import Ascending
 from synth_components.encode import encoder
 from synth_components.protocols import Floats
 from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Numeric, Text
 from synth_components.statistics.distribution import distribution
 from synth_components.statistics.missingness import groups, missingness
 from synth_components.statistics.outlier import is_outlier, outlier_share
-from synth_components.statistics.pattern import pattern_of
+from synth_components.statistics.pattern import BY_NAME, Pattern, pattern_of
 from synth_components.statistics.seasonality import Bins, bins_of, months_of, periods, trend
+from synth_components.support import Owners, evened_out, mean_of_each, support, supports, supports_of, taken
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _MOST_ATOMS = 10
@@ -28,11 +30,17 @@ _MOST_DATED = 3  # dated columns that are looked along, and
 _MOST_SERIES = 30  # columns of numbers along the first
 
 
-def column_facts(values: pd.Series[Any], column: AnyColumn, *, min_count: int) -> dict[str, Any]:
-    """Return what is measured of one column, as a JSON value."""
+def column_facts(values: pd.Series[Any], column: AnyColumn, *, min_count: int, owners: Owners = None) -> dict[str, Any]:
+    """Return what is measured of one column, as a JSON value.
+
+    Args:
+        min_count: Fewest rows behind what tells of values, or privacy units, where ``owners`` are given.
+        owners: The privacy unit (n,) of each row.
+    """
     nulls = int(values.isna().sum())
     counts = values.value_counts(sort=False)
     counts = counts[counts > 0]
+    is_there = values.notna().to_numpy(dtype=bool)
     present = len(values) - nulls
     facts: dict[str, Any] = {
         "type": type(column).__name__.lower(),
@@ -43,76 +51,96 @@ def column_facts(values: pd.Series[Any], column: AnyColumn, *, min_count: int) -
         "cardinality_ratio": len(counts) / present if present else 0.0,
         "uniqueness_ratio": int((counts == 1).sum()) / present if present else 0.0,
     }
-    if present < min_count:
+    if support(is_there, owners) < min_count:
         return facts
     if isinstance(column, Categorical | Boolean):
-        facts |= _balance(np.asarray(counts, dtype=np.float64), min_count)
+        behind = supports_of(values, counts, owners).to_numpy()
+        facts |= _balance(np.asarray(counts, dtype=np.float64), int(behind[counts.to_numpy().argmax()]), min_count)
     if isinstance(column, Categorical | Text):
-        facts |= _text_facts(counts)
+        facts |= _text_facts(values, counts, min_count, owners)
     if isinstance(column, Numeric | Datetime):
-        facts |= _number_facts(values, column, min_count)
+        facts |= _number_facts(values, column, min_count, owners)
     return facts
 
 
-def _balance(counts: Floats, min_count: int) -> dict[str, Any]:
+def _balance(counts: Floats, behind: int, min_count: int) -> dict[str, Any]:
     """Return the entropy over that of as many equal categories, and the share of the commonest."""
     shares = counts / counts.sum()
     facts: dict[str, Any] = {}
     if len(shares) > 1:
         facts["balance"] = float(-(shares * np.log(shares)).sum() / np.log(len(shares)))
-    if counts.max() >= min_count:
+    if behind >= min_count:
         facts["largest_share"] = float(shares.max())
     return facts
 
 
-def _text_facts(counts: pd.Series[Any]) -> dict[str, Any]:
+def _text_facts(values: pd.Series[Any], counts: pd.Series[Any], min_count: int, owners: Owners) -> dict[str, Any]:
     texts = [value.strip() for value in counts.index if isinstance(value, str)]
     if len(texts) < len(counts):
         return {}
     lengths = np.array([len(text) for text in texts], dtype=np.float64)
     facts: dict[str, Any] = {"mean_length": float(lengths @ np.asarray(counts, dtype=np.float64) / counts.sum())}
     found = pattern_of(list(dict.fromkeys(texts))[:: max(1, len(texts) // _MOST_TEXTS)])
-    if found is not None:
+    if found is not None and (owners is None or _is_form_of(BY_NAME[found[0]], values, min_count, owners)):
         facts["pattern"] = {"name": found[0], "share": found[1]}
     return facts
 
 
-def _number_facts(values: pd.Series[Any], column: Numeric | Datetime, min_count: int) -> dict[str, Any]:
+def _is_form_of(pattern: Pattern, values: pd.Series[Any], min_count: int, owners: NDArray[np.int64]) -> bool:
+    """Return whether enough units have a text of a form: most texts may be one unit's."""
+    seen: set[int] = set()
+    first = pd.DataFrame({"text": values.to_numpy(dtype=object), "unit": owners}).dropna().drop_duplicates()
+    for text, unit in zip(first["text"], first["unit"], strict=True):
+        if unit not in seen and pattern.matches(text.strip()):
+            seen.add(unit)
+            if len(seen) == min_count:
+                return True
+    return False
+
+
+def _number_facts(values: pd.Series[Any], column: Numeric | Datetime, min_count: int, owners: Owners) -> dict[str, Any]:
     made = encoder(column, str(values.name))
     if made.width != 1:
         return {}
     encoded = made.encode(values)[:, 0]
-    encoded = encoded[~np.isnan(encoded)]
-    ordered = np.sort(encoded)
-    quantiles = {str(q): _supported_quantile(ordered, q, min_count) for q in _QUANTILES}
+    is_there = ~np.isnan(encoded)
+    encoded, whose = encoded[is_there], taken(owners, is_there)
+    ascending = Ascending.of(encoded, whose)
+    quantiles = {str(q): _supported_quantile(ascending, q, min_count) for q in _QUANTILES}
     if isinstance(column, Datetime):
         stamps = made.decode(np.array(list(quantiles.values()))[:, None])
         return {"quantiles": {q: _iso(stamp) for q, stamp in zip(quantiles, stamps, strict=True)}}
     unit, origin = _unit(column)
-    atoms = inflated(ordered, min_count=min_count)
+    atoms = inflated(encoded, min_count=min_count, owners=whose)
     numbers = encoded * unit + origin
     largest = float(np.abs(encoded).max()) or 1.0
     mean = _mean(encoded) * unit + origin
     sd = float((encoded / largest).std() * largest * unit)
-    rest = numbers[~np.isin(encoded, [value for value, _ in atoms])] if atoms else numbers
-    zeros = int((numbers == 0).sum())
+    is_other = ~np.isin(encoded, [value for value, _ in atoms]) if atoms else np.ones(len(numbers), dtype=bool)
+    rest, theirs = numbers[is_other], taken(whose, is_other)
+    is_zero = numbers == 0
     facts: dict[str, Any] = {
         "mean": mean,
         "sd": sd,
         "quantiles": {q: float(value * unit + origin) for q, value in quantiles.items()},
         "inflated": [{"value": float(value * unit + origin), "share": share} for value, share in atoms],
         "is_integer": column.places is not None and column.places <= 0,
-        "zero_share": zeros / len(numbers) if zeros >= min_count else 0.0,
+        "zero_share": float(is_zero.mean()) if support(is_zero, whose) >= min_count else 0.0,
         "negative_share": float((numbers < 0).mean()),
     }
     if not _LEAST_SIZE < largest < _MOST_SIZE:
         return facts
-    facts["outlier_share"] = outlier_share(rest)
+    if theirs is not None:
+        # A family's parameters would tell the numbers of whoever has most of the rows.
+        rest = rest[evened_out(theirs, least=min_count)]
+    is_told = theirs is None or len(np.unique(theirs)) >= min_count
+    if is_told:
+        facts["outlier_share"] = outlier_share(rest)
     if sd > 0:
         standard = (numbers - mean) / sd
         facts["skewness"] = float((standard**3).mean())
         facts["kurtosis"] = float((standard**4).mean() - 3)
-    fitted = distribution(rest[:: max(1, -(-len(rest) // _MOST_FITTED))], step=_step(column))
+    fitted = distribution(rest[:: max(1, -(-len(rest) // _MOST_FITTED))], step=_step(column)) if is_told else None
     if fitted is not None:
         shown = {name: float(f"{value:.6g}") for name, value in fitted.parameters.items()}
         facts["family"] = {"name": fitted.family, "parameters": shown, "distance": round(fitted.distance, 4)}
@@ -135,16 +163,17 @@ def _step(column: Numeric) -> float:
 
 
 def gap_facts(
-    table: pd.DataFrame, columns: Mapping[str, AnyColumn], *, min_count: int, max_rows: int
+    table: pd.DataFrame, columns: Mapping[str, AnyColumn], *, min_count: int, max_rows: int, owners: Owners = None
 ) -> dict[str, dict[str, Any]]:
     """Return how the nulls of each column come about, by its name.
 
-    Columns of few nulls or few values stay out.  Read off ``max_rows`` evenly spaced rows, and off the first 60 columns
-    that may be a cause.
+    Columns of few nulls or few values, or of those of few privacy units, stay out.  Read off ``max_rows`` evenly spaced
+    rows, and off the first 60 columns that may be a cause.
     """
-    some = table.iloc[:: max(1, -(-len(table) // max_rows))]
+    step = max(1, -(-len(table) // max_rows))
+    some, whose = table.iloc[::step], taken(owners, slice(None, None, step))
     nulls = {name: some[name].isna().to_numpy() for name in columns}
-    gaps = [name for name, held in nulls.items() if min_count <= held.sum() <= len(some) - min_count]
+    gaps = [name for name, held in nulls.items() if min(support(held, whose), support(~held, whose)) >= min_count]
     if not gaps:
         return {}
     numbers = {name: made for name in columns if (made := _numbers(some[name], columns[name])) is not None}
@@ -282,24 +311,41 @@ def _iso(stamp: Any) -> str:  # noqa: ANN401 - a Timestamp or a date
     return str(stamp.isoformat())
 
 
-def _supported_quantile(numbers: Floats, probability: float, min_count: int) -> float:
-    """Return the mean of the ``min_count`` sorted numbers around a quantile."""
-    middle = probability * (len(numbers) - 1)
-    start = int(np.clip(round(middle - min_count / 2), 0, len(numbers) - min_count))
-    return _mean(numbers[start : start + min_count])
+def _supported_quantile(ascending: Ascending, probability: float, min_count: int) -> float:
+    """Return the mean of the ``min_count`` numbers around a quantile.
+
+    Where it is known whose they are, it is that of so many units' means, or of more: among how many numbers around the
+    quantile so many have some, is told to a factor of two.
+    """
+    numbers, owners = ascending.numbers, ascending.owners
+    middle, most = probability * (len(numbers) - 1), min_count
+    while True:
+        start = int(np.clip(round(middle - most / 2), 0, len(numbers) - most))
+        near = slice(start, start + most)
+        if owners is None:
+            return _mean(numbers[near])
+        if len(np.unique(owners[near])) >= min_count:
+            largest = float(np.abs(numbers[near]).max()) or 1.0
+            return float(mean_of_each(numbers[near] / largest, owners[near]).mean() * largest)
+        most = min(2 * most, len(numbers))
 
 
-def inflated(numbers: Floats, *, min_count: int) -> list[tuple[float, float]]:
+def inflated(numbers: Floats, *, min_count: int, owners: Owners = None) -> list[tuple[float, float]]:
     """Return (value, share of rows) of at most 10 values that stand out, largest share first.
 
     A value stands out if at least 2 % of the rows and ``min_count`` rows hold it, and 5 times as many as the mean of
     the ten values around it.  Columns of fewer than 12 values have no inflated ones.
+
+    Args:
+        min_count: Fewest rows that hold a value, or privacy units, where ``owners`` are given.
+        owners: The privacy unit (n,) of each row.
     """
-    distinct, counts = np.unique(numbers, return_counts=True)
+    distinct, place, counts = np.unique(numbers, return_inverse=True, return_counts=True)
     if len(distinct) < 12:
         return []
+    behind = supports(place, owners, len(distinct))
     around = np.convolve(counts, np.ones(11), mode="same") - counts
     near = np.convolve(np.ones(len(counts)), np.ones(11), mode="same") - 1
-    out = (counts >= max(min_count, 0.02 * len(numbers))) & (counts >= 5 * around / near)
+    out = (behind >= min_count) & (counts >= 0.02 * len(numbers)) & (counts >= 5 * around / near)
     order = np.argsort(-counts[out], kind="stable")[:_MOST_ATOMS]
     return [(float(distinct[out][i]), float(counts[out][i] / len(numbers))) for i in order]

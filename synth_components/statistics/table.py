@@ -34,6 +34,7 @@ class TableFacts:
         missingness: How the nulls of each column come about.
         seasonality: Periods and trends along its dated columns.
         warned: Kinds of warnings, one per warning.
+        units: Number of privacy units; ``None`` where a row is one.
     """
 
     rows: int
@@ -47,6 +48,7 @@ class TableFacts:
     missingness: dict[str, dict[str, Any]] = field(default_factory=dict)
     seasonality: list[dict[str, Any]] = field(default_factory=list)
     warned: list[str] = field(default_factory=list)
+    units: int | None = None
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         """Return the facts of the columns of one type."""

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 
 from synth_components.__main__ import main
 from synth_components.association import associations, correlation, correlation_ratio, cramers_v
-from synth_components.column_type import bounds
+from synth_components.bound import Ascending, bounds
 from synth_components.dependency import candidate_keys, codes_of, functional_dependencies, missing_patterns
 from synth_components.encode import encoder
 from synth_components.errors import BudgetExceededError, SchemaError
@@ -123,7 +123,7 @@ def test_bound_that_enough_rows_share_is_exact():
 def test_no_bound_but_zero_is_a_value_that_few_rows_hold(values, min_count):
     numbers = np.sort(np.array(values))
 
-    for bound in bounds(numbers, places=0, min_count=min_count):
+    for bound in bounds(Ascending.of(numbers), places=0, min_count=min_count):
         if bound not in {None, 0}:
             assert not 0 < int((numbers == bound).sum()) < min_count
 
@@ -133,7 +133,7 @@ def test_no_bound_but_zero_is_a_value_that_few_rows_hold(values, min_count):
 def test_bounds_hold_all_but_the_few_extreme_rows(values):
     numbers = np.sort(np.array(values))
 
-    low, high = bounds(numbers, places=None, min_count=5)
+    low, high = bounds(Ascending.of(numbers), places=None, min_count=5)
 
     assert int((numbers < low).sum()) < 5
     assert int((numbers > high).sum()) < 5

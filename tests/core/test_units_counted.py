@@ -16,12 +16,12 @@ from synth_components.generators.tabular._circuit import few_states
 from synth_components.generators.tabular._junction import nodes
 from synth_components.generators.tabular.markov import Markov
 from synth_components.io.dataset import LazyDataset, read_dataset
-from synth_components.marginal import evened_out
 from synth_components.privacy.ledger import Ledger
 from synth_components.proposal import propose
 from synth_components.protocols import Dataset, Run
 from synth_components.schema import TABLE, Categorical, Key, Numeric, Schema, Unit
 from synth_components.split import evened_rows
+from synth_components.support import evened_out
 
 PERSONS, VISITS = 60, 12
 IDS = np.cumsum(np.random.default_rng(0).integers(1_000, 9_000, PERSONS)) + 100_000

@@ -6,10 +6,10 @@ import pytest
 
 import synth_components as synth
 from synth_components.generators import make
-from synth_components.marginal import evened_out
 from synth_components.privacy.ledger import Ledger
 from synth_components.protocols import Dataset, Run
 from synth_components.schema import TABLE, Categorical, Key, Schema, Unit
+from synth_components.support import evened_out
 
 torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 

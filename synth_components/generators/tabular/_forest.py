@@ -25,8 +25,9 @@ from numpy import random
 from numpy.typing import NDArray
 
 from synth_components.generators.tabular._grid import Codes
-from synth_components.marginal import Owners, shared_out
+from synth_components.marginal import shared_out
 from synth_components.protocols import Floats
+from synth_components.support import Owners
 
 Ints = NDArray[np.int64]
 Context = NDArray[np.float32]

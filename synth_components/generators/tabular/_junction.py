@@ -18,8 +18,9 @@ from numpy import random
 from numpy.typing import NDArray
 
 from synth_components.generators.tabular._codebook import Ints, drawn_by_row, drawn_each
-from synth_components.marginal import Owners, num_owners, shared_out
+from synth_components.marginal import shared_out
 from synth_components.protocols import Floats
+from synth_components.support import Owners, num_owners
 
 Parents = tuple[int, ...]
 

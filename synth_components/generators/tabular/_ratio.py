@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from synth_components.generators.tabular._forest import compiled
-from synth_components.marginal import Owners
 from synth_components.protocols import Floats
+from synth_components.support import Owners
 
 Codes32: TypeAlias = NDArray[np.float32]
 

@@ -24,10 +24,11 @@ from synth_components.encode import Features, decode, encode_table, greatest, sl
 from synth_components.errors import ConditionError, SchemaError, UnsupportedError
 from synth_components.generators.tabular._condition import Condition, conditions
 from synth_components.generators.tabular._grid import Grid, marginal_from
-from synth_components.marginal import Marginal, Owners
+from synth_components.marginal import Marginal
 from synth_components.protocols import Dataset, Floats, Given
 from synth_components.schema import AnyColumn, Categorical, Datetime, Numeric, Schema
 from synth_components.split import units_of
+from synth_components.support import Owners
 
 FEW_ORDERED_ROWS = 7_000
 """Below this the transformer was behind tables of counts at the dependence of a column on its own past, and learnt

@@ -32,10 +32,11 @@ from synth_components.config import MIN_CATEGORY_COUNT, SAFER_DOWN, MinCategoryC
 from synth_components.encode import Features, decode, encode, encoder, slices
 from synth_components.errors import ConditionError, StoppedError, UnsupportedError
 from synth_components.gaussian import Region, conditional_draw, draw, interval_mass, nearest_correlation
-from synth_components.marginal import Marginal, Owners, marginals_of, quantiles, second_given
+from synth_components.marginal import Marginal, marginals_of, quantiles, second_given
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Allowed, Dataset, Floats, Given, Interval, PrivacyLedger, Run
 from synth_components.schema import Boolean, Categorical, Datetime, Numeric, Schema, Value, outside_of
+from synth_components.support import Owners
 
 TERMS = 40
 """Terms of Mehler's expansion."""

@@ -53,10 +53,11 @@ from synth_components.generators.tabular._sequences import (
     order_of,
     require_sequences,
 )
-from synth_components.marginal import num_owners, shared_out
+from synth_components.marginal import shared_out
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
+from synth_components.support import num_owners
 
 
 class Markov(Recipe):
