@@ -82,7 +82,12 @@ def evened_out(owners: NDArray[np.int64], *, least: int) -> NDArray[np.bool_]:
 
 
 def spread(rows: NDArray[np.int64], most: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which rows (n,) count, at most so many (k,) of each owner's rows (k,), which follow each other."""
+    """Return which rows (n,) count, at most so many of each owner's, which follow each other.
+
+    Args:
+        rows: How many rows each owner (k,) has.
+        most: How many of them count at most (k,).
+    """
     number = np.arange(rows.sum()) - np.repeat(np.cumsum(rows) - rows, rows)
     share, held = np.repeat(np.minimum(most, rows), rows), np.repeat(rows, rows)
     return np.asarray((number + 1) * share // held > number * share // held)
