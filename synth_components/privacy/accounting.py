@@ -153,6 +153,8 @@ def rho_within(budget: Budget) -> float:
         low, high = high, 2 * high
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
+        if not low < middle < high:
+            break  # no number lies between
         low, high = (middle, high) if _fits(middle, budget) else (low, middle)
     return low
 

@@ -229,7 +229,15 @@ class BudgetFile:
         Raises:
             BudgetExceededError: if it is not left; nothing is written.
         """
-        self._require(self.read(), _wanted(wanted, label))
+        self.require(_wanted(wanted, label))
+
+    def require(self, entry: Entry) -> None:
+        """Raise unless there is room for a charge now; nothing is written.
+
+        Raises:
+            BudgetExceededError: if there is not.
+        """
+        self._require(self.read(), entry)
 
     def public_units(self) -> int | None:
         """Return the number of privacy units, if it is public knowledge."""
@@ -337,10 +345,14 @@ class Prepared:
 
     def require_room(self, wanted: Budget | None, *, label: str) -> None:
         """Raise if what a fit may spend is not left, in the ledger or its budget file."""
-        self.ledger.require(_wanted(wanted, label))
+        self.require(_wanted(wanted, label))
+
+    def require(self, entry: Entry) -> None:
+        """Raise if there is no room for a charge, in the ledger or its budget file."""
+        self.ledger.require(entry)
         shared = self.ledger.shared()
-        if isinstance(shared, BudgetFile):
-            shared.require_room(wanted, label=label)
+        if shared is not None:
+            shared.require(entry)
 
     def public_units(self) -> int | None:
         """Return ``None``: how many were prepared is not public."""

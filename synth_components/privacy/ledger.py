@@ -71,8 +71,23 @@ class Entry:
         return self.covered and math.isfinite(min(self.rdp))
 
 
+def entry_of(label: str, rdp: Curve, *, delta: float = 0.0, unit: str = "") -> Entry:
+    """Return the charge of a curve, orders (a,) to nats (a,); without a guarantee it has no unit.
+
+    Raises:
+        ValueError: if the curve or delta mean nothing.
+    """
+    curve = np.asarray(rdp(ORDERS), dtype=np.float64)
+    if curve.shape != ORDERS.shape or np.isnan(curve).any() or (curve < 0).any() or not 0 <= delta < 1:
+        raise ValueError(f"the curve of '{label}' must give one value >= 0 per order, and delta lie in [0, 1)")
+    return Entry(label, tuple(curve.tolist()), delta, unit=unit if math.isfinite(float(curve.min())) else "")
+
+
 class Account(Protocol):
     """What several ledgers share: ``privacy.budget_file.BudgetFile``."""
+
+    def require(self, entry: Entry) -> None:
+        """Raise ``BudgetExceededError`` unless there is room for one more charge; write down nothing."""
 
     def charge(self, entry: Entry) -> None:
         """Write down a charge, or raise ``BudgetExceededError`` and write down nothing."""
@@ -82,6 +97,9 @@ class Account(Protocol):
 
 
 class _Settled:
+    def require(self, entry: Entry) -> None:
+        """Have room for anything."""
+
     def charge(self, entry: Entry) -> None:
         """Write down nothing."""
 
@@ -165,11 +183,7 @@ class Ledger:
         Raises:
             BudgetExceededError: if the total would exceed the budget; the ledger is then unchanged.
         """
-        curve = np.asarray(rdp(ORDERS), dtype=np.float64)
-        if curve.shape != ORDERS.shape or np.isnan(curve).any() or (curve < 0).any() or not 0 <= delta < 1:
-            raise ValueError(f"the curve of '{label}' must give one value >= 0 per order, and delta lie in [0, 1)")
-        is_private = math.isfinite(float(curve.min()))
-        self.charge(Entry(label, tuple(curve.tolist()), delta, unit=self.unit if is_private else ""))
+        self.charge(entry_of(label, rdp, delta=delta, unit=self.unit))
 
     def charge(self, entry: Entry) -> None:
         """Charge an entry, *before* reading rows.

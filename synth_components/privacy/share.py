@@ -1,4 +1,8 @@
-"""A part of a budget: what one of several fits that share a ledger may spend, and whether a fit keeps a budget."""
+"""A part of a budget: what one of several fits that share a ledger may spend, and whether a fit keeps a budget.
+
+Parts that sum to a whole leave much of it unspent, as their charges compose to less than their sum:
+``privacy.allocation`` scales them until they do not.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +38,11 @@ class Share:
     def __post_init__(self) -> None:
         """Begin with nothing spent."""
         self._own = Ledger(self.budget, is_told=False)
+
+    @property
+    def own(self) -> Ledger:
+        """The ledger of the part alone."""
+        return self._own
 
     def remaining(self) -> Budget | None:
         """Return what is left of the part."""

@@ -145,30 +145,6 @@ def test_a_budget_refuses_to_find_weights_and_members_without_privacy_before_any
         assert not ledger.entries
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        Ensemble(generators=("tabular.mst", "tabular.mst"), options=({"bins": 4}, {"bins": 8}), weights=(1, 1)),
-        Hybrid(
-            first="tabular.mst",
-            first_options={"bins": 4},
-            second="tabular.mst",
-            second_options={"bins": 4},
-            columns=("employed", "education"),
-        ),
-    ],
-    ids=["ensemble", "hybrid"],
-)
-def test_members_share_a_budget_and_both_charges_are_composed(recipe):
-    pytest.importorskip("opendp", reason="the extra dp is not installed")
-    ledger = Ledger(Budget(1.0, 1e-5))
-    sampler = fitted(recipe, toy_table(0), ledger=ledger)
-    assert [entry.label for entry in ledger.entries] == ["fit tabular.mst"] * 2
-    alone = Ledger(_entries=[ledger.entries[0]]).epsilon(1e-5)
-    assert alone < ledger.epsilon(1e-5) <= 1.0
-    assert len(sampler.sample(20, rng=np.random.default_rng(0)).table) == 20
-
-
 def test_the_share_of_a_ledger_is_held_to_its_part_and_the_whole_to_the_budget():
     ledger = Ledger(Budget(1.0))
     first, second = shares(ledger, [0.25, 0.75])

@@ -15,7 +15,6 @@ from synth_components.config import Recipe
 from synth_components.errors import ArtifactError, UnsupportedError
 from synth_components.generators import make, sampler_type
 from synth_components.generators.tabular._finished import fitted_once
-from synth_components.privacy.share import rehearse
 from synth_components.protocols import Dataset, Generator, Given, PrivacyLedger, Report, Run, Sampler
 from synth_components.resampling import resample
 from synth_components.schema import Schema
@@ -48,18 +47,6 @@ def doubts_of(names: Sequence[str], options: Sequence[dict[str, Any]], schema: S
     """Return what speaks against a fit of the members on that many rows, each once."""
     recipes = [recipe for recipe in members_of(names, options) if isinstance(recipe, Recipe)]
     return tuple(dict.fromkeys(told for recipe in recipes for told in recipe.doubts(schema, rows)))
-
-
-def require_private(recipes: Sequence[Generator], ledger: PrivacyLedger) -> None:
-    """Raise before the first member spends if a later one offers no differential privacy.
-
-    Raises:
-        BudgetExceededError: for such a member.
-    """
-    left = ledger.remaining()
-    if left is not None:
-        for recipe in recipes:
-            rehearse(recipe, left)
 
 
 def fit_member(

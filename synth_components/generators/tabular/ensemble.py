@@ -1,7 +1,8 @@
 """Ensemble: a weighted mixture of fitted generators, each row drawn by one of them.
 
 Under a budget every member gets an equal part of epsilon and delta, and the weights must be given: finding them reads
-held-out rows.  The members' charges stand in the ledger one by one, which composes them.
+held-out rows.  The parts are scaled until the members' charges compose to what is left (``privacy.allocation``).  They
+stand in the ledger one by one, all of them before the first member reads a row.
 
 It is no generator of sequences: whichever member draws a row, the rows before it may be another's.
 
@@ -38,14 +39,13 @@ from synth_components.generators.tabular._members import (
     holds_rows,
     load_members,
     members_of,
-    require_private,
     save_members,
     without_privacy,
 )
 from synth_components.generators.tabular._stacking import mixture_weights
 from synth_components.io.artifact import load as load_artifact
+from synth_components.privacy.allocation import allocated
 from synth_components.privacy.ledger import not_private
-from synth_components.privacy.share import shares
 from synth_components.protocols import Dataset, Floats, Generator, Given, PrivacyLedger, Run, Sampler
 from synth_components.schema import Schema
 from synth_components.split import sides_of
@@ -107,6 +107,7 @@ class Ensemble(Recipe):
 
         Raises:
             BudgetExceededError: under a budget, if a member keeps none, or no weights are given.
+            UnitError: if the ledger is of another privacy unit.
             StoppedError: if ``run`` says so.
         """
         recipes = members_of(self.generators, self.options)
@@ -115,7 +116,6 @@ class Ensemble(Recipe):
         if ledger.remaining() is None or not self.weights:
             # Under a budget this raises: weights are found on rows that are read without noise.
             ledger.spend("fit tabular.ensemble", not_private)
-        require_private(recipes, ledger)
         weights, done, parts = self.weights, 0, len(recipes)
         old: tuple[Sampler, ...] = ()
         names = self.generators
@@ -136,7 +136,8 @@ class Ensemble(Recipe):
                 if not again:
                     return _sampler(data.schema, [*members, *old], names, weights)
                 done = len(recipes)
-        purses = shares(ledger, [1 / len(recipes)] * len(recipes))
+        fits = [(recipe, data.schema) for recipe in recipes]
+        purses = allocated(ledger, fits, [1 / len(recipes)] * len(recipes), unit=data.schema.unit, run=run)
         members = _fitted(recipes, data, purses, rng=rng, run=run, done=done, parts=parts)
         return _sampler(data.schema, [*members, *old], names, weights)
 

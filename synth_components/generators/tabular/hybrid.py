@@ -4,7 +4,8 @@ The joint distribution is a product, ``p(first) p(rest | first)``: the first gen
 second one all columns, and is drawn from with the first's values fixed.  The first may be what is best at its kind of
 column, or at privacy; the second must condition, and one that cannot is resampled.
 
-Under a budget each generator gets a part of epsilon and delta; both charges stand in the ledger, which composes them.
+Under a budget each generator gets a part of epsilon and delta; both epsilons are scaled, in proportion, until the
+charges compose to what is left (``privacy.allocation``).  Both stand in the ledger before the first stage reads a row.
 
 It is no generator of sequences: of one with a row that a rule rejects that row alone is drawn again.
 
@@ -26,7 +27,6 @@ from typing import Annotated, Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 from numpy import random
-from numpy.typing import NDArray
 from pydantic import Field
 
 from synth_components.config import LEFT, ConfigError, Recipe
@@ -38,14 +38,12 @@ from synth_components.generators.tabular._members import (
     holds_rows,
     load_members,
     members_of,
-    require_private,
     save_members,
     without_privacy,
 )
+from synth_components.privacy.allocation import allocated
 from synth_components.privacy.contribution import bounded
 from synth_components.privacy.ledger import not_private
-from synth_components.privacy.share import shares
-from synth_components.privacy.unit import settle
 from synth_components.protocols import Dataset, Given, PrivacyLedger, Run, Sampler
 from synth_components.schema import Boolean, Categorical, Schema
 from synth_components.split import units_of
@@ -91,16 +89,18 @@ class Hybrid(Recipe):
             raise StoppedError("fit stopped as asked; nothing was saved")
         if ledger.remaining() is None:
             ledger.spend("fit tabular.hybrid", not_private)
-        require_private(recipes, ledger)
         names = self._first_columns(data.schema)
-        purses = shares(ledger, [self.budget_share, 1 - self.budget_share])
+        if data.is_lazy:
+            raise UnsupportedError("tabular.hybrid holds the whole table, and this one is too large for memory")
+        part = _part_of(data.schema, names)
+        fits = list(zip(recipes, (part, data.schema), strict=True))
+        purses = allocated(ledger, fits, [self.budget_share, 1 - self.budget_share], unit=data.schema.unit, run=run)
         if ledger.remaining() is None:
             owners = units_of(data)
         else:
             # The first stage does not see who owns its rows: it could neither bound them nor name the unit.
-            settle(ledger, data.schema.unit, is_prepared=True)
             data, owners = bounded(data), None
-        halves = _only(data, names, owners), data
+        halves = Dataset({part.root: data.table[list(names)]}, part, owners=owners), data
         stages = [
             fit_member(recipe, part, rng=rng, ledger=purse, run=run, part=place, parts=2)
             for place, (recipe, part, purse) in enumerate(zip(recipes, halves, purses, strict=True))
@@ -127,17 +127,13 @@ class Hybrid(Recipe):
         return tuple(name for name in every if name in chosen)
 
 
-def _only(data: Dataset, names: Sequence[str], owners: NDArray[np.int64] | None) -> Dataset:
-    """Return some columns of the root table, and whose each row is; rules stay with the whole, which enforces them."""
-    schema = data.schema
-    if data.is_lazy:
-        raise UnsupportedError("tabular.hybrid holds the whole table, and this one is too large for memory")
+def _part_of(schema: Schema, names: Sequence[str]) -> Schema:
+    """Return the schema of some columns of the root table; rules stay with the whole, which enforces them."""
     columns = {name: schema.columns[name] for name in names}
     unit = schema.unit
     if unit is not None and not set(unit.columns) <= set(names):
         unit = replace(unit, columns=())
-    part = replace(schema, tables={schema.root: columns}, keys={}, order={}, unit=unit, constraints=())
-    return Dataset({schema.root: data.table[list(names)]}, part, owners=owners)
+    return replace(schema, tables={schema.root: columns}, keys={}, order={}, unit=unit, constraints=())
 
 
 @dataclass(frozen=True, eq=False)
