@@ -65,8 +65,8 @@ def charges(sources: list[str]) -> set[str]:
                     continue  # a method of that name
                 if is_text:
                     found.add(labelled(label))
-                elif ast.unparse(label) == "planned.label":
-                    continue
+                elif ast.unparse(label) in {"planned.label", "kept.label"}:
+                    continue  # made before: planned by a call that is looked at, or of a member fitted before a stop
                 elif within is not None and within.name not in known:
                     assert isinstance(label, ast.Name), f"{name}() in {within.name}: a label is text, or handed on"
                     assert label.id == within.args.args[0].arg, f"{within.name} takes its label first"

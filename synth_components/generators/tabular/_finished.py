@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import random
@@ -57,6 +57,19 @@ class _Charging:
     def epsilon(self, delta: float) -> float:
         """Return the loss so far."""
         return self.of.epsilon(delta)
+
+
+class _Kept(NamedTuple):
+    """A charge as it was written down: of a fit without a limit, since under one nothing is kept."""
+
+    label: str
+    rdp: Floats
+    delta: float
+
+    def curve(self, orders: Floats) -> Floats:
+        """Return the curve on ``ORDERS``, which a ledger asks for."""
+        del orders
+        return self.rdp
 
 
 def fitted_once(recipe: Generator, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> Sampler:
@@ -134,14 +147,14 @@ def _taken(place: Path, fit: str, kind: type[Sampler], *, rng: random.Generator,
         told = json.loads((place / FINISHED_FILE).read_text(encoding="utf-8"))
         _require(told, place, fit)
         sampler = kind.load(place / "sampler")
-        charges = [(str(label), np.array(rdp, dtype=np.float64), float(d)) for label, rdp, d in told["charges"]]
+        charges = [_Kept(str(label), np.array(rdp, dtype=np.float64), float(d)) for label, rdp, d in told["charges"]]
         rng.bit_generator.state = told["stream"]
     except ArtifactError:
         raise
     except (SynthError, OSError, KeyError, TypeError, ValueError):
         raise ArtifactError(f"'{place}' is damaged; remove it, and its member is fitted anew") from None
-    for label, rdp, delta in charges:
-        ledger.spend(label, lambda _, rdp=rdp: rdp, delta=delta)  # type: ignore[misc]
+    for kept in charges:
+        ledger.spend(kept.label, kept.curve, delta=kept.delta)
     _LOG.info("a member that was fitted before the stop is taken from the checkpoint")
     return sampler
 
