@@ -93,7 +93,9 @@ class State:
         # Many small charges compose to less than their sum, which the ledger goes by: more is left then.
         low, high = left.epsilon, self.total.epsilon
         while high - low > _NARROW * self.total.epsilon:
-            middle = (low + high) / 2
+            middle = low + (high - low) / 2
+            if not low < middle < high:
+                break  # two neighbours: of a subnormal epsilon that width is no number above 0
             low, high = (middle, high) if self.ledger.holds(_wanted(Budget(middle), "")) else (low, middle)
         return Budget(low, left.delta)
 

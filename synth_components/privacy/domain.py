@@ -13,7 +13,7 @@ wide tables, and it needs delta.
 
 Unit: a row, added or removed.  Theorem: the discrete Laplace or Gaussian mechanism for the histograms, and
 stability-based selection for the categories (Korolova, Kenthapadi, Mishra & Ntoulas 2009; the threshold and its delta
-are OpenDP's).
+are OpenDP's, below 2^-52, which that does not tell, the tail of the noise in closed form).
 """
 
 from __future__ import annotations

@@ -37,6 +37,10 @@ Counts: TypeAlias = NDArray[np.int64]
 
 _SLACK = 1e-9
 """A scale is this much larger than the closed form asks, so that OpenDP's own bound, rounded up, stays within."""
+_EXTREME = 2.0**53
+"""Largest scale of noise, in rows, and one over the least: beyond it are no whole numbers that a float holds."""
+_LEAST_DELTA = 2.0**-52
+"""Least delta that OpenDP's bound on a threshold can tell: it is computed as one minus a number next to one."""
 
 
 @dataclass
@@ -83,7 +87,8 @@ def granted(label: str, ledger: PrivacyLedger, *, unit: Unit | None, mechanism: 
 
     Raises:
         UnitError: if the ledger is of another privacy unit.
-        UnsupportedError: if the ledger has no budget, or OpenDP is not installed.
+        UnsupportedError: if the ledger has no budget, or one whose noise is too much or too little to be drawn, or
+            OpenDP is not installed.
         BudgetExceededError: if nothing is left, or the Gaussian mechanism finds no delta.
     """
     _opendp()
@@ -98,6 +103,7 @@ def granted(label: str, ledger: PrivacyLedger, *, unit: Unit | None, mechanism: 
             requested=math.nextafter(left.epsilon, math.inf),
             available=left.epsilon,
         )
+    _scale(mechanism, total, 1)  # what no part of it could pay for is refused before anything is charged
     settle(ledger, unit, is_prepared=True)
     ledger.spend(label, zero_concentrated(total) if mechanism == "gaussian" else pure(total))
     return Grant(mechanism, total)
@@ -179,19 +185,20 @@ def kept_keys(
     far = dp.metrics.absolute_distance(T="i64")
     if mechanism == "laplace":
         metric, measure = dp.metrics.l01inf_distance(far), dp.measures.max_divergence()
-        reach = math.log(1 / delta) * scale
+        reach = -math.log(delta) * scale
     else:
         metric, measure = dp.metrics.l02inf_distance(far), dp.measures.zero_concentrated_divergence()
-        reach = math.sqrt(2 * math.log(1 / delta)) * scale
+        reach = math.sqrt(-2 * math.log(delta)) * scale
 
     def made(threshold: int) -> Any:  # noqa: ANN401
         return dp.measurements.make_noise_threshold(
             domain, metric, dp.measures.approximate(measure), scale=scale, threshold=threshold
         )
 
-    # P(1 + noise >= threshold) <= delta; rounded up until OpenDP's own bound agrees.
+    # P(1 + noise >= threshold) <= delta: the discrete Laplace law has a tail of at most exp(-t / scale), the discrete
+    # Gaussian, which is subgaussian, of exp(-t^2 / (2 scale^2)).  Rounded up until OpenDP's own bound agrees.
     threshold = 1 + math.ceil(reach)
-    while made(threshold).map((1, 1, 1))[1] > delta:
+    while made(threshold).map((1, 1, 1))[1] > max(delta, _LEAST_DELTA):
         threshold += 1
     names = list(counts)
     return frozenset(names[number] for number in made(threshold)(dict(enumerate(counts.values()))))
@@ -203,7 +210,19 @@ def deviation(amount: float, *, mechanism: Mechanism, sensitivity: int) -> float
 
 
 def _scale(mechanism: Mechanism, amount: float, sensitivity: int) -> float:
-    exact = sensitivity / amount if mechanism == "laplace" else sensitivity / math.sqrt(2 * amount)
+    """Return the scale of noise on counts, in rows.
+
+    Raises:
+        UnsupportedError: if no such noise can be drawn.
+    """
+    exact = 0.0
+    if amount > 0:
+        exact = sensitivity / amount if mechanism == "laplace" else sensitivity / math.sqrt(2 * amount)
+    if not 1 / _EXTREME <= exact <= _EXTREME:
+        much = "little" if exact < 1 and amount > 0 else "much"
+        raise UnsupportedError(
+            f"the {mechanism} mechanism would add too {much} noise for whole numbers; give an epsilon nearer to 1"
+        )
     return exact * (1 + _SLACK)
 
 

@@ -318,3 +318,26 @@ def test_a_row_with_a_strange_text_moves_no_other_key(strange):
     # A text that is cut at its zero byte took the place of "common"; one that is no UTF-8 ended the fit.
     assert kept_keys({"common": 1_000, strange: 1}, amount=1.0, delta=1e-9) == {"common"}
     assert kept_keys({strange: 1_000, "unique": 1}, amount=1.0, delta=1e-9) == {strange}
+
+
+@of_each_mechanism
+@pytest.mark.parametrize("delta", [1e-16, 1e-300, 5e-324])
+def test_a_delta_below_what_opendp_can_tell_ends_the_search_for_a_threshold(mechanism, delta):
+    # Its bound on delta never falls below 2^-53: the search for a threshold within 1e-16 had no end.
+    rows = {"common": 10_000, "unique": 1}
+    assert kept_keys(rows, amount=1.0, delta=delta, mechanism=mechanism) == {"common"}
+
+
+@of_each_mechanism
+@pytest.mark.parametrize("amount", [0.0, 5e-324, 1e-320, 1e-40, 1e40, 1e308])
+def test_noise_that_no_whole_numbers_hold_is_refused_by_a_typed_error(mechanism, amount):
+    with pytest.raises(UnsupportedError, match=r"too (much|little) noise .*nearer to 1"):
+        charged_counts(np.array([1]), amount=amount, mechanism=mechanism)
+
+
+@pytest.mark.parametrize("epsilon", [1e-320, 1e300])
+def test_a_budget_whose_noise_cannot_be_drawn_is_refused_before_anything_is_charged(epsilon):
+    ledger = Ledger(Budget(epsilon))
+    with pytest.raises(UnsupportedError, match="nearer to 1"):
+        granted("fit", ledger, unit=None, mechanism="laplace")
+    assert not ledger.entries
