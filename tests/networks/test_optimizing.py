@@ -32,5 +32,5 @@ def test_a_network_that_has_not_learned_what_goes_together_is_given_more_passes_
     )
     first, second = found.rounds
     assert first.quality < 0.8 <= second.quality
-    assert {"epochs 1 -> 16", "hidden 4 -> 128"} <= set(second.changed)
-    assert model.manifest.options["epochs"] == 16
+    assert {"epochs 1 -> 14", "hidden 4 -> 128"} <= set(second.changed)
+    assert model.manifest.options["epochs"] == 14

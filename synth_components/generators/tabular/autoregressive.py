@@ -75,7 +75,7 @@ class Autoregressive(PrivateTraining):
 
     hidden: int = Field(128, ge=4, le=4096, description="Width of the network.")
     epochs: int = Field(
-        16,
+        14,
         ge=1,
         le=10_000,
         description="Most passes over the rows. The step size falls to nothing over all of them: far more than are "
@@ -83,7 +83,7 @@ class Autoregressive(PrivateTraining):
     )
     batch_rows: BatchRows = 256
     learning_rate: LearningRate = 4e-3
-    dropout: Dropout = 0.25
+    dropout: Dropout = 0.2
     weight_decay: WeightDecay = 0.01
     patience: Patience = 10
     holdout_share: HoldoutShare = 0.1
