@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy import random
 
-from synth_components.errors import PolicyError, UnsupportedError
+from synth_components.errors import PolicyError, SchemaError, UnsupportedError
 from synth_components.policy import Layer, Level, Policy, Technique, strictest
 from synth_components.policy.audit import Applied, Audit, promises_of
 from synth_components.privacy.accounting import pure
@@ -36,6 +36,8 @@ _LOG = logging.getLogger(__name__)
 OF_CLASSES: frozenset[Technique] = frozenset({"suppression", "k_anonymity", "l_diversity", "t_closeness"})
 """Techniques that look at classes: next to each other they are one search, which loses less than one after another."""
 RECODING: frozenset[Technique] = OF_CLASSES - {"suppression"}
+KEEPING: frozenset[Technique] = frozenset({"suppression", "swapping", "synthesis"})
+"""Techniques behind which a declared schema still holds: each cell is one that stood in its column before."""
 NEEDS_QUASI_IDENTIFIERS: frozenset[Technique] = OF_CLASSES | {"generalisation"}
 
 _NUMBERS: Mapping[str, Technique] = {
@@ -329,7 +331,7 @@ class _Work:
         unit = 1 if known is None or known.unit is None else known.unit.max_rows
         if self.applied and unit > 1:
             raise UnsupportedError(
-                "rows that were generalised have no public schema, and bounds and categories are not found under a "
+                "rows that a layer changed have no public schema, and bounds and categories are not found under a "
                 "privacy unit of several rows; put differential_privacy first"
             )
         is_first = all(self._is_by_row(one) for one in self.applied)
@@ -339,15 +341,26 @@ class _Work:
         grant = Grant("laplace", counting)
         (noisy,) = noisy_counts(np.array([len(self.table)]), amount=counting, grant=grant, sensitivity=unit)
         n = max(1, int(noisy))
-        model = synth.fit(
-            self.table.reset_index(drop=True),
-            generator=self.policy.private_generator,
-            epsilon=self.policy.epsilon - counting,
-            delta=self.policy.delta_of(n),
-            schema=known if not self.applied else None,
-            units=n,
-            budget=Prepared(self.ledger),
-        )
+        is_recoded = any(not set(one.techniques) <= KEEPING for one in self.applied)
+        try:
+            model = synth.fit(
+                self.table.reset_index(drop=True),
+                generator=self.policy.private_generator,
+                epsilon=self.policy.epsilon - counting,
+                delta=self.policy.delta_of(n),
+                schema=None if is_recoded else known,
+                units=n,
+                budget=Prepared(self.ledger),
+            )
+        except SchemaError as error:
+            if not self.applied:
+                raise
+            layer = ", ".join(self.applied[-1].techniques)
+            raise PolicyError(
+                f"differential_privacy cannot draw from what {layer} left of the rows: {error}. What was charged is "
+                "spent. Put differential_privacy first, with a declared schema, or raise epsilon",
+                column=error.column,
+            ) from None
         spent = model.privacy
         drawn = model.sample(n, seed=int(self.rng.integers(2**31)))
         if is_first:
@@ -359,9 +372,12 @@ class _Work:
         self._done(group, drawn, epsilon=spent.epsilon + counting, delta=spent.delta, unit=whom, is_first=is_first)
 
     def _is_by_row(self, one: Applied) -> bool:
-        """Return whether a layer changed each row by itself, as declared, whatever the other rows hold."""
-        declared = set(self.policy.hierarchies)
-        return one.techniques == ("generalisation",) and set(one.levels) <= declared
+        """Return whether a layer changed each row by itself, as declared, whatever the other rows hold.
+
+        A label tells of its row alone; a representative is the middle value of all rows of a group.
+        """
+        is_declared = set(one.levels) <= set(self.policy.hierarchies) and self.policy.values == "labels"
+        return one.techniques == ("generalisation",) and is_declared
 
     def _done(self, group: Group, made: pd.DataFrame, **said: Any) -> None:  # noqa: ANN401 - fields of Applied
         columns = tuple(dict.fromkeys(name for layer in group for name in layer.columns))

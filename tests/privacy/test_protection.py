@@ -115,6 +115,49 @@ def test_differential_privacy_behind_a_layer_that_looked_at_several_rows_is_no_p
     assert "put differential_privacy first" in missed.reason
 
 
+def test_differential_privacy_behind_representatives_is_no_promise(crowd):
+    """One stands for a value that is the middle one of all rows of its group, so that each row moves others."""
+    pytest.importorskip("opendp")
+    (missed,) = protect(
+        crowd,
+        policy(
+            layers=["generalisation", "differential_privacy"],
+            hierarchies={"age": {"type": "intervals", "widths": [10]}},
+            generalise={"age": 1},
+            values="representatives",
+            epsilon=5.0,
+        ),
+    ).audit.missed
+    assert missed.technique == "differential_privacy"
+
+
+DECLARED = {
+    "age": Numeric(dtype="int64", low=0, high=120, places=0, public=True),
+    "sex": Categorical(categories=("f", "m"), public=True),
+    "illness": Categorical(categories=("flu", "gout"), public=True),
+    "pay": Numeric(low=0, high=20_000, public=True),
+}
+
+
+def test_a_declared_schema_holds_behind_layers_that_keep_the_cells_of_a_column(table):
+    """Of 20 rows, of which noise finds no bounds."""
+    pytest.importorskip("opendp")
+    rows = table.drop(columns="name").head(20)
+    made = protect(
+        rows,
+        policy(identifiers=[], layers=["swapping", "synthesis", "differential_privacy"]),
+        schema=Schema({TABLE: DECLARED}),
+    )
+    assert [promise.technique for promise in made.audit.missed] == ["differential_privacy"]
+
+
+def test_rows_too_few_to_draw_from_behind_a_layer_are_refused_with_a_remedy(table):
+    """Nobody can declare the labels that a layer made, as the profile of the fit would have asked for."""
+    pytest.importorskip("opendp")
+    with pytest.raises(PolicyError, match=r"what k_anonymity left of the rows: .* Put differential_privacy first"):
+        protect(table.head(20), policy(layers=["k_anonymity", "differential_privacy"]), schema=None)
+
+
 def test_the_critical_level_draws_rows_and_then_sets_their_classes_right(crowd):
     pytest.importorskip("opendp")
     made = protect(crowd, policy(sensitive={"illness": "critical"}, epsilon=5.0, t=1.0, l=1))
@@ -186,6 +229,11 @@ def test_synthesis_draws_cells_from_rows_like_them(table):
     assert (made["pay"] != table["pay"]).mean() > 0.5
     assert np.corrcoef(made["pay"], table["age"])[0, 1] > 0.9
     assert set(made["pay"]) <= set(table["pay"])
+
+
+def test_synthesis_draws_no_cell_from_fewer_rows_than_are_asked_for(table):
+    with pytest.raises(PolicyError, match="has 9 rows, and synthesis draws a cell from 10 rows or more"):
+        resynthesise(table.head(9), ["pay"], rng=np.random.default_rng(0))
 
 
 @pytest.fixture
@@ -334,18 +382,7 @@ def test_a_unit_named_by_an_identifier_is_bounded_before_that_is_left_out(table,
     honest = synth.fit
     monkeypatch.setattr(synth, "fit", lambda rows, **said: read.append((rows, said["schema"])) or honest(rows, **said))
     visits = table.assign(name=[f"Canary {number // 20}" for number in range(200)])  # ten persons of twenty rows
-    schema = Schema(
-        {
-            TABLE: {
-                "name": Text(public=True),
-                "age": Numeric(dtype="int64", low=0, high=120, places=0, public=True),
-                "sex": Categorical(categories=("f", "m"), public=True),
-                "illness": Categorical(categories=("flu", "gout"), public=True),
-                "pay": Numeric(low=0, high=20_000, public=True),
-            }
-        },
-        unit=Unit(TABLE, ("name",), max_rows=3),
-    )
+    schema = Schema({TABLE: {"name": Text(public=True), **DECLARED}}, unit=Unit(TABLE, ("name",), max_rows=3))
     made = protect(visits, policy(layers=["differential_privacy"], epsilon=5.0), schema=schema)
     ((rows, known),) = read
     assert len(rows) == 30

@@ -87,6 +87,7 @@ def resynthesise(
 
     Raises:
         SchemaError: for values that cannot be compared.
+        PolicyError: for fewer rows than ``min_leaf``.
 
     Source: Reiter 2005, "Using CART to generate partially synthetic public use microdata" (Journal of Official
         Statistics 21).
@@ -95,6 +96,11 @@ def resynthesise(
     from sklearn.tree import DecisionTreeRegressor
     from threadpoolctl import threadpool_limits
 
+    if columns and 0 < len(table) < min_leaf:
+        raise PolicyError(
+            f"the table has {len(table)} rows, and synthesis draws a cell from {min_leaf} rows or more; lower "
+            "min_leaf, or leave synthesis out"
+        )
     made = table.copy()
     for name in columns:
         others = [other for other in table.columns if other != name]
