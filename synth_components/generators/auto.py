@@ -29,7 +29,7 @@ from numpy import random
 from pydantic import Field, field_validator
 
 from synth_components.config import LEFT, Recipe
-from synth_components.errors import ArtifactError, StoppedError, UnsupportedError
+from synth_components.errors import ArtifactError, StoppedError, SynthError, UnsupportedError
 from synth_components.generators import make, sampler_type
 from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Given, PrivacyLedger, Run, Sampler
@@ -124,11 +124,12 @@ class Auto(Recipe):
     def _timed(self, data: Dataset, *, rng: random.Generator, ledger: PrivacyLedger, run: Run) -> AutoSampler:
         """Return the winner of a race; the generator that the rules choose, where there can be none or no winner."""
         from synth_components.selection.choice import candidates, chosen, sequence_generators
-        from synth_components.selection.race import Undecided
+        from synth_components.selection.race import AllRefused, Undecided
 
         rows = data.num_rows(data.schema.root)
         trials: tuple[dict[str, Any], ...] = ()
         refused: frozenset[str] = frozenset()
+        refusal: AllRefused | None = None
         sides = None
         if data.schema.order and sequence_generators(self.candidates):
             told = "no race: its judge sees single rows, and not whether sequences are like the training ones"
@@ -147,11 +148,19 @@ class Auto(Recipe):
                     "this fit has no limit"
                 )
                 trials, refused = tuple(trial.to_json() for trial in error.trials), error.refused
+            except AllRefused as error:
+                told = "every candidate refused rows of which some were set apart: this one had them all, and no limit"
+                trials, refusal = tuple(trial.to_json() for trial in error.trials), error
         asked = candidates(data.schema, self.candidates) if self.candidates else ()
         able = [name for name in asked if name not in refused] or asked
         choice = chosen(data.schema, rows=rows, budget=None, is_timed=True, among=able)
         choice = replace(choice, reasons=(told, *choice.reasons), trials=trials)
-        return _fitted(choice, data, rng=rng, ledger=ledger, run=run)
+        try:
+            return _fitted(choice, data, rng=rng, ledger=ledger, run=run)
+        except StoppedError:
+            raise
+        except SynthError as error:
+            raise (error if refusal is None else refusal) from None
 
     def _raced(
         self,

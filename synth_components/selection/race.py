@@ -2,13 +2,13 @@
 
 Source: Jamieson & Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization"
     (arXiv:1502.07943), Algorithm 1; the resource is training rows.
-Differs: parts hold whole privacy units. The first candidate that can is fitted on few rows before the first round, so
-    that there soon is a model, and its seconds tell how many rows that round may have. Two candidates at least go into
-    the last round; where it leaves time, those that were dropped last, and were close, are fitted on all rows, too. A
-    candidate whose next fit would not end in time, by how its last one took, drops out; of networks, which end early
-    and have fixed costs, two fits tell. The time for a last fit of the leader is kept. Seconds decide, so that another
-    machine may choose otherwise: the choice is written down. The model does not depend on them: the randomness of a fit
-    follows from the seed, the generator and the number of rows.
+Differs: parts hold whole privacy units. Who refuses a part is asked again with more rows. The first candidate that can
+    is fitted on few rows before the first round, so that there soon is a model, and its seconds tell how many rows that
+    round may have. Two candidates at least go into the last round; where it leaves time, those that were dropped last,
+    and were close, are fitted on all rows, too. A candidate whose next fit would not end in time, by how its last one
+    took, drops out; of networks, which end early and have fixed costs, two fits tell. The time for a last fit of the
+    leader is kept. Seconds decide, so that another machine may choose otherwise: the choice is written down. The model
+    does not depend on them: the randomness of a fit follows from the seed, the generator and the number of rows.
 """
 
 from __future__ import annotations
@@ -114,6 +114,22 @@ class Undecided(Exception):
         self.trials, self.refused = trials, refused
 
 
+class AllRefused(SynthError):
+    """Every candidate refused all rows of the race.
+
+    Attributes:
+        trials: All fits, in order.
+    """
+
+    def __init__(self, refusals: Mapping[str, SynthError], trials: tuple[Trial, ...]) -> None:
+        causes: dict[str, list[str]] = {}  # each once, with those that name it
+        for name, error in refusals.items():
+            causes.setdefault(str(error), []).append(name)
+        told = "; ".join(f"{', '.join(names)}: {cause}" for cause, names in causes.items())
+        super().__init__(f"every candidate refused the table: {told}")
+        self.trials = trials
+
+
 @dataclass(frozen=True)
 class _Made:
     """One fit: its trial, its sampler if the judge scored it, the seconds of either, and what was raised instead.
@@ -197,7 +213,7 @@ def race(
 
     Raises:
         StoppedError: if ``run`` says so.
-        SynthError: if all candidates refuse the table; an ``Undecided`` if none was fitted and judged in time.
+        AllRefused: if all candidates refuse the table; an ``Undecided`` if none was fitted and judged in time.
     """
     return _Race(names, data, judge, deadline=deadline, seed=seed, ledger=ledger, run=run).finish()
 
@@ -222,7 +238,7 @@ class _Race:
         self._order = _by_unit(data, rng=np.random.default_rng(seed))
         self._alive: dict[str, _Made | None] = dict.fromkeys(names)
         self._trials: list[Trial] = []
-        self._refusals: dict[str, SynthError] = {}
+        self._refusals: dict[str, tuple[int, SynthError]] = {}  # of whom the last fit was one, on so many rows
         self._leader: _Made | None = None
         self._dropped: dict[str, _Made] = {}  # of the last round before that of all rows that dropped any
         self._sizes: list[int] = []  # rows of each round
@@ -233,6 +249,8 @@ class _Race:
         entrants = len(self._alive)
         first = self._first()
         self._sizes = rounds(self._rows, entrants, first)
+        if self._leader is None and self._sizes[-1] < self._rows:
+            self._sizes.append(self._rows)  # who refuses a part may take the whole
         for size in self._sizes:
             if not self._round(size):
                 break
@@ -242,8 +260,9 @@ class _Race:
             raise StoppedError("fit stopped as asked; nothing was saved")
         trials = tuple(self._trials)
         if self._leader is None or self._leader.sampler is None:
-            if len(self._refusals) == entrants:
-                raise _all_refused(self._refusals)
+            if len(self._refusals) == entrants and all(size == self._rows for size, _ in self._refusals.values()):
+                causes = {name: error for name, (_, error) in self._refusals.items()}
+                raise AllRefused(causes, trials) from next(iter(causes.values()))
             raise Undecided(trials, frozenset(self._refusals))
         last = self._leader.trial
         return Finish(last.generator, self._leader.sampler, last.rows / self._rows, self._leader.fitting, trials)
@@ -255,13 +274,14 @@ class _Race:
         for name in tuple(self._alive):
             made = self._tried(name, FIRST_ROWS, len(self._alive))
             if made.sampler is None:
-                del self._alive[name]  # on more rows it would neither end sooner nor take the table
+                if made.refusal is None:
+                    del self._alive[name]  # on more rows it would not end sooner
                 continue
             self._alive[name] = self._leader = made
             others = max(len(self._alive) - 1, 1)
             fitting = self._half() / others - made.judging
             return max(FIRST_ROWS, min(self._rows, int(FIRST_ROWS * fitting / (SLOWER * max(made.fitting, 1e-3)))))
-        return FIRST_ROWS
+        return KEPT * FIRST_ROWS  # so few have not what any of them asks for: a category that enough rows share, say
 
     def _half(self) -> float:
         """Return what is left of the first half of the time, in which candidates without a forecast are fitted."""
@@ -270,6 +290,7 @@ class _Race:
     def _round(self, size: int) -> bool:
         """Fit those that are in the race on so many rows, and return whether there is anyone to go on with."""
         fitted: dict[str, _Made] = {}
+        refused: list[str] = []  # they may take more rows
         for place, (name, last) in enumerate(self._alive.items()):
             if last is not None and last.trial.rows >= size:
                 fitted[name] = last
@@ -284,8 +305,11 @@ class _Race:
             made = self._tried(name, size, len(self._alive) - place, last)
             if made.sampler is not None:
                 fitted[name] = made
+            elif made.refusal is not None and size < self._rows:
+                refused.append(name)
         if not fitted:
-            return False
+            self._alive = dict.fromkeys(refused)
+            return bool(refused)
         if self._leader is not None and self._leader.trial.generator not in fitted:
             # Its fit on more rows did not end: its earlier one is a model as good as its score says.
             fitted[self._leader.trial.generator] = self._leader
@@ -296,7 +320,7 @@ class _Race:
         kept = ranked[: max(2, math.ceil(len(fitted) / KEPT))]
         if not any(map(_is_network, kept)):  # they gain more by more rows than others do: the best of them goes on, too
             kept += [name for name in ranked if _is_network(name)][:1]
-        self._alive = {name: fitted[name] for name in kept}
+        self._alive = {name: fitted[name] for name in kept} | dict.fromkeys(refused)
         if size < self._rows and len(ranked) > len(kept):
             least = CLOSE * _score(fitted[ranked[0]])
             self._dropped = {n: fitted[n] for n in ranked if n not in kept and _score(fitted[n]) >= least}
@@ -368,8 +392,9 @@ class _Race:
         grace = min(GRACE, whole / 10)
         made = self._fitted(name, part, run=quiet, last_call=min(ends + grace, self._deadline)).after(last)
         self._trials.append(made.trial)
+        self._refusals.pop(name, None)
         if made.refusal is not None:
-            self._refusals[name] = made.refusal
+            self._refusals[name] = (size, made.refusal)
         elif made.sampler is not None:
             self._judging = made.judging
         return made
@@ -401,17 +426,6 @@ class _Race:
             return without(f"it could not be judged: {type(error).__name__}")
         ended = time.monotonic()
         return _Made(Trial(name, rows, score, ended - begun), sampler, judged_at - begun, ended - judged_at)
-
-
-def _all_refused(refusals: dict[str, SynthError]) -> SynthError:
-    """Return an error that tells the causes, each once, with those that name it."""
-    causes: dict[str, list[str]] = {}
-    for name, error in refusals.items():
-        causes.setdefault(str(error), []).append(name)
-    told = "; ".join(f"{', '.join(names)}: {cause}" for cause, names in causes.items())
-    made = SynthError(f"every candidate refused the table: {told}")
-    made.__cause__ = next(iter(refusals.values()))
-    return made
 
 
 def rounds(rows: int, entrants: int, first: int) -> list[int]:

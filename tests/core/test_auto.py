@@ -609,6 +609,33 @@ def test_a_candidate_that_refuses_the_table_is_told_and_another_wins():
     assert "time" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("count", "least", "told"), [(80, 20, "it was hardest"), (2, 990, "every candidate refused rows"), (2, 1_001, "")]
+)
+def test_a_category_that_few_rows_of_a_part_share_is_no_refusal_of_the_table(monkeypatch, count, least, told):
+    def fit(self, data, **circumstances):
+        return kind(min_category_count=least).fit(data, **circumstances)
+
+    kind, data = recipe_type(ALONE), dependent(2_000)
+    replaced(monkeypatch, ALONE, fit)
+    places = tuple(f"place {number}" for number in range(count))
+    schema = replace(data.schema, tables={TABLE: {**data.schema.columns, "place": Categorical(categories=places)}})
+    rows = Dataset({TABLE: data.table.assign(place=np.resize(places, 2_000))}, schema)
+
+    def chosen():
+        recipe = Auto(time_limit=600, candidates=(ALONE,))
+        return recipe.fit(rows, rng=np.random.default_rng(0), ledger=Ledger(), run=Run())
+
+    if not told:  # nor do all rows have what it asks for
+        with pytest.raises(SynthError, match=r"every candidate refused the table: .*has no value that"):
+            chosen()
+        return
+    made = chosen()
+    assert made.choice["reasons"][0].startswith(told)
+    assert made.choice["trials"][0]["note"] == "it refused: UnsupportedError"
+    assert made.sample(2_000, rng=np.random.default_rng(0)).table["place"].nunique() == count  # it is of all rows
+
+
 def test_a_fault_of_a_candidate_is_told_and_another_wins(monkeypatch, caplog):
     def broken(self, data, *, rng, ledger, run):
         return data.no_such_attribute
