@@ -213,7 +213,7 @@ def race(
 
     Raises:
         StoppedError: if ``run`` says so.
-        AllRefused: if all candidates refuse the table; an ``Undecided`` if none was fitted and judged in time.
+        SynthError: an ``AllRefused`` if all candidates refuse the table; an ``Undecided`` if none was fitted in time.
     """
     return _Race(names, data, judge, deadline=deadline, seed=seed, ledger=ledger, run=run).finish()
 
