@@ -142,6 +142,22 @@ def _relation(path: str | Path | Location, format: str) -> Relation | None:
     return found
 
 
+def column_names(path: str | Path) -> tuple[str, ...]:
+    """Return the names of the columns of a table, as its first rows have them; none of several tables.
+
+    Raises:
+        DataError: for what cannot be read as a table.
+    """
+    if relation(path) is None and (place := locate(path)).is_directory and place.child(SCHEMA_FILE).exists:
+        return ()
+    first = _sources(path)[0]
+    if isinstance(first, Part) and first.format == "csv":  # as text: no type is read off the rows
+        frame = next(iter(csv_texts(first.place, gzipped=first.gzipped)[1]), None)
+    else:
+        frame = next(_frames(first, None, 1), None)
+    return () if frame is None else tuple(str(name) for name in frame.columns)
+
+
 def read_typed(path: str | Path) -> pd.DataFrame:
     """Return the table of files that say themselves what type a column has, whatever their rows hold.
 

@@ -147,7 +147,7 @@ def train(
     from synth_components.constraints import constraints_from_file
     from synth_components.fitting import fit
     from synth_components.io import artifact
-    from synth_components.io.dataset import is_large, read_dataset, read_table, read_typed, require_types
+    from synth_components.io.dataset import column_names, is_large, read_dataset, read_table, read_typed, require_types
     from synth_components.policy import guard
     from synth_components.privacy.budget_file import account
     from synth_components.privacy.ledger import Ledger, not_private
@@ -170,6 +170,9 @@ def train(
         require_types(data)
     if start is not None and declared is None:
         declared = artifact.load(start, trust=config.trust).schema
+        for name in column_names(data):
+            if name not in declared.columns:
+                _LOG.warning("drift: the model to go on from has no column '%s'; it is not learnt", name)
     guard.admit(limit, declared, label=f"fit {config.generator}")
     shared = account()
     if shared is not None:

@@ -212,10 +212,10 @@ def test_a_monitor_of_private_rows_and_options_of_none_are_refused(options, mess
         TrainConfig.parse(options)
 
 
-def test_a_fit_goes_on_from_a_model_and_the_report_tells_the_drift(folder, tmp_path):
+def test_a_fit_goes_on_from_a_model_and_the_report_tells_the_drift(folder, tmp_path, caplog):
     """The dates of a CSV are read by the schema of the start, and drift is told without the values."""
     new = people(seed=1).assign(city=lambda table: table["city"].where(table.index > 30, "Turin"))
-    new.to_csv(tmp_path / "new.csv", index=False)
+    new.assign(weight=70.5).to_csv(tmp_path / "new.csv", index=False)
     config = TrainConfig(generator="tabular.ensemble", generator_options={"generators": ["tabular.independent"]})
     train(config, data=tmp_path / "new.csv", start=folder / "model", model=tmp_path / "model")
     before, after = Model.load(folder / "model"), Model.load(tmp_path / "model")
@@ -224,6 +224,7 @@ def test_a_fit_goes_on_from_a_model_and_the_report_tells_the_drift(folder, tmp_p
     assert said.startswith(f"The fit went on from model {before.manifest.identity} (tabular.independent); drift")
     assert "column 'city' has 31 of 240 values outside" in said
     assert "Turin" not in said
+    assert "drift: the model to go on from has no column 'weight'; it is not learnt" in caplog.messages
 
 
 def test_train_refuses_a_known_seed_under_differential_privacy(tmp_path):
