@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 from synth_components.config import ConfigError
 from synth_components.errors import DataError, TamperedError
@@ -85,6 +85,13 @@ def read_key(path: str | Path) -> bytes:
     if len(key) < _LEAST_KEY:
         raise DataError(f"the key in '{path}' has fewer than {_LEAST_KEY} bytes; make one: openssl rand -hex 32")
     return key
+
+
+class End(NamedTuple):
+    """Where the last line of a file ends, and how many bytes a crash left of another."""
+
+    place: int
+    torn: int
 
 
 @dataclass(frozen=True)
@@ -170,14 +177,14 @@ class Chain:
         except OSError as error:
             raise DataError(f"'{self.path}' cannot be written to: {error.strerror}") from None
 
-    def _texts(self, file: BinaryIO) -> tuple[list[bytes], int]:
+    def _texts(self, file: BinaryIO) -> tuple[list[bytes], End]:
         """Return the lines, and where the last one ends, without its newline if that is missing."""
         file.seek(0)
         content = file.read()
         *texts, rest = content.split(b"\n")
         if self._is_line(rest):
-            return [*texts, rest], len(content)
-        return texts, len(content) - len(rest)
+            return [*texts, rest], End(len(content), 0)
+        return texts, End(len(content) - len(rest), len(rest))
 
     def _is_line(self, text: bytes) -> bool:
         """Return whether a text is a line as a whole; its start never is one."""
@@ -187,7 +194,7 @@ class Chain:
             return False
         return _canonical(line) == text and line.get("digest") == self._digest(line)
 
-    def _last(self, file: BinaryIO) -> tuple[Anchor, int]:
+    def _last(self, file: BinaryIO) -> tuple[Anchor, End]:
         """Return the head, by the last line alone, and where that ends: the length of the file adds nothing."""
         size = file.seek(0, os.SEEK_END)
         text = b""
@@ -196,9 +203,9 @@ class Chain:
             file.seek(size - wanted)
             text = file.read(wanted)
         *texts, rest = text.split(b"\n")
-        end = size - len(rest)
+        end = End(size - len(rest), len(rest))
         if self._is_line(rest):
-            texts, end = [rest], size
+            texts, end = [rest], End(size, 0)
         at = Anchor(0, START)
         if texts:
             line = _parsed(texts[-1], None)
@@ -210,8 +217,13 @@ class Chain:
             raise self._short(told, at)
         return at, end
 
-    def _write(self, file: BinaryIO, at: Anchor, end: int, facts: Mapping[str, Fact]) -> Anchor:
+    def _write(self, file: BinaryIO, at: Anchor, end: End, facts: Mapping[str, Fact]) -> Anchor:
         """Write a line after the last one, whose end is given, and return the new head."""
+        if file.seek(0, os.SEEK_END) != end.place + end.torn:
+            raise DataError(
+                f"'{self.path}' was written to by somebody else meanwhile: its disk keeps no locks, as some of a "
+                "network do not; put it on a local one. Nothing was written"
+            )
         if wrong := [name for name in RESERVED if name in facts]:
             raise ValueError(f"a line has its own '{wrong[0]}'")
         line: dict[str, Any] = {"number": at.count, "previous": at.digest, **facts}
@@ -222,8 +234,9 @@ class Chain:
                 pass
         now = Anchor(at.count + 1, line["digest"])
         with self._telling_head(now):
-            file.truncate(end)  # what a crash left of a line
-            if end and os.pread(file.fileno(), 1, end - 1) != b"\n":
+            if end.torn:
+                file.truncate(end.place)
+            if end.place and os.pread(file.fileno(), 1, end.place - 1) != b"\n":
                 content = b"\n" + content
             while content:
                 content = content[os.write(file.fileno(), content) :]

@@ -225,6 +225,19 @@ def test_a_disk_without_locks_is_refused(tmp_path, monkeypatch):
     assert made.path.read_bytes() == before
 
 
+def test_a_line_that_another_wrote_where_locks_do_not_hold_is_not_lost(tmp_path, monkeypatch):
+    made = chain(tmp_path)
+    monkeypatch.setattr("fcntl.flock", lambda *_: None)
+
+    def meanwhile(_):
+        Chain(made.path).append({"event": "fit", "what": "another's"})
+        return {"event": "fit", "what": "mine"}
+
+    with pytest.raises(DataError, match="keeps no locks"):
+        made.append_after(meanwhile)
+    assert [line["what"] for line in made.lines()][-2:] == ["model 4", "another's"]
+
+
 def test_a_process_that_is_forked_off_while_a_line_is_written_holds_nobody_up(tmp_path):
     """It has the lock, too, for as long as it lives, if the writer only closes its file."""
     made = chain(tmp_path)
