@@ -104,7 +104,9 @@ def conditions(given: Given, n: int, *, schema: Schema, grids: tuple[Grid, ...])
     for name in given.columns:
         column, where = schema.columns[name], places[name]
         if where.stop - where.start > 1:
-            raise UnsupportedError(f"column '{name}' has integers beyond 2^53; trees do not condition on those")
+            raise UnsupportedError(
+                f"column '{name}' has integers beyond 2^53, on which no generator conditions by itself"
+            )
         requests = None if given.rows is None or name not in given.rows.columns else given.rows[name]
         condition = _condition(given.allowed, requests, n, name=name, column=column, grid=grids[where.start])
         if (~condition.is_fixed).any() and not condition.share @ grids[where.start].mass > 0:

@@ -24,7 +24,7 @@ from pydantic import Field
 
 from synth_components.config import KNOTS, MIN_CATEGORY_COUNT, OF_SEQUENCES, SAFER_UP, Knots, MinCategoryCount, Recipe
 from synth_components.encode import encode
-from synth_components.errors import UnsupportedError
+from synth_components.errors import ConditionError, UnsupportedError
 from synth_components.generators.tabular._cells import Cells
 from synth_components.generators.tabular._circuit import Tree
 from synth_components.generators.tabular._codebook import (
@@ -249,13 +249,21 @@ class MarkovSampler:
         Each block of ``BLOCK_ROWS`` rows of a ``Model`` begins new sequences, with names that no other block has.
 
         Raises:
-            ConditionError: for unknown columns, the group and the order, and conditions that the model gives no mass.
-            UnsupportedError: for conditions on integers beyond 2^53.
+            ConditionError: for unknown columns, the group and the order, conditions that the model gives no mass, and
+                in sequences for conditions on integers beyond 2^53.
+            UnsupportedError: for conditions on those where nothing tells of sequences: ``Model`` resamples instead.
             SchemaError: if a group has fewer values than there are sequences.
         """
         self.sequences.refuse_numbering(given)
         starts = self.sequences.starts(n, rng=rng)
-        wanted = self.sequences.begun(self.book.wanted(given, n), starts, n, self.book.grids)
+        try:
+            asked = self.book.wanted(given, n)
+        except UnsupportedError as error:
+            if given is None or not (self.sequences.group or self.sequences.order_by):
+                raise
+            # Rows picked to meet it would be of different sequences.
+            raise ConditionError(str(error), columns=given.columns) from None
+        wanted = self.sequences.begun(asked, starts, n, self.book.grids)
         codes = self._codes(starts, n, wanted, rng=rng)
         made = self.book.rows(codes, rng=rng, given=given, wanted=wanted)
         return self.sequences.numbered(made, starts, rng=rng)
