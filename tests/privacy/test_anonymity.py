@@ -1,5 +1,6 @@
 """k, l and t: measured as by hand, and enforced on every table that can meet them."""
 
+import datetime
 import io
 import json
 import math
@@ -317,6 +318,26 @@ def test_a_rare_quasi_identifier_is_not_named_by_an_error():
 def test_infinite_numbers_are_refused():
     with pytest.raises(SchemaError, match="infinite"):
         recode(pd.DataFrame({"pay": [1.0, np.inf, 2.0]}), ["pay"], Criteria(2))
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        (pd.to_timedelta([1, 2, 3], unit="D"), ["*", "*", "*"]),
+        ([1j, 2j, 3j], ["*", "*", "*"]),
+        (
+            [datetime.date(2001, 5, 1), datetime.date(2001, 5, 9), datetime.date(2002, 1, 1)],
+            ["2001-05"] * 2 + ["2002-01"],
+        ),
+    ],
+    ids=["time spans", "complex numbers", "dates as objects"],
+)
+def test_values_that_are_no_plain_numbers_have_a_hierarchy_too(values, labels):
+    """It was derived as that of numbers, and ended in an error of Python's."""
+    table = pd.DataFrame({"q": pd.Series(values)})
+    made, _ = generalise(table, {"q": 1}, {}, values="labels")
+    assert made["q"].tolist() == labels
+    assert measure(recode(table, ["q"], Criteria(3), recoding="full_domain").table, ["q"]).k == 3
 
 
 LOOK_ALIKE = [

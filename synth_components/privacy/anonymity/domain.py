@@ -142,12 +142,14 @@ def domain(values: Series, hierarchy: Hierarchy | None, *, runs: bool) -> Domain
 def derived(values: Series) -> Hierarchy | None:
     """Return a hierarchy for a column by its type, ``None`` where values have only ``*`` above them.
 
-    Numbers are put into intervals of rising width, times by month, year and decade, digits of one length by prefix.
+    Numbers are put into intervals of rising width, times and dates by month, year and decade, digits of one length by
+    prefix.  Time spans have none: which of their widths mean something is not known.
     """
     held, _ = _sorted(values)
-    if getattr(values.dtype, "kind", "") == "M" or isinstance(values.dtype, pd.DatetimeTZDtype):
+    kind = getattr(values.dtype, "kind", "")
+    if kind == "M" or isinstance(values.dtype, pd.DatetimeTZDtype) or (held and isinstance(held[0], datetime.date)):
         return Dates()
-    if is_number(values) and len(held) > 1 and not isinstance(held[0], bool | np.bool_):
+    if is_number(values) and kind != "m" and len(held) > 1 and not isinstance(held[0], bool | np.bool_):
         numbers = _plain(held)
         spread = float(numbers.max() - numbers.min())
         if not np.isfinite(spread):
@@ -171,7 +173,8 @@ def is_number(values: Series) -> bool:
     if pd.api.types.is_object_dtype(dtype):
         held = values.dropna()
         return len(held) > 0 and all(isinstance(one, Decimal | datetime.date) for one in held)
-    return bool(pd.api.types.is_numeric_dtype(dtype)) or getattr(dtype, "kind", "") in {"m", "M"}
+    kind = getattr(dtype, "kind", "")
+    return (bool(pd.api.types.is_numeric_dtype(dtype)) and kind != "c") or kind in {"m", "M"}
 
 
 def text(value: object) -> str:
