@@ -251,3 +251,15 @@ def test_a_fit_that_is_stopped_after_each_member_ends_with_the_same_model(recipe
         fitted(recipe, data, run=Run(checkpoint=folder))
     remove(folder)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("kind", ["ensemble", "hybrid"])
+def test_it_is_told_that_the_sequences_of_a_member_are_not_kept(kind, caplog):
+    table = pd.DataFrame({"who": np.repeat(np.arange(30), 4), "x": np.arange(120.0), "z": ["up", "down"] * 60})
+    chain, by = "tabular.markov", {"group": "who"}
+    recipe = Ensemble(generators=(ALONE, chain), options=({}, by), weights=(1, 1))
+    if kind == "hybrid":
+        recipe = Hybrid(first=ALONE, second=chain, second_options=by, columns=("z",))
+    told = synth.fit(table, generator=recipe, seed=0).manifest.choice["told"]
+    assert "those of tabular.markov do not follow each other" in told[-1]
+    assert "fit it alone" in caplog.text

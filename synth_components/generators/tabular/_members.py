@@ -45,8 +45,16 @@ def without_privacy(names: Sequence[str], options: Sequence[dict[str, Any]]) -> 
 
 def doubts_of(names: Sequence[str], options: Sequence[dict[str, Any]], schema: Schema, rows: int) -> tuple[str, ...]:
     """Return what speaks against a fit of the members on that many rows, each once."""
-    recipes = [recipe for recipe in members_of(names, options) if isinstance(recipe, Recipe)]
-    return tuple(dict.fromkeys(told for recipe in recipes for told in recipe.doubts(schema, rows)))
+    told: list[str] = []
+    for name, recipe in zip(names, members_of(names, options), strict=True):
+        if isinstance(recipe, Recipe):
+            told += recipe.doubts(schema, rows)
+            if recipe.learns_sequences(schema):
+                told.append(
+                    f"rows are drawn one by one from several generators, so that those of {name} do not follow each "
+                    "other as its sequences do; fit it alone if they shall"
+                )
+    return tuple(dict.fromkeys(told))
 
 
 def fit_member(
