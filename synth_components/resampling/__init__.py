@@ -22,7 +22,7 @@ from synth_components.errors import ConditionError
 from synth_components.protocols import Allowed, Given, Interval
 from synth_components.resampling.density import numbers_of
 from synth_components.resampling.kernel import NEIGHBOURS, Offer, choose, offers_to
-from synth_components.resampling.request import codes_of, groups_of, numeric, serving
+from synth_components.resampling.request import codes_of, groups_of, numeric, serving, sharing
 from synth_components.schema import AnyColumn, Datetime, Numeric, Schema, Value
 
 MAX_POOL = 262_144
@@ -32,11 +32,21 @@ MIN_POOL = 4_096
 
 
 def resample(
-    draw: Callable[[int], pd.DataFrame], given: Given, n: int, *, schema: Schema, rng: random.Generator
+    draw: Callable[[int], pd.DataFrame],
+    given: Given,
+    n: int,
+    *,
+    schema: Schema,
+    rng: random.Generator,
+    on_unserved: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
     """Return ``n`` rows that meet the conditions, among candidates that ``draw(k)`` makes without them.
 
     Where fewer candidates match than rows are asked for, candidates are used more than once.
+
+    Args:
+        on_unserved: Told how many rows ask for categories that no candidate has together: each is then one of those
+            that have the most of them, and does not meet its conditions.  ``None`` raises.
 
     Raises:
         ConditionError: if none of ``MAX_POOL`` candidates can serve a request.
@@ -86,7 +96,15 @@ def resample(
             break
         extra = codes_of(more(), requests, schema)
         codes = {name: np.concatenate([held, extra[name]]) for name, held in codes.items()}
-    unserved = sum(len(group) for f, group in zip(found, groups, strict=True) if len(f) == 0)
+    lacking = [g for g in short if len(found[g]) == 0]
+    if lacking and len(pool) and requests and on_unserved is not None:
+        firsts = np.array([groups[g][0] for g in lacking])
+        for g, having in zip(lacking, sharing(codes, requests, firsts, near, len(pool)), strict=True):
+            found[g] = having
+            offers[g] = offers_to(requests, {name: codes[name] for name in near}, having, groups[g])
+    unserved = sum(len(groups[g]) for g in lacking if len(found[g]) == 0)
+    if lacking and not unserved and on_unserved is not None:
+        on_unserved(sum(len(groups[g]) for g in lacking))
     if unserved:
         raise ConditionError(
             f"{unserved} of {n} requested rows have no support: none of {drawn} candidates matches the conditions on "

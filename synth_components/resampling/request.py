@@ -51,11 +51,7 @@ def serving(
     found = [np.arange(count)] * len(rows)
     if not requests:
         return found
-    asked = np.column_stack([requests[name][rows, 0] for name in requests])
-    held = np.column_stack([codes[name][:, 0] for name in requests])
-    is_near = np.isin(list(requests), near)
-    asked[:, is_near] = np.where(np.isfinite(asked[:, is_near]), 0.0, asked[:, is_near])
-    held = np.where(is_near, np.where(np.isnan(held), np.inf, 0.0), np.nan_to_num(held, nan=-np.inf))
+    asked, held = _compared(codes, requests, rows, near)
     patterns, pattern = np.unique(np.isnan(asked), axis=0, return_inverse=True)
     for place, is_free in enumerate(patterns):
         places = np.flatnonzero(pattern.ravel() == place)
@@ -65,6 +61,41 @@ def serving(
             for one in places[asking]:
                 found[one] = having
     return found
+
+
+def sharing(
+    codes: Mapping[str, Floats], requests: Mapping[str, Floats], rows: NDArray[np.int64], near: list[str], count: int
+) -> list[NDArray[np.int64]]:
+    """Return who of ``count`` candidates has the most of the categories that each of some requests has together.
+
+    They have null for null among numbers and times; the arguments are as those of ``serving``.
+    """
+    asked, held = _compared(codes, requests, rows, near)
+    is_near = np.isin(list(requests), near)
+    columns = np.ascontiguousarray(held.T)
+    found = []
+    for wanted in asked:
+        shared, able = np.zeros(count, dtype=np.int16), np.ones(count, dtype=bool)
+        for one, having, must in zip(wanted, columns, is_near, strict=True):
+            if must and not np.isnan(one):
+                able &= having == one
+            else:
+                shared += having == one
+        most = shared.max(where=able, initial=-1)
+        found.append(np.flatnonzero(able & (shared == most)))
+    return found
+
+
+def _compared(
+    codes: Mapping[str, Floats], requests: Mapping[str, Floats], rows: NDArray[np.int64], near: list[str]
+) -> tuple[Floats, Floats]:
+    """Return what requests ask (g, d) and candidates have (m, d): of near columns whether null; NaN asks nothing."""
+    asked = np.column_stack([requests[name][rows, 0] for name in requests])
+    held = np.column_stack([codes[name][:, 0] for name in requests])
+    is_near = np.isin(list(requests), near)
+    asked[:, is_near] = np.where(np.isfinite(asked[:, is_near]), 0.0, asked[:, is_near])
+    held = np.where(is_near, np.where(np.isnan(held), np.inf, 0.0), np.nan_to_num(held, nan=-np.inf))
+    return asked, held
 
 
 def alike(targets: Floats, held: Floats) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:

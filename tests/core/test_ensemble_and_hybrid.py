@@ -10,13 +10,14 @@ import pytest
 import synth_components as synth
 from synth_components.checkpoint import remove
 from synth_components.config import ConfigError
-from synth_components.errors import ArtifactError, BudgetExceededError, StoppedError
+from synth_components.errors import ArtifactError, BudgetExceededError, StoppedError, UnsupportedError
+from synth_components.generators.tabular._network import NetworkSampler, Node
 from synth_components.generators.tabular._stacking import most_likely
 from synth_components.generators.tabular.ensemble import Ensemble
-from synth_components.generators.tabular.hybrid import Hybrid
+from synth_components.generators.tabular.hybrid import Hybrid, HybridSampler
 from synth_components.privacy.ledger import Ledger, not_private
 from synth_components.privacy.share import shares
-from synth_components.protocols import Budget, Dataset, Run
+from synth_components.protocols import Budget, Dataset, Given, Interval, Run
 from synth_components.schema import TABLE, Categorical, Key, Numeric, Schema, Unit
 from synth_components.testing import digest
 from synth_components.toy import toy_table
@@ -192,6 +193,114 @@ def test_a_hybrid_keeps_what_its_stages_learnt_and_the_nulls_of_the_first():
     assert drawn[["skill", "income"]].corr("spearman").iloc[0, 1] > 0.8
     share = float(data.table["smoker"].isna().mean())
     assert abs(float(drawn["smoker"].isna().mean()) - share) < 4 * np.sqrt(share * (1 - share) / 3_000)
+
+
+class Narrow:
+    """A sampler that cannot condition, and of three columns draws the first two alike, and the third by them."""
+
+    names = "abc"
+
+    def __init__(self, schema):
+        self.schema = schema
+
+    def sample(self, n, *, rng, given=None):
+        if given is not None and given.columns:
+            raise UnsupportedError("it does not condition")
+        both = rng.choice(list(self.names), size=n)
+        return Dataset({TABLE: pd.DataFrame({"x": both, "y": both, "w": "p", "z": np.char.upper(both)})}, self.schema)
+
+
+def test_what_the_second_stage_never_draws_is_drawn_by_its_nearest_rows_and_told(monkeypatch, caplog):
+    monkeypatch.setattr("synth_components.resampling.MAX_POOL", 4_096)
+    listed = {"x": "abc", "y": "abcd", "w": "pq", "z": "ABC"}
+    kinds = {name: Categorical(categories=tuple(values), public=True) for name, values in listed.items()}
+    first = Schema({TABLE: {name: kinds[name] for name in "xyw"}})
+    nodes = tuple(Node(name, (), np.full(len(listed[name]), 1 / len(listed[name]))) for name in "xyw")
+    made = HybridSampler(
+        Schema({TABLE: kinds}), (NetworkSampler(first, 16, nodes), Narrow(Schema({TABLE: kinds}))), ("one", "two")
+    )
+    drawn = made.sample(600, rng=np.random.default_rng(0)).table
+    x, y, z = (drawn[name].str.lower() for name in "xyz")
+    assert drawn[["x", "y", "w"]].nunique().tolist() == [3, 4, 2]  # the first's values stay
+    assert (z[x == y] == x[x == y]).all()
+    assert ((z == x) | (z == y)).all()  # of two values that are never together one is shared
+    unserved = int(((x != y) | (drawn["w"] == "q")).sum())
+    assert f"of 600 rows {unserved} hold values together that one drew and two does not" in caplog.text
+    caplog.clear()
+    held = made.sample(
+        50,
+        rng=np.random.default_rng(0),
+        given=Given(None, {name: frozenset({value}) for name, value in zip("xyw", "aap", strict=True)}),
+    ).table
+    assert (held["z"] == "A").all()
+    assert not caplog.text
+
+
+def test_nulls_that_the_second_stage_never_draws_are_no_condition_and_told(monkeypatch, caplog):
+    monkeypatch.setattr("synth_components.resampling.MAX_POOL", 4_096)
+    listed = {"x": "abc", "y": "abc", "w": "p", "z": "ABC"}
+    kinds = {
+        name: Categorical(categories=tuple(values), nullable=name == "y", public=True)
+        for name, values in listed.items()
+    }
+    first = Schema({TABLE: {name: kinds[name] for name in "xy"}})
+    nodes = (Node("x", (), np.full(3, 1 / 3)), Node("y", (), np.array([0.0, 0.0, 0.0, 1.0])))
+    schema = Schema({TABLE: kinds})
+    made = HybridSampler(schema, (NetworkSampler(first, 16, nodes), Narrow(schema)), ("one", "two"))
+    drawn = made.sample(90, rng=np.random.default_rng(0)).table
+    assert drawn["y"].isna().all()
+    assert (drawn["z"] == drawn["x"].str.upper()).all()
+    assert "of 90 rows 90 hold values" in caplog.text
+
+
+def test_a_network_of_cells_draws_by_its_exact_law_given_conditions():
+    rng = np.random.default_rng(0)
+    kinds = {
+        "a": Categorical(categories=("u", "v"), public=True),
+        "n": Numeric(dtype="Int64", low=0, high=9, places=0, nullable=True, public=True),
+        "b": Categorical(categories=("p", "q", "r"), public=True),
+    }
+    sampler = NetworkSampler(Schema({TABLE: kinds}), 3, ())
+    sizes = {name: one.size for name, one in sampler._cells.items()}
+    whole = {tail: rng.random([sizes[name] for name in tail]) ** 2 for tail in ("n", "na", "nab")}
+    shares = {tail: one / one.sum(axis=-1, keepdims=True) for tail, one in whole.items()}
+    sampler = replace(sampler, nodes=tuple(Node(tail[-1], tuple(tail[:-1]), one) for tail, one in shares.items()))
+    joint = shares["n"][:, None, None] * shares["na"][:, :, None] * shares["nab"]
+    n = 20_000
+    asked = pd.DataFrame({"a": np.where(np.arange(n) % 2, "u", None)})
+    for wanted in (Interval(2, 8), frozenset({0, 5, None})):
+        drawn = sampler.sample(n, rng=rng, given=Given(asked, {"n": wanted, "b": frozenset({"p", "r"})})).table
+        allowed = range(2, 9) if isinstance(wanted, Interval) else (0, 5, None)
+        cells = sampler._cells["n"]
+        of_value = {v: int(cells.codes(np.array([[np.nan if v is None else v]]))[0]) for v in (*range(10), None)}
+        for a, rows in (("u", asked["a"].notna()), (None, asked["a"].isna())):
+            masses = {}
+            for value in allowed:
+                like = [v for v in of_value if of_value[v] == of_value[value]]
+                for place, b in ((0, "p"), (2, "r")):
+                    mass = joint[of_value[value], :, place] / len(like)
+                    masses[str(value), b] = mass[0] if a else mass.sum()
+            total = sum(masses.values())
+            values = drawn["n"][rows].astype(object)
+            found = pd.Series(
+                list(zip(values.where(values.notna(), None).map(str), drawn["b"][rows], strict=True))
+            ).value_counts()
+            assert set(found.index) <= set(masses)
+            for key, mass in masses.items():
+                p, m = mass / total, int(rows.sum())
+                assert abs(found.get(key, 0) / m - p) < 5 * np.sqrt(p / m)
+        assert (drawn["a"][asked["a"].notna()] == "u").all()
+    assert len(sampler.sample(0, rng=rng, given=Given(asked[:0], {"b": frozenset({"p"})})).table) == 0
+
+
+def test_a_network_of_cells_draws_even_what_it_gives_no_mass():
+    kinds = {name: Categorical(categories=("u", "v"), public=True) for name in "ab"}
+    shares = np.array([[1.0, 0.0], [0.0, 1.0]])
+    sampler = NetworkSampler(
+        Schema({TABLE: kinds}), 3, (Node("a", (), np.array([1.0, 0.0])), Node("b", ("a",), shares))
+    )
+    asked = Given(None, {"a": frozenset({"u"}), "b": frozenset({"v"})})
+    assert sampler.sample(5, rng=np.random.default_rng(0), given=asked).table.to_numpy().tolist() == [["u", "v"]] * 5
 
 
 def test_a_hybrid_refuses_columns_that_leave_nothing_to_a_stage():

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from synth_components import generators
@@ -17,7 +18,7 @@ from synth_components.privacy.budget_file import BudgetFile
 from synth_components.privacy.ledger import Ledger
 from synth_components.privacy.share import Share
 from synth_components.protocols import Budget, Dataset, Run
-from synth_components.schema import TABLE, Unit
+from synth_components.schema import TABLE, Categorical, Numeric, Schema, Unit
 from synth_components.testing import _Watched
 from synth_components.toy import toy_table
 
@@ -69,6 +70,26 @@ def test_members_spend_all_of_a_budget_together_and_no_more_and_have_paid_before
     if recipe in (GAUSSIAN["two"], GAUSSIAN["stages"]):
         assert [entry.label for entry in ledger.entries] == ["fit tabular.mst"] * 2
         assert summed(ledger) > 1.35 * BUDGET.epsilon  # parts that sum to the whole would leave a third of it
+
+
+@pytest.mark.parametrize("second", [MST, AIM])
+def test_what_a_first_stage_draws_by_noise_its_second_can_be_drawn_with(second, caplog):
+    """Ten columns of eight categories: hardly a combination of the first is among 262,144 rows of the second."""
+    pytest.importorskip("opendp", reason="the extra dp is not installed")
+    rng = np.random.default_rng(0)
+    kinds = {name: Categorical(dtype="int64", categories=tuple(range(8)), public=True) for name in "abcdefghij"}
+    table = pd.DataFrame({name: rng.integers(0, 2, size=60) for name in [*kinds, "x"]})
+    data = Dataset(
+        {TABLE: table}, Schema({TABLE: {**kinds, "x": Numeric(dtype="int64", low=0, high=1, places=0, public=True)}})
+    )
+    options = {"rounds": 1, "iterations": 10} if second == AIM else QUICK
+    recipe = Hybrid(first=MST, first_options=QUICK, second=second, second_options=options)
+    ledger = Ledger(BUDGET)
+    sampler = recipe.fit(data, rng=rng, ledger=ledger, run=Run())
+    drawn = sampler.sample(200, rng=rng).table
+    assert drawn["x"].isin([0, 1]).all()
+    assert len(drawn[list(kinds)].drop_duplicates()) > 190  # of 60 rows
+    assert not caplog.text  # by the law that was learnt, not by the nearest rows
 
 
 def test_what_was_spent_before_counts_and_pure_members_add_up_where_there_is_no_delta():

@@ -78,7 +78,12 @@ class Condition:
 
     def values(self, grid: Grid, codes: Codes, *, rng: random.Generator) -> Floats:
         """Return encoded values (n,) of codes that meet the condition."""
-        values = grid.values(codes, rng=rng, low=self.low, high=self.high)
+        return self.placed(grid.values(codes, rng=rng, low=self.low, high=self.high), codes, grid, rng=rng)
+
+    def placed(
+        self, values: Floats, codes: NDArray[np.signedinteger[Any]], grid: Grid, *, rng: random.Generator
+    ) -> Floats:
+        """Return encoded values (n,), drawn in their codes between the ends, as sets and fixed values have them."""
         if self.members is not None and len(self.members):
             member_codes, _ = grid.share_of(self.members)
             for code in np.unique(member_codes):

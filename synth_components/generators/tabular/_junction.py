@@ -167,8 +167,20 @@ class Message:
         return turned.reshape(len(turned), *(sizes.get(axis, 1) for axis in axes))
 
 
-def draw(network: Sequence[Node], n: int, evidence: Sequence[Floats | None], *, rng: random.Generator) -> list[Ints]:
-    """Return cells (n,) by feature, drawn exactly given evidence (n, cells) of each, ``None`` for nothing."""
+def draw(
+    network: Sequence[Node],
+    n: int,
+    evidence: Sequence[Floats | None],
+    *,
+    rng: random.Generator,
+    which: Ints | None = None,
+) -> list[Ints]:
+    """Return cells (n,) by feature, drawn exactly given evidence (k, cells) of each, ``None`` for nothing.
+
+    Args:
+        which: The line (n,) of the evidence that holds for each row; ``None`` where there is one for each.
+    """
+    which = np.arange(n) if which is None else which
     told = _told(network, evidence)
     cells: list[Ints] = [np.empty(0, np.int64)] * len(network)
     for node in network:
@@ -188,7 +200,7 @@ def draw(network: Sequence[Node], n: int, evidence: Sequence[Floats | None], *, 
                 np.zeros(n, np.int64) if size == 1 else cells[parent]
                 for parent, size in zip(node.parents, at.shape[1:-1], strict=True)
             ]
-            weights = weights * at[(np.arange(n), *index)]
+            weights = weights * at[(which, *index)]
         cells[node.feature] = drawn_each(weights, rng=rng)
     return cells
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from numpy import random
 
 from synth_components.checkpoint import member_folder
 from synth_components.config import Recipe
-from synth_components.errors import ArtifactError, UnsupportedError
+from synth_components.errors import ArtifactError, ConditionError, UnsupportedError
 from synth_components.generators import make, sampler_type
 from synth_components.generators.tabular._finished import fitted_once
 from synth_components.protocols import Dataset, Generator, Given, PrivacyLedger, Report, Run, Sampler
@@ -87,8 +88,19 @@ def part_of(report: Report, part: int, parts: int) -> Report:
     return told
 
 
-def drawn(sampler: Sampler, n: int, *, rng: random.Generator, given: Given | None) -> Dataset:
+def drawn(
+    sampler: Sampler,
+    n: int,
+    *,
+    rng: random.Generator,
+    given: Given | None,
+    on_unserved: Callable[[int], None] | None = None,
+) -> Dataset:
     """Return ``n`` rows of a member that meet the conditions: by itself if it can, else by resampling.
+
+    Args:
+        on_unserved: Told how many rows ask for what the member does not draw: they are those nearest to it, and do not
+            meet the conditions.  ``None`` raises.
 
     Raises:
         ConditionError: if the member gives the conditions no mass.
@@ -98,9 +110,33 @@ def drawn(sampler: Sampler, n: int, *, rng: random.Generator, given: Given | Non
     try:
         return sampler.sample(n, rng=rng, given=given)
     except UnsupportedError:
-        schema = sampler.schema
-        table = resample(lambda k: sampler.sample(k, rng=rng).table, given, n, schema=schema, rng=rng)
-        return Dataset({schema.root: table}, schema)
+        pass
+    except ConditionError:
+        if on_unserved is None:
+            raise
+    schema = sampler.schema
+
+    def draw(k: int) -> pd.DataFrame:
+        return sampler.sample(k, rng=rng).table
+
+    try:
+        table = resample(draw, given, n, schema=schema, rng=rng, on_unserved=on_unserved)
+    except ConditionError:
+        if on_unserved is None:
+            raise
+        on_unserved(n)
+        table = _despite(draw, given, n, schema=schema, rng=rng)
+    return Dataset({schema.root: table}, schema)
+
+
+def _despite(
+    draw: Callable[[int], pd.DataFrame], given: Given, n: int, *, schema: Schema, rng: random.Generator
+) -> pd.DataFrame:
+    """Return ``n`` rows where nulls and numbers are asked for that are never drawn: of values alone, or of nothing."""
+    try:
+        return resample(draw, Given(given.rows), n, schema=schema, rng=rng, on_unserved=lambda _: None)
+    except ConditionError:
+        return draw(n)
 
 
 def save_members(members: Sequence[Sampler], names: Sequence[str], directory: Path) -> None:

@@ -15,9 +15,8 @@ from synth_components.errors import BudgetExceededError, UnsupportedError
 from synth_components.generators.tabular._codebook import stop_if_asked
 from synth_components.generators.tabular._graphical import estimated, measured, rows_per_unit
 from synth_components.generators.tabular._grid import Grid
-from synth_components.generators.tabular._public_cells import Cells, cells_of, coded
+from synth_components.generators.tabular._public_cells import Cells, cells_of, coded, grid_of
 from synth_components.generators.tabular._tokens import Tokens
-from synth_components.marginal import Marginal
 from synth_components.privacy.accounting import (
     noise_multiplier_within,
     rho_within,
@@ -28,7 +27,7 @@ from synth_components.privacy.contribution import bounded
 from synth_components.privacy.noise import Grant, require_opendp
 from synth_components.privacy.unit import settle
 from synth_components.protocols import Dataset, Floats, PrivacyLedger, Run
-from synth_components.schema import Boolean, Categorical, Numeric, Schema
+from synth_components.schema import Schema
 
 PrivateDepth = Annotated[
     int, LEFT, Field(ge=0, le=32, description="Under epsilon: layers or residual blocks, as `depth`.")
@@ -150,22 +149,6 @@ def require_trainable(run: Run) -> None:
 
 def _grid(cells: Cells, counts: Floats, schema: Schema, name: str) -> Grid:
     """Return the grid whose codes are a column's public cells, with masses from noisy counts."""
-    column = schema.columns[name]
     mass = np.maximum(counts / counts.sum(), LEAST_MASS)
     mass = mass / mass.sum()
-    null = float(mass[-1]) if cells.has_null else 0.0
-    pieces = mass[: len(mass) - cells.has_null]
-    if cells.edges is None:
-        low = high = np.arange(len(pieces), dtype=np.float64)
-    elif cells.is_whole:
-        low, high = cells.edges[:-1].copy(), cells.edges[1:] - 1
-        several = high > low
-        low, high = low - _HALF * several, high + _HALF * several
-    else:
-        low, high = cells.edges[:-1].copy(), cells.edges[1:].copy()
-        high[0] = low[0]  # the cell of the lower bound alone
-    return Grid(
-        Marginal(low, high, pieces, null),
-        is_nominal=isinstance(column, Categorical | Boolean),
-        is_exact=isinstance(column, Numeric) and column.places is None,
-    )
+    return grid_of(cells, mass, schema.columns[name], reach=_HALF)

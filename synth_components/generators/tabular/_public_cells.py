@@ -23,6 +23,8 @@ from pydantic import Field
 from synth_components.conditions import ends_of
 from synth_components.encode import Features, encode, encoder, slices
 from synth_components.errors import SchemaError
+from synth_components.generators.tabular._grid import Grid
+from synth_components.marginal import Marginal
 from synth_components.protocols import Dataset, Floats, Interval
 from synth_components.schema import AnyColumn, Boolean, Categorical, Datetime, Numeric, Schema
 
@@ -105,21 +107,55 @@ class Cells:
         # A gap in a column that has none is a value outside it.
         return np.where(is_null, self.size - 1, inside) if self.has_null else inside
 
-    def values(self, codes: Codes, *, rng: random.Generator) -> Floats:
-        """Return encoded values (n, width), uniform within their cells; NaN for null."""
+    def values(self, codes: Codes, *, rng: random.Generator, low: float = -np.inf, high: float = np.inf) -> Floats:
+        """Return encoded values (n, width), uniform within their cells and ``[low, high]``; NaN for null."""
         is_null = (codes == self.size - 1) if self.has_null else np.zeros(len(codes), dtype=bool)
         uniforms = rng.random(len(codes))  # drawn whatever the codes are, so that a column's stream has one length
         if self.edges is None:
             values = codes.astype(np.float64)
         else:
             cell = np.minimum(codes, len(self.edges) - 2)
-            low, high = self.edges[cell], self.edges[cell + 1]
-            values = low + uniforms * (high - low)
-            values = np.minimum(np.floor(values), high - 1) if self.is_whole else values
+            first = np.maximum(self.edges[cell], low)
+            end = np.minimum(self.edges[cell + 1], high + self.is_whole)
+            values = first + uniforms * (end - first)
+            values = np.minimum(np.floor(values), end - 1) if self.is_whole else values
         values = np.where(is_null, np.nan, values)
         if self.width == 1:
             return values[:, None]
         return np.stack([np.floor(values / _LOW_WORD), np.mod(values, _LOW_WORD)], axis=1)
+
+
+def grid_of(cells: Cells, mass: Floats, column: AnyColumn, *, reach: float = 0.0) -> Grid:
+    """Return the grid whose codes are a column's cells of one feature, with their masses (size,).
+
+    Args:
+        reach: How far a cell of several whole numbers reaches beyond them; below a half, each is drawn as often.
+    """
+    null = float(mass[-1]) if cells.has_null else 0.0
+    pieces = mass[: len(mass) - cells.has_null]
+    if cells.edges is None:
+        low = high = np.arange(len(pieces), dtype=np.float64)
+    elif cells.is_whole:
+        low, high = cells.edges[:-1].copy(), cells.edges[1:] - 1
+        several = high > low
+        low, high = low - reach * several, high + reach * several
+    else:
+        low, high = cells.edges[:-1].copy(), cells.edges[1:].copy()
+        high[0] = low[0]  # the cell of the lower bound alone
+    return Grid(
+        Marginal(low, high, pieces, null),
+        is_nominal=isinstance(column, Categorical | Boolean),
+        is_exact=isinstance(column, Numeric) and column.places is None,
+    )
+
+
+def grids_of(cells: Mapping[str, Cells], schema: Schema) -> tuple[Grid, ...]:
+    """Return the grid of each feature, every cell of which may be drawn: what conditions are read by."""
+    return tuple(
+        grid_of(cells[name], np.ones(cells[name].size), column)
+        for name, column in schema.columns.items()
+        for _ in range(cells[name].width)
+    )
 
 
 def _edges(low: float, high: float, *, bins: int, is_whole: bool) -> Floats:

@@ -4,6 +4,12 @@ The joint distribution is a product, ``p(first) p(rest | first)``: the first gen
 second one all columns, and is drawn from with the first's values fixed.  The first may be what is best at its kind of
 column, or at privacy; the second must condition, and one that cannot is resampled.
 
+The first may draw values together that the second gives no mass, as noise alone may put them there.  What was paid for
+can be drawn from all the same: such a row keeps the first's values, and its others are those of a row of the second
+that shares the most of the first's categories, among the 262,144 of ``resampling``, and is near its numbers.  If none
+has the same columns null, nulls are no condition, and then numbers are none.  There ``p(rest | first)`` is that of the
+nearest rows; a warning in the log says how many rows that are.
+
 Under a budget each generator gets a part of epsilon and delta; both epsilons are scaled, in proportion, until the
 charges compose to what is left (``privacy.allocation``).  Both stand in the ledger before the first stage reads a row.
 
@@ -19,6 +25,7 @@ Differs: there are two stages, each a whole generator of many columns.  A null t
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +37,7 @@ from numpy import random
 from pydantic import Field
 
 from synth_components.config import LEFT, ConfigError, Recipe
-from synth_components.errors import ArtifactError, ConditionError, SchemaError, StoppedError, UnsupportedError
+from synth_components.errors import ArtifactError, SchemaError, StoppedError, UnsupportedError
 from synth_components.generators.tabular._members import (
     doubts_of,
     drawn,
@@ -47,6 +54,8 @@ from synth_components.privacy.ledger import not_private
 from synth_components.protocols import Dataset, Given, PrivacyLedger, Run, Sampler
 from synth_components.schema import Boolean, Categorical, Schema
 from synth_components.split import units_of
+
+_LOG = logging.getLogger(__name__)
 
 
 class Hybrid(Recipe):
@@ -159,8 +168,7 @@ class HybridSampler:
         """Return ``n`` rows.
 
         Raises:
-            UnsupportedError: for conditions on columns of the second stage, where ``Model`` resamples; and if it
-                must be resampled, and gives what the first drew no mass.
+            UnsupportedError: for conditions on columns of the second stage, where ``Model`` resamples.
             ConditionError: for conditions that the first stage gives no mass.
         """
         first, second = self.stages
@@ -169,6 +177,7 @@ class HybridSampler:
         known = drawn(first, n, rng=rng, given=given).table
         parts: list[pd.DataFrame] = []
         places: list[np.ndarray[Any, Any]] = []
+        unserved: list[int] = []
         # Rows with the same columns null are drawn together: null is asked for by ``allowed``, values by ``rows``.
         missing = known.isna().to_numpy()
         for pattern in np.unique(missing, axis=0) if n else missing[:0]:
@@ -178,15 +187,17 @@ class HybridSampler:
                 held.loc[:, ~pattern] if not pattern.all() else None,
                 {str(name): frozenset({None}) for name in known.columns[pattern]},
             )
-            try:
-                made = drawn(second, len(rows), rng=rng, given=asked).table
-            except ConditionError as error:
-                raise UnsupportedError(
-                    f"{self.names[1]} never draws some of what {self.names[0]} drew together; give the first generator "
-                    "fewer columns, or choose a second one that conditions by itself"
-                ) from error
+            made = drawn(second, len(rows), rng=rng, given=asked, on_unserved=unserved.append).table
             parts.append(made.assign(**{str(name): held[name] for name in held.columns}))
             places.append(rows)
+        if unserved:
+            _LOG.warning(
+                "of %d rows %d hold values together that %s drew and %s does not draw: their other columns follow its "
+                "nearest rows; a second generator that conditions by itself, or fewer columns for the first, helps",
+                n,
+                sum(unserved),
+                *self.names,
+            )
         if not parts:
             return second.sample(0, rng=rng)
         order = np.argsort(np.concatenate(places), kind="stable")

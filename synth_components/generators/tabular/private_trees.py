@@ -32,14 +32,14 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
 from synth_components.config import ConfigError, Recipe
-from synth_components.errors import StoppedError
+from synth_components.errors import StoppedError, UnsupportedError
 from synth_components.generators.tabular._graphical import Clique, Network, counted, measured, rows_per_unit
 from synth_components.generators.tabular._network import NetworkSampler, Node, in_order
 from synth_components.generators.tabular._public_cells import BINS, Bins, Cells, Codes, cells_of, coded
 from synth_components.generators.tabular.mst import MST
 from synth_components.privacy.contribution import bounded
 from synth_components.privacy.noise import Grant, deviation, granted, noisy_best
-from synth_components.protocols import Dataset, Floats, PrivacyLedger, Run
+from synth_components.protocols import Dataset, Floats, Given, PrivacyLedger, Run
 from synth_components.schema import Schema
 
 _DRAWN = 50_000
@@ -343,6 +343,16 @@ class PrivateTreesSampler(NetworkSampler):
     """A network whose columns have trees."""
 
     nodes: tuple[Corrected, ...]
+
+    def sample(self, n: int, *, rng: random.Generator, given: Given | None = None) -> Dataset:
+        """Return ``n`` rows.
+
+        Raises:
+            UnsupportedError: for any condition; ``Model`` resamples instead.
+        """
+        if given is not None and given.columns:
+            raise UnsupportedError("tabular.private_trees does not condition by itself: a tree asks about any column")
+        return super().sample(n, rng=rng)
 
     def save(self, directory: Path) -> None:
         """Write ``schema.json``, ``trees.json`` and ``trees.safetensors``."""
