@@ -9,7 +9,9 @@ kind at all is null: no row ends a fit, for saying so would tell about it, and w
 from __future__ import annotations
 
 import datetime
+import decimal
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -204,13 +206,20 @@ def _readable(values: pd.Series[Any], column: AnyColumn) -> pd.Series[Any]:
         held = [_number(value) for value in held]
     elif isinstance(column, Datetime):
         first, last = (pd.Timestamp(str(bound)).date() for bound in (column.low, column.high))
-        held = [_date(value, first, last) for value in held]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what pandas warns of a text quotes it
+            held = [_date(value, first, last) for value in held]
     else:
-        held = [value if pd.api.types.is_scalar(value) else _STRANGE for value in held]
+        held = [value if _is_plain(value) else _STRANGE for value in held]
     return pd.Series(held, index=values.index, dtype=object)
 
 
 _STRANGE = object()
+
+
+def _is_plain(value: Any) -> bool:  # noqa: ANN401 - a cell
+    """Return whether a cell may be a category: no sequence, and no decimal that cannot even be compared."""
+    return pd.api.types.is_scalar(value) and not (isinstance(value, decimal.Decimal) and value.is_snan())
 
 
 def _number(value: Any) -> Any:  # noqa: ANN401 - a cell
@@ -226,15 +235,15 @@ def _date(value: Any, low: datetime.date, high: datetime.date) -> datetime.date 
 
     Of many texts pandas takes the form from the first, so that one row would decide how the others are read.
     """
-    if isinstance(value, str):
-        try:
-            value = pd.Timestamp(value)
-        except (ValueError, OverflowError):
+    try:
+        if isinstance(value, str):
+            value = pd.Timestamp(str(value))  # a text of numpy's is none to pandas
+        if value is pd.NaT:
             return None
-    if value is pd.NaT:
+        if isinstance(value, datetime.datetime):
+            value = value.date()
+    except (ValueError, OverflowError, NotImplementedError):  # the last of a year before the first, as 0000-01-01
         return None
-    if isinstance(value, datetime.datetime):
-        value = value.date()
     return min(max(value, low), high) if isinstance(value, datetime.date) else None
 
 
