@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from synth_components.characters import plain
 from synth_components.encode import cast_to
 from synth_components.schema import TextKind
-from synth_components.statistics.pattern import BY_NAME, MOST, is_card, is_iban
+from synth_components.statistics.pattern import BY_NAME, MOST, host_of, is_card, is_iban
 
 SOME = 0.5
 """The share that is enough where the column's name agrees."""
@@ -41,7 +42,8 @@ _HINTS: dict[TextKind, re.Pattern[str]] = {
     "postcode": re.compile(r"zip|post ?code|postal|\bplz\b|postleitzahl|\bcap\b|\bcep\b|postnummer|\bpsč\b"),
     "name": re.compile(
         r"^name$|(first|last|full|middle|given|family|sur|maiden|person|patient|customer|client|employee|contact|user)"
-        r" ?name|^(patient|employee|person|contact)$|(vor|nach|familien)name|^(nom|prénom|nombre|apellidos?|cognome|"
+        r" ?name|\bcontact person$|"
+        r"^(patient|employee|person|contact)$|(vor|nach|familien)name|^(nom|prénom|nombre|apellidos?|cognome|"
         r"nome|"
         r"sobrenome|naam|voornaam|achternaam|imię|nazwisko|förnamn|efternamn|jméno|příjmení)$|^(surname|forename)s?$|"
         r"\b(physician|doctor|guardian|parent|mother|father|spouse|teacher|account holder|card ?holder)( name)?$"
@@ -90,11 +92,18 @@ def _is_known_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None and any(part in given_names() or part in family_names() for part in parts)
 
 
+def _are_names(texts: list[str], column: str) -> bool:
+    from synth_components.sensitive.person import are_names
+
+    return are_names(texts, is_named=hints_at(column, "name"))
+
+
 def _is_any(*names: str) -> Callable[[str], bool]:
     patterns = [BY_NAME[name] for name in names]
     return lambda text: any(pattern.matches(text) for pattern in patterns)
 
 
+_is_address_of_network = _is_any("ipv4", "ipv6", "mac")
 _is_known_postcode = _is_any("zip_code", "uk_postcode", "canadian_postcode", "dutch_postcode")
 
 
@@ -106,7 +115,7 @@ _PATTERNS: tuple[tuple[TextKind, Callable[[str], bool]], ...] = (
     ("email", _is_any("email")),
     ("uuid", _is_any("uuid")),
     ("url", _is_any("url")),
-    ("ip", _is_any("ipv4", "ipv6", "mac")),
+    ("ip", lambda text: _is_address_of_network(host_of(text))),
     ("iban", is_iban),
     ("ssn", _is_any("ssn")),
     ("card", is_card),
@@ -139,7 +148,7 @@ def identifier_kind(values: pd.Series[Any], *, supported: float) -> TextKind | N
         (supported < SOME and share(_is_worded_name) >= MOST) or share(_is_known_name) >= SOME / 2
     ):
         return "name"
-    if share(_has_two_words) >= MOST and share(_is_known_name) >= MOST:
+    if share(_has_two_words) >= MOST and (share(_is_known_name) >= MOST or _are_names(distinct, name)):
         return "name"
     if hints_at(name, "ssn") and share(lambda text: re.fullmatch(r"\d{9}", text) is not None) >= MOST:
         return "ssn"
@@ -193,10 +202,10 @@ def _has_two_words(text: str) -> bool:
 
 
 def some_distinct(values: pd.Series[Any]) -> list[str]:
-    """Return at most some thousand distinct values as text, without blanks at the ends, evenly spaced."""
+    """Return at most some thousand distinct values as plain text, without blanks at the ends."""
     distinct = cast_to(values[values.notna()], object).drop_duplicates()
     step = max(1, len(distinct) // _EXAMINED)
-    return [str(value).strip() for value in distinct.iloc[::step].iloc[:_EXAMINED]]
+    return [plain(str(value)).strip() for value in distinct.iloc[::step].iloc[:_EXAMINED]]
 
 
 def key_prefix(values: pd.Series[Any]) -> str | None:

@@ -23,6 +23,7 @@ from synth_components.privacy.ledger import not_private
 from synth_components.schema import TABLE
 from synth_components.sensitive.entity import BY_ENTITY, ENTITIES, LEVELS, Entity, Form, Level, Role, telling
 from synth_components.sensitive.national import national_number
+from synth_components.sensitive.person import are_names
 from synth_components.support import Owners, supports, taken
 
 if TYPE_CHECKING:
@@ -217,6 +218,8 @@ def _hit(entity: Entity, column: str, texts: Sequence[str], form: Form) -> _Hit 
     if is_enough:
         evidence: tuple[Evidence, ...] = (kind, "name") if is_named else (kind,)
         return weight + 1.5 * is_named, order, entity, entity.title, share, evidence
+    if entity.name == "name" and are_names(texts, is_named=is_named):
+        return weight + 1.5 * is_named, order, entity, entity.title, share, (kind, "name") if is_named else (kind,)
     if not is_named:
         return None
     if share >= entity.hinted > 0:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from synth_components.characters import plain
 from synth_components.identifier import hints_at, is_address, words
 from synth_components.schema import TextKind
 from synth_components.sensitive.checksum import luhn, verhoeff, weighted
 from synth_components.sensitive.lexicon import EMPTY_WORDS, VALUES, is_formed_like_a_name, is_full_name, is_medical
-from synth_components.statistics.pattern import BY_NAME, is_card, is_iban
+from synth_components.statistics.pattern import BY_NAME, host_of, is_card, is_iban
 
 Role: TypeAlias = Literal["direct", "quasi", "sensitive", "none"]
 Level: TypeAlias = Literal["low", "medium", "high", "critical"]
@@ -90,7 +91,7 @@ def _prior(*alternatives: str) -> re.Pattern[str]:
 
 def is_payment_card(text: str) -> bool:
     """Return whether the text is a card number: issuer, length and check digit (ISO/IEC 7812-1)."""
-    compact = re.sub(r"[ -]", "", text)
+    compact = re.sub(r"[ -]", "", plain(text))
     return _ISSUERS.fullmatch(compact) is not None and luhn(compact)
 
 
@@ -134,10 +135,11 @@ _COUNTRIES = frozenset(
 
 
 def _is_ip(text: str) -> bool:
-    """Return whether the text is an IP address; of version 4 with an octet that versions seldom have."""
-    if BY_NAME["ipv6"].matches(text):
+    """Return whether the text is an IP address; of version 4 with a port, or an octet that versions seldom have."""
+    host = host_of(text)
+    if BY_NAME["ipv6"].matches(host):
         return True
-    return BY_NAME["ipv4"].matches(text) and any(int(octet) >= 100 for octet in text.split(".")[:3])
+    return BY_NAME["ipv4"].matches(host) and (host != text or any(int(octet) >= 100 for octet in host.split(".")[:3]))
 
 
 def _is_address_block(text: str) -> bool:
@@ -301,7 +303,7 @@ ENTITIES: tuple[Entity, ...] = (
            alone=0.8,
            prior="phone", loosely=_form(r"\+?[\d(][\d ()./-]{5,20}\d(?: ?(?:x|ext\.?) ?\d{1,6})?")),
     Entity(name="ip", title="IP address", role="direct", level="high", forms=_TEXTS, matches=_is_ip, alone=0.5, least=3,
-           prior="ip", loosely=_any_of("ipv4", "ipv6"), hinted=0.8),
+           prior="ip", loosely=lambda text: _any_of("ipv4", "ipv6")(host_of(text)), hinted=0.8),
     Entity(name="url", title="web address", role="direct", level="medium", forms=_TEXTS, matches=_any_of("url"),
            alone=0.8, prior="url", loosely=_any_of("url", "host_name")),
     Entity(name="username", title="name of an account", role="direct", level="high", forms=_TEXTS,

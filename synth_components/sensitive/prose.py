@@ -5,9 +5,11 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from synth_components.characters import plain
 from synth_components.sensitive.entity import is_payment_card
 from synth_components.sensitive.lexicon import family_names, given_names, is_medical
 from synth_components.sensitive.national import NUMBERS
+from synth_components.sensitive.person import BEFORE_THINGS, THINGS
 from synth_components.sensitive.street import holds_street
 from synth_components.statistics.pattern import is_iban
 
@@ -15,7 +17,10 @@ _EMAIL = re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}")
 _URL = re.compile(r"(?:https?|ftp)://\S+|www\.\w\S+\.\w+")
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b")
 _CARD = re.compile(r"(?<![\d.-])\d(?:[ -]?\d){11,18}(?![\d-])")
-_IP = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
+_IP = re.compile(r"(?<![\w.])((?:\d{1,3}\.){3}\d{1,3})(:\d{2,5}(?![\w:]))?(?![\w]|\.\d)")
+_IP6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:])")
+_TELLING6 = re.compile(r"(?:^|:)(?:[23][0-9A-Fa-f]{3}|f[cdef][0-9A-Fa-f]{2})(?:$|:)", re.IGNORECASE)
+"""A group as those in use begin with (RFC 4291): ``a::1`` may be code."""
 _VERSION = re.compile(
     r"(?:\bv|version|release|firmware|build|driver|section|sect\.|\u00a7|chapter|clause|article|paragraph|rule|patch(?:ed)?|"
     r"roll(?:ed)? back|update[d]?|upgrade[d]?)\W*(?:to |since )?$",
@@ -27,6 +32,7 @@ _NETWORK = re.compile(
     r"blacklist(?:ed)?|attempt(?:s|ed)?|vpn|ssh)\b",
     re.IGNORECASE,
 )
+_CUE_LETTERS = 120
 _LEAST_OF_ADDRESS = 100  # parts of versions and sections are seldom as large
 _SSN = re.compile(r"(?<![\d-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])")
 _PHONE = re.compile(
@@ -66,22 +72,6 @@ _PAIR = re.compile(r"(?<![\w.] )\b([A-Z\u00c0-\u017d][a-z\u00df-\u017e'\u2019-]+
                    r")?([A-Z\u00c0-\u017d][a-z\u00df-\u017e'\u2019-]+)\b|"
                    r"\b([A-Z\u00c0-\u017d][a-z\u00df-\u017e]+) "
                    r"([A-Z\u00c0-\u017d][a-z\u00df-\u017e'\u2019-]+)\b")  # fmt: skip
-_NO_PERSON = re.compile(
-    r"^(?:The|This|That|These|New|North|South|East|West|Saint|San|Santa|Los|Las|Mount|Lake|Fort|Port|Great|Upper|"
-    r"Lower|Dear|Our|Your|"
-    r"My|Please|January|February|March|April|May|June|July|August|September|October|November|December|Monday|Tuesday|"
-    r"Wednesday|"
-    r"Thursday|Friday|Saturday|Sunday)$"
-)
-_THINGS = re.compile(
-    r"^(?:Street|St|Road|Rd|Avenue|Ave|Lane|Drive|Park|Hospital|Clinic|University|College|School|Bank|Inc|Ltd|Corp|"
-    r"Company|Group|"
-    r"Shirt|Jacket|Dress|Chair|Sofa|Lamp|Watch|Phone|Edition|Series|Hotel|Airport|Station|River|Valley|County|City|"
-    r"Beach|Island|"
-    r"Syndrome|Disease|Test|Model|Theorem|Law|Award|Prize|Cup|League|Stadium|Museum|Church|Bridge|Tower|Square|"
-    r"Services?|Support|Office|Team|Department|Resources|Sales|Board|Council|Committee|Ministry|Agency|Airlines?|Systems?|"
-    r"Police|Press|News|Store|Shop|Cent(?:er|re)|House|Club|Union|Insurance|Desk|Court|Partners|Foundation|Association)$"
-)
 _DATED = re.compile(
     r"(?:\bD\.?O\.?B\.?|[Bb]orn(?: on)?|[Dd]ate of birth|[Bb]irth ?da(?:te|y)|[Gg]eb(?:oren|\.)(?: am)?|[Nn]ée? le|"
     r"[Nn]acid[oa] el)\W{0,4}(?:is |was )?"
@@ -96,6 +86,7 @@ _WORDS = re.compile(r"[A-Za-z0-9][\w.+-]{7,20}")
 def entities_in(text: str) -> frozenset[str]:
     """Return the kinds of which a text holds something."""
     found = set()
+    text = plain(text)
     if "@" in text and _EMAIL.search(text):
         found.add("email")
     if _URL.search(text):
@@ -128,9 +119,8 @@ def _numbered(text: str) -> set[str]:
         number.matches(word.strip(".")) for word in _WORDS.findall(rest) for number in _CERTAIN if _has_digits(word)
     ):
         found.add("national_id")
-    for match in _IP.finditer(rest):
-        if _is_address(match[0]) and not _VERSION.search(rest[: match.start()]) and _is_of_network(match[0], rest):
-            found.add("ip")
+    if _holds_address(rest):
+        found.add("ip")
     if _PHONE.search(rest) or any(_is_called(match, rest) for match in _GROUPED.finditer(rest)):
         found.add("phone")
     if _DATED.search(rest):
@@ -143,7 +133,7 @@ def _numbered(text: str) -> set[str]:
 def _is_called(match: re.Match[str], text: str) -> bool:
     """Return whether digits, grouped in any way, are said to be a number to call."""
     digits = sum(letter.isdigit() for letter in match[0])
-    is_cued = _PHONE_CUE.search(text[: match.start()]) is not None
+    is_cued = _PHONE_CUE.search(_before(match, text)) is not None
     return is_cued and _FEWEST_DIGITS <= digits <= _MOST_DIGITS and _DATE.fullmatch(match[0]) is None
 
 
@@ -153,14 +143,29 @@ def _holds_iban(candidate: str) -> bool:
     return any(is_iban(" ".join(parts[:end])) for end in range(len(parts), max(len(parts) - 3, 0), -1))
 
 
-def _is_of_network(address: str, text: str) -> bool:
-    """Return whether four numbers are no version: two of them are large, or one is, or the text speaks of networks."""
-    return max(map(int, address.split("."))) >= _LEAST_OF_ADDRESS or _NETWORK.search(text) is not None
+def _before(match: re.Match[str], text: str) -> str:
+    """Return the text that a cue stands in: all that comes before would be read again for each number."""
+    return text[max(match.start() - _CUE_LETTERS, 0) : match.start()]
+
+
+def _holds_address(text: str) -> bool:
+    """Return whether a text holds an IP address.
+
+    Four numbers are no version if one of them is large, a port follows, or the text speaks of networks.
+    """
+    speaks: bool | None = None
+    for match in _IP.finditer(text):
+        is_likely = match[2] is not None or max(map(int, match[1].split("."))) >= _LEAST_OF_ADDRESS
+        if not is_likely and speaks is None:
+            speaks = _NETWORK.search(text) is not None
+        if (is_likely or speaks) and _is_address(match[1]) and not _VERSION.search(_before(match, text)):
+            return True
+    return any(_TELLING6.search(match[0]) and _is_address(match[0]) for match in _IP6.finditer(text))
 
 
 def _is_address(text: str) -> bool:
     try:
-        ipaddress.IPv4Address(text)
+        ipaddress.ip_address(text)
     except ValueError:
         return False
     return True
@@ -170,12 +175,12 @@ def _is_named(text: str) -> bool:
     if _TITLED.search(text):
         return True
     said = (match for pattern in (_CUED_NAME, _ACTING) for match in pattern.finditer(text))
-    if any(not _NO_PERSON.match(match["first"]) and not _THINGS.match(match["last"]) for match in said):
+    if any(not BEFORE_THINGS.match(match["first"]) and not THINGS.match(match["last"]) for match in said):
         return True
     return any(_is_pair(match[1] or match[3], match[2] or match[4]) for match in _PAIR.finditer(text))
 
 
 def _is_pair(first: str, last: str) -> bool:
-    if _NO_PERSON.match(first) or _THINGS.match(last):
+    if BEFORE_THINGS.match(first) or THINGS.match(last):
         return False
     return first.lower() in given_names() and last.lower() in family_names()

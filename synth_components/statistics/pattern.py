@@ -48,6 +48,14 @@ def is_card(text: str) -> bool:
     return sum(digit - 9 if digit > 9 else digit for digit in doubled) % 10 == 0
 
 
+def host_of(text: str) -> str:
+    """Return the IP address of one with a port, or in brackets; any other text as it is."""
+    found = _ENDPOINT.fullmatch(text)
+    if found is None or int(found["port"] or 0) > _LAST_PORT:
+        return text
+    return found["six"] or found["four"]
+
+
 def is_isbn(text: str) -> bool:
     """Return whether the text is an ISBN of 10 or 13 digits, the last right (ISO 2108)."""
     compact = text.replace("-", "").replace(" ", "")
@@ -85,6 +93,8 @@ def _is_clock(text: str) -> bool:
 
 _CARD = re.compile(r"\d{13,19}")
 _IBAN = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}")
+_ENDPOINT = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:]+)\]|(?P<four>(?:\d{1,3}\.){3}\d{1,3})(?=:))(?::(?P<port>\d{1,5}))?")
+_LAST_PORT = 65_535
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _AMOUNT = r"-?(?:\d{1,3}(?:[,.' ]\d{3})+|\d+)(?:[.,]\d{1,2})?"
 _MONEY = (

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+import unicodedata
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from synth_components.characters import plain
 from synth_components.errors import BudgetExceededError, UnsupportedError
 from synth_components.privacy.ledger import Ledger
 from synth_components.profile import dumps, profile
 from synth_components.protocols import Budget
+from synth_components.schema import Text
 from synth_components.sensitive import DetectConfig, Sensitivity, detect
 from synth_components.sensitive.checksum import luhn, mod_11_2, mod_11_10, verhoeff
 from synth_components.sensitive.entity import BY_ENTITY, ENTITIES, LEVELS, is_payment_card
@@ -25,6 +28,17 @@ from synth_components.sensitive.prose import entities_in
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "sensitive.py"
 CANARY = "Zebulon-4711"
 N = 60
+
+
+def in_digits(text, zero):
+    """Return a text with the digits of another script."""
+    return "".join(chr(ord(zero) + int(letter)) if letter.isdecimal() else letter for letter in text)
+
+
+def wide(text):
+    """Return a text with full-width digits, signs and spaces."""
+    made = (chr(ord(letter) + 0xFEE0) if letter in "0123456789+-" else letter for letter in text)
+    return "".join(made).replace(" ", "\u3000")
 
 
 def found_in(values, name="x"):
@@ -66,6 +80,22 @@ def test_every_kind_has_a_role_a_level_and_something_that_tells():
         ("fingerprint_template", [bytes([i]).hex() for i in range(N)], "biometric", "critical"),
         ("Religion", ["Catholic", "Muslim", "none"] * 20, "religion", "high"),
         ("status", ["open", "closed"] * 30, "none", "low"),
+        (
+            "x",
+            [wide("4111 1111 1111 1111"), "5555-5555-5555-4444", "378282246310005"] * 20,
+            "card",
+            "critical",
+        ),
+        (
+            "x",
+            [wide("+49 30 901820"), wide("(030) 1234-5678"), in_digits("+49 30 901821", "\u0660")] * 20,
+            "phone",
+            "high",
+        ),
+        ("x", [wide("123-45-6789"), "123-45-6780", "234-56-7890"] * 20, "national_id", "critical"),
+        ("x", ["10.0.0.1:8080", "10.0.0.2:443", "10.0.0.3:22"] * 20, "ip", "high"),
+        ("x", ["[2001:db8::1]:443", "[2001:db8::2]", "[fe80::1]:65535"] * 20, "ip", "high"),
+        ("x", ["10.0.0.1:65536", "10.0.0.2:99999", "10.0.0.3"] * 20, "none", "low"),
         ("lot", [f"{i}.{i % 7}.0.{i % 50}" for i in range(N)], "unique", "medium"),
     ],
 )
@@ -102,6 +132,50 @@ def test_texts_without_a_space_take_no_longer_than_they_are(name):
     assert detect(pd.DataFrame({name: texts})).of()
 
 
+@pytest.mark.parametrize("part", ["1.1.1.1:", "1.1.1.1 ", "2001::", wide("4"), wide("1:")])
+def test_a_text_of_many_numbers_takes_no_longer_than_it_is(part):
+    # What comes before each of them was read again: 20,000 letters of addresses took minutes.
+    entities_in(part * (20_000 // len(part)))
+
+
+@given(st.text())
+def test_plain_text_has_every_character_in_its_place(text):
+    made = plain(text)
+    assert len(made) == len(text)
+    assert plain(made) == made
+    for before, after in zip(text, made, strict=True):
+        digit = unicodedata.decimal(before, None)
+        assert after == (before if before.isascii() else after if digit is None else str(digit))
+
+
+def names_of_no_list(n, *, known):
+    """Return names of which a share has a given name that the lists have; each is another."""
+    rng = np.random.default_rng(0)
+
+    def word():
+        return "".join(rng.choice(list("bdgkmnrstv")) + rng.choice(list("aiou")) for _ in range(3)).capitalize() + "q"
+
+    return [f"{'Anna' if place < known * n else word()} {word()}" for place in range(n)]
+
+
+def test_full_names_that_repeat_are_told_whatever_the_column_is_called_and_however_few_are_known():
+    for name in ("ref", "owner", "contact_person"):
+        names = names_of_no_list(50, known=0.3 if name != "contact_person" else 0)
+        assert found_in(names * 10, name).kind == "name"
+        (column,) = profile(pd.DataFrame({name: names * 10})).schema.columns.values()
+        assert isinstance(column, Text)
+        assert column.kind == "name"
+    firsts, goods = (
+        ["Anna", "Sydney", "Qelra", "Zulqa", "Bimtaq"],
+        ["Mug", "Tote", "Quilt", "Rug", "Blanket", "Sandals"],
+    )
+    things = [f"{first} {last}" for first in firsts for last in goods]
+    ways = ["Meadows", "Vista", "Rapids", "Plains", "Springs", "Shores", "Hollow", "Knolls", "Canyon", "Creek"]
+    streets = [f"{name.split()[0]} {way}" for name, way in zip(names_of_no_list(60, known=0.4), ways * 6, strict=True)]
+    for values in (things, streets, names_of_no_list(50, known=0)):
+        assert found_in(values * 10, "ref").kind != "name"
+
+
 def test_text_that_mentions_a_person_once_is_told_with_what_it_holds():
     texts = ["The parcel was late and the box was wet."] * 40 + ["Write to jane@example.org, says Jane Miller."]
     found = found_in(texts)
@@ -124,6 +198,14 @@ def test_text_that_mentions_a_person_once_is_told_with_what_it_holds():
         ("history of asthma, stable", {"health"}),
         ("order 4111 1111 1111 1112 is late", set()),
         ("see section 3.2.1 of part 12-3456", set()),
+        (wide("paid by 4111 1111 1111 1111, thanks"), {"card"}),
+        (wide("Call +44 20 7946 0018 after five"), {"phone"}),
+        (wide("SSN 123-45-6789 was given"), {"national_id"}),
+        ("10.0.0.1:8080 answered at last", {"ip"}),
+        ("it came from [2001:db8::1]:443 at night", {"ip"}),
+        ("version 10.0.0.1: 80 faults mended", set()),
+        ("since build 7.12.0.1:22", set()),
+        ("a::1 of std::vector at 12:30:45, room 12::34", set()),
         ("", set()),
     ],
 )
