@@ -66,7 +66,7 @@ def serving(
 def sharing(
     codes: Mapping[str, Floats], requests: Mapping[str, Floats], rows: NDArray[np.int64], near: list[str], count: int
 ) -> list[NDArray[np.int64]]:
-    """Return who of ``count`` candidates has the most of the categories that each of some requests has together.
+    """Return who of ``count`` candidates shares the most categories with each of some requests.
 
     They have null for null among numbers and times; the arguments are as those of ``serving``.
     """

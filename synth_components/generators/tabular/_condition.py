@@ -83,7 +83,7 @@ class Condition:
     def placed(
         self, values: Floats, codes: NDArray[np.signedinteger[Any]], grid: Grid, *, rng: random.Generator
     ) -> Floats:
-        """Return encoded values (n,), drawn in their codes between the ends, as sets and fixed values have them."""
+        """Return encoded values (n,), drawn between the ends, with those that sets and rows fix."""
         if self.members is not None and len(self.members):
             member_codes, _ = grid.share_of(self.members)
             for code in np.unique(member_codes):
