@@ -167,7 +167,8 @@ def _first_error(cls: type[Config], error: ValidationError) -> ConfigError:
     if first["type"] == "extra_forbidden":
         known = ", ".join(cls.model_fields) or "none"
         return ConfigError(f"{cls.__name__} has no option '{option}'; its options are: {known}", option=option)
-    return ConfigError(f"option '{option}' of {cls.__name__}: {first['msg']}", option=option)
+    where = f"option '{option}'" if first["loc"] else "options"  # of a rule about several there is no one
+    return ConfigError(f"{where} of {cls.__name__}: {first['msg'].removeprefix('Value error, ')}", option=option)
 
 
 def to_strings(config: Config) -> dict[str, str]:

@@ -183,7 +183,8 @@ def _parsed(config: type[Config], texts: Mapping[str, str], part: Part) -> Any: 
     except ConfigError as error:
         option = error.option.partition(".")[0]
         name = Hyperparameter(part, config, option).name if option in config.model_fields else part
-        rule = str(error).removeprefix(f"option '{error.option}' of {config.__name__}: ").removeprefix("Value error, ")
+        rule = str(error).removeprefix(f"option '{error.option}' of {config.__name__}: ")
+        rule = rule.removeprefix(f"options of {config.__name__}: ")
         if rule == "the text is not valid JSON":
             rule = f"must be {KINDS_OF_TEXT.get(metavar(config, option), 'JSON')}"
         raise ConfigError(f"hyperparameter '{name}': {rule}", option=name) from None

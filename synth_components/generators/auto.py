@@ -154,6 +154,8 @@ class Auto(Recipe):
         asked = candidates(data.schema, self.candidates) if self.candidates else ()
         able = [name for name in asked if name not in refused] or asked
         choice = chosen(data.schema, rows=rows, budget=None, is_timed=True, among=able)
+        if trials:  # whoever set a limit hears that it is passed, while the fit can still be stopped
+            _LOG.warning("%s; %s is fitted", told, choice.generator)
         choice = replace(choice, reasons=(told, *choice.reasons), trials=trials)
         try:
             return _fitted(choice, data, rng=rng, ledger=ledger, run=run)

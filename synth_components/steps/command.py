@@ -356,7 +356,8 @@ def _config(cls: type[StepConfig], texts: Mapping[str, str], file: str | None) -
 
 
 def _rule(error: ConfigError, cls: type[Config]) -> str:
-    rule = str(error).removeprefix(f"option '{error.option}' of {cls.__name__}: ").removeprefix("Value error, ")
+    rule = str(error).removeprefix(f"option '{error.option}' of {cls.__name__}: ")
+    rule = rule.removeprefix(f"options of {cls.__name__}: ")
     if rule == "the text is not valid JSON":
         return f"must be {KINDS_OF_TEXT.get(metavar(cls, error.option), 'JSON')}"
     return rule

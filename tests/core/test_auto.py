@@ -353,10 +353,11 @@ def test_when_time_is_over_without_a_trial_the_rules_choose_and_the_reasons_say_
     assert len(made.sample(5, rng=np.random.default_rng(0)).table) == 5
 
 
-def test_when_time_is_over_without_a_trial_nobody_is_fitted_but_candidates():
+def test_when_time_is_over_without_a_trial_nobody_is_fitted_but_candidates(caplog):
     recipe = Auto(time_limit=NO_TIME, candidates=(COPULA, ALONE))
     made = recipe.fit(dependent(2_000), rng=np.random.default_rng(0), ledger=Ledger(), run=Run())
     assert made.choice["generator"] == COPULA
+    assert caplog.messages == [f"{made.choice['reasons'][0]}; {COPULA} is fitted"]
 
 
 @pytest.fixture
