@@ -127,7 +127,7 @@ def test_a_condition_shifts_the_weights_to_the_member_that_meets_it():
 
 
 def test_options_and_weights_are_one_per_generator():
-    with pytest.raises(ConfigError, match="^options of Ensemble: weights are numbers"):
+    with pytest.raises(ConfigError, match=r"^options of Ensemble: weights are numbers"):
         Ensemble.parse({"generators": [COPULA], "weights": [1, 2]})
     with pytest.raises(ConfigError, match="options for 3 generators"):
         Ensemble.parse({"options": [{}, {}, {}]})
