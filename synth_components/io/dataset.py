@@ -7,6 +7,7 @@ A dataset directory holds ``schema.json`` and one ``<table>.parquet`` per table.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -412,17 +413,20 @@ def _cast(values: pd.Series[Any], column: AnyColumn, name: str, place: str) -> p
     if same_dtype(values, column.dtype) and is_kept and not is_made_of_objects:
         return values
     try:
-        if is_made_of_objects:
-            return _objects(values, column)
-        if column.dtype == "category" and isinstance(column, Categorical):
-            dtype = pd.CategoricalDtype(list(column.categories), ordered=column.ordered)
-            return _categories(values, dtype)
-        if column.dtype in {"object", "str"}:
-            return cast_to(cast_to(values, "string"), object) if values.dtype != object else values
-        if values.dtype == object and column.dtype.startswith("bool"):
-            values = cast_to(values, "boolean")
-        cast_values = _numbers(values, column.dtype)
-    except (ValueError, TypeError, OverflowError, SchemaError):
+        with warnings.catch_warnings():
+            # Of a text's time zone that it does not know pandas warns, quotes the text, and takes it without.
+            warnings.filterwarnings("error", message="Parsed string", category=FutureWarning)
+            if is_made_of_objects:
+                return _objects(values, column)
+            if column.dtype == "category" and isinstance(column, Categorical):
+                dtype = pd.CategoricalDtype(list(column.categories), ordered=column.ordered)
+                return _categories(values, dtype)
+            if column.dtype in {"object", "str"}:
+                return cast_to(cast_to(values, "string"), object) if values.dtype != object else values
+            if values.dtype == object and column.dtype.startswith("bool"):
+                values = cast_to(values, "boolean")
+            cast_values = _numbers(values, column.dtype)
+    except (ValueError, TypeError, OverflowError, NotImplementedError, SchemaError, FutureWarning):
         raise DataError(
             f"column '{name}' of '{place}' has dtype {values.dtype} and cannot become {column.dtype}, as the schema "
             "declares; mend the rows, or change the schema"
