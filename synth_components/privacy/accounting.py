@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from synth_components.errors import BudgetExceededError
-from synth_components.privacy.ledger import ORDERS, Curve, epsilon_of
+from synth_components.privacy.ledger import ORDERS, Curve, Room
 from synth_components.protocols import Budget, Floats
 
 _HALVINGS = 100
@@ -110,9 +110,9 @@ def _log_moment(order: int, *, rate: float, scale: float) -> float:
 
 
 def noise_multiplier_within(
-    budget: Budget, *, sample_rate: float, steps: int, rows_per_unit: int = 1, rho: float = 0.0
+    budget: Budget | Room, *, sample_rate: float, steps: int, rows_per_unit: int = 1, rho: float = 0.0
 ) -> float:
-    """Return about the least noise multiplier with which noisy sums keep a budget.
+    """Return about the least noise multiplier with which noisy sums keep a budget, beside what was charged before.
 
     The budget pays for ``rho`` of zCDP, too.  The multiplier is rounded up, and its curve, as ``subsampled_gaussian``
     gives it, keeps the budget itself.
@@ -120,12 +120,14 @@ def noise_multiplier_within(
     Raises:
         BudgetExceededError: if no noise multiplier up to ``MOST_NOISE`` does.
     """
+    room = _room(budget)
+    budget = room.budget
 
     def keeps(multiplier: float) -> bool:
         sums = subsampled_gaussian(
             noise_multiplier=multiplier, sample_rate=sample_rate, steps=steps, rows_per_unit=rows_per_unit
         )
-        return epsilon_of(sums(ORDERS) + zero_concentrated(rho)(ORDERS), budget.delta) <= budget.epsilon
+        return room.holds(sums(ORDERS) + zero_concentrated(rho)(ORDERS))
 
     if budget.delta <= 0 or budget.epsilon <= 0 or not keeps(MOST_NOISE):
         raise BudgetExceededError(
@@ -141,23 +143,30 @@ def noise_multiplier_within(
     return high
 
 
-def rho_within(budget: Budget) -> float:
+def rho_within(budget: Budget | Room) -> float:
     """Return the largest rho whose zCDP curve stays within a budget, rounded down; 0 where delta is 0.
+
+    Beside what was charged before, where a room tells of it.
 
     Source: the conversion of ``ledger.epsilon_of``, by bisection.
     """
-    if budget.delta <= 0 or budget.epsilon <= 0:
+    room = _room(budget)
+    if room.budget.delta <= 0 or room.budget.epsilon <= 0:
         return 0.0
     low, high = 0.0, 1.0
-    while _fits(high, budget):
+    while _fits(high, room):
         low, high = high, 2 * high
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         if not low < middle < high:
             break  # no number lies between
-        low, high = (middle, high) if _fits(middle, budget) else (low, middle)
+        low, high = (middle, high) if _fits(middle, room) else (low, middle)
     return low
 
 
-def _fits(rho: float, budget: Budget) -> bool:
-    return epsilon_of(zero_concentrated(rho)(ORDERS), budget.delta) <= budget.epsilon
+def _fits(rho: float, room: Room) -> bool:
+    return room.holds(zero_concentrated(rho)(ORDERS))
+
+
+def _room(budget: Budget | Room) -> Room:
+    return budget if isinstance(budget, Room) else Room(budget, np.zeros_like(ORDERS))

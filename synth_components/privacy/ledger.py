@@ -12,14 +12,14 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synth_components import audit
 from synth_components.errors import ArtifactError, BudgetExceededError, UnitError
-from synth_components.protocols import Budget
+from synth_components.protocols import Budget, PrivacyLedger
 
 ORDERS: NDArray[np.float64] = np.array(
     [1.01, 1.02, 1.05, *np.arange(1.1, 3.0, 0.1), *np.arange(3.0, 12.0, 0.5), *range(12, 64), 80, 96, 128, 192, 256,
@@ -132,6 +132,33 @@ class OwnLock:
     def __reduce__(self) -> tuple[type[OwnLock], tuple[()]]:
         """Return how a copy is made: nobody has it."""
         return OwnLock, ()
+
+
+class Room(NamedTuple):
+    """What a charge is calibrated to: a budget, and what was charged against it before.
+
+    Charges compose to less than their sum, a Gaussian one of .1 and one of .9 of epsilon 1 at delta 1e-6 to .91, so
+    that what is calibrated to the rest of epsilon leaves a part of it.
+
+    Attributes:
+        budget: The whole epsilon, and the delta that is left.
+        spent: The curve (orders,) of the charges before, on ``ORDERS``.
+    """
+
+    budget: Budget
+    spent: NDArray[np.float64]
+
+    def holds(self, rdp: NDArray[np.float64]) -> bool:
+        """Return whether there is room for one more curve, on ``ORDERS``."""
+        return epsilon_of(self.spent + rdp, self.budget.delta) <= self.budget.epsilon
+
+
+def room_of(ledger: PrivacyLedger) -> Room | None:
+    """Return what one more charge is to fit into: of a ledger that is not ours, the rest that it names."""
+    if isinstance(ledger, Ledger):
+        return ledger.room()
+    left = ledger.remaining()
+    return None if left is None else Room(left, np.zeros_like(ORDERS))
 
 
 @dataclass
@@ -285,6 +312,12 @@ class Ledger:
         pure = float(self._rdp[-1])
         spent = pure if math.isfinite(pure) else self.epsilon(self.budget.delta)
         return Budget(max(0.0, self.budget.epsilon - spent), max(0.0, self.budget.delta - self._delta))
+
+    def room(self) -> Room | None:
+        """Return what one more charge is to fit into, ``None`` if there is no limit."""
+        if self.budget is None:
+            return None
+        return Room(Budget(self.budget.epsilon, max(0.0, self.budget.delta - self._delta)), self._rdp)
 
     def shared(self) -> Account | None:
         """Return what every charge is made to as well, ``None`` if it counts here alone.

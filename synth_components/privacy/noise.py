@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from synth_components.errors import BudgetExceededError, UnsupportedError
 from synth_components.privacy.accounting import pure, rho_within, zero_concentrated
-from synth_components.privacy.ledger import OwnLock
+from synth_components.privacy.ledger import OwnLock, room_of
 from synth_components.privacy.mechanism import Mechanism
 from synth_components.privacy.unit import settle
 from synth_components.protocols import Floats, PrivacyLedger
@@ -92,10 +92,11 @@ def granted(label: str, ledger: PrivacyLedger, *, unit: Unit | None, mechanism: 
         BudgetExceededError: if nothing is left, or the Gaussian mechanism finds no delta.
     """
     _opendp()
-    left = ledger.remaining()
-    if left is None:
+    left, room = ledger.remaining(), room_of(ledger)
+    if left is None or room is None:
         raise UnsupportedError(f"{label}: noise needs a budget; give epsilon (and delta), as in fit(..., epsilon=1.0)")
-    total = rho_within(left) if mechanism == "gaussian" else left.epsilon
+    # Pure epsilons add up, so that what is left is all; others compose to less.
+    total = rho_within(room) if mechanism == "gaussian" else left.epsilon
     if total <= 0:
         remedy = "raise epsilon" if left.delta > 0 or mechanism == "laplace" else "give delta, or mechanism=laplace"
         raise BudgetExceededError(

@@ -9,13 +9,15 @@ import pytest
 
 from synth_components import generators
 from synth_components.errors import BudgetExceededError, UnitError
+from synth_components.generators.tabular import _private
+from synth_components.generators.tabular._private import PrivateTraining, begun
 from synth_components.generators.tabular.ensemble import Ensemble
 from synth_components.generators.tabular.hybrid import Hybrid
-from synth_components.privacy import allocation
+from synth_components.privacy import allocation, noise
 from synth_components.privacy.accounting import pure, rho_within, zero_concentrated
 from synth_components.privacy.allocation import Paid, Quote, allocated
 from synth_components.privacy.budget_file import BudgetFile
-from synth_components.privacy.ledger import Ledger
+from synth_components.privacy.ledger import ORDERS, Ledger, Room
 from synth_components.privacy.share import Share
 from synth_components.protocols import Budget, Dataset, Run
 from synth_components.schema import TABLE, Categorical, Numeric, Schema, Unit
@@ -90,6 +92,57 @@ def test_what_a_first_stage_draws_by_noise_its_second_can_be_drawn_with(second, 
     assert drawn["x"].isin([0, 1]).all()
     assert len(drawn[list(kinds)].drop_duplicates()) > 190  # of 60 rows
     assert not caplog.text  # by the law that was learnt, not by the nearest rows
+
+
+def of_networks(data, *, rng, ledger, run):
+    """Charge what a network under DP-SGD is charged."""
+    begun("fit networks", data, options=PrivateTraining(private_steps=20), ledger=ledger, run=run)
+
+
+ALONE = {
+    "mst": generators.make(MST, QUICK).fit,
+    "aim": generators.make(AIM, {}).fit,
+    "private trees": generators.make("tabular.private_trees", {}).fit,
+    "networks": of_networks,
+}
+BEFORE = {"pure": pure(0.1), "gaussian": zero_concentrated(rho_within(Budget(0.1, BUDGET.delta)))}
+
+
+def charged(fit, before, path, total=BUDGET):
+    """Return a ledger, and its budget file, that were charged for something before, and then for a fit that reads."""
+    shared = BudgetFile.create(path, total, name="toy")
+    ledger = Ledger(BUDGET, account=shared, unit="a row")
+    ledger.spend("before", before)
+    data = Dataset(allocation._Unread(), toy_table(0).schema)
+    with pytest.raises(allocation._ReadError):  # charged, and then read
+        fit(data, rng=np.random.default_rng(0), ledger=ledger, run=Run())
+    return ledger, shared
+
+
+@pytest.mark.parametrize("before", BEFORE.values(), ids=BEFORE)
+@pytest.mark.parametrize("fit", ALONE.values(), ids=ALONE)
+def test_one_generator_spends_all_that_charges_before_it_leave_and_no_more(fit, before, tmp_path):
+    pytest.importorskip("opendp", reason="the extra dp is not installed")
+    ledger, shared = charged(fit, before, tmp_path / "budget")
+    assert len(ledger.entries) == 2
+    # Calibrated to the rest of epsilon it would be .91 beside Gaussian noise.
+    assert 0.999 <= ledger.epsilon(BUDGET.delta) <= BUDGET.epsilon
+    assert shared.read().ledger.entries == ledger.entries
+
+
+@pytest.mark.parametrize("fit", ALONE.values(), ids=ALONE)
+def test_a_generator_that_passes_over_charges_before_it_or_a_budget_file_is_refused_before_it_reads(
+    fit, tmp_path, monkeypatch
+):
+    pytest.importorskip("opendp", reason="the extra dp is not installed")
+    with pytest.raises(BudgetExceededError, match=r"asks for more than is left.* nothing was read"):
+        charged(fit, BEFORE["gaussian"], tmp_path / "small", Budget(0.99, BUDGET.delta))
+    for module in (noise, _private):
+        monkeypatch.setattr(module, "room_of", lambda ledger: Room(ledger.budget, np.zeros_like(ORDERS)))
+    with pytest.raises(BudgetExceededError, match=r"would bring epsilon to 1\.0.* nothing was read"):
+        charged(fit, BEFORE["gaussian"], tmp_path / "whole")
+    for name in ("small", "whole"):
+        assert [entry.label for entry in BudgetFile(tmp_path / name).read().ledger.entries] == ["before"]
 
 
 def test_what_was_spent_before_counts_and_pure_members_add_up_where_there_is_no_delta():

@@ -24,6 +24,7 @@ from synth_components.privacy.accounting import (
     zero_concentrated,
 )
 from synth_components.privacy.contribution import bounded
+from synth_components.privacy.ledger import room_of
 from synth_components.privacy.noise import Grant, require_opendp
 from synth_components.privacy.unit import settle
 from synth_components.protocols import Dataset, Floats, PrivacyLedger, Run
@@ -107,10 +108,10 @@ def begun(label: str, data: Dataset, *, options: PrivateTraining, ledger: Privac
         raise UnsupportedError(f"column '{wide[0]}' has integers beyond 2^53, which are not learned under a budget")
     require_opendp()
     require_trainable(run)
-    left = ledger.remaining()
-    if left is None:
+    left, room = ledger.remaining(), room_of(ledger)
+    if left is None or room is None:
         raise UnsupportedError(f"{label}: noise needs a budget; give epsilon (and delta), as in fit(..., epsilon=1.0)")
-    rho = options.private_marginal_share * rho_within(left)
+    rho = options.private_marginal_share * rho_within(room)
     if rho <= 0:
         remedy = "raise epsilon" if left.delta > 0 else "give delta above 0, which DP-SGD needs"
         raise BudgetExceededError(
@@ -120,7 +121,7 @@ def begun(label: str, data: Dataset, *, options: PrivateTraining, ledger: Privac
         )
     rows = rows_per_unit(data.schema)
     rate, steps = options.private_sample_rate, options.private_steps
-    multiplier = noise_multiplier_within(left, sample_rate=rate, steps=steps, rows_per_unit=rows, rho=rho)
+    multiplier = noise_multiplier_within(room, sample_rate=rate, steps=steps, rows_per_unit=rows, rho=rho)
     sums = subsampled_gaussian(noise_multiplier=multiplier, sample_rate=rate, steps=steps, rows_per_unit=rows)
     settle(ledger, data.schema.unit, is_prepared=True)
     ledger.spend(label, lambda orders: sums(orders) + zero_concentrated(rho)(orders))
