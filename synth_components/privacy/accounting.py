@@ -112,10 +112,10 @@ def _log_moment(order: int, *, rate: float, scale: float) -> float:
 def noise_multiplier_within(
     budget: Budget | Room, *, sample_rate: float, steps: int, rows_per_unit: int = 1, rho: float = 0.0
 ) -> float:
-    """Return about the least noise multiplier with which noisy sums keep a budget, beside what was charged before.
+    """Return about the least noise multiplier with which noisy sums keep a budget.
 
-    The budget pays for ``rho`` of zCDP, too.  The multiplier is rounded up, and its curve, as ``subsampled_gaussian``
-    gives it, keeps the budget itself.
+    The budget pays for ``rho`` of zCDP, too, and for what a room tells was charged before.  The multiplier is rounded
+    up, and its curve, as ``subsampled_gaussian`` gives it, keeps the budget itself.
 
     Raises:
         BudgetExceededError: if no noise multiplier up to ``MOST_NOISE`` does.
