@@ -225,13 +225,13 @@ def _quoted(recipe: Generator, schema: Schema, budget: Budget, run: Run) -> Quot
     alone = Run(device=run.device, rank=run.rank, world_size=run.world_size)
     try:
         recipe.fit(Dataset(_Unread(), schema), rng=np.random.default_rng(0), ledger=quote, run=alone)
-    except _ReadError:
+    except _Looked:
         left = quote.remaining()
         quote.is_all = left is not None and left.epsilon <= (1 - SPENT) * budget.epsilon
     return quote
 
 
-class _ReadError(BaseException):
+class _Looked(BaseException):
     """Rows were to be read: not an ``Exception``, so that no fit takes it for one of its own."""
 
 
@@ -239,13 +239,13 @@ class _Unread(Mapping[str, pd.DataFrame]):
     """Tables that nobody has read: whoever looks ends there."""
 
     def __getitem__(self, name: str) -> pd.DataFrame:
-        raise _ReadError
+        raise _Looked
 
     def __iter__(self) -> Iterator[str]:
-        raise _ReadError
+        raise _Looked
 
     def __len__(self) -> int:
-        raise _ReadError
+        raise _Looked
 
 
 def _accountant(ledger: PrivacyLedger, left: Budget) -> Ledger:

@@ -114,7 +114,7 @@ def charged(fit, before, path, total=BUDGET):
     ledger = Ledger(BUDGET, account=shared, unit="a row")
     ledger.spend("before", before)
     data = Dataset(allocation._Unread(), toy_table(0).schema)
-    with pytest.raises(allocation._ReadError):  # charged, and then read
+    with pytest.raises(allocation._Looked):  # charged, and then read
         fit(data, rng=np.random.default_rng(0), ledger=ledger, run=Run())
     return ledger, shared
 
