@@ -372,3 +372,25 @@ def test_it_is_told_that_the_sequences_of_a_member_are_not_kept(kind, caplog):
     told = synth.fit(table, generator=recipe, seed=0).manifest.choice["told"]
     assert "those of tabular.markov do not follow each other" in told[-1]
     assert "fit it alone" in caplog.text
+
+
+def test_weights_that_were_found_before_a_stop_are_not_sought_again(monkeypatch, tmp_path):
+    found = []
+
+    def spy(members, held_out, *, rng):
+        found.append(len(members))
+        return rng.random(len(members))
+
+    monkeypatch.setattr("synth_components.generators.tabular.ensemble.mixture_weights", spy)
+    recipe, data = Ensemble(generators=(ALONE, COPULA)), dependent(300)
+    whole = fitted(recipe, data)
+    with pytest.raises(StoppedError):
+        fitted(recipe, data, run=Run(checkpoint=tmp_path / "state", should_stop=lambda: len(found) > 1))
+    again = fitted(recipe, data, run=Run(checkpoint=tmp_path / "state"))
+    assert found == [2, 2]
+    assert again.weights.tolist() == whole.weights.tolist()
+    assert (
+        again.members[1]
+        .sample(5, rng=np.random.default_rng(0))
+        .table.equals(whole.members[1].sample(5, rng=np.random.default_rng(0)).table)
+    )

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import random
 
-from synth_components.checkpoint import FINISHED, FINISHED_FILE, remove
+from synth_components.checkpoint import FINISHED, FINISHED_FILE, Checkpoint, remove
 from synth_components.config import Recipe
 from synth_components.digest import digest
 from synth_components.errors import ArtifactError, SynthError
@@ -102,7 +102,14 @@ def fitted_once(recipe: Generator, data: Dataset, *, rng: random.Generator, ledg
     return sampler
 
 
-def _fit(recipe: Generator, data: Dataset, rng: random.Generator, run: Run) -> str:
+def weights_place(recipe: Recipe, data: Dataset, *, rng: random.Generator, run: Run) -> Checkpoint | None:
+    """Return where the weights of members are kept that a fit finds between their fits; ``None`` for nowhere."""
+    if run.checkpoint is None or run.world_size > 1 or not isinstance(rng.bit_generator, np.random.PCG64):
+        return None
+    return Checkpoint(run.checkpoint, _fit(recipe, data, rng, run), "weights")
+
+
+def _fit(recipe: object, data: Dataset, rng: random.Generator, run: Run) -> str:
     """Return the SHA-256 of all that a fit depends on."""
     assert isinstance(recipe, Recipe)  # noqa: S101 - as the caller found
     facts = [

@@ -28,10 +28,12 @@ import pandas as pd
 from numpy import random
 from pydantic import Field, model_validator
 
+from synth_components.checkpoint import Checkpoint
 from synth_components.conditions import at, meets
 from synth_components.config import Recipe
 from synth_components.encode import encoder
 from synth_components.errors import ArtifactError, ConditionError, StoppedError, UnsupportedError
+from synth_components.generators.tabular._finished import weights_place
 from synth_components.generators.tabular._members import (
     doubts_of,
     drawn,
@@ -132,7 +134,9 @@ class Ensemble(Recipe):
                 again = 0 if run.holdout is not None else len(recipes)
                 parts += again
                 members = _fitted(recipes, learnt, [ledger] * len(recipes), rng=rng, run=run, done=0, parts=parts)
-                weights = tuple(mixture_weights([*members, *old], held_out, rng=rng).tolist())
+                is_kept = again > 0 and run.warm_start is None
+                place = weights_place(self, data, rng=rng, run=run) if is_kept else None
+                weights = tuple(_weights_once(place, [*members, *old], held_out, rng=rng).tolist())
                 if not again:
                     return _sampler(data.schema, [*members, *old], names, weights)
                 done = len(recipes)
@@ -146,6 +150,20 @@ def _sampler(
     schema: Schema, members: Sequence[Sampler], names: Sequence[str], weights: Sequence[float]
 ) -> EnsembleSampler:
     return EnsembleSampler(schema, tuple(members), tuple(names), np.array(weights) / sum(weights))
+
+
+def _weights_once(
+    place: Checkpoint | None, members: Sequence[Sampler], held_out: Dataset, *, rng: random.Generator
+) -> Floats:
+    """Return the weights of the members: those in the checkpoint, if they were found before a stop."""
+    found = None if place is None else place.load()
+    if found is not None:
+        rng.bit_generator.state = found[1]["stream"]
+        return np.asarray(found[0]["weights"])
+    weights = mixture_weights(members, held_out, rng=rng)
+    if place is not None:
+        place.save({"weights": weights}, {"stream": rng.bit_generator.state})
+    return weights
 
 
 def _held_out(data: Dataset, run: Run, share: float, *, rng: random.Generator) -> tuple[Dataset, Dataset] | None:
