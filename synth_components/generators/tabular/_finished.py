@@ -103,7 +103,7 @@ def fitted_once(recipe: Generator, data: Dataset, *, rng: random.Generator, ledg
 
 
 def weights_place(recipe: Recipe, data: Dataset, *, rng: random.Generator, run: Run) -> Checkpoint | None:
-    """Return where the weights of members are kept that a fit finds between their fits; ``None`` for nowhere."""
+    """Return where weights that a fit finds between those of members are kept; ``None`` for nowhere."""
     if run.checkpoint is None or run.world_size > 1 or not isinstance(rng.bit_generator, np.random.PCG64):
         return None
     return Checkpoint(run.checkpoint, _fit(recipe, data, rng, run), "weights")
