@@ -17,6 +17,8 @@ from synth_components.privacy.ledger import ORDERS, Curve, Room
 from synth_components.protocols import Budget, Floats
 
 _HALVINGS = 100
+_ROUNDED_OFF = 1e-9
+"""Part of what the whole budget pays for that counts as nothing left."""
 
 _ROUNDING = 1e-9
 """Relative error that is granted to what is computed in floating point, by a thousandfold."""
@@ -146,7 +148,7 @@ def noise_multiplier_within(
 def rho_within(budget: Budget | Room) -> float:
     """Return the largest rho whose zCDP curve stays within a budget, rounded down; 0 where delta is 0.
 
-    Beside what was charged before, where a room tells of it.
+    Beside what was charged before, where a room tells of it: 0 if that left nothing but what the search rounded off.
 
     Source: the conversion of ``ledger.epsilon_of``, by bisection.
     """
@@ -161,6 +163,8 @@ def rho_within(budget: Budget | Room) -> float:
         if not low < middle < high:
             break  # no number lies between
         low, high = (middle, high) if _fits(middle, room) else (low, middle)
+    if room.spent.any() and low <= _ROUNDED_OFF * rho_within(room.budget):
+        return 0.0
     return low
 
 
