@@ -25,6 +25,7 @@ from synth_components.io.artifact import Manifest, Statement
 from synth_components.model import Model, seed_of
 from synth_components.monitor import require_monitored
 from synth_components.null_indicator import modelled
+from synth_components.privacy.allocation import quoted
 from synth_components.privacy.budget_file import BudgetFile, Prepared, account
 from synth_components.privacy.charges import unit_of
 from synth_components.privacy.contribution import bounded
@@ -32,7 +33,7 @@ from synth_components.privacy.domain import private_schema
 from synth_components.privacy.ledger import SETTLED, Ledger, not_private
 from synth_components.privacy.mechanism import Mechanism
 from synth_components.privacy.share import rehearse
-from synth_components.privacy.smallest_delta import require_below, require_small
+from synth_components.privacy.smallest_delta import SHARE, require_below, require_small
 from synth_components.privacy.unit import settle
 from synth_components.protocols import Budget, Dataset, Run, Sampler
 from synth_components.schema import TABLE, Key, Numeric, Schema
@@ -188,12 +189,15 @@ def fit(
         ledger.spend("check against the schema", not_private)
     require_fit(data, strict=limit is None)
 
-    if limit is not None and units is None:
-        require_small(data, limit, ledger)
     group = "" if limit is not None else recipe.sequence_column(data.schema)
     learnable = modelled(data if limit is None else bounded(data), group=group)
     if not learnable.schema.columns:
         raise SchemaError("every column is a key, text or an image, which are made anew: there is nothing to learn")
+    if limit is not None and units is None:
+        # What speaks against the fit without a look at a row is told before a count is paid for in vain.
+        left = max(0.0, limit.epsilon - ledger.epsilon(limit.delta) - SHARE * limit.epsilon)
+        quoted(recipe, learnable.schema, replace(limit, epsilon=left), Run() if run is None else run)
+        require_small(data, limit, ledger)
     began_with = {} if before is None else _began_with(before, data)
     rng = np.random.default_rng(chosen if limit is None else None)
     run = Run() if run is None else run

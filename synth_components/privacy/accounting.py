@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from synth_components.errors import BudgetExceededError
-from synth_components.privacy.ledger import ORDERS, Curve, Room
+from synth_components.privacy.ledger import NOTHING, ORDERS, Curve, Room
 from synth_components.protocols import Budget, Floats
 
 _HALVINGS = 100
@@ -163,7 +163,7 @@ def rho_within(budget: Budget | Room) -> float:
         if not low < middle < high:
             break  # no number lies between
         low, high = (middle, high) if _fits(middle, room) else (low, middle)
-    if room.spent.any() and low <= _ROUNDED_OFF * rho_within(room.budget):
+    if any(room.spent) and low <= _ROUNDED_OFF * rho_within(room.budget):
         return 0.0
     return low
 
@@ -173,4 +173,4 @@ def _fits(rho: float, room: Room) -> bool:
 
 
 def _room(budget: Budget | Room) -> Room:
-    return budget if isinstance(budget, Room) else Room(budget, np.zeros_like(ORDERS))
+    return budget if isinstance(budget, Room) else Room(budget, NOTHING)

@@ -186,7 +186,7 @@ def _scaled(
         total = 0.0
         try:
             quotes = [
-                _quoted(*one, Budget(scale * part * left.epsilon, part * left.delta * (1 - _SLACK)), run)
+                quoted(*one, Budget(scale * part * left.epsilon, part * left.delta * (1 - _SLACK)), run)
                 for one, part in zip(fits, parts, strict=True)
             ]
         except BudgetExceededError as error:
@@ -219,8 +219,12 @@ def _scaled(
     return best
 
 
-def _quoted(recipe: Generator, schema: Schema, budget: Budget, run: Run) -> Quote:
-    """Return what a fit would charge before it reads a row."""
+def quoted(recipe: Generator, schema: Schema, budget: Budget, run: Run) -> Quote:
+    """Return what a fit would charge before it reads a row; nobody is charged.
+
+    Raises:
+        SynthError: what the fit says of its options, the schema and the budget.
+    """
     quote = Quote(budget)
     alone = Run(device=run.device, rank=run.rank, world_size=run.world_size)
     try:

@@ -30,6 +30,9 @@ ORDERS: NDArray[np.float64] = np.array(
 
 Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
+NOTHING = (0.0,) * len(ORDERS)
+"""The curve of no charge, on ``ORDERS``."""
+
 
 def not_private(orders: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the curve of a read without differential privacy: infinite at every order."""
@@ -146,11 +149,11 @@ class Room(NamedTuple):
     """
 
     budget: Budget
-    spent: NDArray[np.float64]
+    spent: tuple[float, ...]
 
     def holds(self, rdp: NDArray[np.float64]) -> bool:
         """Return whether there is room for one more curve, on ``ORDERS``."""
-        return epsilon_of(self.spent + rdp, self.budget.delta) <= self.budget.epsilon
+        return epsilon_of(np.array(self.spent) + rdp, self.budget.delta) <= self.budget.epsilon
 
 
 def room_of(ledger: PrivacyLedger) -> Room | None:
@@ -158,7 +161,7 @@ def room_of(ledger: PrivacyLedger) -> Room | None:
     if isinstance(ledger, Ledger):
         return ledger.room()
     left = ledger.remaining()
-    return None if left is None else Room(left, np.zeros_like(ORDERS))
+    return None if left is None else Room(left, NOTHING)
 
 
 @dataclass
@@ -317,7 +320,7 @@ class Ledger:
         """Return what one more charge is to fit into, ``None`` if there is no limit."""
         if self.budget is None:
             return None
-        return Room(Budget(self.budget.epsilon, max(0.0, self.budget.delta - self._delta)), self._rdp)
+        return Room(Budget(self.budget.epsilon, max(0.0, self.budget.delta - self._delta)), tuple(self._rdp.tolist()))
 
     def shared(self) -> Account | None:
         """Return what every charge is made to as well, ``None`` if it counts here alone.

@@ -17,7 +17,7 @@ from synth_components.privacy import allocation, noise
 from synth_components.privacy.accounting import pure, rho_within, zero_concentrated
 from synth_components.privacy.allocation import Paid, Quote, allocated
 from synth_components.privacy.budget_file import BudgetFile
-from synth_components.privacy.ledger import ORDERS, Ledger, Room
+from synth_components.privacy.ledger import NOTHING, Ledger, Room
 from synth_components.privacy.share import Share
 from synth_components.protocols import Budget, Dataset, Run
 from synth_components.schema import TABLE, Categorical, Numeric, Schema, Unit
@@ -138,7 +138,7 @@ def test_a_generator_that_passes_over_charges_before_it_or_a_budget_file_is_refu
     with pytest.raises(BudgetExceededError, match=r"asks for more than is left.* nothing was read"):
         charged(fit, BEFORE["gaussian"], tmp_path / "small", Budget(0.99, BUDGET.delta))
     for module in (noise, _private):
-        monkeypatch.setattr(module, "room_of", lambda ledger: Room(ledger.budget, np.zeros_like(ORDERS)))
+        monkeypatch.setattr(module, "room_of", lambda ledger: Room(ledger.budget, NOTHING))
     with pytest.raises(BudgetExceededError, match=r"would bring epsilon to 1\.0.* nothing was read"):
         charged(fit, BEFORE["gaussian"], tmp_path / "whole")
     for name in ("small", "whole"):
@@ -162,7 +162,7 @@ def test_parts_that_are_a_twentieth_larger_are_refused_before_a_row_is_read(reci
     def larger(accountant, fits, parts, left, run):
         found = honest(accountant, fits, parts, left, run)
         parts = [Budget(1.05 * quote.budget.epsilon, quote.budget.delta) for quote in found]
-        return [allocation._quoted(*fit, part, run) for fit, part in zip(fits, parts, strict=True)]
+        return [allocation.quoted(*fit, part, run) for fit, part in zip(fits, parts, strict=True)]
 
     def on_read(ledger):
         raise AssertionError("a row was read")

@@ -27,6 +27,7 @@ from synth_components.errors import (
     BudgetExceededError,
     DataError,
     DeltaError,
+    SynthError,
     TamperedError,
     UnitError,
     UnsupportedError,
@@ -586,6 +587,15 @@ def test_delta_is_held_against_a_noisy_number_of_units_that_is_paid_for():
     model = synth.fit(many, generator="tabular.mst", epsilon=10.0, delta=1e-6, schema=SCHEMA)
     (counting,) = [e for e in model.ledger.entries if e.label == "number of units, against delta"]
     assert counting.rdp[-1] == pytest.approx(0.1)  # 1 % of epsilon, pure
+
+
+def test_what_speaks_against_a_fit_without_its_rows_is_told_before_the_units_are_counted_and_paid_for(tmp_path):
+    pytest.importorskip("opendp", reason="the extra dp is not installed")
+    file = made(tmp_path, Budget(1.0, 1e-6))
+    options = {"first": "tabular.mst", "columns": ["nowhere"], "second": "tabular.mst"}
+    with pytest.raises(SynthError, match="nowhere"):
+        synth.fit(TABLE, generator="tabular.hybrid", options=options, schema=SCHEMA, budget=file, delta=1e-7, epsilon=1)
+    assert file.read().spent == 0
 
 
 @pytest.mark.parametrize("unit", [None, Unit("table"), Unit("table", max_rows=5), Unit("table", ("who",), 5)])
