@@ -152,10 +152,10 @@ def allocated(
     left = ledger.remaining()
     if left is None:
         return [ledger] * len(parts)
+    for recipe, _ in fits:  # that one keeps no budget is told before what another lacks
+        rehearse(recipe, left)
     quotes = _scaled(_accountant(ledger, left), fits, parts, left, run)
     if quotes is None:
-        for recipe, _ in fits:
-            rehearse(recipe, left)
         settle(ledger, unit, is_prepared=True)
         return shares(ledger, parts)
     charges = [one for quote in quotes for one in quote.planned]

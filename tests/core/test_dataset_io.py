@@ -385,7 +385,7 @@ def test_a_later_part_of_another_kind_is_neither_spelt_out_nor_parsed(tmp_path, 
         (Numeric(dtype="float32"), [1.0, 1e300]),
         (Boolean(dtype="bool"), [0, 2]),
         (Boolean(dtype="bool"), [0.5, 0.0]),
-        (Datetime(dtype="date"), pd.Series(["0000-01-01"]).astype("datetime64[us]")),
+        (Datetime(dtype="date"), np.array(["0000-01-01"], dtype="datetime64[us]")),
         (Datetime(dtype="datetime64[ns]"), ["200101-01 00:0W0:0"]),  # pandas would warn, quote it, and drop the W
     ],
 )
